@@ -1,0 +1,45 @@
+"""Text that every Python user already has: the source of the standard library, split once into training and held-out files.
+
+The split is a hash of the file's relative name, so it is the same on every machine, and a file that was held out
+while the bundled model was trained is held out wherever the model is read again.
+"""
+
+import hashlib
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+# Character maps and generated tables: megabytes of numbers that teach nothing about code.
+SKIPPED_FOLDERS = {"site-packages", "dist-packages", "__pycache__", "encodings", "pydoc_data", "cjkencodings", "data"}
+TEST_FOLDERS = {"test", "tests", "idle_test"}
+
+
+def is_held_out(relative_name: str) -> bool:
+    """True for about one file in five, decided by the SHA-256 of its POSIX name relative to the library's root."""
+    return hashlib.sha256(relative_name.encode()).digest()[0] % 5 == 0
+
+
+def library_root() -> Path:
+    return Path(sysconfig.get_paths()["stdlib"])
+
+
+def library_files(*, held_out: bool, tests: bool = False, root: Path | None = None) -> Iterator[Path]:
+    """Source files of the standard library, in name order.
+
+    held_out: which side of the split.
+    tests: include the library's own test suite (some distributions ship Python without it).
+    """
+    root = root or library_root()
+    skipped = SKIPPED_FOLDERS if tests else SKIPPED_FOLDERS | TEST_FOLDERS
+    for path in sorted(root.rglob("*.py")):
+        relative = path.relative_to(root)
+        if skipped.isdisjoint(relative.parts) and is_held_out(relative.as_posix()) == held_out:
+            yield path
+
+
+def read_text(path: Path) -> str | None:
+    """The file's text, or None where it is not UTF-8 (the library keeps a few such files to test decoders)."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (UnicodeDecodeError, OSError):
+        return None

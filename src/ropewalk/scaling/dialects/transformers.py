@@ -1,0 +1,139 @@
+"""config.json of Hugging Face transformers, v4 (`rope_scaling`, `rope_theta`) and v5 (`rope_parameters`, flat or nested).
+
+Read at transformers 5.23.0 (modeling_rope_utils.py) and 4.57. `read` gives a ModelSpec, `write` a config.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from ropewalk.errors import CannotExpress
+from ropewalk.scaling.dialects import known
+from ropewalk.scaling.dialects.fields import Fields
+from ropewalk.scaling.dialects.transformers_read import V4_KEYS, read, rope_parts
+from ropewalk.scaling.method import Option
+from ropewalk.scaling.methods.ntk import stretched_theta
+from ropewalk.scaling.plan import ScalingPlan, Stretch
+
+__all__ = ["read", "spell", "write"]
+
+# Keys of the old dict that a new stretch must carry on: they say what is rotated, not how far.
+CARRIED_KEYS = ("partial_rotary_factor", "mrope_section", "mrope_interleaved", "llama_4_scaling_beta", "interleaved")
+
+
+def write(plan: ScalingPlan, config: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `config` that makes stock transformers compute the plan's frequencies.
+
+    Flat configs get both spellings, v5 and v4, with the same values; nested ones v5 alone, since v4 cannot say them.
+    """
+    new = copy.deepcopy(dict(config))
+    target = new["text_config"] if isinstance(new.get("text_config"), dict) else new
+    kind = str(target.get("model_type", ""))
+    if kind in known.FIXED_IN_CODE:
+        raise CannotExpress(f"{kind} computes its rotation from constants in its code; no config can change it.")
+    spec = read(config, original_length=None if _states_length(target) else _any_original(plan))
+    nested = len(spec.ropes) > 1
+    old = {name: part.config for name, part in rope_parts(Fields(target), kind).items()}
+    dicts = {}
+    for layer_type, rope in spec.ropes:
+        stretch = plan.stretch(layer_type) or dict(spec.scaling).get(layer_type) or Stretch(rope)
+        dicts[layer_type] = {**_carried(old[layer_type]), **spell(stretch, nested=nested, kind=kind)}
+    for key in V4_KEYS:
+        target.pop(key, None)
+    if nested:
+        target["rope_parameters"] = dicts
+    else:
+        (flat,) = dicts.values()
+        target["rope_parameters"] = flat
+        target["rope_theta"] = flat["rope_theta"]
+        scaling = {key: value for key, value in flat.items() if key not in ("rope_theta", "partial_rotary_factor")}
+        target["rope_scaling"] = None if set(scaling) == {"rope_type"} else scaling
+    if "original_max_position_embeddings" in target:
+        target["original_max_position_embeddings"] = _any_original(plan)
+    # transformers' `dynamic` takes max_position_embeddings for the original length.
+    longest = _any_original(plan) if plan.is_dynamic else max(spec.max_length, plan.target_length)
+    target["max_position_embeddings"] = longest
+    return new
+
+
+def _states_length(config: Mapping[str, Any]) -> bool:
+    return "original_max_position_embeddings" in config
+
+
+def _any_original(plan: ScalingPlan) -> int:
+    return max(stretch.rope.original_length for _, stretch in plan.stretches)
+
+
+def _carried(old: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: old[key] for key in CARRIED_KEYS if old.get(key) is not None}
+
+
+def spell(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str, Any]:
+    """`rope_parameters` for one stretch, or CannotExpress.
+
+    nested: inside a per-layer-type dict, where transformers 5.23 does not see `truncate`.
+    kind: the model type; Phi-3's config class accepts nothing but longrope.
+    """
+    rope, options = stretch.rope, dict(stretch.options)
+    base = {"rope_theta": float(rope.rope_theta)}
+    if stretch.dynamic:
+        if stretch.method != "ntk":
+            raise CannotExpress(
+                f"no config can say {stretch.name}: transformers knows one dynamic rule, over ntk.\n"
+                "  Attach the plan to a live model, or write a static factor for the lengths you serve."
+            )
+        return {"rope_type": "dynamic", "factor": 1.0, **base}
+    original = {"original_max_position_embeddings": rope.original_length}
+    if stretch.method == "none" or (stretch.factor == 1 and stretch.method in ("linear", "ntk", "ntk_by_parts")):
+        return {"rope_type": "default", **base}
+    if stretch.method == "ntk":
+        return {"rope_type": "default", "rope_theta": stretched_theta(rope, stretch.factor)}
+    if stretch.method == "rope_theta":
+        return {"rope_type": "default", "rope_theta": float(options["rope_theta"])}  # type: ignore[arg-type]
+    if kind in ("phi3", "phi4_multimodal", "phimoe"):
+        return {**_as_longrope(stretch), **base, **original}
+    if stretch.method == "linear":
+        return {"rope_type": "linear", "factor": float(stretch.factor), **base}
+    if stretch.method == "proportional":
+        share = float(options.get("proportion", 1.0))  # type: ignore[arg-type]
+        return {"rope_type": "proportional", "factor": float(stretch.factor), "partial_rotary_factor": share, **base}
+    if stretch.method in ("yarn", "ntk_by_parts", "llama3"):
+        named = _as_named(stretch, options, nested)
+        if named:
+            return {**named, **base, **original}
+    return {**_as_longrope(stretch), **base, **original}
+
+
+def _as_named(stretch: Stretch, options: Mapping[str, Option], nested: bool) -> dict[str, Any] | None:
+    """yarn or llama3 keys, where transformers computes exactly this stretch from them."""
+    m = stretch.scaled().attention_factor
+    default_fast = 4.0 if stretch.method == "llama3" else 32.0
+    fast, slow = float(options.get("beta_fast", default_fast)), float(options.get("beta_slow", 1.0))  # type: ignore[arg-type]
+    if stretch.method == "llama3" or options.get("ramp") == "turns":
+        if m != 1 or fast == slow:  # transformers divides by fast - slow
+            return None
+        return {"rope_type": "llama3", "factor": float(stretch.factor), "low_freq_factor": slow, "high_freq_factor": fast}
+    truncate = options.get("truncate", True)
+    if nested and not truncate:
+        return None
+    spelled = {"rope_type": "yarn", "factor": float(stretch.factor), "attention_factor": m}
+    return {**spelled, "beta_fast": fast, "beta_slow": slow, "truncate": truncate}
+
+
+def _as_longrope(stretch: Stretch) -> dict[str, Any]:
+    """The universal carrier: every pair's own factor, and m. Short and long lists are the same unless the plan's are."""
+    scaled, rope = stretch.scaled(), stretch.rope
+    if not all(scaled.inv_freq):
+        raise CannotExpress(f"{stretch.name} stops some pairs altogether, which longrope's factors cannot say.")
+    long = [theta / new for theta, new in zip(rope.inv_freq, scaled.inv_freq, strict=True)]
+    short = long
+    if stretch.method == "longrope":
+        given = dict(stretch.options).get("short_factor")
+        short = list(given) if isinstance(given, tuple) else [1.0] * len(long)
+    return {
+        "rope_type": "longrope",
+        "factor": float(stretch.factor),
+        "attention_factor": scaled.attention_factor,
+        "long_factor": long,
+        "short_factor": short,
+    }

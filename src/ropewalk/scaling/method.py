@@ -1,0 +1,111 @@
+"""A scaling method is one pure function in one file of `methods/`; that folder is the registry.
+
+A method takes the trained rotary embedding and a factor, and returns the frequencies to use instead. Its keyword-only
+arguments are its options; names, defaults and help come from the function, and nothing else lists them.
+"""
+
+import importlib
+import inspect
+import math
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from ropewalk.errors import BadLength, BadOption, UnknownName
+from ropewalk.scaling.rope import Rope, is_number
+
+Option = float | int | bool | str | tuple[float, ...] | None
+
+_METHODS: dict[str, "Method"] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """What a method answers.
+
+    inv_freq: rotary_dim / 2 frequencies in radians per token, float64, fastest first.
+    attention_factor: m, multiplies cos and sin of every pair, so attention logits by m^2.
+    """
+
+    inv_freq: tuple[float, ...]
+    attention_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(theta) and theta >= 0 for theta in self.inv_freq):
+            raise BadOption("the options lead to a frequency that is negative or not finite.")
+        if not is_number(self.attention_factor) or self.attention_factor <= 0:
+            raise BadOption(f"attention_factor is {self.attention_factor!r}; it must be a finite number above 0.")
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A registered method: call it with (rope, factor, **options)."""
+
+    name: str
+    function: Callable[..., Scaled]
+    source: str
+    defaults: Mapping[str, Option]
+    required: frozenset[str]
+
+    @property
+    def summary(self) -> str:
+        """The rule in one line: the first line of the docstring."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    def __call__(self, rope: Rope, factor: float, **options: Option) -> Scaled:
+        check_factor(factor)
+        for name in options:
+            if name not in self.defaults:
+                raise UnknownName(f"option of {self.name}", name, self.defaults)
+        for name in self.required:
+            if options.get(name) is None:
+                raise BadOption(f"{self.name} needs the option {name!r}; it has no default.")
+        return self.function(rope, factor, **options)
+
+
+def method(name: str, *, source: str) -> Callable[[Callable[..., Scaled]], Callable[..., Scaled]]:
+    """Register a method under `name`; `source` says where the rule was published."""
+
+    def register(function: Callable[..., Scaled]) -> Callable[..., Scaled]:
+        options = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        required = frozenset(p.name for p in options if p.default is p.empty)
+        defaults = {p.name: None if p.default is p.empty else p.default for p in options}
+        _METHODS[name] = Method(name, function, source, defaults, required)
+        return function
+
+    return register
+
+
+@cache
+def _discover() -> None:
+    package = importlib.import_module("ropewalk.scaling.methods")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+
+
+def methods() -> Mapping[str, Method]:
+    """Every registered method by name, in name order."""
+    _discover()
+    return dict(sorted(_METHODS.items()))
+
+
+def get_method(name: str) -> Method:
+    known = methods()
+    if name not in known:
+        raise UnknownName("scaling method", name, known)
+    return known[name]
+
+
+def check_factor(factor: float) -> None:
+    if not is_number(factor) or not 1 <= factor <= 1e9:
+        raise BadLength(
+            f"factor is {factor!r}; it must be a number of 1 or more.\n"
+            "  Ropewalk only stretches windows: factor = target length / original length."
+        )
+
+
+def check_positive(**values: float) -> None:
+    for name, value in values.items():
+        if not is_number(value) or value <= 0:
+            raise BadOption(f"{name} is {value!r}; it must be a finite number above 0.")

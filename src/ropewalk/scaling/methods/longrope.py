@@ -1,0 +1,41 @@
+"""LongRoPE: one searched factor per pair."""
+
+import math
+
+from ropewalk.errors import BadOption
+from ropewalk.scaling.method import Scaled, check_positive, method
+from ropewalk.scaling.rope import Rope
+
+
+@method("longrope", source="Ding et al. 2024, arXiv:2402.13753; microsoft/LongRoPE@c9e56aa, rope/longrope.py")
+def longrope(
+    rope: Rope,
+    factor: float,
+    *,
+    long_factor: tuple[float, ...],
+    short_factor: tuple[float, ...] | None = None,
+    attention_factor: float | None = None,
+) -> Scaled:
+    """Divide each pair by its own factor from a list: the universal carrier of any static method.
+
+        theta'_i = theta_i / f_i,  f = long_factor if s > 1 else short_factor
+        m        = sqrt(1 + ln(s) / ln(L))
+
+    long_factor, short_factor: rotary_dim / 2 factors, beyond and within the original length; short None means ones.
+    attention_factor: m itself; None computes it.
+
+    LongRoPE's un-rescaled first tokens (n-hat) are not done; no released model has them.
+    """
+    chosen = long_factor if factor > 1 else short_factor
+    pairs = rope.rotary_dim // 2
+    factors = (1.0,) * pairs if chosen is None else tuple(chosen)
+    if len(factors) != pairs:
+        raise BadOption(
+            f"longrope was given {len(factors)} factors for {pairs} pairs (rotary_dim {rope.rotary_dim} / 2).\n"
+            "  The list belongs to a model with another head size or partial rotation."
+        )
+    check_positive(**{f"factor[{i}]": f for i, f in enumerate(factors)})
+    m = attention_factor
+    if m is None:
+        m = math.sqrt(1 + math.log(factor) / math.log(rope.original_length)) if factor > 1 else 1.0
+    return Scaled(tuple(theta / f for theta, f in zip(rope.inv_freq, factors, strict=True)), m)

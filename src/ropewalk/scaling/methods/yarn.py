@@ -1,0 +1,39 @@
+"""YaRN."""
+
+import math
+
+from ropewalk.errors import BadOption
+from ropewalk.scaling.method import Scaled, method
+from ropewalk.scaling.ramp import blend, interpolated
+from ropewalk.scaling.rope import Rope, is_number
+
+
+@method("yarn", source="Peng et al. 2023, arXiv:2309.00071v2, Def. 3; ramp as in jquesnelle/yarn@995db5b")
+def yarn(
+    rope: Rope,
+    factor: float,
+    *,
+    beta_fast: float = 32.0,
+    beta_slow: float = 1.0,
+    truncate: bool = True,
+    ramp: str = "index",
+    attention_factor: float | None = None,
+    temperature_slope: float = 0.1,
+) -> Scaled:
+    """NTK-by-parts, with attention sharpened by m on cos and sin to make up for the longer row.
+
+        theta'_i = gamma_i theta_i + (1 - gamma_i) theta_i / s          (eq. 20)
+        m        = sqrt(1/t) = 0.1 ln(s) + 1                            (eq. 22)
+
+    beta_fast, beta_slow, truncate, ramp: as in ntk_by_parts.
+    attention_factor: m itself (an absolute value, not a multiplier); None computes it from the slope.
+    temperature_slope: the 0.1 of eq. 22, fitted to Llama; the authors' Mistral models use 0.07.
+
+    Logits grow by m^2, of every pair, at distance 0 too. With partial rotation only rotated channels are sharpened;
+    scaling the softmax instead, as DeepSeek's own code does, is another model.
+    """
+    if not is_number(temperature_slope) or temperature_slope < 0:
+        raise BadOption(f"temperature_slope is {temperature_slope!r}; it must be a finite number of 0 or more.")
+    shares = interpolated(rope, beta_fast=beta_fast, beta_slow=beta_slow, truncate=truncate, ramp=ramp)
+    m = temperature_slope * math.log(factor) + 1.0 if attention_factor is None else attention_factor
+    return Scaled(blend(rope, factor, shares), m)

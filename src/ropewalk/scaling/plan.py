@@ -1,0 +1,231 @@
+"""ScalingPlan: which layers get which stretch. Pure, frozen, hashable, saved as JSON."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ropewalk.errors import BadConfig, BadLength, BadOption, UnknownName
+from ropewalk.scaling.method import Option, Scaled, check_factor, get_method, methods
+from ropewalk.scaling.rope import LARGEST_LENGTH, Rope, is_number, is_whole
+
+if TYPE_CHECKING:
+    from ropewalk.scaling.spec import ModelSpec
+
+SCHEMA = "ropewalk.plan/1"
+DYNAMIC = "dynamic"
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """One rotary embedding, stretched.
+
+    rope: as trained.
+    method, options: a method of the registry and those of its options that differ from the defaults, sorted by name.
+    factor: s = L' / L.
+    dynamic: choose s = max(1, l / L) from the length l of each request instead (never above `factor`).
+    """
+
+    rope: Rope
+    method: str = "none"
+    factor: float = 1.0
+    options: tuple[tuple[str, Option], ...] = ()
+    dynamic: bool = False
+
+    def __post_init__(self) -> None:
+        check_factor(self.factor)
+        self.scaled()  # a stretch that cannot be computed must not exist
+
+    def scale_at(self, length: int | None) -> float:
+        """The scale for a request of `length` tokens; None means the whole factor."""
+        if not self.dynamic or length is None:
+            return self.factor
+        return min(max(1.0, length / self.rope.original_length), self.factor)
+
+    def scaled(self, length: int | None = None) -> Scaled:
+        """Frequencies and attention factor for a request of `length` tokens (static stretches: for any)."""
+        return get_method(self.method)(self.rope, self.scale_at(length), **dict(self.options))
+
+    @property
+    def target_length(self) -> int:
+        return round(self.rope.original_length * self.factor)
+
+    @property
+    def name(self) -> str:
+        """How the method is written on the command line, so that reading it gives it back."""
+        if not self.dynamic:
+            return self.method
+        return DYNAMIC if self.method == "ntk" else f"{DYNAMIC}-{self.method}"
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingPlan:
+    """One Stretch per layer type; a layer type that is absent is left as it is.
+
+    model: where the spec was read, for people; it takes no part in the fingerprint.
+    """
+
+    stretches: tuple[tuple[str, Stretch], ...]
+    target_length: int
+    model: str = dataclasses.field(default="", compare=False)
+
+    def stretch(self, layer_type: str) -> Stretch | None:
+        return dict(self.stretches).get(layer_type)
+
+    @property
+    def is_dynamic(self) -> bool:
+        return any(stretch.dynamic for _, stretch in self.stretches)
+
+    @property
+    def name(self) -> str:
+        """The method, or methods where layer types differ."""
+        return " + ".join(dict.fromkeys(stretch.name for _, stretch in self.stretches)) or "none"
+
+    @property
+    def fingerprint(self) -> str:
+        """The first 12 hex digits of the SHA-256 of the plan: the same frequencies everywhere, the same fingerprint."""
+        data = self.to_dict()
+        del data["model"]
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
+
+    def to_dict(self) -> dict[str, Any]:
+        stretches = {
+            name: {
+                "rope": dataclasses.asdict(stretch.rope),
+                "method": stretch.method,
+                "factor": stretch.factor,
+                "options": dict(stretch.options),
+                "dynamic": stretch.dynamic,
+            }
+            for name, stretch in self.stretches
+        }
+        return {"schema": SCHEMA, "model": self.model, "target_length": self.target_length, "stretches": stretches}
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> "ScalingPlan":
+        """Read a plan back; every number is checked again, since the file may have been edited."""
+        try:
+            data = json.loads(text)
+            if data["schema"] != SCHEMA:
+                raise BadConfig(f"this plan's schema is {data['schema']!r}; this version reads {SCHEMA!r}.")
+            return ScalingPlan(
+                stretches=tuple((name, _read_stretch(raw)) for name, raw in data["stretches"].items()),
+                target_length=_whole("target_length", data["target_length"]),
+                model=str(data.get("model", "")),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, BadConfig | BadOption | BadLength | UnknownName):
+                raise
+            raise BadConfig(
+                f"this is not a Ropewalk plan: {type(error).__name__}: {error}.\n"
+                '  `ropewalk plan MODEL --to LENGTH --json` writes one under the key "plan".'
+            ) from None
+
+
+def _read_stretch(raw: Mapping[str, Any]) -> Stretch:
+    rope = Rope(**{name: raw["rope"][name] for name in ("rotary_dim", "rope_theta", "original_length")})
+    options = normal_options(raw["method"], raw["options"])
+    return Stretch(rope, raw["method"], raw["factor"], options, bool(raw["dynamic"]))
+
+
+def _whole(name: str, value: object) -> int:
+    if not is_whole(value) or not 1 <= value <= LARGEST_LENGTH:  # type: ignore[operator]
+        raise BadLength(f"{name} is {value!r}; it must be a whole number of tokens.")
+    return value  # type: ignore[return-value]
+
+
+def normal_options(method: str, options: Mapping[str, Option]) -> tuple[tuple[str, Option], ...]:
+    """Options as a plan holds them: only those that differ from the defaults, lists as tuples, sorted by name."""
+    defaults = get_method(method).defaults
+    for name in options:
+        if name not in defaults:
+            raise UnknownName(f"option of {method}", name, defaults)
+    normal = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    for name, value in normal.items():
+        check_type(name, value, defaults[name])
+    return tuple(sorted((name, value) for name, value in normal.items() if value != defaults[name]))
+
+
+def check_type(name: str, value: Option, default: Option) -> None:
+    """An option must be of its default's kind: a number, a yes/no, a word; None and lists are checked by the method."""
+    if isinstance(default, bool):
+        right, kind = isinstance(value, bool), "true or false"
+    elif isinstance(default, float):
+        right, kind = is_number(value), "a finite number"
+    elif isinstance(default, str):
+        right, kind = isinstance(value, str), "a word"
+    else:
+        numbers = isinstance(value, tuple) and all(is_number(item) for item in value)
+        right, kind = value is None or is_number(value) or numbers, "a finite number or a list of them"
+    if not right:
+        raise BadOption(f"{name} is {value!r}; it must be {kind}.")
+
+
+def parse_method(name: str) -> tuple[str, bool]:
+    """(method, is it dynamic?) of a name: "yarn", "dynamic" (over ntk, the classic) or "dynamic-yarn"."""
+    if name == DYNAMIC:
+        return "ntk", True
+    over, dynamic = name.removeprefix(f"{DYNAMIC}-"), name.startswith(f"{DYNAMIC}-")
+    if over not in methods():
+        raise UnknownName("scaling method", name, [*methods(), DYNAMIC, *(f"{DYNAMIC}-{m}" for m in ("linear", "yarn"))])
+    return over, dynamic
+
+
+def make_plan(
+    spec: "ModelSpec",
+    *,
+    factor: float | None = None,
+    target_length: int | None = None,
+    method: str = "yarn",
+    options: Mapping[str, Option] | None = None,
+    layer_types: Iterable[str] | None = None,
+    model: str = "",
+) -> ScalingPlan:
+    """Stretch a model by `factor`, or by the smallest factor that reaches `target_length` tokens.
+
+    method: a registered method, "dynamic" or "dynamic-<method>".
+    layer_types: what to stretch; by default every layer type that looks at the whole window.
+    """
+    name, dynamic = parse_method(method)
+    if (factor is None) == (target_length is None):
+        raise BadLength("give either a factor or a target length, and not both.")
+    chosen = tuple(layer_types) if layer_types is not None else spec.stretchable
+    for layer_type in chosen:
+        if layer_type not in dict(spec.ropes):
+            raise UnknownName("rotary layer type of this model", layer_type, dict(spec.ropes))
+    if not chosen:
+        raise BadLength(
+            "nothing to stretch here: only sliding-window layers rotate, and they never look further back than they were "
+            "trained to.\n  Name them with --layers to stretch them all the same."
+        )
+    stretches = tuple(
+        (layer_type, _stretch(spec.rope(layer_type), name, dynamic, factor, target_length, options or {}))
+        for layer_type in chosen
+    )
+    reached = target_length or max(stretch.target_length for _, stretch in stretches)
+    return ScalingPlan(stretches, reached, model)
+
+
+def _stretch(
+    rope: Rope,
+    method: str,
+    dynamic: bool,
+    factor: float | None,
+    target_length: int | None,
+    options: Mapping[str, Option],
+) -> Stretch:
+    if target_length is not None:
+        _whole("target_length", target_length)
+        if target_length < rope.original_length:
+            raise BadLength(
+                f"target_length {target_length} is shorter than original_length {rope.original_length}.\n"
+                "  Ropewalk only stretches windows. If original_length is wrong (many configs state the already stretched\n"
+                "  window as the original), give it with --original-length."
+            )
+    scale = factor if factor is not None else (target_length or 1) / rope.original_length
+    return Stretch(rope, method, scale, normal_options(method, options), dynamic)

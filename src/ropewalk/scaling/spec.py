@@ -1,0 +1,75 @@
+"""ModelSpec: what a checkpoint's config says about its rotary embedding, and where each number was read."""
+
+from dataclasses import dataclass
+
+from ropewalk.scaling.plan import Stretch
+from ropewalk.scaling.rope import Rope
+
+# The layer type of a model whose rotary layers all share one table.
+ALL_LAYERS = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One number and the place it came from: a key of the config, a published fact, or a rule."""
+
+    name: str
+    value: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheGroup:
+    """Layers whose key-value cache grows alike.
+
+    values_per_token: cached numbers per token and layer (2 kv_heads head_dim; MLA: its latent).
+    window: most tokens kept, None for all.
+    """
+
+    layers: int
+    values_per_token: int
+    window: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Everything Ropewalk needs to know of a model, parsed once.
+
+    model_type: transformers' name of the architecture.
+    ropes: one Rope per layer type that rotates; `all` where one table serves every layer.
+    scaling: the stretch the config already asks for, per layer type; absent where it is plain.
+    max_length: the window the config claims, tokens.
+    unrotated_layers: layers without position rotation (NoPE, Mamba, linear attention): nothing to stretch.
+    readings: where each number was read.  warnings: what a person should know.
+    """
+
+    model_type: str
+    ropes: tuple[tuple[str, Rope], ...]
+    scaling: tuple[tuple[str, Stretch], ...]
+    max_length: int
+    cache: tuple[CacheGroup, ...] = ()
+    unrotated_layers: int = 0
+    readings: tuple[Reading, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def rope(self, layer_type: str) -> Rope:
+        return dict(self.ropes)[layer_type]
+
+    @property
+    def stretchable(self) -> tuple[str, ...]:
+        """Layer types a plan stretches unless told otherwise: all but sliding-window and chunked ones."""
+        return tuple(name for name, _ in self.ropes if not is_local(name))
+
+    def cache_bytes(self, length: int, bytes_per_value: float) -> int:
+        """Key-value cache of one sequence of `length` tokens."""
+        return int(
+            sum(
+                group.layers * group.values_per_token * min(length, group.window or length) * bytes_per_value
+                for group in self.cache
+            )
+        )
+
+
+def is_local(layer_type: str) -> bool:
+    """Sliding-window and chunked layers never look further back than they were trained to."""
+    return layer_type.startswith(("sliding", "chunked", "local"))
