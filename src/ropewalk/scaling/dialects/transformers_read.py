@@ -128,7 +128,7 @@ def _read_theta(fields: Fields, part: Fields, layer_type: str, kind: str) -> flo
         outside_keys = ("rope_theta", "global_rope_theta", "rotary_emb_base")
         default = known.DEFAULT_THETA.get(kind, 0.0)
     if inside is not None:
-        part.note(name, f"{inside:g}", part.where("rope_theta"))
+        part.note(name, f"{inside:.10g}", part.where("rope_theta"))
         outside = fields.number("rope_theta") if layer_type == ALL_LAYERS else None
         if outside is not None and outside != inside:
             raise BadConfig(
@@ -144,7 +144,7 @@ def _read_theta(fields: Fields, part: Fields, layer_type: str, kind: str) -> flo
             f"rope_theta is missing, and {kind or 'this architecture'} has no known default.\n"
             "  Setting config.rope_scaling in transformers 5 drops it: write rope_theta back into the config."
         )
-    fields.note(name, f"{default:g}", f"default of {kind} in transformers 5.23")
+    fields.note(name, f"{default:.10g}", f"default of {kind} in transformers 5.23")
     return default
 
 
