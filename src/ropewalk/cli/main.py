@@ -12,7 +12,7 @@ import ropewalk.cli
 from ropewalk.errors import RopewalkError
 
 HELP = "Stretch the context window of RoPE language models: plan, apply, measure, prove."
-NOT_VERBS = {"main", "common"}
+NOT_VERBS = {"main", "common", "progress"}
 
 
 def build() -> typer.Typer:
