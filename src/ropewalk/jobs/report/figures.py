@@ -1,6 +1,7 @@
 """The two pictures people expect, drawn by plotly from tables."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
@@ -10,6 +11,7 @@ from ropewalk.jobs.evaluate.statistics import Interval
 
 # Okabe & Ito 2008: told apart by most colour-blind readers. The same method has the same colour in every picture.
 PALETTE = ("#555555", "#D55E00", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#56B4E9", "#7A5195")
+SHADES = ((0.0, "#eef1f5"), (1.0, "#0072B2"))
 FONT = "system-ui, -apple-system, 'Segoe UI', sans-serif"
 LAYOUT = {
     "template": "plotly_white",
@@ -27,7 +29,7 @@ def loss_figure(losses: Mapping[str, Sequence[Interval]], edges: Sequence[int], 
     for colour, (method, buckets) in zip(PALETTE, losses.items(), strict=False):
         band = [b.high for b in buckets] + [b.low for b in reversed(buckets)]
         figure.add_scatter(
-            x=[*middles, *reversed(middles)], y=band, fill="toself", line_width=0, fillcolor=colour, opacity=0.15,
+            x=[*middles, *reversed(middles)], y=band, fill="toself", line_width=0, fillcolor=colour, opacity=0.08,
             legendgroup=method, showlegend=False, hoverinfo="skip",
         )  # fmt: skip
         figure.add_scatter(
@@ -35,7 +37,11 @@ def loss_figure(losses: Mapping[str, Sequence[Interval]], edges: Sequence[int], 
             line={"color": colour, "width": 2.5}, marker_size=5,
             hovertemplate="%{y:.3f} bits per token<extra>" + method + "</extra>",
         )  # fmt: skip
-    figure.add_vline(x=original, line_dash="dash", line_color="#888", annotation_text=f"trained length {original:,}")
+    figure.add_vline(x=original, line_dash="dash", line_color="#888")
+    figure.add_annotation(
+        x=math.log10(original), y=1, yref="paper", text=f" trained length {original:,}", showarrow=False, xanchor="left",
+        font_color="#666",
+    )  # fmt: skip
     ticks = [edges[-1] >> i for i in range(6)][::-1]
     figure.update_xaxes(
         type="log", tickvals=ticks, ticktext=[f"{t:,}" for t in ticks], title="position in the document, tokens"
@@ -68,6 +74,6 @@ def passkey_figure(grids: Mapping[str, Mapping[tuple[int, float], Interval]]) ->
     figure.update_xaxes(type="category")
     figure.update_layout(
         **LAYOUT, height=270 * rows + 60,
-        coloraxis={"colorscale": "RdYlGn", "cmin": 0, "cmax": 100, "colorbar": {"title": "% found", "thickness": 12}},
+        coloraxis={"colorscale": SHADES, "cmin": 0, "cmax": 100, "colorbar": {"title": "% found", "thickness": 12}},
     )  # fmt: skip
     return figure

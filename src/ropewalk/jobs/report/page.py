@@ -42,7 +42,7 @@ def write_report(path: Path, records: Sequence[Record], plans: Mapping[str, Scal
     grids = _ordered(passkey_grid(records), order)
     by_length = {method: passkey_by_length(grid) for method, grid in grids.items()}
     lengths = sorted(next(iter(by_length.values()), {}))
-    options = {"full_html": False, "include_plotlyjs": False, "config": {"displaylogo": False, "responsive": True}}
+    options = {"full_html": False, "include_plotlyjs": False, "config": {"displayModeBar": False, "responsive": True}}
     facts = records[0].facts
     page = _template().render(
         title=f"{plans[next(iter(plans))].model}: {original:,} to {target:,} tokens",
