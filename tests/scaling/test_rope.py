@@ -48,7 +48,7 @@ def test_the_pair_that_turns_so_often_is_found_again(turns):
 
 @pytest.mark.parametrize("layout", ["half", "interleaved"])
 def test_q_times_k_depends_on_the_distance_alone(layout):
-    """Rotated as pairs of real numbers in either layout; the answer comes from complex multiplication, Re(q k* e^(i theta (m-n)))."""
+    """Rotated as pairs of real numbers in either layout; the answer is complex: Re(q k* e^(i theta (m - n))), summed."""
     rope, rng = Rope(16, 10_000.0, 4096), random.Random(0)
     q, k = ([rng.gauss(0, 1) for _ in range(16)] for _ in range(2))
     pairs = [(i, i + 8) if layout == "half" else (2 * i, 2 * i + 1) for i in range(8)]
