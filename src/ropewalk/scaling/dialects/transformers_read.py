@@ -11,8 +11,9 @@ from ropewalk.errors import BadConfig, NoRope, UnknownName
 from ropewalk.scaling.dialects import known
 from ropewalk.scaling.dialects.fields import Fields
 from ropewalk.scaling.method import Option
+from ropewalk.scaling.methods.ntk import stretched_theta
 from ropewalk.scaling.plan import Stretch, normal_options
-from ropewalk.scaling.rope import Rope
+from ropewalk.scaling.rope import LARGEST_LENGTH, Rope
 from ropewalk.scaling.spec import ALL_LAYERS, CacheGroup, ModelSpec, is_local
 
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -46,10 +47,15 @@ def read(config: Mapping[str, Any], *, original_length: int | None = None) -> Mo
     fields.note("max_length", longest, fields.where("max_position_embeddings"))
     warnings: list[str] = []
     ropes, scaling = [], []
+    if _flat_v5_is_ignored(fields, kind):
+        warnings.append(
+            f"rope_parameters is flat, but {kind} has one per layer type: transformers 5.23 ignores it and rotates plainly. "
+            'Put it under "full_attention".'
+        )
     for layer_type, part in rope_parts(fields, kind).items():
         rope = _read_rope(fields, part, layer_type, kind, longest, original_length, warnings)
         ropes.append((layer_type, rope))
-        current = _read_scaling(part, rope, longest, warnings)
+        current = _read_scaling(fields, part, rope, longest, warnings)
         if current.method != "none":
             scaling.append((layer_type, current))
     cache, unrotated = _read_layers(fields, kind)
@@ -75,30 +81,57 @@ def _rope_dict(fields: Fields) -> Fields:
     """The v5 or the v4 dict; where both are written they must say the same."""
     new, old = fields.part("rope_parameters"), fields.part("rope_scaling")
     if new.config and old.config and not _nested(new):
-        for key, value in old.config.items():
-            if key in new.config and new.config[key] != value:
+        ours, theirs = _meaning(new), _meaning(old)
+        for key in sorted((ours.keys() | theirs.keys()) - {"rope_theta", "partial_rotary_factor"}):
+            if ours.get(key) != theirs.get(key):
                 raise BadConfig(
-                    f"{new.where(key)} is {new.config[key]!r} but {old.where(key)} is {value!r}: two spellings that "
+                    f"{new.where(key)} is {ours.get(key)!r} but {old.where(key)} is {theirs.get(key)!r}: two spellings that "
                     "disagree.\n  Engines differ in which they read. Remove the wrong one."
                 )
     return new if new.config else old
 
 
+def _meaning(part: Fields) -> dict[str, Any]:
+    """The keys that say something, with the type under one name."""
+    stated = {key: value for key, value in part.config.items() if value is not None and key not in ("type", "rope_type")}
+    return {**stated, "rope_type": _rope_type(part)}
+
+
+def _flat_v5_is_ignored(fields: Fields, kind: str) -> bool:
+    part = fields.part("rope_parameters")
+    return kind in known.PER_LAYER_TYPE and bool(part.config) and not _nested(part) and "rope_scaling" not in fields
+
+
 def _nested(part: Fields) -> bool:
-    return any(isinstance(value, Mapping) for value in part.config.values())
+    return any(isinstance(value, Mapping) and key not in ROPE_KEYS for key, value in part.config.items())
+
+
+def is_nested(fields: Fields) -> bool:
+    """One dict per layer type, as transformers 5 writes models whose layers rotate differently."""
+    return _nested(_rope_dict(fields))
 
 
 def rope_parts(fields: Fields, kind: str) -> dict[str, Fields]:
     """The rotary settings of each layer type that rotates."""
     part = _rope_dict(fields)
     if _nested(part):
-        return {name: part.part(name) for name, value in part.config.items() if isinstance(value, Mapping)}
+        return {
+            name: part.part(name)
+            for name, value in part.config.items()
+            if isinstance(value, Mapping) and name not in ROPE_KEYS
+        }
+    if _flat_v5_is_ignored(fields, kind):
+        return {name: Fields({}, "(plain) ", fields.readings) for name in (FULL, SLIDING)}
     if kind in known.PER_LAYER_TYPE:
         # Flat spellings of such models: the scaling belongs to the full-attention layers alone (v4 Gemma 3, OLMo 3).
         return {FULL: part, SLIDING: Fields({}, "(plain) ", fields.readings)}
-    if kind in known.ROTATE_LOCALLY:
+    if _rotates_locally(fields, kind):
         return {SLIDING: part}
     return {ALL_LAYERS: part}
+
+
+def _rotates_locally(fields: Fields, kind: str) -> bool:
+    return kind in known.ROTATE_LOCALLY or (kind in known.ROTATE_LOCALLY_IF_WINDOWED and "sliding_window" in fields)
 
 
 def _read_rope(
@@ -139,9 +172,9 @@ def _read_theta(fields: Fields, part: Fields, layer_type: str, kind: str) -> flo
     found = fields.first(name, *outside_keys)
     if found is not None:
         return found
-    if not default:
+    if not default or "rope_theta" in part.config or "rope_theta" in fields.config:  # a stated null is not an omission
         raise BadConfig(
-            f"rope_theta is missing, and {kind or 'this architecture'} has no known default.\n"
+            f"rope_theta is missing or null, and {kind or 'this architecture'} cannot be built without one.\n"
             "  Setting config.rope_scaling in transformers 5 drops it: write rope_theta back into the config."
         )
     fields.note(name, f"{default:.10g}", f"default of {kind} in transformers 5.23")
@@ -237,7 +270,7 @@ def _rope_type(part: Fields) -> str:
     return "default" if chosen == "mrope" else chosen
 
 
-def _read_scaling(part: Fields, rope: Rope, longest: int, warnings: list[str]) -> Stretch:
+def _read_scaling(model: Fields, part: Fields, rope: Rope, longest: int, warnings: list[str]) -> Stretch:
     """The stretch that transformers makes of these keys."""
     for key in part.config:
         if key not in ROPE_KEYS:
@@ -246,8 +279,17 @@ def _read_scaling(part: Fields, rope: Rope, longest: int, warnings: list[str]) -
     if kind == "default":
         return Stretch(rope)
     factor = part.number("factor")
+    if factor is None and kind in ("linear", "llama3"):
+        raise BadConfig(
+            f"{part.where('factor')} is missing: rope_type {kind} says that the window was stretched, not how far."
+        )
     if factor is None:
         factor = longest / rope.original_length if kind in ("yarn", "longrope", "su", "dynamic") else 1.0
+    if known.SOFTMAX_MSCALE in part and "kv_lora_rank" in model:
+        warnings.append(
+            "mscale_all_dim: this model's attention also multiplies its softmax scale by m^2, on unrotated channels too. "
+            "That is not part of a plan; a plan of another factor replaces it."
+        )
     if "attn_factor" in part:
         warnings.append(
             "attn_factor (a multiplier) is ignored by transformers 5 and vLLM 0.33, and read by SGLang: engines will disagree."
@@ -261,20 +303,24 @@ def _method_of(
     """(method, factor, options, dynamic) for a rope_type of transformers."""
     if kind == "linear":
         return "linear", factor, (), False
+    if kind == "dynamic" and (alpha := part.number("alpha")):
+        # HunYuan: "dynamic" in name only; ntk with a base fixed once, whatever the length.
+        return "rope_theta", 1.0, normal_options("rope_theta", {"rope_theta": stretched_theta(rope, alpha)}), False
     if kind == "dynamic":
         if factor != 1:
             warnings.append(
                 f"rope_type dynamic with factor {factor:g}: transformers uses {factor:g} l/L - {factor - 1:g}, not s = l/L; "
                 "only factor 1 is the published rule."
             )
-        return "ntk", factor, (), True
+        # transformers sets no upper end: the window is whatever a request asks for.
+        return "ntk", min(LARGEST_LENGTH / rope.original_length, 1e9), (), True
     if kind == "yarn":
         return "yarn", factor, normal_options("yarn", _yarn_options(part, factor)), False
     if kind == "llama3":
         bands = {"beta_slow": part.number("low_freq_factor") or 1.0, "beta_fast": part.number("high_freq_factor") or 4.0}
         return "llama3", factor, normal_options("llama3", dict(bands)), False
     if kind in ("longrope", "su"):
-        return "longrope", factor, normal_options("longrope", _longrope_options(part, rope, factor)), False
+        return "longrope", factor, normal_options("longrope", _longrope_options(part, warnings)), False
     if kind == "proportional":
         share = part.number("partial_rotary_factor") or 1.0
         return "proportional", factor, normal_options("proportional", {"proportion": share}), False
@@ -300,13 +346,16 @@ def _mscale(factor: float, slope: float) -> float:
     return 0.1 * slope * math.log(factor) + 1.0 if factor > 1 else 1.0
 
 
-def _longrope_options(part: Fields, rope: Rope, factor: float) -> dict[str, Option]:
+def _longrope_options(part: Fields, warnings: list[str]) -> dict[str, Option]:
     long, short = part.numbers("long_factor"), part.numbers("short_factor")
     if long is None or short is None:
         raise BadConfig(f"{part.path}long_factor and short_factor must both be given for longrope.")
     stated = part.number("attention_factor")
-    if stated is None and factor > 1:
-        stated = math.sqrt(1 + math.log(factor) / math.log(rope.original_length))
+    inside, beyond = part.number("short_mscale"), part.number("long_mscale")
+    if beyond is not None:  # Phi-3.5-MoE; its code reads these and nothing else
+        stated = beyond
+        if inside != beyond:
+            warnings.append(f"short_mscale {inside} and long_mscale {beyond} differ; {beyond} is used at every length.")
     return {"long_factor": long, "short_factor": short, "attention_factor": stated}
 
 
@@ -331,7 +380,7 @@ def _read_layers(fields: Fields, kind: str) -> tuple[tuple[CacheGroup, ...], int
         unrotated += sum(not flag for flag in rotating)
     elif interval := fields.whole("no_rope_layer_interval"):
         unrotated += layers // interval
-    if kind in known.ROTATE_LOCALLY:
+    if _rotates_locally(fields, kind):
         unrotated += len(types) - len(stateful) - len(local)
     return tuple(group for group in groups if group.layers), unrotated
 
