@@ -40,8 +40,12 @@ DEFAULT_LOCAL_THETA = {"gemma3_text": 10_000.0, "modernbert-decoder": 10_000.0}
 # Architectures with one rotary table per layer type (transformers 5.23.0: `rope_parameters` nested by default).
 PER_LAYER_TYPE = frozenset({"gemma3_text", "olmo3", "modernbert-decoder"})
 
-# Architectures whose full-attention layers do not rotate: only sliding-window layers carry RoPE.
-ROTATE_LOCALLY = frozenset({"cohere2", "cohere2_moe"})
+# Architectures whose full-attention layers do not rotate: only sliding-window or chunked layers carry RoPE, under the key
+# that makes them local. A config that sets the key to null rotates everywhere (EXAONE 4.0 1.2B).
+ROTATE_LOCALLY = {
+    **dict.fromkeys("afmoe cohere2 cohere2_moe exaone4 exaone_moe".split(), "sliding_window"),
+    "llama4_text": "attention_chunk_size",
+}
 
 # No rotary embedding at all, and what they use instead.
 WITHOUT_ROPE = {

@@ -34,6 +34,8 @@ def write(plan: ScalingPlan, config: Mapping[str, Any]) -> dict[str, Any]:
     spec = read(config, original_length=None if _states_length(target) else _any_original(plan))
     nested = len(spec.ropes) > 1
     old = {name: part.config for name, part in rope_parts(Fields(target), kind).items()}
+    if "qk_rope_head_dim" in target:
+        _check_softmax(old)
     dicts = {}
     for layer_type, rope in spec.ropes:
         stretch = plan.stretch(layer_type) or dict(spec.scaling).get(layer_type) or Stretch(rope)
@@ -56,6 +58,16 @@ def write(plan: ScalingPlan, config: Mapping[str, Any]) -> dict[str, Any]:
     return new
 
 
+def _check_softmax(old: Mapping[str, Mapping[str, Any]]) -> None:
+    """MLA models multiply their softmax scale by (0.1 mscale_all_dim ln(factor) + 1)^2, on all channels; others do not."""
+    if any(part.get("mscale_all_dim") and part.get("rope_type", part.get("type")) == "yarn" for part in old.values()):
+        raise CannotExpress(
+            "this config's yarn has mscale_all_dim, which also scales the softmax of channels that do not rotate.\n"
+            "  A plan's attention factor reaches the rotated channels alone, so writing it would drop a scale the model was\n"
+            "  trained with. Change `factor` in the config's own keys instead."
+        )
+
+
 def _states_length(config: Mapping[str, Any]) -> bool:
     return "original_max_position_embeddings" in config
 
@@ -65,7 +77,11 @@ def _any_original(plan: ScalingPlan) -> int:
 
 
 def _carried(old: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: old[key] for key in CARRIED_KEYS if old.get(key) is not None}
+    carried = {key: old[key] for key in CARRIED_KEYS if old.get(key) is not None}
+    if "llama_4_scaling_beta" in carried and "original_max_position_embeddings" in old:
+        # Ministral 3 sharpens queries by position / this length, whatever the rope_type; without it the forward pass fails.
+        carried["original_max_position_embeddings"] = old["original_max_position_embeddings"]
+    return carried
 
 
 def spell(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str, Any]:
