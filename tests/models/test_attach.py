@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from models.architectures import FACTOR, LENGTH, build, logits, plan_of, tiny_config, tokens
+from models.architectures import FACTOR, LENGTH, MIXED, build, logits, plan_of, tiny_config, tokens
 from ropewalk.errors import BadLength, CannotAttach, Mismatch, NoRope, UnknownName
 from ropewalk.models.attach import attach, measure
 from ropewalk.models.live import read_live
@@ -74,11 +74,48 @@ def test_a_copy_of_an_attached_model_is_its_own(llama):
         twin = copy.deepcopy(llama)
         stretched = logits(llama)
     assert torch.equal(logits(llama), before)
-    twin.to(torch.float64).to(torch.float32)  # the copy's guard must act on the copy
     assert torch.equal(logits(twin), stretched)
-    assert torch.equal(logits(llama), before)
     with pytest.raises(CannotAttach, match=r"copy it\s+before attaching"):
         attach(twin, plan_of(llama))
+    twin.to("meta")  # what guards the copy's table must act on the copy
+    assert twin.model.rotary_emb.inv_freq.is_meta
+    assert not llama.model.rotary_emb.inv_freq.is_meta
+
+
+STRETCHED = {
+    "linear": dict(rope_type="linear", factor=2.0),
+    "dynamic": dict(rope_type="dynamic", factor=1.0),
+    "yarn": dict(rope_type="yarn", factor=2.0, original_max_position_embeddings=LENGTH),
+    "llama3": dict(
+        rope_type="llama3", factor=2.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=LENGTH
+    ),
+    "longrope": dict(
+        rope_type="longrope",
+        factor=2.0,
+        original_max_position_embeddings=LENGTH,
+        short_factor=[1.0] * 16,
+        long_factor=[1 + i / 8 for i in range(16)],
+    ),
+}
+
+
+@pytest.mark.parametrize("method", ["ntk_by_parts", "dynamic-yarn"])
+@pytest.mark.parametrize("stretched", STRETCHED)
+def test_a_stretch_of_the_config_gives_way_and_comes_back(llama, stretched, method):
+    """Whatever the config asked for, and whatever state transformers' own rule was in."""
+    rope = dict(rope_theta=1e4, **STRETCHED[stretched])
+    model = build(tiny_config("llama", dict(rope_parameters=rope, max_position_embeddings=LENGTH)))
+    plan = plan_of(llama, method)
+    logits(model)  # lets dynamic and longrope grow
+    rotary, before = model.model.rotary_emb, logits(model, LENGTH)
+    logits(model)
+    state = {name: copy.deepcopy(getattr(rotary, name)) for name in ("inv_freq", "max_seq_len_cached", "attention_scaling")}
+    with attach(llama, plan):
+        wanted = [logits(llama, count) for count in (LENGTH, 200)]
+    with attach(model, plan):
+        assert all(torch.equal(logits(model, count), one) for count, one in zip((LENGTH, 200), wanted, strict=True))
+    assert all(torch.equal(torch.as_tensor(getattr(rotary, name)), torch.as_tensor(held)) for name, held in state.items())
+    assert torch.equal(logits(model, LENGTH), before)
 
 
 def test_a_model_that_is_stretched_already_is_replaced_and_restored():
@@ -145,6 +182,23 @@ def test_only_the_layer_types_of_the_plan_change(gemma3):
         assert torch.equal(torch.stack(measure(gemma3, "sliding_attention", positions)), local)
         assert not torch.equal(torch.stack(measure(gemma3, "full_attention", positions)), full)
     assert torch.equal(torch.stack(measure(gemma3, "full_attention", positions)), full)
+
+
+def test_other_layer_types_keep_their_own_rule():
+    ropes = {name: dict(rope_type="default", rope_theta=1e4) for name in ("full_attention", "sliding_attention")}
+    ropes["sliding_attention"] |= dict(rope_type="linear", factor=2.0)
+    model = build(tiny_config("gemma3_text", dict(MIXED, rope_parameters=ropes)))
+    with attach(model, make_plan(read_live(model), factor=FACTOR)):
+        assert model.model.rotary_emb.rope_type == {"full_attention": "default", "sliding_attention": "linear"}
+    assert model.model.rotary_emb.rope_type == {"full_attention": "default", "sliding_attention": "linear"}
+
+
+def test_the_rotary_module_of_a_vision_tower_is_not_touched(llama):
+    llama.eye = build(tiny_config("qwen3")).model.rotary_emb
+    held = llama.eye.inv_freq
+    with attach(llama, plan_of(llama)) as attached:
+        assert llama.eye.inv_freq is held
+        assert [table.module for table, _ in attached.tables] == [llama.model.rotary_emb]
 
 
 def test_dynamic_per_layer_type(gemma3):
