@@ -203,16 +203,23 @@ def describe(model: nn.Module) -> tuple[str, str]:
 def measured_row(family: str) -> str:
     """One row: every cell is what happened just now."""
     name = FAMILIES[family][0]
+    model, before = tiny(family)
+    layout, reads = describe(model)
+    with attach(model, plan_of(model)):
+        past = float((logits(model) - before)[:, LENGTH:].abs().max())
+    undone = "undo exact" if torch.equal(logits(model), before) else "UNDO DIFFERS"
+    verdict = f"yes, {undone}" if past > 1e-2 else "NO EFFECT"
+    return f"| {name} | {layout} | {reads} | {verdict} | {', '.join(_verdicts(family))} |"
+
+
+def refused_row(family: str) -> str:
+    name, more = REFUSED[family]
+    model = build(tiny_config(family, more))
     try:
-        model, before = tiny(family)
-        layout, reads = describe(model)
-        with attach(model, plan_of(model)):
-            past = float((logits(model) - before)[:, LENGTH:].abs().max())
-        undone = "undo exact" if torch.equal(logits(model), before) else "UNDO DIFFERS"
-        verdict = f"yes, {undone}" if past > 1e-3 else "NO EFFECT"
+        attach(model, plan_of(model)).undo()
     except RopewalkError as error:
         return f"| {name} | | | {type(error).__name__}: {str(error).splitlines()[0]} | |"
-    return f"| {name} | {layout} | {reads} | {verdict} | {', '.join(_verdicts(family))} |"
+    return f"| {name} | | | ATTACHED | |"
 
 
 def _verdicts(family: str) -> list[str]:
@@ -232,3 +239,5 @@ if __name__ == "__main__":
     print("| architecture | rotary table | plan reads | attach | stock config equals attach |\n|---|---|---|---|---|")
     for family in FAMILIES:
         print(measured_row(family), flush=True)
+    for family in REFUSED:
+        print(refused_row(family), flush=True)

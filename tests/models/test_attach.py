@@ -45,6 +45,15 @@ def test_the_config_claims_the_target_while_attached(llama):
     assert llama.config.max_position_embeddings == LENGTH
 
 
+def test_undo_ends_its_own_plan_only(llama):
+    first = attach(llama, plan_of(llama))
+    first.undo()
+    with attach(llama, plan_of(llama, "linear")) as second:
+        first.undo()
+        second.check()
+        assert llama.config.max_position_embeddings == TARGET
+
+
 def test_undo_gives_back_the_very_tensors(llama):
     rotary = llama.model.rotary_emb
     held = dict(rotary.__dict__), dict(rotary._buffers)
@@ -280,6 +289,8 @@ def test_the_end_of_a_request_is_the_end_of_its_scale(dynamic):
 
 
 def test_a_request_has_limits(dynamic):
+    with dynamic.request(1):
+        dynamic.check()
     with dynamic.request(60):
         with pytest.raises(BadLength, match="position 79 lies outside the request of 60 tokens"):
             forward(dynamic.model, tokens(80), use_cache=False)
@@ -320,7 +331,7 @@ def test_measure_is_the_model_and_not_the_plan(llama):
             attached.check()
 
 
-@pytest.mark.parametrize("damage", ["attention_scaling", "forward", "rounded", "swapped"])
+@pytest.mark.parametrize("damage", ["attention_scaling", "forward", "rounded", "not a number", "swapped"])
 def test_every_kind_of_damage_is_found(llama, damage):
     rotary = llama.model.rotary_emb
     with attach(llama, plan_of(llama)) as attached:
@@ -330,6 +341,8 @@ def test_every_kind_of_damage_is_found(llama, damage):
         elif damage == "forward":
             honest = rotary.forward
             rotary.forward = lambda x, position_ids: honest(x, position_ids + 1)
+        elif damage == "not a number":
+            rotary.inv_freq[3] = math.nan
         elif damage == "rounded":
             rotary.inv_freq = rotary.inv_freq.bfloat16().float()
         else:
@@ -359,6 +372,15 @@ def test_a_model_that_is_not_what_its_config_says(llama):
     llama.model.rotary_emb.inv_freq *= 0.9
     with pytest.raises(Mismatch, match=r"as its config says(.|\n)*before anything was changed"):
         attach(llama, plan_of(llama))
+
+
+def test_rounding_inside_transformers_is_no_mismatch():
+    # The worst of 1344 configs: 44 x 2^-24 off float64 in one pair, which is 0.4 radians at position 10 million.
+    rope = dict(rope_type="yarn", rope_theta=1e6, factor=40.0, truncate=False, original_max_position_embeddings=262_144)
+    model = build(tiny_config("llama", dict(rope_parameters=rope, head_dim=128, max_position_embeddings=40 * 262_144)))
+    exact = torch.tensor(dict(read_live(model).scaling)["all"].scaled().inv_freq, dtype=torch.float64)
+    assert ((model.model.rotary_emb.inv_freq - exact).abs() / exact).max() > 16 * 2.0**-24
+    attach(model, plan_of(model)).undo()
 
 
 def test_an_unknown_order_of_pairs_is_refused(llama):

@@ -17,9 +17,11 @@ from ropewalk.scaling.spec import ModelSpec
 
 __all__ = ["Attached", "attach", "measure"]
 
-# Relative error of an angle: position, frequency and their product are rounded to float32 once each. Frequencies that
-# transformers computes in float32 have about ten roundings more behind them.
+# Relative error of an angle: position, frequency and their product are rounded to float32 once each.
 ROUNDINGS = 3 * 2.0**-24
+# Frequencies that transformers computes in float32 are up to 2.6e-6 off (yarn, factor 40, where its ramp ends); a
+# config that was misread is off by far more than this.
+COMPUTED_IN_FLOAT32 = 2.0**-16
 
 MARK = "_ropewalk_plan"
 
@@ -157,7 +159,7 @@ def _check_trained(tables: list[LiveTable], current: Stretch) -> None:
         # One token less than the original length also resets transformers' dynamic rule, should it have grown before.
         length = max(current.rope.original_length - 1, 1) if current.dynamic else None
         # A bfloat16 buffer is rounded, not wrong: attaching puts float32 in its place.
-        tolerance = 16 * 2.0**-24 + torch.finfo(table.inv_freq.dtype).eps
+        tolerance = COMPUTED_IN_FLOAT32 + torch.finfo(table.inv_freq.dtype).eps
         positions = _positions(current, length or current.target_length)
         try:
             _compare(table, current.scaled(length), positions, "its config", tolerance)

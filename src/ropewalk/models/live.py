@@ -50,22 +50,12 @@ class LiveTable:
 
     def layout(self) -> str:
         """How the module's output holds each pair: "once", "halves" (GPT-NeoX), "in turn" (GPT-J), "complex" or "unknown"."""
-        output = self._forward(range(3))
-        if isinstance(output, torch.Tensor):
-            return "complex"
-        table, pairs = output[0].reshape(3, -1), self.inv_freq.numel()
-        if table.shape[-1] == pairs:
-            return "once"
-        if table.shape[-1] == 2 * pairs:
-            if torch.equal(table[:, :pairs], table[:, pairs:]):
-                return "halves"
-            if torch.equal(table[:, 0::2], table[:, 1::2]):
-                return "in turn"
-        return "unknown"
+        return self._layout(self._forward(range(3)))
 
     def answer(self, positions: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """The module's own (cos, sin) for one row of positions, each (tokens, pairs), float32, on the CPU."""
-        output, layout = self._forward(positions), self.layout()
+        output = self._forward(positions)
+        layout = self._layout(output)
         if layout == "unknown":
             raise Mismatch(
                 f"{type(self.module).__name__} answers for {self.inv_freq.numel()} pairs in an order Ropewalk does not know:\n"
@@ -75,6 +65,19 @@ class LiveTable:
         pick = slice(0, None, 2) if layout == "in turn" else slice(0, self.inv_freq.numel())
         cos, sin = (half.detach().float().cpu().reshape(len(positions), -1)[:, pick] for half in (cos, sin))
         return cos, sin
+
+    def _layout(self, output: Any) -> str:
+        if isinstance(output, torch.Tensor):
+            return "complex"
+        table, pairs = output[0].flatten(0, -2).nan_to_num(), self.inv_freq.numel()
+        if table.shape[-1] == pairs:
+            return "once"
+        if table.shape[-1] == 2 * pairs:
+            if torch.equal(table[:, :pairs], table[:, pairs:]):
+                return "halves"
+            if torch.equal(table[:, 0::2], table[:, 1::2]):
+                return "in turn"
+        return "unknown"
 
     def _forward(self, positions: Sequence[int]) -> Any:
         device = self.inv_freq.device
