@@ -42,11 +42,12 @@ DEFAULT_LOCAL_THETA = dict.fromkeys(["gemma3_text", "gemma3n_text", "modernbert-
 # Architectures with one rotary table per layer type (transformers 5.23.0: `rope_parameters` nested by default).
 PER_LAYER_TYPE = frozenset({"gemma3_text", "gemma3n_text", "olmo3", "modernbert-decoder"})
 
-# Architectures whose full-attention layers do not rotate: only sliding-window layers carry RoPE.
-ROTATE_LOCALLY = frozenset({"afmoe", "cohere2", "cohere2_moe"})
-
-# The same, but only where the config has a sliding window; without one every layer rotates.
-ROTATE_LOCALLY_IF_WINDOWED = frozenset({"exaone4", "exaone_moe"})
+# Architectures whose full-attention layers do not rotate: only sliding-window or chunked layers carry RoPE, under the key
+# that makes them local. A config that sets the key to null rotates everywhere (EXAONE 4.0 1.2B).
+ROTATE_LOCALLY = {
+    **dict.fromkeys("afmoe cohere2 cohere2_moe exaone4 exaone_moe".split(), "sliding_window"),
+    "llama4_text": "attention_chunk_size",
+}
 
 # Attention that also multiplies its softmax scale by (0.1 mscale_all_dim ln s + 1)^2, outside the rotary embedding.
 SOFTMAX_MSCALE = "mscale_all_dim"

@@ -42,12 +42,13 @@ def write(plan: ScalingPlan, config: Mapping[str, Any]) -> dict[str, Any]:
     current = dict(spec.scaling)
     nested = len(spec.ropes) > 1 or is_nested(Fields(target))
     old = {name: part.config for name, part in rope_parts(Fields(target), kind).items()}
+    if "qk_rope_head_dim" in target and any(stretch != current.get(name) for name, stretch in plan.stretches):
+        _check_softmax(old)
     dicts = {}
     for layer_type, rope in spec.ropes:
         stretch = plan.stretch(layer_type) or current.get(layer_type) or Stretch(rope)
         keys = CARRIED_KEYS + (TEMPERATURE_KEYS if stretch == current.get(layer_type) else ())
-        carried = {key: old[layer_type][key] for key in keys if old[layer_type].get(key) is not None}
-        dicts[layer_type] = {**carried, **spell(stretch, nested=nested, kind=kind)}
+        dicts[layer_type] = {**_carried(old[layer_type], keys), **spell(stretch, nested=nested, kind=kind)}
     named_base = "rotary_emb_base" in target  # transformers 4 reads GPT-NeoX's base under this name alone
     for key in V4_KEYS:
         target.pop(key, None)
@@ -89,12 +90,29 @@ def _check_reads_back(plan: ScalingPlan, config: Mapping[str, Any]) -> None:
             )
 
 
+def _check_softmax(old: Mapping[str, Mapping[str, Any]]) -> None:
+    """MLA models multiply their softmax scale by (0.1 mscale_all_dim ln(factor) + 1)^2, on all channels; others do not."""
+    if any(part.get("mscale_all_dim") and part.get("rope_type", part.get("type")) == "yarn" for part in old.values()):
+        raise CannotExpress(
+            "this config's yarn has mscale_all_dim, which also scales the softmax of channels that do not rotate.\n"
+            "  A plan's attention factor reaches the rotated channels alone, so writing it would drop a scale the model was\n"
+            "  trained with. Change `factor` in the config's own keys instead."
+        )
+
+
 def _states_length(config: Mapping[str, Any]) -> bool:
     return "original_max_position_embeddings" in config
 
 
 def _any_original(plan: ScalingPlan) -> int:
     return max(stretch.rope.original_length for _, stretch in plan.stretches)
+
+
+def _carried(old: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    if old.get("llama_4_scaling_beta") is not None:
+        # Ministral 3 sharpens queries by position / this length, whatever the rope_type; its forward pass needs it.
+        keys = (*keys, "original_max_position_embeddings")
+    return {key: old[key] for key in keys if old.get(key) is not None}
 
 
 def spell(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str, Any]:

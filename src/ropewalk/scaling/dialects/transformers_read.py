@@ -16,7 +16,7 @@ from ropewalk.scaling.plan import Stretch, normal_options
 from ropewalk.scaling.rope import LARGEST_LENGTH, Rope
 from ropewalk.scaling.spec import ALL_LAYERS, CacheGroup, ModelSpec, is_local
 
-FULL, SLIDING = "full_attention", "sliding_attention"
+FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attention"
 ROPE_KEYS = frozenset(
     (
         "rope_type type rope_theta factor original_max_position_embeddings attention_factor attn_factor "
@@ -125,13 +125,15 @@ def rope_parts(fields: Fields, kind: str) -> dict[str, Fields]:
     if kind in known.PER_LAYER_TYPE:
         # Flat spellings of such models: the scaling belongs to the full-attention layers alone (v4 Gemma 3, OLMo 3).
         return {FULL: part, SLIDING: Fields({}, "(plain) ", fields.readings)}
-    if _rotates_locally(fields, kind):
-        return {SLIDING: part}
-    return {ALL_LAYERS: part}
+    return {_rotating_layers(fields, kind): part}
 
 
-def _rotates_locally(fields: Fields, kind: str) -> bool:
-    return kind in known.ROTATE_LOCALLY or (kind in known.ROTATE_LOCALLY_IF_WINDOWED and "sliding_window" in fields)
+def _rotating_layers(fields: Fields, kind: str) -> str:
+    """What the one rotary table of a model serves: everything, or its local layers alone."""
+    key = known.ROTATE_LOCALLY.get(kind)
+    if key is None or (key in fields.config and key not in fields):
+        return ALL_LAYERS
+    return CHUNKED if key == "attention_chunk_size" else SLIDING
 
 
 def _read_rope(
@@ -288,7 +290,7 @@ def _read_scaling(model: Fields, part: Fields, rope: Rope, longest: int, warning
     if known.SOFTMAX_MSCALE in part and "kv_lora_rank" in model:
         warnings.append(
             "mscale_all_dim: this model's attention also multiplies its softmax scale by m^2, on unrotated channels too. "
-            "That is not part of a plan; a plan of another factor replaces it."
+            "A plan reaches rotated channels alone, so a plan of another factor cannot be written for it."
         )
     if "attn_factor" in part:
         warnings.append(
@@ -380,7 +382,7 @@ def _read_layers(fields: Fields, kind: str) -> tuple[tuple[CacheGroup, ...], int
         unrotated += sum(not flag for flag in rotating)
     elif interval := fields.whole("no_rope_layer_interval"):
         unrotated += layers // interval
-    if _rotates_locally(fields, kind):
+    elif _rotating_layers(fields, kind) != ALL_LAYERS:
         unrotated += len(types) - len(stateful) - len(local)
     return tuple(group for group in groups if group.layers), unrotated
 

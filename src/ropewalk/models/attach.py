@@ -1,0 +1,224 @@
+"""attach: put a plan on a live model, and prove by measuring that the model does what the plan says."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from ropewalk.errors import CannotAttach, Mismatch
+from ropewalk.models.live import LiveTable, Saved, find_tables, keep_float32, let_cast, measure, read_live
+from ropewalk.models.request import Request, ScalePerCall
+from ropewalk.rotary.tables import rotation_tables
+from ropewalk.scaling.method import Scaled
+from ropewalk.scaling.plan import ScalingPlan, Stretch
+from ropewalk.scaling.spec import ModelSpec
+
+__all__ = ["Attached", "attach", "measure"]
+
+# Relative error of an angle: position, frequency and their product are rounded to float32 once each.
+ROUNDINGS = 3 * 2.0**-24
+# Frequencies that transformers computes in float32 are up to 2.6e-6 off (yarn, factor 40, where its ramp ends); a
+# config that was misread is off by far more than this.
+COMPUTED_IN_FLOAT32 = 2.0**-16
+
+MARK = "_ropewalk_plan"
+
+
+def attach(model: nn.Module, plan: ScalingPlan) -> "Attached":
+    """Make a live transformers model rotate as `plan` says, and measure that it does.
+
+    Weights are not touched. Layer types that the plan does not name keep what they have. While attached,
+    config.max_position_embeddings is the plan's target length; everything else in the config stays, so do not save the
+    model in this state: `scaling.dialects.transformers.write` spells the plan for a checkpoint.
+
+    A dynamic plan chooses one scale per forward call from the longest position in it; see `Attached.request` for generating.
+
+    Raises NoRope or CannotAttach where the model cannot carry the plan, and Mismatch, after undoing everything, where its
+    own cos and sin turn out to be something else than the plan's.
+    """
+    spec = read_live(model)
+    tables = find_tables(model, spec)
+    _check_fits(model, plan, spec, tables)
+    attached = Attached(model, plan, [(table, stretch) for name, stretch in plan.stretches for table in tables[name]])
+    try:
+        for name, stretch in plan.stretches:
+            current = dict(spec.scaling).get(name) or Stretch(stretch.rope)
+            _check_trained(tables[name], current)
+        attached._install()
+        attached.check()
+    except BaseException:
+        attached.undo()
+        raise
+    return attached
+
+
+class Attached:
+    """A plan on a live model: a context manager whose end, like `undo`, restores the model bit for bit."""
+
+    def __init__(self, model: nn.Module, plan: ScalingPlan, tables: list[tuple[LiveTable, Stretch]]):
+        self.model = model
+        self.plan = plan
+        self.tables = tables
+        self._config = model.config.get_text_config()  # type: ignore[union-attr, operator]
+        self._longest = self._config.max_position_embeddings
+        self._saved = [Saved(table) for table, _ in tables]
+        self._request = Request()
+        self._hooks: list[Any] = []
+        self._undone = False
+
+    def __enter__(self) -> "Attached":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.undo()
+
+    def _install(self) -> None:
+        for table, stretch in self.tables:
+            setattr(table.module, MARK, self.plan.name)
+            table.set_plain()
+            table.set(stretch.scaled())
+            keep_float32(table)
+            if stretch.dynamic:
+                hook = ScalePerCall(table, stretch, self._request)
+                self._hooks.append(table.module.register_forward_pre_hook(hook, with_kwargs=True))
+        self._config.max_position_embeddings = max(self._longest, self.plan.target_length)
+
+    def undo(self) -> None:
+        """Put back the tensors and numbers that were there before; a second call does nothing."""
+        if self._undone:
+            return
+        self._undone = True
+        for hook in self._hooks:
+            hook.remove()
+        for saved in self._saved:
+            let_cast(saved.table)
+            saved.restore()
+            saved.table.module.__dict__.pop(MARK, None)
+        self._config.max_position_embeddings = self._longest
+
+    @contextmanager
+    def request(self, n_tokens: int) -> Iterator[None]:
+        """Fix the scale of a dynamic plan for one request of `n_tokens`: prompt and everything generated after it.
+
+            with attached.request(prompt.shape[1] + max_new_tokens):
+                model.generate(prompt, max_new_tokens=max_new_tokens)
+
+        Inside, a cache may be continued, and the numbers are those of one fresh call over all tokens. Static plans have
+        one scale anyway, and nothing changes for them. Requests do not nest.
+        """
+        with self._request.of(n_tokens):
+            yield
+
+    def check(self) -> None:
+        """Measure the live model's cos and sin again; raises Mismatch if they are not the plan's any more."""
+        fixed = self._request.n_tokens
+        for table, stretch in self.tables:
+            for length in (fixed,) if fixed else _lengths(stretch):
+                _compare(table, stretch.scaled(length), _positions(stretch, length), "the plan", ROUNDINGS)
+
+
+def _lengths(stretch: Stretch) -> tuple[int, ...]:
+    """Request lengths to measure: one, unless the scale depends on it."""
+    original, target = stretch.rope.original_length, stretch.target_length
+    return (original, (original + target + 1) // 2, target) if stretch.dynamic else (target,)
+
+
+def _positions(stretch: Stretch, length: int) -> list[int]:
+    """Where to look: the start, around the original length, and the end."""
+    original = stretch.rope.original_length
+    wanted = {0, 1, 2, 7, original // 2, original - 1, original, original + 1, length // 2, length - 1}
+    return sorted(position for position in wanted if position < max(length, 1))
+
+
+def _compare(table: LiveTable, wanted: Scaled, positions: list[int], who: str, tolerance: float) -> None:
+    """Raise Mismatch at the pair that is furthest beyond what rounding explains.
+
+    tolerance: relative, of each angle; cos, sin and m add 1e-6.
+    """
+    row = torch.tensor(positions)
+    seen = torch.stack(table.answer(positions)).double()
+    exact = torch.stack(rotation_tables(wanted, row, torch.float64))
+    angles = row[:, None] * torch.tensor(wanted.inv_freq, dtype=torch.float64)
+    excess = (seen - exact).abs() - wanted.attention_factor * (tolerance * angles + 1e-6)
+    excess = excess.nan_to_num(nan=torch.inf)
+    if excess.max() <= 0:
+        return
+    half, token, pair = (int(index) for index in torch.unravel_index(excess.argmax(), excess.shape))
+    raise Mismatch(
+        f"{type(table.module).__name__} does not rotate as {who} says.\n"
+        f"  layer type {table.layer_type!r}, position {positions[token]}, pair {pair}: "
+        f"{('cos', 'sin')[half]} should be {exact[half, token, pair]:.6f}, the model's is {seen[half, token, pair]:.6f}.\n"
+    )
+
+
+def _check_trained(tables: list[LiveTable], current: Stretch) -> None:
+    """The model's present table must be the one its config was read to mean, or the plan stretches something else."""
+    for table in tables:
+        # One token less than the original length also resets transformers' dynamic rule, should it have grown before.
+        length = max(current.rope.original_length - 1, 1) if current.dynamic else None
+        # A bfloat16 buffer is rounded, not wrong: attaching puts float32 in its place.
+        tolerance = COMPUTED_IN_FLOAT32 + torch.finfo(table.inv_freq.dtype).eps
+        positions = _positions(current, length or current.target_length)
+        try:
+            _compare(table, current.scaled(length), positions, "its config", tolerance)
+        except Mismatch as error:
+            raise Mismatch(
+                f"{error}  Measured before anything was changed. Either the model's code ignores its config, or its buffers\n"
+                "  were overwritten or rounded after it was built, or Ropewalk misreads this config.\n"
+                "  Build the model afresh; if it stays, please report it with the config."
+            ) from None
+
+
+def _check_fits(model: nn.Module, plan: ScalingPlan, spec: ModelSpec, tables: dict[str, list[LiveTable]]) -> None:
+    for name, stretch in plan.stretches:
+        if name not in tables or name not in dict(spec.ropes):
+            raise CannotAttach(
+                f"the plan stretches {name!r} layers; this {spec.model_type} model has {', '.join(tables)}.\n"
+                "  Make the plan from this model's own config."
+            )
+        _check_rope(stretch, spec, name)
+        for table in tables[name]:
+            _check_table(table, stretch)
+    _check_softmax(model)
+
+
+def _check_rope(stretch: Stretch, spec: ModelSpec, name: str) -> None:
+    planned, live = stretch.rope, spec.rope(name)
+    if (planned.rotary_dim, planned.rope_theta) != (live.rotary_dim, live.rope_theta):
+        raise CannotAttach(
+            f"the plan was made for rotary_dim {planned.rotary_dim} and rope_theta {planned.rope_theta:g}; this model has "
+            f"{live.rotary_dim} and {live.rope_theta:g}.\n"
+            "  It is another model's plan, or the model was built from a config that is stretched already."
+        )
+
+
+def _check_table(table: LiveTable, stretch: Stretch) -> None:
+    if attached := getattr(table.module, MARK, None):
+        raise CannotAttach(
+            f"a {attached} plan is attached to this model already; a second one would stretch what is stretched.\n"
+            "  Call .undo() on the first, or leave its `with` block. A copy of an attached model cannot be undone: copy it\n"
+            "  before attaching."
+        )
+    if table.inv_freq.is_meta:
+        raise CannotAttach("the model's rotary table is on the meta device: load its weights first, then attach.")
+    if 2 * table.inv_freq.numel() != stretch.rope.rotary_dim:
+        raise CannotAttach(
+            f"the plan rotates {stretch.rope.rotary_dim // 2} pairs, this model's {table.layer_type!r} table has "
+            f"{table.inv_freq.numel()}.\n  The config was read wrongly or belongs to another model."
+        )
+
+
+def _check_softmax(model: nn.Module) -> None:
+    """Multi-head latent attention multiplies its softmax scale by m(s)^2 once, when it is built (key mscale_all_dim)."""
+    for module in model.modules():
+        width, scaling = getattr(module, "qk_head_dim", None), getattr(module, "scaling", None)
+        if isinstance(width, int) and isinstance(scaling, float) and abs(scaling * width**0.5 - 1) > 1e-6:
+            raise CannotAttach(
+                f"{type(module).__name__} has a softmax scale of {scaling:.6f}, {scaling * width**0.5:.4f} times "
+                f"1/sqrt({width}):\n"
+                "  its config's stretch (mscale_all_dim) was built into the attention, on all channels. A plan's attention\n"
+                "  factor reaches the rotated channels alone, so it can neither keep nor replace it.\n"
+                "  Change the factor in the config's own yarn keys instead."
+            )

@@ -1,0 +1,425 @@
+"""attach: undo, refusals, dynamic requests, sabotage, dtypes. Models are tiny and random."""
+
+import copy
+import math
+
+import pytest
+import torch
+from transformers import DynamicCache
+
+from models.architectures import FACTOR, LENGTH, MIXED, build, logits, plan_of, tiny_config, tokens
+from ropewalk.errors import BadLength, CannotAttach, Mismatch, NoRope, UnknownName
+from ropewalk.models.attach import attach, measure
+from ropewalk.models.live import read_live
+from ropewalk.rotary.tables import rotation_tables
+from ropewalk.scaling.plan import ScalingPlan, Stretch, make_plan
+from ropewalk.scaling.rope import Rope
+
+TARGET = int(LENGTH * FACTOR)
+
+
+@pytest.fixture
+def llama():
+    return build(tiny_config("llama"))
+
+
+@pytest.fixture
+def gemma3():
+    return build(tiny_config("gemma3_text"))
+
+
+def forward(model, ids, **kwargs):
+    with torch.no_grad():
+        return model(ids, **kwargs).logits
+
+
+# --- attach and undo
+
+
+def test_the_config_claims_the_target_while_attached(llama):
+    with attach(llama, plan_of(llama)) as attached:
+        assert llama.config.max_position_embeddings == TARGET
+        attached.undo()
+        attached.undo()  # a second time does nothing
+        assert llama.config.max_position_embeddings == LENGTH
+    assert llama.config.max_position_embeddings == LENGTH
+
+
+def test_undo_ends_its_own_plan_only(llama):
+    first = attach(llama, plan_of(llama))
+    first.undo()
+    with attach(llama, plan_of(llama, "linear")) as second:
+        first.undo()
+        second.check()
+        assert llama.config.max_position_embeddings == TARGET
+
+
+def test_undo_gives_back_the_very_tensors(llama):
+    rotary = llama.model.rotary_emb
+    held = dict(rotary.__dict__), dict(rotary._buffers)
+    attach(llama, plan_of(llama, "dynamic-yarn")).undo()
+    assert all(rotary._buffers[name] is tensor for name, tensor in held[1].items())
+    assert rotary.__dict__.keys() == held[0].keys()
+    assert (rotary.rope_type, rotary.attention_scaling) == ("default", 1.0)
+    assert not rotary._forward_pre_hooks
+
+
+def test_attaching_twice_is_refused(llama):
+    plan = plan_of(llama)
+    with attach(llama, plan):
+        once = logits(llama)
+        with pytest.raises(CannotAttach, match=r"a yarn plan is attached to this model already.*\n.*undo"):
+            attach(llama, plan)
+        with pytest.raises(CannotAttach, match="already"):
+            attach(llama.model, plan)  # the same rotary module, through another door
+        assert torch.equal(logits(llama), once)
+    with attach(llama, plan):  # after undo it may be attached again
+        assert torch.equal(logits(llama), once)
+
+
+def test_a_copy_of_an_attached_model_is_its_own(llama):
+    before = logits(llama)
+    with attach(llama, plan_of(llama, "dynamic")):
+        twin = copy.deepcopy(llama)
+        stretched = logits(llama)
+    assert torch.equal(logits(llama), before)
+    assert torch.equal(logits(twin), stretched)
+    with pytest.raises(CannotAttach, match=r"copy it\s+before attaching"):
+        attach(twin, plan_of(llama))
+    twin.to("meta")  # what guards the copy's table must act on the copy
+    assert twin.model.rotary_emb.inv_freq.is_meta
+    assert not llama.model.rotary_emb.inv_freq.is_meta
+
+
+STRETCHED = {
+    "linear": dict(rope_type="linear", factor=2.0),
+    "dynamic": dict(rope_type="dynamic", factor=1.0),
+    "yarn": dict(rope_type="yarn", factor=2.0, original_max_position_embeddings=LENGTH),
+    "llama3": dict(
+        rope_type="llama3", factor=2.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=LENGTH
+    ),
+    "longrope": dict(
+        rope_type="longrope",
+        factor=2.0,
+        original_max_position_embeddings=LENGTH,
+        short_factor=[1.0] * 16,
+        long_factor=[1 + i / 8 for i in range(16)],
+    ),
+}
+
+
+@pytest.mark.parametrize("method", ["ntk_by_parts", "dynamic-yarn"])
+@pytest.mark.parametrize("stretched", STRETCHED)
+def test_a_stretch_of_the_config_gives_way_and_comes_back(llama, stretched, method):
+    """Whatever the config asked for, and whatever state transformers' own rule was in."""
+    rope = dict(rope_theta=1e4, **STRETCHED[stretched])
+    model = build(tiny_config("llama", dict(rope_parameters=rope, max_position_embeddings=LENGTH)))
+    plan = plan_of(llama, method)
+    logits(model)  # lets dynamic and longrope grow
+    rotary, before = model.model.rotary_emb, logits(model, LENGTH)
+    logits(model)
+    state = {name: copy.deepcopy(getattr(rotary, name)) for name in ("inv_freq", "max_seq_len_cached", "attention_scaling")}
+    with attach(llama, plan):
+        wanted = [logits(llama, count) for count in (LENGTH, 200)]
+    with attach(model, plan):
+        assert all(torch.equal(logits(model, count), one) for count, one in zip((LENGTH, 200), wanted, strict=True))
+    assert all(torch.equal(torch.as_tensor(getattr(rotary, name)), torch.as_tensor(held)) for name, held in state.items())
+    assert torch.equal(logits(model, LENGTH), before)
+
+
+def test_a_model_that_is_stretched_already_is_replaced_and_restored():
+    model = build(tiny_config("gpt_oss"))
+    before = logits(model)
+    plan = plan_of(model, "linear")
+    with attach(model, plan):
+        cos, _ = measure(model, "all", [40])
+        wanted = [math.cos(40 / FACTOR * 150_000 ** (-i / 16)) for i in range(16)]
+        assert cos[0].tolist() == pytest.approx(wanted, abs=1e-5)
+    assert torch.equal(logits(model), before)
+
+
+# --- what fits and what does not
+
+
+def test_a_plan_of_another_model_is_refused(llama):
+    for rope, reason in [
+        (Rope(32, 5e5, LENGTH), "made for rotary_dim 32 and rope_theta 500000; this model has 32 and 10000"),
+        (Rope(16, 1e4, LENGTH), "made for rotary_dim 16"),
+    ]:
+        with pytest.raises(CannotAttach, match=reason):
+            attach(llama, ScalingPlan((("all", Stretch(rope, "linear", 2.0)),), 2 * LENGTH))
+    with pytest.raises(CannotAttach, match="the plan stretches 'full_attention' layers; this llama model has all"):
+        attach(llama, ScalingPlan((("full_attention", Stretch(Rope(32, 1e4, LENGTH))),), LENGTH))
+
+
+def test_not_a_transformers_model(llama):
+    with pytest.raises(CannotAttach, match="Linear has no transformers config"):
+        attach(torch.nn.Linear(2, 2), plan_of(llama))
+
+
+def test_a_rotary_module_of_an_unknown_kind(llama):
+    plan = plan_of(llama)
+    llama.model.rotary_emb = torch.nn.Identity()
+    with pytest.raises(CannotAttach, match="no rotary module found in LlamaForCausalLM"):
+        attach(llama, plan)
+
+
+def test_a_model_without_weights_yet():
+    with torch.device("meta"):
+        model = build(tiny_config("llama"))
+    with pytest.raises(CannotAttach, match="meta device"):
+        attach(model, plan_of(model))
+
+
+def test_partial_rotation_leaves_the_rest_alone():
+    model = build(tiny_config("stablelm"))
+    with attach(model, plan_of(model)) as attached:
+        assert attached.tables[0][0].inv_freq.numel() == 4  # a quarter of 32 channels, in pairs
+        cos, _ = measure(model, "all", [1, 2])
+        assert cos.shape == (2, 4)
+
+
+# --- per layer type
+
+
+def test_only_the_layer_types_of_the_plan_change(gemma3):
+    positions = [0, 1, 77, LENGTH + 5]
+    local, full = (torch.stack(measure(gemma3, name, positions)) for name in ("sliding_attention", "full_attention"))
+    plan = make_plan(read_live(gemma3), factor=FACTOR)
+    assert [name for name, _ in plan.stretches] == ["full_attention"]
+    with attach(gemma3, plan):
+        assert torch.equal(torch.stack(measure(gemma3, "sliding_attention", positions)), local)
+        assert not torch.equal(torch.stack(measure(gemma3, "full_attention", positions)), full)
+    assert torch.equal(torch.stack(measure(gemma3, "full_attention", positions)), full)
+
+
+def test_other_layer_types_keep_their_own_rule():
+    ropes = {name: dict(rope_type="default", rope_theta=1e4) for name in ("full_attention", "sliding_attention")}
+    ropes["sliding_attention"] |= dict(rope_type="linear", factor=2.0)
+    model = build(tiny_config("gemma3_text", dict(MIXED, rope_parameters=ropes)))
+    with attach(model, make_plan(read_live(model), factor=FACTOR)):
+        assert model.model.rotary_emb.rope_type == {"full_attention": "default", "sliding_attention": "linear"}
+    assert model.model.rotary_emb.rope_type == {"full_attention": "default", "sliding_attention": "linear"}
+
+
+def test_the_rotary_module_of_a_vision_tower_is_not_touched(llama):
+    llama.eye = build(tiny_config("qwen3")).model.rotary_emb
+    held = llama.eye.inv_freq
+    with attach(llama, plan_of(llama)) as attached:
+        assert llama.eye.inv_freq is held
+        assert [table.module for table, _ in attached.tables] == [llama.model.rotary_emb]
+
+
+def test_dynamic_per_layer_type(gemma3):
+    before = logits(gemma3, LENGTH)
+    with attach(gemma3, make_plan(read_live(gemma3), factor=FACTOR, method="dynamic")):
+        assert (logits(gemma3, LENGTH) - before).abs().max() < 1e-4  # no longer than L: nothing is stretched
+        cos, _ = measure(gemma3, "full_attention", [0, TARGET // 2 - 1])
+        # s = 2: dynamic NTK by hand, b' = b 2^(32/30)
+        wanted = [math.cos((TARGET // 2 - 1) * (1e6 * 2 ** (32 / 30)) ** (-i / 16)) for i in range(16)]
+        assert cos[1].tolist() == pytest.approx(wanted, abs=1e-4)
+        local, _ = measure(gemma3, "sliding_attention", [0, TARGET - 1])
+        assert local[1, 5] == pytest.approx(math.cos((TARGET - 1) * 1e4 ** (-5 / 16)), abs=1e-4)
+
+
+def test_measure_names_what_there_is(llama):
+    with pytest.raises(UnknownName, match=r"'sliding_attention'(.|\n)*known: all"):
+        measure(llama, "sliding_attention", [0])
+    with pytest.raises(NoRope):
+        measure(build(tiny_config("gpt2", {})), "all", [0])
+
+
+# --- dynamic plans: the request meaning
+
+
+@pytest.fixture(params=["dynamic", "dynamic-yarn"])
+def dynamic(request, llama):
+    with attach(llama, plan_of(llama, request.param)) as attached:
+        yield attached
+
+
+def test_a_call_depends_on_nothing_but_itself(dynamic):
+    """transformers' own dynamic rule fails this: after a long call a short one keeps grown frequencies."""
+    model, lengths = dynamic.model, [50, 200, LENGTH, 300, LENGTH + 1, 50]
+    fresh = {}
+    for length in lengths:
+        fresh[length] = forward(copy.deepcopy(model), tokens(length), use_cache=False)
+    for length in lengths:
+        assert torch.equal(forward(model, tokens(length), use_cache=False), fresh[length])
+
+
+def test_each_length_has_the_static_plan_of_its_factor(dynamic):
+    model = build(tiny_config("llama"))
+    for length in (LENGTH // 2, 200, TARGET):
+        static = Stretch(Rope(32, 1e4, LENGTH), dynamic.plan.stretches[0][1].method, max(1.0, length / LENGTH))
+        with attach(model, ScalingPlan((("all", static),), TARGET)):
+            wanted = forward(model, tokens(length), use_cache=False)
+        assert torch.equal(forward(dynamic.model, tokens(length), use_cache=False), wanted)
+
+
+def test_generate_inside_a_request_equals_recomputing(dynamic):
+    model, prompt, new = dynamic.model, tokens(120), 40
+    with dynamic.request(120 + new):
+        out = model.generate(
+            prompt, max_new_tokens=new, min_new_tokens=new, do_sample=False, output_logits=True, return_dict_in_generate=True
+        )
+    assert out.sequences.shape[1] == 160
+    once = forward(model, out.sequences, use_cache=False)  # 160 tokens, so the scale of 160
+    stepwise = torch.stack(out.logits, 1)
+    assert (once[:, 119:-1] - stepwise).abs().max() < 1e-4
+    assert not torch.equal(once[:, :120], forward(model, prompt, use_cache=False))  # the scale of 120 is another
+
+
+def test_continuing_a_cache_outside_a_request_is_an_error(dynamic):
+    cache = DynamicCache(config=dynamic.model.config)
+    forward(dynamic.model, tokens(100), past_key_values=cache, use_cache=True)
+    with pytest.raises(CannotAttach, match=r"starts at position 100(.|\n)*with attached\.request\(prompt_tokens \+ max_new"):
+        forward(dynamic.model, tokens(1), past_key_values=cache, use_cache=True)
+    with pytest.raises(CannotAttach, match="starts at position 100"):
+        dynamic.model.generate(tokens(100), min_new_tokens=2, max_new_tokens=2, do_sample=False)
+
+
+def test_the_end_of_a_request_is_the_end_of_its_scale(dynamic):
+    free = forward(dynamic.model, tokens(150), use_cache=False)
+    with dynamic.request(400):
+        fixed = forward(dynamic.model, tokens(150), use_cache=False)
+        dynamic.check()
+    assert not torch.equal(fixed, free)
+    assert torch.equal(forward(dynamic.model, tokens(150), use_cache=False), free)
+
+
+def test_a_request_has_limits(dynamic):
+    with dynamic.request(1):
+        dynamic.check()
+    with dynamic.request(60):
+        with pytest.raises(BadLength, match="position 79 lies outside the request of 60 tokens"):
+            forward(dynamic.model, tokens(80), use_cache=False)
+        with pytest.raises(BadLength, match="do not nest"), dynamic.request(70):
+            pass
+    with pytest.raises(BadLength, match="n_tokens is 0"), dynamic.request(0):
+        pass
+
+
+def test_left_padding_is_not_a_continued_cache(dynamic):
+    mask = torch.ones(2, 150, dtype=torch.long)
+    mask[1, :30] = 0
+    with dynamic.request(154):
+        both = dynamic.model.generate(tokens(150).repeat(2, 1), attention_mask=mask, max_new_tokens=4, do_sample=False)
+        alone = dynamic.model.generate(tokens(150), max_new_tokens=4, do_sample=False)
+    assert both[:1].tolist() == alone.tolist()
+
+
+def test_a_static_plan_needs_no_request(llama):
+    with attach(llama, plan_of(llama)) as attached:
+        free = llama.generate(tokens(120), max_new_tokens=20, do_sample=False)
+        with attached.request(140):
+            assert torch.equal(llama.generate(tokens(120), max_new_tokens=20, do_sample=False), free)
+
+
+# --- sabotage: what measuring is for
+
+
+def test_measure_is_the_model_and_not_the_plan(llama):
+    wanted = plan_of(llama).stretches[0][1].scaled()
+    with attach(llama, plan_of(llama)) as attached:
+        cos, _ = measure(llama, "all", [0, 3, TARGET - 1])
+        exact, _ = rotation_tables(wanted, torch.tensor([0, 3, TARGET - 1]))
+        assert (cos - exact).abs().max() < 1e-4
+        llama.model.rotary_emb.inv_freq[4] *= 1.001
+        assert (measure(llama, "all", [TARGET - 1])[0][0, 4] - exact[2, 4]).abs() > 1e-3
+        with pytest.raises(Mismatch, match=r"layer type 'all', position \d+, pair 4: (cos|sin) should be"):
+            attached.check()
+
+
+@pytest.mark.parametrize("damage", ["attention_scaling", "forward", "rounded", "not a number", "swapped"])
+def test_every_kind_of_damage_is_found(llama, damage):
+    rotary = llama.model.rotary_emb
+    with attach(llama, plan_of(llama)) as attached:
+        attached.check()
+        if damage == "attention_scaling":
+            rotary.attention_scaling = 1.0
+        elif damage == "forward":
+            honest = rotary.forward
+            rotary.forward = lambda x, position_ids: honest(x, position_ids + 1)
+        elif damage == "not a number":
+            rotary.inv_freq[3] = math.nan
+        elif damage == "rounded":
+            rotary.inv_freq = rotary.inv_freq.bfloat16().float()
+        else:
+            honest = rotary.forward
+            rotary.forward = lambda x, position_ids: honest(x, position_ids)[::-1]
+        with pytest.raises(Mismatch):
+            attached.check()
+
+
+def test_a_module_that_ignores_its_frequencies(llama):
+    rotary, before = llama.model.rotary_emb, logits(llama)
+    stale = rotary.inv_freq.clone()
+
+    def forward_of_its_own(x, position_ids):
+        angles = position_ids[..., None].float() * stale
+        return torch.cat((angles, angles), -1).cos(), torch.cat((angles, angles), -1).sin()
+
+    rotary.forward = forward_of_its_own
+    with pytest.raises(Mismatch, match="LlamaRotaryEmbedding does not rotate as the plan says"):
+        attach(llama, plan_of(llama))
+    assert torch.equal(logits(llama), before)  # undone
+    attach_again = plan_of(llama, "none")
+    attach(llama, attach_again).undo()  # and it may be attached where the plan is what the module does
+
+
+def test_a_model_that_is_not_what_its_config_says(llama):
+    llama.model.rotary_emb.inv_freq *= 0.9
+    with pytest.raises(Mismatch, match=r"as its config says(.|\n)*before anything was changed"):
+        attach(llama, plan_of(llama))
+
+
+def test_rounding_inside_transformers_is_no_mismatch():
+    # The worst of 1344 configs: 44 x 2^-24 off float64 in one pair, which is 0.4 radians at position 10 million.
+    rope = dict(rope_type="yarn", rope_theta=1e6, factor=40.0, truncate=False, original_max_position_embeddings=262_144)
+    model = build(tiny_config("llama", dict(rope_parameters=rope, head_dim=128, max_position_embeddings=40 * 262_144)))
+    exact = torch.tensor(dict(read_live(model).scaling)["all"].scaled().inv_freq, dtype=torch.float64)
+    assert ((model.model.rotary_emb.inv_freq - exact).abs() / exact).max() > 16 * 2.0**-24
+    attach(model, plan_of(model)).undo()
+
+
+def test_an_unknown_order_of_pairs_is_refused(llama):
+    honest = llama.model.rotary_emb.forward
+    shuffle = torch.randperm(32, generator=torch.Generator().manual_seed(0))
+    llama.model.rotary_emb.forward = lambda x, position_ids: tuple(t[..., shuffle] for t in honest(x, position_ids))
+    with pytest.raises(Mismatch, match="in an order Ropewalk does not know"):
+        attach(llama, plan_of(llama))
+
+
+# --- dtypes
+
+
+@pytest.mark.parametrize("method", ["yarn", "dynamic-yarn"])
+def test_frequencies_stay_float32_in_a_bfloat16_model(llama, method):
+    llama.to(torch.bfloat16)  # rounds transformers' own buffer: the classic accident
+    rounded = llama.model.rotary_emb.inv_freq
+    assert rounded.dtype == torch.bfloat16
+    with attach(llama, plan_of(llama, method)):
+        assert llama.model.rotary_emb.inv_freq.dtype == torch.float32
+    assert llama.model.rotary_emb.inv_freq is rounded
+    with pytest.raises(Mismatch, match="overwritten or rounded"):  # once it is float32 again, nothing tells why it is off
+        attach(llama.float(), plan_of(llama, method))
+
+    fresh = build(tiny_config("llama"))
+    with attach(fresh, plan_of(fresh, method)) as attached:
+        fresh.to(torch.bfloat16)
+        assert fresh.lm_head.weight.dtype == torch.bfloat16
+        assert fresh.model.rotary_emb.inv_freq.dtype == torch.float32
+        attached.check()
+        fresh.half().float()
+        attached.check()
+        assert forward(fresh, tokens(200), use_cache=False).isfinite().all()
+    fresh.to(torch.bfloat16)
+    assert fresh.model.rotary_emb.inv_freq.dtype == torch.bfloat16  # the guard is gone
+
+
+def test_undo_after_a_cast_gives_back_the_unrounded_table(llama):
+    held = llama.model.rotary_emb.inv_freq.clone()
+    with attach(llama, plan_of(llama)):
+        llama.to(torch.bfloat16)
+    assert torch.equal(llama.model.rotary_emb.inv_freq, held)
