@@ -31,7 +31,8 @@ class Mutant:
     wrong: str
 
 
-RAMP, READ, WRITE = "ramp.py", "dialects/transformers_read.py", "dialects/transformers.py"
+RAMP, WRITE = "ramp.py", "dialects/transformers.py"
+READ, SCALING = "dialects/transformers_read.py", "dialects/transformers_scaling.py"
 MUTANTS = [
     Mutant(
         "inverted ramp", RAMP, "(1 - share) * theta + share * theta / factor", "share * theta + (1 - share) * theta / factor"
@@ -105,21 +106,21 @@ MUTANTS = [
         "    if fact := known.published_length(fields.config, theta):",
         "    if fact := None:",
     ),
-    Mutant("attention_factor ignored", READ, 'options["attention_factor"] = stated\n', 'options["beta_slow"] = 1.0\n'),
-    Mutant("mscale alone believed", READ, "elif mscale and all_dim:", "elif mscale:"),
-    Mutant("truncate not read", READ, 'part.yes("truncate", default=True)', "True"),
-    Mutant("llama3 bands read swapped", READ, '"beta_slow": part.number("low_freq', '"beta_slow": part.number("high_freq'),
+    Mutant("attention_factor ignored", SCALING, 'options["attention_factor"] = stated\n', 'options["beta_slow"] = 1.0\n'),
+    Mutant("mscale alone believed", SCALING, "elif mscale and all_dim:", "elif mscale:"),
+    Mutant("truncate not read", SCALING, 'part.yes("truncate", default=True)', "True"),
+    Mutant("llama3 bands read swapped", SCALING, '"beta_slow": part.number("low_freq', '"beta_slow": part.number("high_freq'),
     Mutant(
         "longrope lists read swapped",
-        READ,
+        SCALING,
         '{"long_factor": long, "short_factor": short',
         '{"long_factor": short, "short_factor": long',
     ),
     Mutant("text_config ignored", READ, '    if "text_config" in fields:\n', '    if "no such key" in fields:\n'),
     Mutant("local base ignored", READ, '("rope_local_base_freq", "local_rope_theta")', '("local_rope_theta",)'),
-    Mutant("alpha read as dynamic", READ, 'part.number("alpha")', 'part.number("no such key")'),
+    Mutant("alpha read as dynamic", SCALING, 'part.number("alpha")', 'part.number("no such key")'),
     Mutant("disagreeing spellings pass", READ, "if ours.get(key) != theirs.get(key):", "if False:"),
-    Mutant("dynamic capped at its factor", READ, "min(LARGEST_LENGTH / rope.original_length, 1e9)", "factor"),
+    Mutant("dynamic capped at its factor", SCALING, "min(LARGEST_LENGTH / rope.original_length, 1e9)", "factor"),
     Mutant("base lost on write", WRITE, '        target["rope_theta"] = flat["rope_theta"]\n', ""),
     Mutant("mrope sections lost on write", WRITE, '"mrope_section", ', ""),
     Mutant("partial rotation lost on write", WRITE, '"partial_rotary_factor", "mrope_section"', '"mrope_section"'),
@@ -138,7 +139,12 @@ MUTANTS = [
 def likely(mutant: Mutant) -> str:
     """The test file that should notice; the whole ground floor is asked only where it does not."""
     name = Path(mutant.file).stem
-    name = {"transformers": "transformers_write", "spec": "transformers_read", "yarn": "ramp"}.get(name, name)
+    name = {
+        "transformers": "transformers_write",
+        "spec": "transformers_read",
+        "yarn": "ramp",
+        "transformers_scaling": "transformers_read",
+    }.get(name, name)
     if not (found := list((ROOT / "tests" / "scaling").rglob(f"test_{name}.py"))):
         return "tests/scaling/test_methods.py"
     return str(found[0].relative_to(ROOT))

@@ -117,7 +117,8 @@ def test_an_option_is_of_its_defaults_kind(options, message):
 
 def test_errors_of_make_plan():
     with pytest.raises(
-        BadLength, match=r"target_length 2048 is shorter than original_length 4096\.\n.*only stretches(.|\n)*--original-length"
+        BadLength,
+        match=r"target_length 2048 is shorter than original_length 4096\.\n.*only stretches(.|\n)*give original_length",
     ):
         make_plan(LLAMA2, target_length=2048)
     for both_or_none in ({}, {"factor": 2, "target_length": 8192}):
@@ -128,7 +129,9 @@ def test_errors_of_make_plan():
             make_plan(LLAMA2, target_length=bad)
     with pytest.raises(UnknownName, match=r"no rotary layer type of this model is called 'full_attention'.*\n  known: all"):
         make_plan(LLAMA2, factor=2, layer_types=["full_attention"])
-    with pytest.raises(BadLength, match=r"nothing to stretch here: only sliding-window layers rotate.*\n.*--layers"):
+    with pytest.raises(
+        BadLength, match=r"nothing to stretch here: only sliding-window layers rotate.*\n.*Name them as layer types"
+    ):
         make_plan(read(CONFIGS["COMMAND_R7B"]), factor=2)
     for name, hint in (("dynamic-yarm", "dynamic-yarn"), ("yarm", "yarn"), ("dynamc", "dynamic")):
         with pytest.raises(UnknownName, match=f"no scaling method is called '{name}'. Did you mean '{hint}'"):

@@ -215,7 +215,7 @@ def make_plan(
     if not chosen:
         raise BadLength(
             "nothing to stretch here: only sliding-window layers rotate, and they never look further back than they were "
-            "trained to.\n  Name them with --layers to stretch them all the same."
+            "trained to.\n  Name them as layer types to stretch them all the same."
         )
     stretches = tuple(
         (layer_type, _stretch(spec.rope(layer_type), name, dynamic, factor, target_length, options or {}))
@@ -239,7 +239,7 @@ def _stretch(
             raise BadLength(
                 f"target_length {target_length} is shorter than original_length {rope.original_length}.\n"
                 "  Ropewalk only stretches windows. If original_length is wrong (many configs state the already stretched\n"
-                "  window as the original), give it with --original-length."
+                "  window as the original), give original_length yourself."
             )
     scale = factor if factor is not None else (target_length or 1) / rope.original_length
     return Stretch(rope, method, scale, normal_options(method, options), dynamic)
