@@ -39,6 +39,8 @@ def forward(model, ids, **kwargs):
 def test_the_config_claims_the_target_while_attached(llama):
     with attach(llama, plan_of(llama)) as attached:
         assert llama.config.max_position_embeddings == TARGET
+        # transformers resets to this one when its own rules are switched back on
+        assert torch.equal(llama.model.rotary_emb.original_inv_freq, llama.model.rotary_emb.inv_freq)
         attached.undo()
         attached.undo()  # a second time does nothing
         assert llama.config.max_position_embeddings == LENGTH
@@ -152,6 +154,13 @@ def test_a_plan_of_another_model_is_refused(llama):
         attach(llama, ScalingPlan((("full_attention", Stretch(Rope(32, 1e4, LENGTH))),), LENGTH))
 
 
+def test_a_table_of_another_size_is_refused(llama):
+    plan = plan_of(llama)
+    llama.model.rotary_emb.inv_freq = llama.model.rotary_emb.inv_freq[:12]
+    with pytest.raises(CannotAttach, match="the plan rotates 16 pairs, this model's 'all' table has 12"):
+        attach(llama, plan)
+
+
 def test_not_a_transformers_model(llama):
     with pytest.raises(CannotAttach, match="Linear has no transformers config"):
         attach(torch.nn.Linear(2, 2), plan_of(llama))
@@ -218,8 +227,8 @@ def test_dynamic_per_layer_type(gemma3):
         # s = 2: dynamic NTK by hand, b' = b 2^(32/30)
         wanted = [math.cos((TARGET // 2 - 1) * (1e6 * 2 ** (32 / 30)) ** (-i / 16)) for i in range(16)]
         assert cos[1].tolist() == pytest.approx(wanted, abs=1e-4)
-        local, _ = measure(gemma3, "sliding_attention", [0, TARGET - 1])
-        assert local[1, 5] == pytest.approx(math.cos((TARGET - 1) * 1e4 ** (-5 / 16)), abs=1e-4)
+        local, _ = measure(gemma3, "sliding_attention", [TARGET - 1])  # static, so it may start anywhere
+        assert local[0, 5] == pytest.approx(math.cos((TARGET - 1) * 1e4 ** (-5 / 16)), abs=1e-4)
 
 
 def test_measure_names_what_there_is(llama):
@@ -279,6 +288,12 @@ def test_continuing_a_cache_outside_a_request_is_an_error(dynamic):
         dynamic.model.generate(tokens(100), min_new_tokens=2, max_new_tokens=2, do_sample=False)
 
 
+def test_one_row_that_continues_is_enough(dynamic):
+    rows = torch.stack([torch.arange(20), torch.arange(20) + 7])
+    with pytest.raises(CannotAttach, match="starts at position 7"):
+        forward(dynamic.model, tokens(20).repeat(2, 1), position_ids=rows, use_cache=False)
+
+
 def test_the_end_of_a_request_is_the_end_of_its_scale(dynamic):
     free = forward(dynamic.model, tokens(150), use_cache=False)
     with dynamic.request(400):
@@ -292,8 +307,9 @@ def test_a_request_has_limits(dynamic):
     with dynamic.request(1):
         dynamic.check()
     with dynamic.request(60):
-        with pytest.raises(BadLength, match="position 79 lies outside the request of 60 tokens"):
-            forward(dynamic.model, tokens(80), use_cache=False)
+        forward(dynamic.model, tokens(60), use_cache=False)
+        with pytest.raises(BadLength, match="position 60 lies outside the request of 60 tokens"):
+            forward(dynamic.model, tokens(61), use_cache=False)
         with pytest.raises(BadLength, match="do not nest"), dynamic.request(70):
             pass
     with pytest.raises(BadLength, match="n_tokens is 0"), dynamic.request(0):
@@ -350,6 +366,13 @@ def test_every_kind_of_damage_is_found(llama, damage):
             rotary.forward = lambda x, position_ids: honest(x, position_ids)[::-1]
         with pytest.raises(Mismatch):
             attached.check()
+
+
+def test_a_dynamic_plan_is_measured_at_several_lengths(dynamic):
+    dynamic.check()
+    dynamic.model.model.rotary_emb._forward_pre_hooks.clear()  # now it always rotates for the whole factor
+    with pytest.raises(Mismatch):
+        dynamic.check()
 
 
 def test_a_module_that_ignores_its_frequencies(llama):
