@@ -108,7 +108,7 @@ def _how(records: Sequence[Record], facts: Mapping[str, Any]) -> str:
     documents = {r.facts["document"] for r in records if r.key.protocol == "position"}
     return (
         f"{len(documents)} held-out files of the Python standard library, each begun by BOS, read in one pass per method; "
-        "a token is filed under the position that predicts it. Dynamic scaling reads each document once per length and takes "
+        "a token is filed under its own position. Dynamic scaling reads each document once per length and takes "
         "every bucket from the shortest reading that covers it. Means are pooled over tokens; intervals resample documents "
         f"(2,000 times). {facts['dtype']}, {facts['attention']} attention, torch {facts['torch']}, transformers "
         f"{facts['transformers']}. Every number can be made again from the records beside this page, without the model: "
