@@ -1,0 +1,54 @@
+"""Ropewalk stretches the context window of RoPE language models: plan, apply, measure, prove.
+
+    spec = ropewalk.read(config)                              # what rotary embedding is there, and where that was read
+    plan = ropewalk.make_plan(spec, factor=8, method="yarn")  # pure, frozen, JSON
+    with ropewalk.attach(model, plan):                        # on a live model, measured afterwards
+        ...
+
+Names of the upper floors load torch and transformers on first use.
+"""
+
+import importlib
+from typing import Any
+
+from ropewalk.errors import RopewalkError
+from ropewalk.scaling.dialects.transformers import read, write
+from ropewalk.scaling.method import Scaled, get_method, method, methods
+from ropewalk.scaling.plan import ScalingPlan, Stretch, make_plan
+from ropewalk.scaling.rope import Rope
+from ropewalk.scaling.spec import ModelSpec
+
+_UPPER = {
+    "attach": "ropewalk.models.attach",
+    "load_model": "ropewalk.models.load",
+    "rotation_tables": "ropewalk.rotary.tables",
+    "extend": "ropewalk.jobs.extend",
+    "token_nll": "ropewalk.jobs.evaluate.nll",
+}
+
+__all__ = [
+    "ModelSpec",
+    "Rope",
+    "RopewalkError",
+    "Scaled",
+    "ScalingPlan",
+    "Stretch",
+    "attach",
+    "extend",
+    "get_method",
+    "load_model",
+    "make_plan",
+    "method",
+    "methods",
+    "read",
+    "rotation_tables",
+    "token_nll",
+    "write",
+]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name in _UPPER:
+        return getattr(importlib.import_module(_UPPER[name]), name)
+    raise AttributeError(f"module 'ropewalk' has no attribute {name!r}")

@@ -36,6 +36,7 @@ class Stretch:
 
     def __post_init__(self) -> None:
         check_factor(self.factor)
+        object.__setattr__(self, "factor", float(self.factor))  # equal stretches must also be written alike
         self.scaled()  # a stretch that cannot be computed must not exist
 
     def scale_at(self, length: int | None) -> float:
@@ -70,6 +71,11 @@ class ScalingPlan:
     stretches: tuple[tuple[str, Stretch], ...]
     target_length: int
     model: str = dataclasses.field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.stretches:
+            raise BadConfig("the plan stretches nothing; name at least one layer type.")
+        _whole("target_length", self.target_length)
 
     def stretch(self, layer_type: str) -> Stretch | None:
         return dict(self.stretches).get(layer_type)
@@ -115,10 +121,10 @@ class ScalingPlan:
                 raise BadConfig(f"this plan's schema is {data['schema']!r}; this version reads {SCHEMA!r}.")
             return ScalingPlan(
                 stretches=tuple((name, _read_stretch(raw)) for name, raw in data["stretches"].items()),
-                target_length=_whole("target_length", data["target_length"]),
+                target_length=data["target_length"],
                 model=str(data.get("model", "")),
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if isinstance(error, BadConfig | BadOption | BadLength | UnknownName):
                 raise
             raise BadConfig(
@@ -130,13 +136,14 @@ class ScalingPlan:
 def _read_stretch(raw: Mapping[str, Any]) -> Stretch:
     rope = Rope(**{name: raw["rope"][name] for name in ("rotary_dim", "rope_theta", "original_length")})
     options = normal_options(raw["method"], raw["options"])
-    return Stretch(rope, raw["method"], raw["factor"], options, bool(raw["dynamic"]))
+    if not isinstance(raw["dynamic"], bool):
+        raise BadConfig(f"dynamic is {raw['dynamic']!r}; it must be true or false.")
+    return Stretch(rope, raw["method"], raw["factor"], options, raw["dynamic"])
 
 
-def _whole(name: str, value: object) -> int:
+def _whole(name: str, value: object) -> None:
     if not is_whole(value) or not 1 <= value <= LARGEST_LENGTH:  # type: ignore[operator]
-        raise BadLength(f"{name} is {value!r}; it must be a whole number of tokens.")
-    return value  # type: ignore[return-value]
+        raise BadLength(f"{name} is {value!r}; it must be a whole number of tokens, 1 to {LARGEST_LENGTH}.")
 
 
 def normal_options(method: str, options: Mapping[str, Option]) -> tuple[tuple[str, Option], ...]:
@@ -148,7 +155,14 @@ def normal_options(method: str, options: Mapping[str, Option]) -> tuple[tuple[st
     normal = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
     for name, value in normal.items():
         check_type(name, value, defaults[name])
-    return tuple(sorted((name, value) for name, value in normal.items() if value != defaults[name]))
+    return tuple(sorted((name, _as_float(value)) for name, value in normal.items() if value != defaults[name]))
+
+
+def _as_float(value: Option) -> Option:
+    """Numbers as floats, so that 16 and 16.0 give one plan and one fingerprint."""
+    if isinstance(value, tuple):
+        return tuple(float(item) for item in value)
+    return float(value) if is_number(value) else value  # type: ignore[arg-type]
 
 
 def check_type(name: str, value: Option, default: Option) -> None:
@@ -201,7 +215,7 @@ def make_plan(
     if not chosen:
         raise BadLength(
             "nothing to stretch here: only sliding-window layers rotate, and they never look further back than they were "
-            "trained to.\n  Name them with --layers to stretch them all the same."
+            "trained to.\n  Name them as layer types to stretch them all the same."
         )
     stretches = tuple(
         (layer_type, _stretch(spec.rope(layer_type), name, dynamic, factor, target_length, options or {}))
@@ -225,7 +239,7 @@ def _stretch(
             raise BadLength(
                 f"target_length {target_length} is shorter than original_length {rope.original_length}.\n"
                 "  Ropewalk only stretches windows. If original_length is wrong (many configs state the already stretched\n"
-                "  window as the original), give it with --original-length."
+                "  window as the original), give original_length yourself."
             )
     scale = factor if factor is not None else (target_length or 1) / rope.original_length
     return Stretch(rope, method, scale, normal_options(method, options), dynamic)

@@ -1,7 +1,7 @@
 """The ramp of NTK-by-parts and YaRN: how much of each pair is interpolated.
 
 The paper and its released code disagree. The paper (eq. 18) ramps linearly in *turns*, the code linearly in *pair
-index*, that is, in the logarithm of turns. For Llama 2 at s = 16 one pair turns 3.05 times faster under the code's
+index*, that is, in the logarithm of turns. For Llama 2 at s = 16 one pair turns 3.04 times faster under the code's
 ramp. Released checkpoints (Yarn-Llama, DeepSeek, Qwen, gpt-oss, Kimi) follow the code, so "index" is the default.
 """
 
@@ -55,4 +55,6 @@ def _clamp(value: float) -> float:
 
 def blend(rope: Rope, factor: float, shares: tuple[float, ...]) -> tuple[float, ...]:
     """h(theta_i) = gamma theta_i + (1 - gamma) theta_i / s (eq. 20), with shares = 1 - gamma."""
+    if factor == 1:
+        return rope.inv_freq  # gamma theta + (1 - gamma) theta is theta, but not always to the last bit
     return tuple((1 - share) * theta + share * theta / factor for theta, share in zip(rope.inv_freq, shares, strict=True))

@@ -36,6 +36,7 @@ class Rope:
             raise BadConfig(
                 f"original_length is {self.original_length!r}; it must be a whole number of tokens, 1 to {LARGEST_LENGTH}."
             )
+        object.__setattr__(self, "rope_theta", float(self.rope_theta))  # equal ropes must also be written alike
 
     @property
     def inv_freq(self) -> tuple[float, ...]:
@@ -54,7 +55,9 @@ class Rope:
 
     def pair_turning(self, turns: float) -> float:
         """The (fractional) pair that makes `turns` turns within the original length: theta_i L = 2 pi turns, solved for i."""
-        return self.rotary_dim * math.log(self.original_length / (turns * 2 * math.pi)) / (2 * math.log(self.rope_theta))
+        # A difference of logarithms: the quotient overflows for turns that are finite but absurd.
+        ratio = math.log(self.original_length) - math.log(2 * math.pi) - math.log(turns)
+        return self.rotary_dim * ratio / (2 * math.log(self.rope_theta))
 
 
 def is_number(value: object) -> bool:

@@ -94,5 +94,5 @@ class Fields:
                     f"{self.where(key)} is {value:g} but {self.where(other)} is {second:g}, and both mean {name}.\n"
                     "  Remove the one that is wrong."
                 )
-        self.note(name, f"{value:g}", self.where(key))
+        self.note(name, f"{value:.10g}", self.where(key))
         return value

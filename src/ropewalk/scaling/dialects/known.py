@@ -9,7 +9,7 @@ DEFAULT_THETA = {
     **dict.fromkeys(
         (
             "arcee cohere2 deepseek_v2 deepseek_v3 dots1 exaone4 falcon gemma gemma2 glm glm4 glm4_moe gpt_neox "
-            "granite granitemoe hunyuan_v1_dense jetmoe llama ministral ministral3 mistral nemotron olmo olmo2 "
+            "granite granitemoe hunyuan_v1_dense jetmoe llama ministral mistral nemotron olmo olmo2 "
             "olmoe persimmon phi phi3 qwen2 qwen2_moe qwen3 qwen3_moe qwen3_next seed_oss stablelm starcoder2 "
             "gptj codegen"
         ).split(),
@@ -18,10 +18,12 @@ DEFAULT_THETA = {
     **dict.fromkeys("bitnet cohere ernie4_5 ernie4_5_moe llama4_text olmo3".split(), 500_000.0),
     "apertus": 12_000_000.0,
     "gemma3_text": 1_000_000.0,
+    "gemma3n_text": 1_000_000.0,
     "gpt_oss": 150_000.0,
     "helium": 100_000.0,
     "minimax": 1_000_000.0,
     "minimax_m2": 5_000_000.0,
+    "ministral3": 1_000_000.0,
     "mixtral": 1_000_000.0,
     "modernbert-decoder": 160_000.0,
     "phimoe": 1_000_000.0,
@@ -35,10 +37,10 @@ DEFAULT_PARTIAL = {
 }
 
 # Base of sliding-window layers where it differs from full-attention layers and configs may omit it.
-DEFAULT_LOCAL_THETA = {"gemma3_text": 10_000.0, "modernbert-decoder": 10_000.0}
+DEFAULT_LOCAL_THETA = dict.fromkeys(["gemma3_text", "gemma3n_text", "modernbert-decoder"], 10_000.0)
 
 # Architectures with one rotary table per layer type (transformers 5.23.0: `rope_parameters` nested by default).
-PER_LAYER_TYPE = frozenset({"gemma3_text", "olmo3", "modernbert-decoder"})
+PER_LAYER_TYPE = frozenset({"gemma3_text", "gemma3n_text", "olmo3", "modernbert-decoder"})
 
 # Architectures whose full-attention layers do not rotate: only sliding-window or chunked layers carry RoPE, under the key
 # that makes them local. A config that sets the key to null rotates everywhere (EXAONE 4.0 1.2B).
@@ -46,6 +48,9 @@ ROTATE_LOCALLY = {
     **dict.fromkeys("afmoe cohere2 cohere2_moe exaone4 exaone_moe".split(), "sliding_window"),
     "llama4_text": "attention_chunk_size",
 }
+
+# Attention that also multiplies its softmax scale by (0.1 mscale_all_dim ln s + 1)^2, outside the rotary embedding.
+SOFTMAX_MSCALE = "mscale_all_dim"
 
 # No rotary embedding at all, and what they use instead.
 WITHOUT_ROPE = {

@@ -4,13 +4,14 @@ Read at transformers 5.23.0 (modeling_rope_utils.py) and 4.57. `read` gives a Mo
 """
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from ropewalk.errors import CannotExpress
+from ropewalk.errors import CannotExpress, UnknownName
 from ropewalk.scaling.dialects import known
 from ropewalk.scaling.dialects.fields import Fields
-from ropewalk.scaling.dialects.transformers_read import V4_KEYS, read, rope_parts
+from ropewalk.scaling.dialects.transformers_read import V4_KEYS, is_nested, read, rope_parts
 from ropewalk.scaling.method import Option
 from ropewalk.scaling.methods.ntk import stretched_theta
 from ropewalk.scaling.plan import ScalingPlan, Stretch
@@ -19,6 +20,9 @@ __all__ = ["read", "spell", "write"]
 
 # Keys of the old dict that a new stretch must carry on: they say what is rotated, not how far.
 CARRIED_KEYS = ("partial_rotary_factor", "mrope_section", "mrope_interleaved", "llama_4_scaling_beta", "interleaved")
+# Carried where the stretch is the one that was read: DeepSeek's code takes its softmax scale from them.
+TEMPERATURE_KEYS = ("mscale", "mscale_all_dim")
+LONGROPE_ONLY = frozenset({"phi3", "phi4_multimodal", "phimoe"})
 
 
 def write(plan: ScalingPlan, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,30 +36,58 @@ def write(plan: ScalingPlan, config: Mapping[str, Any]) -> dict[str, Any]:
     if kind in known.FIXED_IN_CODE:
         raise CannotExpress(f"{kind} computes its rotation from constants in its code; no config can change it.")
     spec = read(config, original_length=None if _states_length(target) else _any_original(plan))
-    nested = len(spec.ropes) > 1
+    for layer_type, _ in plan.stretches:
+        if layer_type not in dict(spec.ropes):
+            raise UnknownName("rotary layer type of this config", layer_type, dict(spec.ropes))
+    current = dict(spec.scaling)
+    nested = len(spec.ropes) > 1 or is_nested(Fields(target))
     old = {name: part.config for name, part in rope_parts(Fields(target), kind).items()}
-    if "qk_rope_head_dim" in target:
+    if "qk_rope_head_dim" in target and any(stretch != current.get(name) for name, stretch in plan.stretches):
         _check_softmax(old)
     dicts = {}
     for layer_type, rope in spec.ropes:
-        stretch = plan.stretch(layer_type) or dict(spec.scaling).get(layer_type) or Stretch(rope)
-        dicts[layer_type] = {**_carried(old[layer_type]), **spell(stretch, nested=nested, kind=kind)}
+        stretch = plan.stretch(layer_type) or current.get(layer_type) or Stretch(rope)
+        keys = CARRIED_KEYS + (TEMPERATURE_KEYS if stretch == current.get(layer_type) else ())
+        dicts[layer_type] = {**_carried(old[layer_type], keys), **spell(stretch, nested=nested, kind=kind)}
+    named_base = "rotary_emb_base" in target  # transformers 4 reads GPT-NeoX's base under this name alone
     for key in V4_KEYS:
         target.pop(key, None)
     if nested:
-        target["rope_parameters"] = dicts
+        target["rope_parameters"] = {**(target.get("rope_parameters") or {}), **dicts}
     else:
         (flat,) = dicts.values()
         target["rope_parameters"] = flat
         target["rope_theta"] = flat["rope_theta"]
-        scaling = {key: value for key, value in flat.items() if key not in ("rope_theta", "partial_rotary_factor")}
-        target["rope_scaling"] = None if set(scaling) == {"rope_type"} else scaling
+        if named_base:
+            target["rotary_emb_base"] = flat["rope_theta"]
+        scaling = {key: value for key, value in flat.items() if key != "rope_theta"}
+        target["rope_scaling"] = None if set(scaling) <= {"rope_type", "partial_rotary_factor"} else scaling
+        if "partial_rotary_factor" in flat and flat["rope_type"] != "proportional":
+            target["partial_rotary_factor"] = flat["partial_rotary_factor"]  # where transformers 4 looks for it
     if "original_max_position_embeddings" in target:
         target["original_max_position_embeddings"] = _any_original(plan)
     # transformers' `dynamic` takes max_position_embeddings for the original length.
     longest = _any_original(plan) if plan.is_dynamic else max(spec.max_length, plan.target_length)
     target["max_position_embeddings"] = longest
+    _check_reads_back(plan, new)
     return new
+
+
+def _check_reads_back(plan: ScalingPlan, config: Mapping[str, Any]) -> None:
+    """What is written must say the plan: other keys of the config (partial rotation, another head size) may twist it."""
+    again = read(config)
+    for layer_type, stretch in plan.stretches:
+        said = dict(again.scaling).get(layer_type) or Stretch(again.rope(layer_type))
+        wanted, found = stretch.scaled(plan.target_length), said.scaled(plan.target_length)
+        same = len(wanted.inv_freq) == len(found.inv_freq) and all(
+            math.isclose(a, b, rel_tol=1e-9) for a, b in zip(wanted.inv_freq, found.inv_freq, strict=True)
+        )
+        if not same or not math.isclose(wanted.attention_factor, found.attention_factor, rel_tol=1e-9):
+            raise CannotExpress(
+                f"this config cannot say {stretch.name} for {layer_type}: written into it, the plan reads back as other "
+                f"frequencies.\n  The plan rotates {stretch.rope.rotary_dim} channels per head and the config "
+                f"{said.rope.rotary_dim}. Was the plan made for another model?"
+            )
 
 
 def _check_softmax(old: Mapping[str, Mapping[str, Any]]) -> None:
@@ -76,12 +108,11 @@ def _any_original(plan: ScalingPlan) -> int:
     return max(stretch.rope.original_length for _, stretch in plan.stretches)
 
 
-def _carried(old: Mapping[str, Any]) -> dict[str, Any]:
-    carried = {key: old[key] for key in CARRIED_KEYS if old.get(key) is not None}
-    if "llama_4_scaling_beta" in carried and "original_max_position_embeddings" in old:
-        # Ministral 3 sharpens queries by position / this length, whatever the rope_type; without it the forward pass fails.
-        carried["original_max_position_embeddings"] = old["original_max_position_embeddings"]
-    return carried
+def _carried(old: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    if old.get("llama_4_scaling_beta") is not None:
+        # Ministral 3 sharpens queries by position / this length, whatever the rope_type; its forward pass needs it.
+        keys = (*keys, "original_max_position_embeddings")
+    return {key: old[key] for key in keys if old.get(key) is not None}
 
 
 def spell(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str, Any]:
@@ -98,6 +129,8 @@ def spell(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str
                 f"no config can say {stretch.name}: transformers knows one dynamic rule, over ntk.\n"
                 "  Attach the plan to a live model, or write a static factor for the lengths you serve."
             )
+        if kind in LONGROPE_ONLY:
+            raise CannotExpress(f"no config can say dynamic for {kind}: its config class accepts nothing but longrope.")
         return {"rope_type": "dynamic", "factor": 1.0, **base}
     original = {"original_max_position_embeddings": rope.original_length}
     if stretch.method == "none" or (stretch.factor == 1 and stretch.method in ("linear", "ntk", "ntk_by_parts")):
@@ -106,7 +139,7 @@ def spell(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str
         return {"rope_type": "default", "rope_theta": stretched_theta(rope, stretch.factor)}
     if stretch.method == "rope_theta":
         return {"rope_type": "default", "rope_theta": float(options["rope_theta"])}  # type: ignore[arg-type]
-    if kind in ("phi3", "phi4_multimodal", "phimoe"):
+    if kind in LONGROPE_ONLY:
         return {**_as_longrope(stretch), **base, **original}
     if stretch.method == "linear":
         return {"rope_type": "linear", "factor": float(stretch.factor), **base}

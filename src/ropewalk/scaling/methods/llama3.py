@@ -21,6 +21,8 @@ def llama3(rope: Rope, factor: float, *, beta_fast: float = 4.0, beta_slow: floa
     check_positive(beta_fast=beta_fast, beta_slow=beta_slow)
     if beta_fast < beta_slow:
         raise BadOption(f"beta_fast is {beta_fast:g} and beta_slow {beta_slow:g}; beta_fast must be the larger.")
+    if factor == 1:
+        return Scaled(rope.inv_freq)  # to the last bit, which the blend is not
     length = rope.original_length
 
     def banded(theta: float, wavelength: float) -> float:

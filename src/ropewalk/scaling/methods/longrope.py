@@ -26,6 +26,9 @@ def longrope(
 
     LongRoPE's un-rescaled first tokens (n-hat) are not done; no released model has them.
     """
+    for name, value in {"long_factor": long_factor, "short_factor": short_factor}.items():
+        if value is not None and not isinstance(value, list | tuple):
+            raise BadOption(f"{name} is {value!r}; it must be a list of numbers, one per pair.")
     chosen = long_factor if factor > 1 else short_factor
     pairs = rope.rotary_dim // 2
     factors = (1.0,) * pairs if chosen is None else tuple(chosen)
@@ -36,6 +39,8 @@ def longrope(
         )
     check_positive(**{f"factor[{i}]": f for i, f in enumerate(factors)})
     m = attention_factor
+    if m is None and factor > 1 and rope.original_length == 1:
+        raise BadOption("original_length is 1, whose logarithm is 0: longrope needs an attention_factor there.")
     if m is None:
         m = math.sqrt(1 + math.log(factor) / math.log(rope.original_length)) if factor > 1 else 1.0
     return Scaled(tuple(theta / f for theta, f in zip(rope.inv_freq, factors, strict=True)), m)

@@ -1,0 +1,3 @@
+from ropewalk.cli.main import main
+
+main()

@@ -1,0 +1,124 @@
+"""What several verbs share: option types, parsing of lengths and options, printing."""
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ropewalk.errors import BadConfig, BadLength, BadOption
+from ropewalk.scaling.checkpoint import local_checkpoint, read_config
+from ropewalk.scaling.dialects.transformers import read
+from ropewalk.scaling.method import Option, methods
+from ropewalk.scaling.plan import ScalingPlan, make_plan
+from ropewalk.scaling.spec import ModelSpec
+
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A checkpoint's folder, a config.json, a hub id, or ropewalk-tiny.")
+]
+To = Annotated[str | None, typer.Option("--to", metavar="TOKENS", help="Target length: 131072, 128k or 1m (k = 1024).")]
+Factor = Annotated[float | None, typer.Option("--factor", help="s = target length / original length.")]
+MethodName = Annotated[
+    str, typer.Option("--method", help=f"One of {', '.join(methods())}, dynamic (over ntk) or dynamic-METHOD.")
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="NAME=VALUE", help="An option of the method, such as beta_fast=16 or ramp=turns."),
+]
+OriginalLength = Annotated[
+    str | None,
+    typer.Option("--original-length", metavar="TOKENS", help="What the model was trained at, if the config is wrong."),
+]
+Layers = Annotated[
+    str | None,
+    typer.Option("--layers", metavar="TYPES", help="Layer types to stretch, by commas (default: those that see all)."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
+
+UNITS = {"k": 2**10, "m": 2**20}
+
+
+def parse_length(text: str) -> int:
+    """128k -> 131072. k and m count in 1024s, as model names do."""
+    number, unit = (text[:-1], UNITS[text[-1].lower()]) if text and text[-1].lower() in UNITS else (text, 1)
+    try:
+        value = float(number) * unit
+        if value.is_integer() and 1 <= value < 2**40:
+            return int(value)
+    except (ValueError, OverflowError):
+        pass
+    raise BadLength(f"{text!r} is not a length. Write tokens: 131072, 128k (= 131072) or 1m (= 1048576).")
+
+
+def parse_option(text: str) -> tuple[str, Option]:
+    """beta_fast=16 -> ("beta_fast", 16.0); lists are comma-separated numbers."""
+    name, equals, value = text.partition("=")
+    if not equals or not name or not value:
+        raise BadOption(f"{text!r} is not an option. Write NAME=VALUE, such as beta_fast=16.")
+    if value.lower() in ("true", "false"):
+        return name, value.lower() == "true"
+    if value.lower() == "none":
+        return name, None
+    try:
+        numbers = tuple(float(item) for item in value.split(","))
+    except ValueError:
+        return name, value
+    return name, numbers if "," in value else numbers[0]
+
+
+def find_config(model: str) -> tuple[dict[str, Any], Path]:
+    """The model's config, and where it was found; goes to the hub only for a hub id."""
+    path = local_checkpoint(model)
+    if path is None:
+        from ropewalk.models.hub import checkpoint
+
+        path = checkpoint(model, weights=False)
+    return read_config(path), path
+
+
+def read_spec(config: dict[str, Any], original_length: str | None) -> ModelSpec:
+    return read(config, original_length=parse_length(original_length) if original_length else None)
+
+
+def plan_from(
+    spec: ModelSpec,
+    model: str,
+    to: str | None,
+    factor: float | None,
+    method: str,
+    options: Iterable[str] | None,
+    layers: str | None = None,
+) -> ScalingPlan:
+    """The plan that a verb's options ask for."""
+    return make_plan(
+        spec,
+        factor=factor,
+        target_length=parse_length(to) if to else None,
+        method=method,
+        options=dict(parse_option(option) for option in options or ()),
+        layer_types=layers.split(",") if layers else None,
+        model=model,
+    )
+
+
+def read_plan(path: Path) -> ScalingPlan:
+    try:
+        return ScalingPlan.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadConfig(f"{path} cannot be read: {error}") from None
+
+
+def print_json(data: dict[str, Any]) -> None:
+    json.dump(data, sys.stdout, indent=2, default=str)
+    print()
+
+
+def human_bytes(size: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

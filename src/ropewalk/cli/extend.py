@@ -1,0 +1,58 @@
+"""Write a checkpoint that stock transformers runs with a stretched window. Weights are linked, never loaded.
+
+Example: `ropewalk extend ropewalk-tiny --factor 8 --method yarn -o tiny-4k`
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ropewalk.cli.common import (
+    Factor,
+    Force,
+    Json,
+    Layers,
+    MethodName,
+    Model,
+    Options,
+    OriginalLength,
+    To,
+    find_config,
+    plan_from,
+    print_json,
+    read_plan,
+    read_spec,
+)
+from ropewalk.errors import BadOption
+
+
+def run(
+    model: Model,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to write.")],
+    to: To = None,
+    factor: Factor = None,
+    method: MethodName = "yarn",
+    option: Options = None,
+    original_length: OriginalLength = None,
+    layers: Layers = None,
+    plan_file: Annotated[Path | None, typer.Option("--plan", help="A saved plan, instead of the options above.")] = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    from ropewalk.jobs.extend import CARD, PLAN, extend
+    from ropewalk.models.hub import checkpoint
+
+    if plan_file and (to or factor):
+        raise BadOption("--plan already says how far to stretch; leave out --to and --factor.")
+    config, _ = find_config(model)
+    spec = read_spec(config, original_length)
+    plan = read_plan(plan_file) if plan_file else plan_from(spec, model, to, factor, method, option, layers)
+    written = extend(checkpoint(model), plan, out, force=force)
+    if json:
+        print_json({"out": str(out), "plan": plan.to_dict(), "fingerprint": plan.fingerprint, "config": written})
+        return
+    for warning in spec.warnings:
+        print(f"note: {warning}")
+    print(f"{out}: {plan.name}, {plan.target_length:,} tokens, config proved against the plan ({plan.fingerprint})")
+    print(f"  {CARD} says what was done, {PLAN} holds the plan. It is not measured yet: no stretch is free.")

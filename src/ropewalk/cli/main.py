@@ -1,0 +1,51 @@
+"""Finds the verbs, runs one, and prints our errors without a traceback."""
+
+import importlib
+import os
+import pkgutil
+import sys
+from pathlib import Path
+
+import typer
+
+import ropewalk.cli
+from ropewalk.errors import RopewalkError
+
+HELP = "Stretch the context window of RoPE language models: plan, apply, measure, prove."
+NOT_VERBS = {"main", "common", "progress"}
+
+
+def build() -> typer.Typer:
+    app = typer.Typer(
+        name="ropewalk", help=HELP, no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False
+    )
+    app.callback()(lambda: None)
+    for module in pkgutil.iter_modules(ropewalk.cli.__path__):
+        if module.name not in NOT_VERBS:
+            verb = importlib.import_module(f"ropewalk.cli.{module.name}")
+            app.command(module.name.replace("_", "-"), help=verb.__doc__)(verb.run)
+    return app
+
+
+def main() -> None:
+    """The console script. Exit codes: 0 done, 1 a finding (doctor, verify), 2 bad input, 130 interrupted."""
+    try:
+        build()()
+    except RopewalkError as error:
+        _complain(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _complain("interrupted. What was finished is kept; run it again to go on.")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: `ropewalk ... | head`
+        sys.exit(141)
+
+
+def _complain(text: str) -> None:
+    verb = sys.argv[1] if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else ""
+    print(f"{Path(sys.argv[0]).name} {verb}".rstrip() + f": {text}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Show what rotary embedding a model has, and what a stretch would do to it. Touches no weights, needs no torch.
+
+Example: `ropewalk plan ropewalk-tiny --to 4096 --method yarn`
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ropewalk.cli.common import (
+    Factor,
+    Json,
+    Layers,
+    MethodName,
+    Model,
+    Options,
+    OriginalLength,
+    To,
+    find_config,
+    human_bytes,
+    plan_from,
+    print_json,
+    read_spec,
+)
+from ropewalk.errors import CannotExpress
+from ropewalk.scaling.dialects.transformers import write
+from ropewalk.scaling.plan import ScalingPlan, Stretch
+from ropewalk.scaling.spec import ModelSpec
+
+KEYS = ("rope_parameters", "max_position_embeddings")
+BARS = "▁▂▃▄▅▆▇█"
+ON_ONE_LINE = 128  # pairs
+
+
+def run(
+    model: Model,
+    to: To = None,
+    factor: Factor = None,
+    method: MethodName = "yarn",
+    option: Options = None,
+    original_length: OriginalLength = None,
+    layers: Layers = None,
+    json: Json = False,
+) -> None:
+    config, path = find_config(model)
+    spec = read_spec(config, original_length)
+    plan = plan_from(spec, model, to, factor, method, option, layers) if to or factor else None
+    if json:
+        print_json(_as_dict(model, spec, plan, config))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    _print_spec(console, model, path, spec)
+    if plan is None:
+        console.print("\nTo stretch it: [bold]--to 128k[/] or [bold]--factor 4[/].")
+    else:
+        _print_plan(console, plan)
+        _print_cache(console, spec, plan.target_length)
+        _print_paste(console, plan, config)
+
+
+def pairs(stretch: Stretch) -> dict[str, Any]:
+    """How many pairs are kept, ramped between, and slowed by the whole factor; and by how much each is slowed."""
+    slowed = [
+        theta / new if new else float("inf")
+        for theta, new in zip(stretch.rope.inv_freq, stretch.scaled().inv_freq, strict=True)
+    ]
+    kept = sum(abs(s - 1) < 1e-9 for s in slowed)
+    stretched = sum(s >= stretch.factor * (1 - 1e-9) for s in slowed) if stretch.factor > 1 else 0
+    return {"kept": kept, "ramped": len(slowed) - kept - stretched, "stretched": stretched, "slowed_by": slowed}
+
+
+def _as_dict(model: str, spec: ModelSpec, plan: ScalingPlan | None, config: dict[str, Any]) -> dict[str, Any]:
+    found = {"model": model, "spec": dataclasses.asdict(spec)}
+    if plan is None:
+        return found
+    return {
+        **found,
+        "plan": plan.to_dict(),
+        "fingerprint": plan.fingerprint,
+        "pairs": {name: pairs(stretch) for name, stretch in plan.stretches},
+        "attention_factor": {name: stretch.scaled().attention_factor for name, stretch in plan.stretches},
+        "cache_bytes": {"fp16": spec.cache_bytes(plan.target_length, 2), "fp8": spec.cache_bytes(plan.target_length, 1)},
+        "paste": _paste(plan, config),
+    }
+
+
+def _print_spec(console: Console, model: str, path: Path, spec: ModelSpec) -> None:
+    console.print(f"[bold]{model}[/]  {spec.model_type}, window {spec.max_length:,} tokens")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for title in ("layers", "what", "value", "read from"):
+        table.add_column(title)
+    for reading in spec.readings:
+        layer_type, _, name = reading.name.rpartition(".")
+        table.add_row(layer_type or "model", name, reading.value, f"[dim]{reading.source}[/]")
+    for layer_type, stretch in spec.scaling:
+        table.add_row(layer_type, "stretched already", f"{stretch.name} x{stretch.factor:g}", "[dim]rope parameters[/]")
+    console.print(table)
+    if spec.unrotated_layers:
+        console.print(f"{spec.unrotated_layers} layers do not rotate: nothing to stretch there.")
+    for warning in spec.warnings:
+        console.print(f"[yellow]note[/] {warning}")
+
+
+def _print_plan(console: Console, plan: ScalingPlan) -> None:
+    for layer_type, stretch in plan.stretches:
+        count, m = pairs(stretch), stretch.scaled().attention_factor
+        where = "" if layer_type == "all" else f" on {layer_type}"
+        console.print(
+            f"\n[bold]{stretch.name}[/]{where}: {stretch.rope.original_length:,} -> {plan.target_length:,} tokens, "
+            f"factor {stretch.factor:g}, attention factor {m:.4f}"
+        )
+        if stretch.dynamic:
+            console.print("  the factor grows with each request; shown at the target length")
+        console.print(
+            f"  pairs: {count['kept']} kept, {count['ramped']} ramped, {count['stretched']} stretched by {stretch.factor:g}"
+        )
+        console.print(
+            f"  [cyan]{bars(count['slowed_by'], stretch.factor)}[/]  slowed by 1 to {stretch.factor:g}, fastest pair first"
+        )
+
+
+def bars(slowed: list[float], factor: float) -> str:
+    """One character per pair (or per few pairs), its height the slowing between 1 and the factor."""
+    step = -(-len(slowed) // ON_ONE_LINE)
+    shares = [min(max((s - 1) / (factor - 1), 0.0), 1.0) if factor > 1 else 0.0 for s in slowed[::step]]
+    return "".join(BARS[round(share * (len(BARS) - 1))] for share in shares)
+
+
+def _print_cache(console: Console, spec: ModelSpec, length: int) -> None:
+    if spec.cache:
+        fp16, fp8 = spec.cache_bytes(length, 2), spec.cache_bytes(length, 1)
+        console.print(f"\nKV cache at {length:,} tokens: {human_bytes(fp16)} in fp16, {human_bytes(fp8)} in fp8, per sequence")
+
+
+def _paste(plan: ScalingPlan, config: dict[str, Any]) -> dict[str, Any]:
+    try:
+        written = write(plan, config)
+    except CannotExpress as error:
+        return {"impossible": str(error)}
+    return {key: written.get("text_config", written)[key] for key in KEYS}
+
+
+def _print_paste(console: Console, plan: ScalingPlan, config: dict[str, Any]) -> None:
+    paste = _paste(plan, config)
+    if "impossible" in paste:
+        console.print(f"\n[yellow]no config can say this:[/] {paste['impossible']}")
+        return
+    console.print("\nIn config.json (or let [bold]ropewalk extend[/] write it):")
+    text = json.dumps(paste, indent=2)
+    for name in ("long_factor", "short_factor"):
+        text = _fold(text, name)
+    console.print(text, markup=False)
+
+
+def _fold(text: str, name: str) -> str:
+    """Lists of a hundred factors on a line of their own."""
+    start = text.find(f'"{name}": [')
+    if start < 0:
+        return text
+    end = text.index("]", start)
+    return text[:start] + " ".join(text[start:end].split()) + text[end:]

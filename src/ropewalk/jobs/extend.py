@@ -1,0 +1,95 @@
+"""Write a checkpoint that stock transformers runs with the planned frequencies: the config changes, the weights do not."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ropewalk.errors import BadConfig, Mismatch
+from ropewalk.jobs.card import model_card
+from ropewalk.jobs.files import new_folder
+from ropewalk.jobs.weights import PICKLES, weight_files
+from ropewalk.scaling.checkpoint import CONFIG, read_config
+from ropewalk.scaling.dialects import transformers
+from ropewalk.scaling.plan import ScalingPlan, Stretch
+
+PLAN = "ropewalk.json"
+CARD = "README.md"
+TOKENIZER = "tokenizer_config.json"
+
+
+def extend(source: Path, plan: ScalingPlan, out: Path, *, force: bool = False) -> dict[str, Any]:
+    """Copy the checkpoint in `source` to `out` with the plan in its config. Returns the config written.
+
+    Weights are hard-linked where the file system allows it, copied otherwise, and never loaded.
+    The written config is read back and must say the plan's frequencies before the folder gets its name.
+    """
+    if not source.is_dir():
+        raise BadConfig(f"{source} is not a folder: to write a checkpoint, the weights are needed and not the config alone.")
+    if out.resolve() == source.resolve() or source.resolve() in out.resolve().parents:
+        raise BadConfig(f"{out} is the source checkpoint, or inside it. Choose another place.")
+    weight_files(source)
+    config = read_config(source)
+    written = transformers.write(plan, config)
+    prove(plan, written)
+    with new_folder(out, force=force) as folder:
+        for path in sorted(source.iterdir()):
+            if path.is_file() and path.name not in (CONFIG, CARD, PLAN) and not _is_pickle(path):
+                _link(path, folder / path.name)
+        _write_json(folder / CONFIG, written)
+        _widen_tokenizer(folder / TOKENIZER, written)
+        (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
+        (folder / CARD).write_text(model_card(source, plan, written), encoding="utf-8")
+    return written
+
+
+def prove(plan: ScalingPlan, config: Mapping[str, Any]) -> None:
+    """Read the written config as transformers would, and compare every frequency with the plan."""
+    spec = transformers.read(config)
+    for layer_type, stretch in plan.stretches:
+        seen = dict(spec.scaling).get(layer_type) or Stretch(spec.rope(layer_type))
+        want, got = stretch.scaled(), seen.scaled()
+        if plan.is_dynamic:  # the config holds the rule, not the factor: compare at the target
+            got = Stretch(spec.rope(layer_type), seen.method, stretch.factor).scaled()
+        worst = max(abs(a - b) / max(a, 1e-300) for a, b in zip(want.inv_freq, got.inv_freq, strict=True))
+        if worst > 1e-9 or abs(want.attention_factor - got.attention_factor) > 1e-9:
+            raise Mismatch(
+                f"the config for {layer_type} does not say what was planned: frequencies differ by {worst:.1e}, "
+                f"attention factor {got.attention_factor:g} for {want.attention_factor:g}.\n"
+                "  This is a fault of Ropewalk's; nothing was written."
+            )
+
+
+def _is_pickle(path: Path) -> bool:
+    return any(path.match(pattern) for pattern in PICKLES)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Weights are linked, since nothing here changes them; small files are copied, since people edit them."""
+    if source.suffix == ".safetensors":
+        try:
+            os.link(source.resolve(), target)
+            return
+        except OSError:  # another file system, or one without hard links
+            pass
+    shutil.copy2(source, target)
+
+
+def _write_json(path: Path, data: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _widen_tokenizer(path: Path, config: Mapping[str, Any]) -> None:
+    """Raise model_max_length with the window, so that tokenizers do not cut or warn at the old one."""
+    if not path.is_file():
+        return
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadConfig(f"{path.name} is not valid JSON: {error}") from None
+    window = config.get("text_config", config).get("max_position_embeddings", 0)
+    if isinstance(settings, dict) and settings.get("model_max_length", window) < window:
+        settings["model_max_length"] = window
+        _write_json(path, settings)

@@ -1,0 +1,53 @@
+"""Finding and reading a checkpoint's config.json on disk; no torch, no network."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ropewalk.errors import BadConfig
+
+BUNDLED = "ropewalk-tiny"
+CONFIG = "config.json"
+LARGEST_CONFIG = 32 * 2**20  # bytes; the largest published config.json files are under 1 MiB
+
+
+def bundled_model() -> Path:
+    """The folder of the model that comes with Ropewalk."""
+    return Path(__file__).parent.parent / "models" / BUNDLED
+
+
+def local_checkpoint(model: str | Path) -> Path | None:
+    """The folder (or config.json file) that `model` names on this machine; None if it can only be a hub id.
+
+    The name of the bundled model stands for its folder, unless a folder of that name is at hand.
+    """
+    path = Path(model).expanduser()
+    if path.exists():
+        return path
+    if str(model) == BUNDLED:
+        return bundled_model()
+    looks_like_a_path = path.is_absolute() or str(model).startswith((".", "~")) or str(model).endswith(".json")
+    if looks_like_a_path or str(model).count("/") != 1:
+        raise BadConfig(
+            f"{model}: no such folder or file.\n"
+            f"  Give a checkpoint's folder, its {CONFIG}, a hub id such as Qwen/Qwen3-8B, or {BUNDLED}."
+        )
+    return None
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """config.json as a dict; `path` is the file or the folder that holds it."""
+    file = path / CONFIG if path.is_dir() else path
+    if not file.is_file():
+        raise BadConfig(f"{path} has no {CONFIG}: it is not a transformers checkpoint.")
+    try:
+        if file.stat().st_size > LARGEST_CONFIG:
+            raise BadConfig(f"{file} is {file.stat().st_size:,} bytes; no config is that large. Is it a weights file?")
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BadConfig(f"{file} is not valid JSON: {error}") from None
+    except OSError as error:
+        raise BadConfig(f"{file} cannot be read: {error.strerror}.") from None
+    if not isinstance(config, dict):
+        raise BadConfig(f"{file} holds a {type(config).__name__}; a config is a JSON object with keys.")
+    return config

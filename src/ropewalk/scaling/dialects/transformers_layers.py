@@ -1,0 +1,64 @@
+"""Reading config.json of transformers: which layers there are, which of them rotate, and what they cache."""
+
+from ropewalk.errors import BadConfig
+from ropewalk.scaling.dialects import known
+from ropewalk.scaling.dialects.fields import Fields
+from ropewalk.scaling.spec import ALL_LAYERS, CacheGroup, is_local
+
+FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attention"
+
+
+def head_dim(fields: Fields, layer_type: str = ALL_LAYERS) -> int:
+    if layer_type == FULL and (wide := fields.whole("global_head_dim")):  # Gemma 4
+        return wide
+    if stated := fields.whole("head_dim"):
+        return stated
+    hidden = fields.whole("hidden_size") or fields.whole("n_embd")
+    heads = fields.whole("num_attention_heads") or fields.whole("n_head")
+    if not hidden or not heads:
+        raise BadConfig("neither head_dim nor hidden_size and num_attention_heads are given: the head size is unknown.")
+    return hidden // heads
+
+
+def rotating_layers(fields: Fields, kind: str) -> str:
+    """What the one rotary table of a model serves: everything, or its local layers alone."""
+    key = known.ROTATE_LOCALLY.get(kind)
+    if key is None or (key in fields.config and key not in fields):
+        return ALL_LAYERS
+    return CHUNKED if key == "attention_chunk_size" else SLIDING
+
+
+def read_layers(fields: Fields, kind: str) -> tuple[tuple[CacheGroup, ...], int]:
+    """Key-value cache by group of layers, and how many layers do not rotate."""
+    layers = fields.whole("num_hidden_layers", 100_000) or fields.whole("n_layer", 100_000) or 0
+    types = fields.words("layer_types") or _layer_types(fields, kind, layers)
+    heads = fields.whole("num_attention_heads") or fields.whole("n_head") or 1
+    kv_heads = fields.whole("num_key_value_heads") or heads
+    if (latent := fields.whole("kv_lora_rank")) is not None:
+        values = latent + (fields.whole("qk_rope_head_dim") or 0)
+    else:
+        values = 2 * kv_heads * head_dim(fields)
+    stateful = [t for t in types if "attention" not in t or t.startswith("linear")]
+    local = [t for t in types if is_local(t)]
+    window = fields.whole("sliding_window") or fields.whole("attention_chunk_size")
+    groups = [CacheGroup(len(types) - len(stateful) - len(local), values)]
+    groups += [CacheGroup(len(local), values, window)] if local else []
+    rotating = fields.config.get("no_rope_layers")
+    unrotated = len(stateful)
+    if isinstance(rotating, list) and rotating:  # transformers' name says the opposite: 1 means that the layer rotates
+        unrotated += sum(not flag for flag in rotating)
+    elif interval := fields.whole("no_rope_layer_interval"):
+        unrotated += layers // interval
+    elif rotating_layers(fields, kind) != ALL_LAYERS:
+        unrotated += len(types) - len(stateful) - len(local)
+    return tuple(group for group in groups if group.layers), unrotated
+
+
+def _layer_types(fields: Fields, kind: str, layers: int) -> tuple[str, ...]:
+    """Layer types of configs older than the key `layer_types`."""
+    pattern = fields.whole("sliding_window_pattern", 1000) or {"gemma2": 2, "gemma3_text": 6, "cohere2": 4}.get(kind)
+    if pattern:
+        return tuple(FULL if (i + 1) % pattern == 0 else SLIDING for i in range(layers))
+    if kind in ("mistral", "mixtral", "starcoder2", "phi3") and "sliding_window" in fields:
+        return (SLIDING,) * layers
+    return (FULL,) * layers

@@ -1,0 +1,117 @@
+"""Reading config.json of transformers: the stretch that a rope dict already asks for, as transformers 5.23.0 computes it."""
+
+import math
+
+from ropewalk.errors import BadConfig, UnknownName
+from ropewalk.scaling.dialects import known
+from ropewalk.scaling.dialects.fields import Fields
+from ropewalk.scaling.method import Option
+from ropewalk.scaling.methods.ntk import stretched_theta
+from ropewalk.scaling.plan import Stretch, normal_options
+from ropewalk.scaling.rope import LARGEST_LENGTH, Rope
+
+ROPE_KEYS = frozenset(
+    (
+        "rope_type type rope_theta factor original_max_position_embeddings attention_factor attn_factor "
+        "beta_fast beta_slow truncate mscale mscale_all_dim short_factor long_factor short_mscale long_mscale "
+        "low_freq_factor high_freq_factor partial_rotary_factor mrope_section mrope_interleaved finetuned "
+        "alpha extrapolation_factor llama_4_scaling_beta max_position_embeddings interleaved"
+    ).split()
+)
+
+
+def rope_type_of(part: Fields) -> str:
+    new, old = part.text("rope_type"), part.text("type")
+    if new and old and new != old and {new, old} != {"default", "mrope"}:
+        raise BadConfig(f"{part.where('rope_type')} is {new!r} but {part.where('type')} is {old!r}. Remove the wrong one.")
+    chosen = new or old or "default"
+    return "default" if chosen == "mrope" else chosen
+
+
+def read_scaling(model: Fields, part: Fields, rope: Rope, longest: int, warnings: list[str]) -> Stretch:
+    """The stretch that transformers makes of these keys."""
+    for key in part.config:
+        if key not in ROPE_KEYS:
+            raise UnknownName(f"key of {part.path.rstrip('.')}", key, ROPE_KEYS)
+    kind = rope_type_of(part)
+    if kind == "default":
+        return Stretch(rope)
+    factor = part.number("factor")
+    if factor is None and kind in ("linear", "llama3"):
+        raise BadConfig(
+            f"{part.where('factor')} is missing: rope_type {kind} says that the window was stretched, not how far."
+        )
+    if factor is None:
+        factor = longest / rope.original_length if kind in ("yarn", "longrope", "su", "dynamic") else 1.0
+    if known.SOFTMAX_MSCALE in part and "kv_lora_rank" in model:
+        warnings.append(
+            "mscale_all_dim: this model's attention also multiplies its softmax scale by m^2, on unrotated channels too. "
+            "A plan reaches rotated channels alone, so a plan of another factor cannot be written for it."
+        )
+    if "attn_factor" in part:
+        warnings.append(
+            "attn_factor (a multiplier) is ignored by transformers 5 and vLLM 0.33, and read by SGLang: engines will disagree."
+        )
+    return Stretch(rope, *_method_of(kind, part, rope, factor, warnings))
+
+
+def _method_of(
+    kind: str, part: Fields, rope: Rope, factor: float, warnings: list[str]
+) -> tuple[str, float, tuple[tuple[str, Option], ...], bool]:
+    """(method, factor, options, dynamic) for a rope_type of transformers."""
+    if kind == "linear":
+        return "linear", factor, (), False
+    if kind == "dynamic" and (alpha := part.number("alpha")):
+        # HunYuan: "dynamic" in name only; ntk with a base fixed once, whatever the length.
+        return "rope_theta", 1.0, normal_options("rope_theta", {"rope_theta": stretched_theta(rope, alpha)}), False
+    if kind == "dynamic":
+        if factor != 1:
+            warnings.append(
+                f"rope_type dynamic with factor {factor:g}: transformers uses {factor:g} l/L - {factor - 1:g}, not s = l/L; "
+                "only factor 1 is the published rule."
+            )
+        # transformers sets no upper end: the window is whatever a request asks for.
+        return "ntk", min(LARGEST_LENGTH / rope.original_length, 1e9), (), True
+    if kind == "yarn":
+        return "yarn", factor, normal_options("yarn", _yarn_options(part, factor)), False
+    if kind == "llama3":
+        bands = {"beta_slow": part.number("low_freq_factor") or 1.0, "beta_fast": part.number("high_freq_factor") or 4.0}
+        return "llama3", factor, normal_options("llama3", dict(bands)), False
+    if kind in ("longrope", "su"):
+        return "longrope", factor, normal_options("longrope", _longrope_options(part, warnings)), False
+    if kind == "proportional":
+        share = part.number("partial_rotary_factor") or 1.0
+        return "proportional", factor, normal_options("proportional", {"proportion": share}), False
+    raise UnknownName("rope_type", kind, ("default", "linear", "dynamic", "yarn", "llama3", "longrope", "proportional"))
+
+
+def _yarn_options(part: Fields, factor: float) -> dict[str, Option]:
+    options: dict[str, Option] = {
+        # `or`: transformers takes 0 for "not given"
+        "beta_fast": part.number("beta_fast") or 32.0,
+        "beta_slow": part.number("beta_slow") or 1.0,
+        "truncate": part.yes("truncate", default=True),
+    }
+    stated, mscale, all_dim = part.number("attention_factor"), part.number("mscale"), part.number("mscale_all_dim")
+    if stated is not None:
+        options["attention_factor"] = stated
+    elif mscale and all_dim:
+        options["attention_factor"] = _mscale(factor, mscale) / _mscale(factor, all_dim)
+    return options
+
+
+def _mscale(factor: float, slope: float) -> float:
+    return 0.1 * slope * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+
+def _longrope_options(part: Fields, warnings: list[str]) -> dict[str, Option]:
+    long, short = part.numbers("long_factor"), part.numbers("short_factor")
+    if long is None or short is None:
+        raise BadConfig(f"{part.path}long_factor and short_factor must both be given for longrope.")
+    stated = part.number("attention_factor")
+    inside, beyond = part.number("short_mscale"), part.number("long_mscale")
+    if beyond is not None:  # Phi-3.5-MoE; its code reads these and nothing else
+        stated = beyond
+        if inside != beyond:
+            warnings.append(f"short_mscale {inside} and long_mscale {beyond} differ; {beyond} is used at every length.")
+    return {"long_factor": long, "short_factor": short, "attention_factor": stated}

@@ -1,0 +1,150 @@
+"""Scoring, records and tables on the bundled model and on numbers worked out by hand."""
+
+import random
+
+import numpy
+import pytest
+import torch
+import transformers
+
+from ropewalk.errors import BadConfig
+from ropewalk.jobs.evaluate.nll import head_of, score, token_nll
+from ropewalk.jobs.evaluate.records import Key, Record, Records
+from ropewalk.jobs.evaluate.statistics import cluster_mean, wilson
+from ropewalk.jobs.evaluate.tables import loss_by_position, passkey_by_length, passkey_grid
+from ropewalk.jobs.evaluate.tasks.passkey import make_passkey
+
+
+def tiny(kind="llama", **options):
+    config = transformers.AutoConfig.for_model(
+        kind, vocab_size=99, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, max_position_embeddings=64, pad_token_id=0, **options,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    return transformers.AutoModelForCausalLM.from_config(config).eval()
+
+
+IDS = torch.randint(1, 99, (2, 40), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("llama", {}),
+        ("gemma2", {"final_logit_softcapping": 0.5}),
+        ("cohere", {"logit_scale": 0.3}),
+        ("granite", {"logits_scaling": 3.0}),
+    ],
+)
+@pytest.mark.parametrize(("first", "chunk"), [(1, 7), (33, 100)])
+def test_nll_is_the_log_softmax_of_the_models_own_logits(kind, options, first, chunk):
+    """The oracle is the plain way: all logits, log_softmax in float64, gather."""
+    model = tiny(kind, **options)
+    with torch.no_grad():
+        logits = model(IDS).logits.double()
+    wanted = -logits.log_softmax(-1)[:, :-1].gather(-1, IDS[:, 1:, None])[..., 0][:, first - 1 :]
+    seen = score(model, IDS, first=first, chunk=chunk)
+    assert head_of(model, IDS) is not None
+    torch.testing.assert_close(seen.nll.double(), wanted, atol=2e-6, rtol=0)
+    assert torch.equal(seen.greedy, (logits.argmax(-1)[:, :-1] == IDS[:, 1:])[:, first - 1 :])
+
+
+def test_an_unknown_head_falls_back_to_the_models_own_logits():
+    model = tiny()
+    model.lm_head.register_forward_hook(lambda *_: _[2] * 2)
+    plain = token_nll(model, IDS)
+    model.base_model.register_forward_hook(lambda module, args, out: None)
+    strange = tiny()
+    strange.forward = lambda ids, **kw: type("Out", (), {"logits": tiny()(ids).logits.sin()})()
+    with torch.no_grad():
+        wanted = -tiny()(IDS).logits.sin().log_softmax(-1)[:, :-1].gather(-1, IDS[:, 1:, None])[..., 0]
+    assert head_of(strange, IDS) is None
+    torch.testing.assert_close(token_nll(strange, IDS), wanted, atol=1e-6, rtol=0)
+    assert plain.shape == (2, 39)
+
+
+def test_first_must_leave_something_to_score():
+    with pytest.raises(ValueError, match="first is 0; it must be from 1 to tokens - 1 = 39"):
+        token_nll(tiny(), IDS, first=0)
+
+
+def record(method, protocol, length, nll, item="a", **facts):
+    return Record(Key("m", method, method, protocol, item, length), numpy.array(nll, dtype=numpy.float32), facts)
+
+
+def test_records_survive_the_disk_and_name_themselves_by_their_key(tmp_path):
+    records = Records(tmp_path)
+    one = record("yarn", "position", 4, [1.0, 2.0, 3.0], document="d")
+    assert one.key not in records
+    records.add(one)
+    records.add(one)
+    assert one.key in records
+    (seen,) = records
+    assert seen.key == one.key
+    assert seen.facts == one.facts
+    assert numpy.array_equal(seen.nll, one.nll)
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    records = Records(tmp_path)
+    one = record("yarn", "position", 4, [1.0])
+    records.add(one)
+    path = records.path(one.key)
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(BadConfig, match="Delete it and run again"):
+        list(records)
+
+
+def test_loss_by_position_by_hand():
+    """Two documents; 1 nat = 1.4427 bits. Bucket 0-2 of the dynamic one comes from its shorter reading."""
+    nat = 1 / numpy.log(2)
+    records = [
+        record("yarn", "position", 4, [1, 2, 3], document="a"),
+        record("yarn", "position", 4, [3, 4, 5], item="b", document="b"),
+        record("dynamic", "position", 2, [7], item="c", document="a"),
+        record("dynamic", "position", 4, [9, 9, 5], document="a"),
+    ]
+    table = loss_by_position(records, [0, 2, 4])
+    assert [b.value for b in table["yarn"]] == pytest.approx([2.5 * nat, 4 * nat])
+    assert [b.value for b in table["dynamic"]] == pytest.approx([7 * nat, 5 * nat])
+
+
+def test_passkey_table_by_hand():
+    records = [
+        record("yarn", "passkey", 512, [0], item=str(i), depth=depth, exact=exact)
+        for i, (depth, exact) in enumerate([(0.0, True), (0.0, False), (1.0, True), (1.0, True)])
+    ]
+    grid = passkey_grid(records)["yarn"]
+    assert grid[512, 0.0].value == 0.5
+    assert passkey_by_length(grid) == {512: 0.75}
+
+
+def test_wilson_against_published_values():
+    """Brown, Cai & DasGupta 2001 and any table of Wilson intervals: 10 of 10 has [0.722, 1], 0 of 20 [0, 0.161]."""
+    assert wilson(10, 10).low == pytest.approx(0.7225, abs=1e-4)
+    assert wilson(10, 10).high == pytest.approx(1.0)
+    assert wilson(0, 20).high == pytest.approx(0.1611, abs=1e-4)
+
+
+def test_the_bootstrap_resamples_documents_not_tokens():
+    """Ten documents that differ by 1 nat, a thousand tokens each: the standard error is that of ten numbers."""
+    rng = numpy.random.default_rng(3)
+    means = rng.normal(3, 1, 10)
+    interval = cluster_mean(means * 1000, numpy.full(10, 1000))
+    assert interval.value == pytest.approx(means.mean())
+    assert (interval.high - interval.low) / 2 == pytest.approx(1.96 * means.std() / 10**0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("depth", [0.0, 0.3, 1.0])
+def test_a_pass_key_sample_is_as_long_as_asked_and_hides_the_key_once(depth):
+    encode = lambda text: list(text.encode())  # noqa: E731
+    haystack = list(b"line of code\n" * 50)
+    sample = make_passkey(haystack, encode, length=400, depth=depth, rng=random.Random(0), bos=256, newlines={10})
+    assert len(sample.ids) == 400
+    assert sample.ids[0] == 256
+    text = bytes(sample.ids[1:]).decode()
+    key = text[-sample.answer_length :]
+    assert key.isdigit()
+    assert text.count(key) == 3  # told twice, asked for once
+    assert sample.needle_start == text.index("\n# The pass key") + 1
+    assert abs(sample.needle_start / 300 - depth) < 0.15

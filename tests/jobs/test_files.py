@@ -1,0 +1,80 @@
+"""Nothing half-written ever looks finished."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ropewalk.errors import CannotWrite, OutputExists
+from ropewalk.jobs.files import new_folder, write_file
+
+
+def test_a_finished_folder_gets_its_name(tmp_path):
+    with new_folder(tmp_path / "deep" / "out") as folder:
+        (folder / "a").write_text("1")
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["out"]
+    assert (tmp_path / "deep" / "out" / "a").read_text() == "1"
+
+
+def test_an_existing_folder_is_refused_and_kept(tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(OutputExists, match=r"exists already.*--force"), new_folder(tmp_path / "out"):
+        pass
+    assert (tmp_path / "out").is_dir()
+
+
+def test_force_replaces_only_when_the_new_folder_is_complete(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old").write_text("old")
+    with pytest.raises(ZeroDivisionError), new_folder(out, force=True) as folder:
+        (folder / "new").write_text("half")
+        raise ZeroDivisionError
+    assert [p.name for p in out.iterdir()] == ["old"]
+    with new_folder(out, force=True) as folder:
+        (folder / "new").write_text("whole")
+    assert [p.name for p in out.iterdir()] == ["new"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_full_disk_leaves_nothing(tmp_path):
+    with pytest.raises(CannotWrite, match="No space left on device"), new_folder(tmp_path / "out") as folder:
+        (folder / "a").write_text("1")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_write_file_is_all_or_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "f"
+    write_file(path, "old")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("ropewalk.jobs.files.os.replace", full)
+    with pytest.raises(CannotWrite, match=r"was not written: No space left on device"):
+        write_file(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+def test_a_killed_writer_leaves_no_folder_of_that_name(tmp_path):
+    code = (
+        "import sys, time, pathlib\n"
+        "from ropewalk.jobs.files import new_folder\n"
+        "with new_folder(pathlib.Path(sys.argv[1])) as f:\n"
+        "    (f / 'a').write_text('half'); print('writing', flush=True); time.sleep(60)\n"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout.readline() == "writing\n"
+    time.sleep(0.05)
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    assert not (tmp_path / "out").exists()
+    with new_folder(tmp_path / "out") as folder:  # and the remains are not in the way
+        (folder / "a").write_text("whole")
+    assert (tmp_path / "out" / "a").read_text() == "whole"
