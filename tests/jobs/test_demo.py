@@ -66,8 +66,8 @@ def test_the_page_needs_no_model_and_no_network(out, tmp_path):
     page = (folder / "report.html").read_text()
     # plotly numbers its charts at random; all that people read is the same
     assert page.count("<td") == (tmp_path / "again.html").read_text().count("<td")
-    markup = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
-    assert not re.search(r"<(script|img|iframe)[^>]*src=|<link|@import|url\(", markup + "".join(re.findall(r"<script[^>]*>", page)))
+    markup = re.sub(r"(<script[^>]*>).*?</script>", r"\1", page, flags=re.DOTALL)
+    assert not re.search(r"<(script|img|iframe)[^>]*src=|<link|@import|url\(", markup)
     for words in ("Loss by position", "Pass key", "trained length 512", "2 held-out files"):
         assert words in page
 

@@ -96,7 +96,7 @@ def test_a_damaged_record_is_named(tmp_path):
 
 
 def test_loss_by_position_by_hand():
-    """Two documents of tokens 0 (BOS) to 3; 1 nat = 1.4427 bits. Tokens 0-1 of the dynamic one come from its shorter reading."""
+    """Two documents of tokens 0 (BOS) to 3; 1 nat = 1.4427 bits. The dynamic one has a shorter reading for tokens 0-1."""
     nat = 1 / numpy.log(2)
     records = [
         record("yarn", "position", 4, [1, 2, 3], document="a"),
