@@ -63,8 +63,7 @@ def preset_files() -> list[dict[str, Any]]:
 def presets() -> list[dict[str, Any]]:
     """The models the page offers; `try` is the stretch it opens on where the model ships with none."""
     return [
-        {key: preset[key] for key in ("id", "name", "command", "source", "try") if key in preset}
-        | describe(preset["config"])
+        {key: preset[key] for key in ("id", "name", "command", "source", "try") if key in preset} | describe(preset["config"])
         for preset in preset_files()
     ]
 

@@ -49,7 +49,7 @@
     const y = R.linear(-limit, limit, bottom, top);
     const wrap = (e) => (((e + 180) % 360) + 360) % 360 - 180;
     const dots = errors.map(([p, e]) => circle(x(p), y(wrap(e)), 1.7, R.state.cache === "stale" ? "stale" : "right")).join("");
-    const grid = [-limit, 0, limit].map((v) => line(x(0), y(v), x(longest()), y(v), "grid") + text(M.left - 8, y(v) + 4, `${v}°`, "tick", "end"));
+    const grid = [-limit, 0, limit].map((v) => line(x(0), y(v), x(longest()), y(v), "grid") + text(M.left - 8, y(v) + 4, `${v < 0 ? "−" : ""}${Math.abs(v)}°`, "tick", "end"));
     return text(4, top - 12, `wrong angle of the cached keys, pair ${i}`, "axis") + grid.join("") + dots;
   }
 
@@ -72,7 +72,7 @@
   function render(width, tall, put) {
     const l = length(), wide = width >= 560, right = split(width) - M.right;
     const x = R.linear(0, longest(), M.left, right);
-    const ticks = [0, 1, 2, 4, 8, 16, 32, 64].filter((k) => k * R.rope().original_length <= longest() * 1.001);
+    const ticks = [0, 1, 2, 3, 4, 8, 16, 32, 64].filter((k) => k * R.rope().original_length <= longest() * 1.001);
     const thin = ticks.filter((k, i) => i === 0 || i === ticks.length - 1 || x(k * R.rope().original_length) - x(ticks[i - 1] * R.rope().original_length) > 20);
     const axisY = 330;
     const axis = thin.map((k) => text(x(k * R.rope().original_length), axisY, k ? `${k}L` : "0", "tick", "middle")).join("");

@@ -34,22 +34,30 @@
 
   const hidden = () => R.state.hide.split(",").filter(Boolean);
 
-  // Distances close together where the axis is wide: whole tokens, evenly spaced on the logarithm.
-  function distances(width) {
-    const far = R.rope().original_length * R.state.factor, count = Math.min(520, width);
-    const all = Array.from({ length: count + 1 }, (_, k) => Math.round(Math.pow(far, k / count)));
-    return [...new Set(all)];
+  // Whole distances, evenly spaced on the logarithm; far out each stands for a bin of tokens, [[first, last], …].
+  function bins(width) {
+    const far = R.rope().original_length * R.state.factor, count = Math.min(260, Math.floor(width / 2));
+    const starts = [...new Set(Array.from({ length: count + 1 }, (_, k) => Math.round(Math.pow(far, k / count))))];
+    return starts.map((first, k) => [first, Math.max(first, (starts[k + 1] || first + 1) - 1)]);
+  }
+
+  // The kernel averaged over a bin: its fast ripples would only alias on this axis.
+  function mean(frequencies, [first, last]) {
+    const samples = Math.min(8, last - first + 1);
+    let sum = 0;
+    for (let k = 0; k < samples; k++) sum += R.kernel(frequencies, Math.round(first + ((last - first) * k) / samples));
+    return sum / samples;
   }
 
   let cache = { key: "" };
   function curves(width) {
     const key = JSON.stringify([R.rope(), R.state.factor, R.state.options, R.state.method, Math.round(width)]);
     if (cache.key === key) return cache;
-    const delta = distances(width);
+    const all = bins(width), delta = all.map(([first]) => first);
     const lines = SHOWN.map((name) => {
       const own = R.parseMethod(R.state.method).method === name ? R.options(name) : name === "yarn" ? yarnOptions() : {};
       const { inv_freq, attention_factor: m } = R.compute(R.rope(), name, R.state.factor, own);
-      return { name, values: delta.map((d) => m * m * R.kernel(inv_freq, d)) };
+      return { name, values: all.map((bin) => m * m * mean(inv_freq, bin)) };
     });
     cache = { key, delta, lines };
     return cache;
@@ -65,7 +73,7 @@
     const ticks = R.decades(1, far, width < 500 ? 4 : 8).map((v) => text(x(v), tall - 24, R.short(v), "tick", "middle"));
     const drawn = seen.map(({ name, values: v }) => path(v.map((k, i) => [x(delta[i]), y(k)]), `series series-${name}`));
     put(
-      text(4, 12, "Σ cos(θ δ) · m² ÷ pairs", "axis") + grid.join("") + ticks.join("") + text((M.left + width - M.right) / 2, tall - 4, "distance δ, tokens", "axis", "middle") +
+      text(4, 12, "Σ cos(θ δ) · m² ÷ pairs, averaged over nearby distances", "axis") + grid.join("") + ticks.join("") + text((M.left + width - M.right) / 2, tall - 4, "distance δ, tokens", "axis", "middle") +
         line(x(L), 26, x(L), tall - 42, "cursor") + text(x(L) - 5, 36, "L", "label", "end") + drawn.join(""),
     );
   }

@@ -37,9 +37,9 @@
   const BOTTOM = 232, LANE = 300;
 
   function render(width, tall, put) {
-    const curve = fit(R.state.band), fx = R.linear(0, 1, M.left, width - M.right), fy = R.linear(-1.25, 1.45, BOTTOM - 16, 26);
+    const curve = fit(R.state.band), fx = R.linear(0, 1, M.left, width - M.right), fy = R.linear(-1.1, 1.15, BOTTOM - 16, 26);
     const truth = Array.from({ length: 401 }, (_, k) => [fx(k / 400), fy(signal(k / 400))]);
-    const fitted = curve.map(([x, y]) => [fx(x), fy(R.clamp(y, -1.25, 1.45))]);
+    const fitted = curve.map(([x, y]) => [fx(x), fy(R.clamp(y, -1.1, 1.15))]);
     put(
       text(4, 12, "a signal, known at 26 points", "axis") + line(M.left, fy(0), width - M.right, fy(0), "grid") + path(truth, "truth") +
         path(fitted, "curve") + X.map((x, i) => circle(fx(x), fy(Y[i]), 3.6, "sample")).join("") + spectrum(width),

@@ -82,7 +82,7 @@
   // A few exclusive choices side by side; real radio buttons underneath, so arrow keys work.
   function choice(parent, { key, label, choices, get, put }) {
     const name = `c${++count}-${key}`;
-    const set = el("fieldset", { className: "choice" }, el("legend", {}, label));
+    const set = el("fieldset", { className: choices.length > 3 ? "choice wide" : "choice" }, el("legend", {}, label));
     const row = el("div", { className: "choice-row" });
     const inputs = choices.map(([value, words]) => {
       const input = el("input", { type: "radio", name, value, id: `${name}-${value}` });

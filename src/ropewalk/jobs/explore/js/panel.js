@@ -129,18 +129,18 @@
   }
 
   function configuration(parent) {
-    parent.append(el("h2", { className: "panel-title" }, "Configuration"));
+    const row = el("div", { className: "buttons" });
+    parent.append(el("div", { className: "panel-row" }, el("h2", { className: "panel-title" }, "Configuration"), row));
     R.choice(parent, { key: "dialect", label: "Written for", choices: R.data.dialects.map((d) => [d.name, d.title]) });
     const code = el("pre", { id: "configuration", tabIndex: 0 });
     code.setAttribute("aria-label", "Exact configuration");
     const refused = el("p", { className: "message bad", id: "refused", hidden: true });
-    const row = el("div", { className: "buttons" });
-    parent.append(code, refused, row);
+    parent.append(code, refused);
     const copied = el("span", { className: "copied" });
     copied.setAttribute("role", "status");
     const copy = R.button(row, "Copy", () => copyText(code.textContent, copied, "Copied."));
     R.button(row, "Copy link", () => copyText(location.href.split("#")[0] + R.toHash(), copied, "Link copied."));
-    row.append(copied);
+    parent.append(copied);
     const refresh = () => {
       const dialect = R.data.dialects.find((d) => d.name === R.state.dialect);
       const { text, refused: why } = R.paste(dialect, R.model(), R.plan());

@@ -24,7 +24,7 @@
     over: ["ntk", oneOf("linear", "ntk", "ntk_by_parts", "yarn")],
     cache: ["stale", oneOf("stale", "request", "rotate", "recompute")],
     sharpen: ["m2", oneOf("m2", "m", "off")],
-    hide: ["", (x) => /^[\w,-]*$/.test(x)],
+    hide: ["ntk_by_parts,llama3,resonance", (x) => /^[\w,-]*$/.test(x)],
     band: [4, inRange(0.5, 40)],
     dialect: ["transformers", (name) => R.data.dialects.some((d) => d.name === name)],
   };
