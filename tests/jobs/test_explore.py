@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from jobs.browser import Watched, launched
 from ropewalk.errors import BadConfig, OutputExists
 from ropewalk.jobs.explore.models import describe, preset_files
@@ -96,7 +97,8 @@ def test_nothing_is_wider_than_the_window(browser, file, width, model):
         scroll_through(watched.page)
 
         assert watched.page.evaluate("document.documentElement.scrollWidth") <= width
-        outside = "() => [...document.querySelectorAll('figure *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1).length"
+        outside = """() => [...document.querySelectorAll('figure *')]
+            .filter(e => e.getBoundingClientRect().right > innerWidth + 1).length"""
         assert watched.page.evaluate(outside) == 0
 
 
@@ -292,3 +294,23 @@ def test_less_motion_means_none(browser, file):
         at_once = page.inner_html("#spectrum svg")
         page.wait_for_timeout(350)
         assert page.inner_html("#spectrum svg") == at_once
+
+
+def test_every_model_and_method_draws_without_a_nan(browser, file):
+    drawn = """() => {
+        const R = window.ropewalk, bad = [];
+        for (const model of [...R.data.models.map(m => m.id), 'own'])
+            for (const method of R.methodNames())
+                for (const factor of [1, 8]) {
+                    R.set({model, method, factor, options: method === 'proportional' ? {proportion: 0.5} : {}});
+                    const svg = [...document.querySelectorAll('svg')].map(s => s.outerHTML).join();
+                    const said = [...document.querySelectorAll('.reading, output, dl')].map(e => e.textContent).join();
+                    if (/NaN|undefined|null|Infinity/.test(svg + said)) bad.push([model, method, factor]);
+                }
+        return bad;
+    }"""
+    with Watched(browser, file, viewport={"width": 800, "height": 12000}, reduced_motion="reduce") as watched:
+        scroll_through(watched.page)
+
+        assert watched.page.evaluate(drawn) == []
+        assert watched.complaints == []

@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+
 from jobs.browser import Watched, launched
 from ropewalk.cli.plan import _paste, pairs
 from ropewalk.errors import RopewalkError

@@ -4,7 +4,7 @@ Example: `ropewalk explore ropewalk-tiny -o explorer.html`
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,7 +25,8 @@ def run(
 ) -> None:
     from ropewalk.jobs.explore.page import opened, write_explorer
 
-    shown, warnings = None, ()
+    shown: dict[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
     if model is not None:
         config, _ = find_config(model)
         spec = read_spec(config, original_length)

@@ -57,7 +57,8 @@ def _stretch(stretch: Stretch) -> dict[str, Any]:
 
 def preset_files() -> list[dict[str, Any]]:
     """Published configs, abridged to what the rotary embedding needs, each with its source."""
-    return json.loads((files(__package__) / "presets.json").read_text(encoding="utf-8"))
+    found: list[dict[str, Any]] = json.loads((files(__package__) / "presets.json").read_text(encoding="utf-8"))
+    return found
 
 
 def presets() -> list[dict[str, Any]]:

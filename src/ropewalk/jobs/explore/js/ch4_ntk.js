@@ -44,7 +44,7 @@
     const curve = path(slowed.map((v, i) => [x(i), y(v)]), "curve");
     const split = x(edge - 0.5);
     const names =
-      (split - M.left > 150 ? text((M.left + split) / 2, tall - M.bottom - 12, "came round: every angle seen", "label", "middle") : "") +
+      (split - M.left > 200 ? text((M.left + split) / 2, tall - M.bottom - 12, "came round: every angle seen", "label", "middle") : "") +
       (width - split > 120 ? text((split + width - M.right) / 2, M.top - 8, "never came round", "label", "middle") : "");
     const ticksX = R.evenTicks(pairs, width < 500 ? 5 : 9).map((i) => text(x(i), tall - 24, i, "tick", "middle")).join("");
     put(

@@ -130,7 +130,7 @@
     const beta = (which, label, low, high) =>
       R.slider(controls, {
         key: which, label, min: Math.log2(low), max: Math.log2(high), step: 0.01,
-        get: () => Math.log2(ramp()[which]), put: (v) => setBeta(which, 2 ** v), say: () => `${R.trim(ramp()[which])} turns`,
+        get: () => Math.log2(ramp()[which]), put: (v) => setBeta(which, 2 ** v), say: () => `${R.trim(ramp()[which])} turn${ramp()[which] === 1 ? "" : "s"}`,
       });
     beta("beta_fast", "β, beta_fast: kept from", 1, 512);
     beta("beta_slow", "α, beta_slow: stretched up to", 0.1, 32);
