@@ -1,15 +1,23 @@
 """`ropewalk explore`: writes at once, without torch, and says what went wrong in a sentence."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
+import ropewalk as package
+
+# The tree under test, wherever the command is run from.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(package.__file__).parent.parent)}
 RUN = "import sys; from ropewalk.cli.main import main; sys.argv[0] = 'ropewalk'; main()"
 
 
 def ropewalk(*arguments, then="", cwd=None):
     code = RUN if not then else f"import atexit, sys; atexit.register(lambda: {then}); " + RUN
-    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=cwd, timeout=60)
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=cwd, env=ENVIRONMENT, timeout=60
+    )
 
 
 def test_it_opens_on_the_bundled_model_and_loads_no_torch(tmp_path):
