@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,13 @@ class Watched:
         self.page.on("console", lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.goto(file.as_uri() + hash)
+
+    def until(self, expression: str, argument: Any = None, seconds: float = 10) -> None:
+        """Wait for something to become true; playwright's own waiting needs eval, which the page's policy forbids."""
+        end = time.monotonic() + seconds
+        while not self.page.evaluate(expression, argument):
+            assert time.monotonic() < end, f"still false after {seconds} s: {expression}"
+            time.sleep(0.02)
 
     def __enter__(self) -> "Watched":
         return self

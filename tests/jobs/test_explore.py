@@ -29,10 +29,10 @@ def browser():
         yield running
 
 
-def scroll_through(page):
+def scroll_through(watched):
     for chapter in CHAPTERS:
-        page.evaluate("id => document.getElementById(id).scrollIntoView()", chapter)
-        page.wait_for_function("id => document.querySelector(`#${id} svg`).childElementCount > 3", arg=chapter)
+        watched.page.evaluate("id => document.getElementById(id).scrollIntoView()", chapter)
+        watched.until("id => document.querySelector(`#${id} svg`).childElementCount > 3", chapter)
 
 
 # ---- without a browser
@@ -75,7 +75,7 @@ def test_an_older_explorer_is_replaced_and_anything_else_is_not(tmp_path):
 
 def test_it_asks_the_network_for_nothing_and_complains_of_nothing(browser, file):
     with Watched(browser, file) as watched:
-        scroll_through(watched.page)
+        scroll_through(watched)
         watched.page.click("#theme")
 
         assert [url for url in watched.requests if not url.startswith(("data:", "file:"))] == []
@@ -94,7 +94,7 @@ def test_the_page_forbids_itself_the_network(browser, file):
 @pytest.mark.parametrize("model", ["qwen3-8b", "gemma-3-12b"])
 def test_nothing_is_wider_than_the_window(browser, file, width, model):
     with Watched(browser, file, hash=f"#model={model}", viewport={"width": width, "height": 800}) as watched:
-        scroll_through(watched.page)
+        scroll_through(watched)
 
         assert watched.page.evaluate("document.documentElement.scrollWidth") <= width
         outside = """() => [...document.querySelectorAll('figure *')]
@@ -110,7 +110,7 @@ def test_every_control_has_a_label_that_can_be_seen(browser, file):
     unnamed = """() => [...document.querySelectorAll('button, a, svg[role=img]')].filter(
         e => !(e.textContent.trim() || e.getAttribute('aria-label'))).length"""
     with Watched(browser, file) as watched:
-        scroll_through(watched.page)
+        scroll_through(watched)
 
         assert watched.page.evaluate("document.querySelectorAll('input').length") > 30
         assert watched.page.evaluate(unlabelled) == []
@@ -148,7 +148,7 @@ def test_arrow_keys_move_a_slider_and_the_configuration_follows(browser, file):
 
 def test_it_answers_which_pairs_yarn_leaves_alone_for_qwen3_8b_at_factor_4(browser, file):
     with Watched(browser, file) as watched:
-        scroll_through(watched.page)
+        scroll_through(watched)
         said = watched.page.text_content("#by-parts .reading")
 
     assert "24 kept (pairs 0–23), 16 ramped (pairs 24–39), 24 stretched (pairs 40–63)" in said
@@ -158,7 +158,7 @@ def test_dragging_beta_moves_it_and_chooses_a_method_that_has_it(browser, file):
     with Watched(browser, file, hash="#method=linear", viewport={"width": 1400, "height": 900}) as watched:
         page = watched.page
         page.evaluate("document.querySelector('#by-parts svg').scrollIntoView({block: 'center'})")
-        page.wait_for_function("document.querySelectorAll('#by-parts .handle').length == 2")
+        watched.until("document.querySelectorAll('#by-parts .handle').length == 2")
         box = page.locator("#by-parts .handle").first.bounding_box()
         page.mouse.move(box["x"] + 9, box["y"] + 9)
         page.mouse.down()
@@ -289,7 +289,7 @@ def test_less_motion_means_none(browser, file):
     with Watched(browser, file, reduced_motion="reduce") as watched:
         page = watched.page
         page.evaluate("document.getElementById('spectrum').scrollIntoView()")
-        page.wait_for_function("document.querySelectorAll('#spectrum .stem').length > 3")
+        watched.until("document.querySelectorAll('#spectrum .stem').length > 3")
         page.evaluate("window.ropewalk.set({factor: 16})")
         at_once = page.inner_html("#spectrum svg")
         page.wait_for_timeout(350)
@@ -310,7 +310,7 @@ def test_every_model_and_method_draws_without_a_nan(browser, file):
         return bad;
     }"""
     with Watched(browser, file, viewport={"width": 800, "height": 12000}, reduced_motion="reduce") as watched:
-        scroll_through(watched.page)
+        scroll_through(watched)
 
         assert watched.page.evaluate(drawn) == []
         assert watched.complaints == []
