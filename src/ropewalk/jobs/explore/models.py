@@ -8,7 +8,8 @@ from typing import Any
 from ropewalk.scaling.dialects import known
 from ropewalk.scaling.dialects.fields import Fields
 from ropewalk.scaling.dialects.transformers import CARRIED_KEYS, read
-from ropewalk.scaling.dialects.transformers_read import ROPE_KEYS, V4_KEYS, rope_parts
+from ropewalk.scaling.dialects.transformers_read import V4_KEYS, rope_parts
+from ropewalk.scaling.dialects.transformers_scaling import ROPE_KEYS
 from ropewalk.scaling.method import methods
 from ropewalk.scaling.plan import Stretch
 from ropewalk.scaling.rope import Rope
