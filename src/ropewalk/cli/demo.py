@@ -58,8 +58,8 @@ def _as_dict(out: Path, records: list[Any], plans: dict[str, Any]) -> dict[str, 
     edges, losses, passkeys = _tables(records, plans)
     return {
         "edges": edges,
-        "bits_per_token": {method: [b.value for b in buckets] for method, buckets in losses.items()},
-        "passkey": passkeys,
+        "bits_per_token": {method: [b.value for b in losses[method]] for method in plans},
+        "passkey": {method: passkeys[method] for method in plans},
         "files": [str(out / name) for name in ("report.html", "checkpoint", "records", "plans")],
     }
 
