@@ -19,6 +19,7 @@ def checkpoint(model: str | Path, *, weights: bool = True) -> Path:
         return local
     import huggingface_hub
 
+    huggingface_hub.logging.set_verbosity_error()  # its retries are not ours to narrate
     try:
         if not weights:
             return Path(huggingface_hub.hf_hub_download(str(model), CONFIG)).parent
