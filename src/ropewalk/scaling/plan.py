@@ -229,8 +229,8 @@ def replaced(spec: "ModelSpec", plan: ScalingPlan) -> list[str]:
     """A sentence for each layer type whose own stretch the plan drops for another method."""
     current = dict(spec.scaling)
     return [
-        f"{layer_type} is stretched already, by {old.name} x{old.factor:g}, and this plan replaces that with {new.name}. If the "
-        f"model was trained with it, widen it instead: method {old.name}."
+        f"{layer_type} is stretched already, by {old.name} x{old.factor:g}, and this plan replaces that with {new.name}. "
+        f"If the model was trained with it, widen it instead: method {old.name}."
         for layer_type, new in plan.stretches
         if (old := current.get(layer_type)) and old.method != new.method
     ]
