@@ -8,6 +8,7 @@ from typing import Any
 from ropewalk.scaling.dialects import known
 from ropewalk.scaling.dialects.fields import Fields
 from ropewalk.scaling.dialects.transformers import CARRIED_KEYS, read
+from ropewalk.scaling.dialects.transformers_layers import head_dim
 from ropewalk.scaling.dialects.transformers_read import V4_KEYS, rope_parts
 from ropewalk.scaling.dialects.transformers_scaling import ROPE_KEYS
 from ropewalk.scaling.method import methods
@@ -19,7 +20,7 @@ from ropewalk.scaling.spec import ModelSpec, is_local
 READ_KEYS = (
     "model_type head_dim global_head_dim hidden_size n_embd num_attention_heads n_head max_position_embeddings n_positions "
     "original_max_position_embeddings rope_parameters rotary_dim rotary_pct partial_rotary_factor qk_rope_head_dim "
-    "sliding_window alibi"
+    "sliding_window attention_chunk_size alibi"
 ).split()
 
 
@@ -38,6 +39,8 @@ def describe(config: Mapping[str, Any], spec: ModelSpec | None = None) -> dict[s
             {
                 "layer_type": name,
                 **_rope(rope),
+                "head_dim": fields.whole("qk_rope_head_dim") or head_dim(fields, name),
+                "softmax_mscale": _scales_softmax(fields, parts[name]),
                 "local": is_local(name),
                 "carried": {key: parts[name].config[key] for key in CARRIED_KEYS if key in parts[name]},
                 "shipped": _stretch(shipped.get(name, Stretch(rope))),
@@ -45,6 +48,12 @@ def describe(config: Mapping[str, Any], spec: ModelSpec | None = None) -> dict[s
             for name, rope in spec.ropes
         ],
     }
+
+
+def _scales_softmax(fields: Fields, part: Fields) -> bool:
+    """Does the config's own yarn reach the softmax of channels that do not rotate (MLA)? Then `write` refuses other plans."""
+    kind = part.config.get("rope_type", part.config.get("type"))
+    return "qk_rope_head_dim" in fields and bool(part.config.get("mscale_all_dim")) and kind == "yarn"
 
 
 def _rope(rope: Rope) -> dict[str, Any]:
@@ -77,7 +86,8 @@ def known_tables() -> dict[str, Any]:
         "partial": known.DEFAULT_PARTIAL,
         "local_theta": known.DEFAULT_LOCAL_THETA,
         "per_layer_type": sorted(known.PER_LAYER_TYPE),
-        "rotate_locally": sorted(known.ROTATE_LOCALLY),
+        "rotate_locally": known.ROTATE_LOCALLY,
+        "length": known.DEFAULT_LENGTH,
         "without_rope": known.WITHOUT_ROPE,
         "v4_keys": V4_KEYS,
         "rope_keys": sorted(ROPE_KEYS),

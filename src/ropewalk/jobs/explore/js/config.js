@@ -2,7 +2,7 @@
 (function (R) {
   "use strict";
 
-  const FULL = "full_attention", SLIDING = "sliding_attention", ALL = "all";
+  const FULL = "full_attention", SLIDING = "sliding_attention", CHUNKED = "chunked_attention", ALL = "all";
 
   class BadConfig extends Error {}
 
@@ -58,9 +58,18 @@
     const path = part === fresh ? "rope_parameters." : "rope_scaling.";
     if (nested(part))
       return Object.fromEntries(Object.entries(part).filter(([, v]) => isObject(v)).map(([k, v]) => [k, [v, `${path}${k}.`]]));
+    const plain = { [FULL]: [{}, ""], [SLIDING]: [{}, ""] };
+    const ignored = Object.keys(fresh).length && !Object.keys(old).length; // transformers 5.23 skips flat rope_parameters there
+    if (R.data.known.per_layer_type.includes(kind) && ignored) return plain;
     if (R.data.known.per_layer_type.includes(kind)) return { [FULL]: [part, path], [SLIDING]: [{}, ""] };
-    if (R.data.known.rotate_locally.includes(kind)) return { [SLIDING]: [part, path] };
-    return { [ALL]: [part, path] };
+    return { [rotatingLayers(config, kind)]: [part, path] };
+  }
+
+  // What the one rotary table of a model serves: everything, or its local layers alone.
+  function rotatingLayers(config, kind) {
+    const key = R.data.known.rotate_locally[kind];
+    if (key === undefined || (key in config && config[key] === null)) return ALL;
+    return key === "attention_chunk_size" ? CHUNKED : SLIDING;
   }
 
   function checkHasRope(config, kind) {
@@ -120,8 +129,7 @@
   }
 
   // Original lengths that configs do not state, or state wrongly; recognised by their numbers (known.py has the sources).
-  function publishedLength(config, kind, theta) {
-    const longest = config.max_position_embeddings;
+  function publishedLength(kind, theta, longest, config) {
     if (["qwen3", "qwen3_moe", "qwen2"].includes(kind) && longest === 40960 && theta === 1e6) return 32768;
     if (kind === "mistral" && longest === 32768 && config.sliding_window === 4096) return 8192;
     if (kind === "gemma3_text" && longest === 131072) return 32768;
@@ -133,7 +141,7 @@
     const inside = whole(part, key, path), outside = whole(config, key);
     if (inside && outside && inside !== outside) fail(`${path}${key} is ${inside} but ${key} is ${outside}. Remove the wrong one.`);
     if (inside || outside) return inside || outside;
-    const published = publishedLength(config, kind, theta);
+    const published = publishedLength(kind, theta, longest, config);
     if (published) return published;
     const factor = number(part, "factor", path) || 1;
     if (ropeType(part, path) === "linear" && factor > 1) return Math.max(R.roundHalfEven(longest / factor), 1);
@@ -161,13 +169,12 @@
     return o;
   }
 
-  function longropeOptions(part, path, factor, rope) {
+  function longropeOptions(part, path) {
     for (const key of ["long_factor", "short_factor"])
       if (!Array.isArray(part[key]) || !part[key].every(Number.isFinite)) fail(`${path}${key} must be a list of finite numbers.`);
     const { long_factor, short_factor } = part;
-    let m = number(part, "attention_factor", path);
-    if (m === null && factor > 1) m = Math.sqrt(1 + Math.log(factor) / Math.log(rope.original_length));
-    return { long_factor, short_factor, attention_factor: m };
+    const stated = number(part, "attention_factor", path), beyond = number(part, "long_mscale", path); // Phi-3.5-MoE
+    return { long_factor, short_factor, attention_factor: beyond === null ? stated : beyond };
   }
 
   // The stretch that the config already asks for.
@@ -177,14 +184,18 @@
     const type = ropeType(part, path);
     if (type === "default") return { method: "none", dynamic: false, factor: 1, options: {} };
     let factor = number(part, "factor", path);
+    if (factor === null && ["linear", "llama3"].includes(type))
+      fail(`${path}factor is missing: rope_type ${type} says that the window was stretched, not how far.`);
     if (factor === null) factor = ["yarn", "longrope", "su", "dynamic"].includes(type) ? longest / rope.original_length : 1;
     const made = (method, options, dynamic = false) => ({ method, dynamic, factor, options: differing(method, options) });
     if (type === "linear") return made("linear", {});
-    if (type === "dynamic") return made("ntk", {}, true);
+    const alpha = type === "dynamic" ? number(part, "alpha", path) : null; // HunYuan: ntk with a base fixed once
+    if (alpha) return { ...made("rope_theta", { rope_theta: R.stretchedTheta(rope, alpha) }), factor: 1 };
+    if (type === "dynamic") return { ...made("ntk", {}, true), factor: Math.min(2 ** 40 / rope.original_length, 1e9) };
     if (type === "yarn") return made("yarn", yarnOptions(part, path, factor));
     if (type === "llama3")
       return made("llama3", { beta_slow: number(part, "low_freq_factor", path) || 1, beta_fast: number(part, "high_freq_factor", path) || 4 });
-    if (type === "longrope" || type === "su") return made("longrope", longropeOptions(part, path, factor, rope));
+    if (type === "longrope" || type === "su") return made("longrope", longropeOptions(part, path));
     if (type === "proportional") return made("proportional", { proportion: number(part, "partial_rotary_factor", path) || 1 });
     return fail(`No rope_type is called ${show(type)}.`);
   }
@@ -208,7 +219,7 @@
     const kind = config.model_type || "";
     if (typeof kind !== "string") fail(`model_type is ${show(kind)}; it must be a word.`);
     checkHasRope(config, kind);
-    const longest = whole(config, "max_position_embeddings") || whole(config, "n_positions");
+    const longest = whole(config, "max_position_embeddings") || whole(config, "n_positions") || R.data.known.length[kind];
     if (!longest) fail("max_position_embeddings is missing: the config does not say how far the model reads.");
     const ropes = Object.entries(ropeParts(config, kind)).map(([layer_type, [part, path]]) => {
       const rope_theta = readTheta(config, part, path, layer_type, kind);
@@ -218,7 +229,10 @@
       const shipped = readShipped(part, path, rope, longest);
       R.compute(rope, shipped.method, shipped.factor, shipped.options);
       const carried = Object.fromEntries(R.data.known.carried.filter((k) => part[k] != null).map((k) => [k, part[k]]));
-      return { layer_type, ...rope, local: /^(sliding|chunked|local)/.test(layer_type), carried, shipped };
+      const type = part.rope_type || part.type;
+      const softmax_mscale = whole(config, "qk_rope_head_dim") !== null && Boolean(part.mscale_all_dim) && type === "yarn";
+      const head_dim = whole(config, "qk_rope_head_dim") ?? headDim(config, layer_type);
+      return { layer_type, ...rope, head_dim, softmax_mscale, local: /^(sliding|chunked|local)/.test(layer_type), carried, shipped };
     });
     return { kind, nested: ropes.length > 1, max_length: longest, ropes };
   }

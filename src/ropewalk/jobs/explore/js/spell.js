@@ -10,7 +10,7 @@
   }
 
   // What rules may ask about one stretch.
-  function facts(stretch, nested, kind) {
+  function facts(stretch, nested, kind, layer = {}) {
     const { rope, method, factor, dynamic } = stretch;
     const o = { ...R.data.methods[method].defaults, ...stretch.options };
     const scaled = R.compute(rope, method, factor, stretch.options);
@@ -19,6 +19,11 @@
     return {
       method, dynamic, kind, nested,
       own: kind === "your own numbers",
+      layer_type: layer.layer_type,
+      rotary_dim: rope.rotary_dim,
+      head_dim: layer.head_dim,
+      partial: layer.head_dim !== undefined && layer.head_dim !== rope.rotary_dim,
+      drops_softmax: Boolean(layer.softmax_mscale) && !sameStretch(stretch, layer.shipped),
       name: dynamic ? (method === "ntk" ? "dynamic" : `dynamic-${method}`) : method,
       ramp: method === "llama3" ? "turns" : o.ramp,
       truncate: o.truncate,
@@ -40,6 +45,12 @@
     };
   }
 
+  // Is this the stretch that the config ships with?
+  function sameStretch(a, b) {
+    const text = ({ method, dynamic, factor, options }) => JSON.stringify([method, dynamic, factor, options]);
+    return text(a) === text(b);
+  }
+
   const matches = (when, known) => Object.entries(when).every(([name, values]) => values.includes(known[name]));
 
   const fill = (text, known) => text.replace(/\{(\w+)\}/g, (_, name) => known[name]);
@@ -47,8 +58,8 @@
   // One value of a rule: "$factor" is a quantity, anything else stands for itself.
   const value = (v, known) => (typeof v === "string" && v[0] === "$" ? known[v.slice(1)] : v);
 
-  function spell(dialect, stretch, { nested = false, kind = "" } = {}) {
-    const known = facts(stretch, nested, kind);
+  function spell(dialect, stretch, { nested = false, kind = "", layer } = {}) {
+    const known = facts(stretch, nested, kind, layer);
     const rule = dialect.rules.find((r) => matches(r.when, known));
     if (rule.refuse) throw new Error(fill(rule.refuse, known));
     return Object.fromEntries(Object.entries(rule.write).map(([key, v]) => [key, value(v, known)]));
@@ -59,7 +70,7 @@
     const spelled = {};
     for (const layer of model.ropes) {
       const stretch = plan.stretches[layer.layer_type] || { rope: layer, ...layer.shipped };
-      const own = spell(dialect, stretch, { nested: model.nested, kind: model.kind });
+      const own = spell(dialect, stretch, { nested: model.nested, kind: model.kind, layer });
       spelled[layer.layer_type] = { ...asFloats(layer.carried), ...own };
     }
     const reached = Object.values(plan.stretches).map((s) => R.roundHalfEven(s.rope.original_length * s.factor));
