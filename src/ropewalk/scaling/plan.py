@@ -39,8 +39,8 @@ class Stretch:
         check_factor(self.factor)
         if self.dynamic and self.method == "longrope":
             raise BadOption(
-                "longrope cannot be dynamic: its lists were searched for one factor, and say nothing about those in between.\n"
-                "  Its own short_factor already leaves the original window alone. yarn, ntk_by_parts and linear can be dynamic."
+                "longrope cannot be dynamic: its lists were searched for one factor, and say nothing of others.\n"
+                "  Its own short_factor already leaves the original window alone. yarn or linear can be dynamic."
             )
         object.__setattr__(self, "factor", float(self.factor))  # equal stretches must also be written alike
         self.scaled()  # a stretch that cannot be computed must not exist
@@ -238,7 +238,7 @@ def make_plan(
 ) -> ScalingPlan:
     """Stretch a model by `factor`, or by the smallest factor that reaches `target_length` tokens.
 
-    method: a registered method, or a dynamic one as `parse_method` reads it: "dynamic", "dynamic-yarn", "dynamic-yarn-request".
+    method: a registered method, or a dynamic one as `parse_method` reads it: "dynamic", "dynamic-yarn".
     layer_types: what to stretch; by default every layer type that looks at the whole window.
     """
     name, dynamic = parse_method(method)

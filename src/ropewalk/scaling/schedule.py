@@ -8,9 +8,9 @@ from ropewalk.scaling.rope import is_whole
 
 # What each meaning of "dynamic" guarantees.
 SEMANTICS = {
-    "causal": "a query at position p reads everything at s(p): cache, chunks and batches change nothing; nothing before L changes",
+    "causal": "a query at p reads everything at s(p): cache, chunks and batches change nothing, nor anything before L",
     "request": "one scale for a whole request, from prompt and answer together: equal to a static plan of that factor",
-    "rotate": "un-rotated keys are cached and every call reads them at the scale of its newest token: depends on the chunks",
+    "rotate": "un-rotated keys are cached and read at the scale of the call's newest token: depends on the chunks",
     "recompute": "one scale per call, from its newest token, for all tokens anew: exact for that length, and without a cache",
 }
 CAUSAL, REQUEST, ROTATE, RECOMPUTE = SEMANTICS

@@ -69,7 +69,7 @@ class Ladder:
 
     def steps(self, positions: torch.Tensor) -> torch.Tensor:
         """The step of every query, (rows, tokens), on the CPU."""
-        positions = positions.to("cpu", torch.int64)
+        positions = positions.to("cpu", torch.int64).contiguous()
         if self.semantics != CAUSAL:
             positions = ends(positions)
         if self.schedule.grid:

@@ -62,7 +62,9 @@ def probe(model: nn.Module, tables: list[LiveTable]) -> dict[nn.Module, Rotate]:
     _mark_channels(model, tables, seen)
     rotating = {module: one for module, one in seen.items() if one.channels}
     if not rotating:
-        raise CannotAttach(f"no attention of {type(model).__name__} that rotates goes through transformers' attention interface.")
+        raise CannotAttach(
+            f"no attention of {type(model).__name__} that rotates goes through transformers' attention interface."
+        )
     return _functions(model, rotating, seen)
 
 

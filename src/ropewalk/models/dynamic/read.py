@@ -51,7 +51,10 @@ def registered(base: str) -> str:
     """Register the attention function that rotates on read and then calls `base`; its name."""
     name = f"ropewalk_{base}"
 
-    def attend(module: nn.Module, query: Any, key: Any, value: Any, mask: Any, **kwargs: Any) -> tuple[torch.Tensor, Any]:
+    def attend(
+        module: nn.Module, query: Any, key: Any, value: Any, attention_mask: Any = None, **kwargs: Any
+    ) -> tuple[torch.Tensor, Any]:
+        mask = attention_mask  # some models pass it by name
         stock = attention_of(module, base)
         if Watching.now is not None:
             return Watching.now(stock, module, query, key, value, mask, **kwargs)
@@ -82,7 +85,7 @@ class Reading:
             rotated = self.rotate(query, *call.of_queries(steps, 0, call.tokens))
             return stock(module, rotated, self._keys(key, steps), value, mask, **kwargs)
         if any(kwargs.get(name) is not None for name in ("position_bias", "cu_seq_lens_q")):
-            raise CannotAttach("packed sequences by cu_seq_lens, and position biases, cannot be split by scale: pass position_ids.")
+            raise CannotAttach("cu_seq_lens and position biases cannot be split by scale: pack sequences by position_ids.")
         if self.state is not None:
             self.state.layers.pop(self.layer, None)
         spans, outputs, weights = [], [], []

@@ -44,7 +44,9 @@ class LateRotation:
         for on_read, table in self.tables:
             on_read.readers = {m: rotate for m, rotate in found.items() if self._belongs(m, table)}
         if not any(on_read.readers for on_read, _ in self.tables):
-            raise CannotAttach("no layer that the plan stretches rotates: only sliding-window layers do, and they are left alone.")
+            raise CannotAttach(
+                "no layer that the plan stretches rotates: only sliding-window layers do, and they are left alone."
+            )
         for on_read, _ in self.tables:
             on_read.install()
         for (on_read, step), logits in zip(self._tests(), stock, strict=True):
@@ -84,7 +86,9 @@ class LateRotation:
         if step and (others or self._left_alone(on_read)):
             return  # other layers stand at other scales than the stock model's: nothing to compare with
         late = self._logits(on_read, step, late=True)
-        if not torch.equal(late, stock):
+        # Bit for bit inside the window. Beyond it a query scaled by its position may be scaled before or after its rotation.
+        allowed = 256 * torch.finfo(stock.dtype).eps * max(1.0, float(stock.abs().max())) if step else 0.0
+        if not (late - stock).abs().max() <= allowed:
             raise CannotAttach(
                 f"read late at scale {on_read.ladder.schedule.scale(step):g}, {type(self.model).__name__} gives other logits "
                 f"than with its own table: up to {(late - stock).abs().max():.1e} off.\n"
@@ -98,11 +102,12 @@ class LateRotation:
 
 
 def _base(table: LiveTable, stretch: Stretch) -> tuple[torch.Tensor, float]:
-    """The unstretched model's own frequencies, if it is unstretched and they are float32; else the plan's at scale 1."""
+    """The unstretched model's own frequencies, if it is unstretched and they are not rounded; else the plan's at scale 1."""
     plain, mine = stretch.scaled_by(1.0), table.inv_freq
     m = getattr(table.module, f"{table.prefix}attention_scaling")
     wanted = torch.tensor(plain.inv_freq, dtype=torch.float32, device=mine.device)
-    if mine.dtype == torch.float32 and m == plain.attention_factor and torch.allclose(mine, wanted, rtol=2e-6, atol=0):
+    unrounded = torch.finfo(mine.dtype).eps <= torch.finfo(torch.float32).eps
+    if unrounded and m == plain.attention_factor and torch.allclose(mine.float(), wanted, rtol=2e-6, atol=0):
         return mine, m
     return wanted, plain.attention_factor
 
