@@ -1,10 +1,11 @@
-"""Dynamic plans that rotate on read. Models are tiny, random and sharp: queries and keys are scaled up so that positions matter.
+"""Dynamic plans that rotate on read. Models are tiny, random and sharp: queries and keys are large, so that positions matter.
 
-The reference is written anew here: a loop over queries, each with every key rotated by its own arithmetic at the query's scale.
+The reference is written anew here: a loop over queries, each with every key rotated at the query's scale.
 """
 
 import copy
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -23,7 +24,8 @@ TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-5}
 def llama(dtype=torch.float32, attention="sdpa", window=L):
     torch.manual_seed(1)
     config = LlamaConfig(
-        vocab_size=120, hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=120, hidden_size=64, intermediate_size=96, num_hidden_layers=3,
+        num_attention_heads=4, num_key_value_heads=2,
         max_position_embeddings=window, pad_token_id=0, initializer_range=0.1, bos_token_id=1, eos_token_id=2,
         rope_parameters={"rope_type": "default", "rope_theta": 1e4}, attn_implementation=attention,
     )  # fmt: skip
@@ -53,7 +55,7 @@ def run(model, ids, **kwargs):
 def in_chunks(model, ids, edges, cache=None):
     cache = DynamicCache(config=model.config) if cache is None else cache
     edges = [0, *edges, ids.shape[1]]
-    return torch.cat([run(model, ids[:, a:b], past_key_values=cache) for a, b in zip(edges, edges[1:], strict=False)], 1)
+    return torch.cat([run(model, ids[:, a:b], past_key_values=cache) for a, b in pairwise(edges)], 1)
 
 
 def largest(a, b):
@@ -133,7 +135,7 @@ def test_numbers_and_gradients_are_the_references(attention):
         output = model(ids, labels=ids)
         got_gradients = gradients(model, output.loss)
     assert largest(output.logits, wanted) < 1e-5  # cos and sin are float32
-    assert abs(float(output.loss - loss_of(wanted, ids)).detach()) < 1e-6
+    assert largest(output.loss, loss_of(wanted, ids)) < 1e-6
     for name, gradient in wanted_gradients.items():
         assert largest(got_gradients[name], gradient) < 1e-5 * max(1.0, float(gradient.abs().max())), name
 
@@ -183,7 +185,7 @@ def test_left_padded_rows_are_as_alone(dtype):
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     with attach(model, planned(model)):
         cache, edges, both = DynamicCache(config=model.config), [0, 120, 150, *range(151, N + 1)], []
-        for a, b in zip(edges, edges[1:], strict=False):
+        for a, b in pairwise(edges):
             given = dict(attention_mask=mask[:, :b], position_ids=positions[:, a:b], past_key_values=cache)
             both.append(run(model, ids[:, a:b], **given))
         both = torch.cat(both, 1)
@@ -371,21 +373,31 @@ LATE_REFUSALS = {
     "diffllama": "DiffLlamaAttention does more to queries and keys",
     "hunyuan_v1_dense": "HunYuanDenseV1Attention does more to queries and keys",
 }
-# Linear attention computes in float32 whatever the model's dtype, and in other chunks; a cache of its own class.
+# Experts' kernels, some norms and all Mamba layers know no float64.
+SINGLE = (
+    "afmoe bitnet deepseek_v3 dots1 ernie4_5 falcon_h1 gpt_oss granitemoe helium minimax minimax_m2 mixtral olmoe qwen2_moe "
+    "qwen3_moe qwen3_next"
+).split()
+# Linear attention is summed in another order for chunks; MiniMax wants a cache of its own class.
 ROUGH, OWN_CACHE = {"qwen3_next": 1e-3}, {"minimax"}
+
+
+def test_twenty_architectures_are_held_to_float64():
+    assert len(FAMILIES.keys() - LATE_REFUSALS.keys() - set(SINGLE)) >= 20
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in LATE_REFUSALS])
 def test_every_architecture(family):
-    model, ids = build(tiny_config(family)).double(), tokens(270)
+    dtype = torch.float32 if family in SINGLE else torch.float64
+    model, ids = build(tiny_config(family)).to(dtype), tokens(270)
     with attach(model, plan_of(model, "none")):  # the unstretched model, also where the config is stretched already
         short = run(model, ids[:, :100])
     with attach(model, plan_of(model, "dynamic-yarn")):
         whole = run(model, ids, use_cache=False)
         if family not in OWN_CACHE:
             chunks = in_chunks(model, ids, [60, 61, 150, *range(262, 270)])
-            assert largest(chunks, whole) < ROUGH.get(family, 1e-12) * max(1.0, float(whole.abs().max()))
-        assert largest(run(model, ids[:, :100]), short) < 1e-5
+            assert largest(chunks, whole) < ROUGH.get(family, TOLERANCE[dtype]) * max(1.0, float(whole.abs().max()))
+        assert largest(run(model, ids[:, :100]), short) < 1e-4
         again = run(model, ids[:, :100], use_cache=False)
     if not read_live(model).scaling:
         assert torch.equal(run(model, ids[:, :100], use_cache=False), again)

@@ -1,7 +1,8 @@
 """One forward pass of a plan that rotates on read: where its tokens stand, and the steps its queries read at."""
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from itertools import pairwise
 
 import torch
 
@@ -13,6 +14,8 @@ from ropewalk.scaling.schedule import CAUSAL
 # One step for every row, or one per row.
 Steps = tuple[int, ...]
 Pair = tuple[torch.Tensor, torch.Tensor]
+# (x, cos, sin) -> x rotated, by the model's own function.
+Rotate = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 HELD = 64
 
 
@@ -47,7 +50,7 @@ class Ladder:
         return self._held[step]
 
     @contextmanager
-    def at(self, step: int) -> Any:
+    def at(self, step: int) -> Iterator[None]:
         """The module as it is at `step`, for as long as the block lasts."""
         module, prefix = self.table.module, self.table.prefix
         names = (f"{prefix}inv_freq", f"{prefix}attention_scaling")
@@ -157,6 +160,6 @@ def _groups(steps: torch.Tensor) -> list[tuple[Steps, list[tuple[int, int]]]]:
     changes = (steps[:, 1:] != steps[:, :-1]).any(dim=0).nonzero().flatten() + 1
     edges = [0, *changes.tolist(), steps.shape[1]]
     found: dict[Steps, list[tuple[int, int]]] = {}
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in pairwise(edges):
         found.setdefault(tuple(steps[:, first].tolist()), []).append((first, last))
     return list(found.items())

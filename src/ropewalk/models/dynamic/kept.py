@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ropewalk.errors import CannotAttach
-from ropewalk.models.dynamic.call import Call, Steps
+from ropewalk.models.dynamic.call import Call, Rotate, Steps
 from ropewalk.scaling.schedule import RECOMPUTE
 
 STATE = "_ropewalk"
@@ -106,7 +106,7 @@ def _version(tensor: torch.Tensor | None) -> int | None:
     return None if tensor is None or tensor.is_inference() else tensor._version
 
 
-def rotated_keys(state: State, layer: int, call: Call, key: torch.Tensor, steps: Steps, rotate: Any) -> torch.Tensor:
+def rotated_keys(state: State, layer: int, call: Call, key: torch.Tensor, steps: Steps, rotate: Rotate) -> torch.Tensor:
     """The keys of a layer at `steps`: the new ones rotated, the others kept since the last call where that is possible."""
     length, total = key.shape[2], call.key_positions.shape[1]
     if call.tokens > DECODING or length < total or torch.is_grad_enabled():

@@ -1,4 +1,4 @@
-"""Find out by measuring which attention modules rotate, which channels, and with which function; refuse what is not understood."""
+"""Find out by measuring which attention modules rotate, which channels, and how; refuse what is not understood."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from ropewalk.errors import CannotAttach
-from ropewalk.models.dynamic.read import Rotate, Watching, homes
+from ropewalk.models.dynamic.call import Rotate
+from ropewalk.models.dynamic.read import Watching, homes
 from ropewalk.models.live import LiveTable
 
 TOKENS = 8
@@ -36,7 +37,8 @@ def run(model: nn.Module, positions: torch.Tensor | None = None, count: int = TO
     try:
         with torch.no_grad():
             places = None if positions is None else positions.to(device)
-            return model(input_ids=ids, position_ids=places, use_cache=positions is not None).logits
+            logits: torch.Tensor = model(input_ids=ids, position_ids=places, use_cache=positions is not None).logits
+            return logits
     finally:
         for module in training:
             module.training = True
@@ -62,9 +64,7 @@ def probe(model: nn.Module, tables: list[LiveTable]) -> dict[nn.Module, Rotate]:
     _mark_channels(model, tables, seen)
     rotating = {module: one for module, one in seen.items() if one.channels}
     if not rotating:
-        raise CannotAttach(
-            f"no attention of {type(model).__name__} that rotates goes through transformers' attention interface."
-        )
+        raise CannotAttach(f"no rotating attention of {type(model).__name__} goes through transformers' attention interface.")
     return _functions(model, rotating, seen)
 
 

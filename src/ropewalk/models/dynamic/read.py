@@ -10,7 +10,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ropewalk.errors import CannotAttach
-from ropewalk.models.dynamic.call import Call, Ladder, Pair
+from ropewalk.models.dynamic.call import Call, Ladder, Pair, Rotate
 from ropewalk.models.dynamic.kept import State, bind, rotated_keys
 
 READING = "_ropewalk_reading"
@@ -19,23 +19,25 @@ BASES = ("sdpa", "eager")
 # Queries whose mask must be spelt out are attended in blocks of this many: less of the masked half is computed.
 BLOCK = 512
 
-Rotate = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-Watch = Callable[..., tuple[torch.Tensor, Any]]
+# What transformers' attention functions are: (module, query, key, value, mask, **more) -> (output, weights).
+Stock = Callable[..., Any]
 
 
 class Watching:
     """While a model is probed, what looks at its attention instead of computing it."""
 
-    now: Watch | None = None
+    now: Stock | None = None
 
 
-def attention_of(module: nn.Module, base: str) -> Callable[..., tuple[torch.Tensor, Any]]:
+def attention_of(module: nn.Module, base: str) -> Stock:
     """The stock attention function that the module would call under the implementation `base`."""
     if base != "eager":
-        return ALL_ATTENTION_FUNCTIONS[base]
+        stock: Stock = ALL_ATTENTION_FUNCTIONS[base]
+        return stock
     for home in homes(module):
         if found := getattr(home, "eager_attention_forward", None):
-            return found
+            eager: Stock = found
+            return eager
     raise CannotAttach(f"{type(module).__name__} has no eager attention function.")
 
 
@@ -51,9 +53,7 @@ def registered(base: str) -> str:
     """Register the attention function that rotates on read and then calls `base`; its name."""
     name = f"ropewalk_{base}"
 
-    def attend(
-        module: nn.Module, query: Any, key: Any, value: Any, attention_mask: Any = None, **kwargs: Any
-    ) -> tuple[torch.Tensor, Any]:
+    def attend(module: nn.Module, query: Any, key: Any, value: Any, attention_mask: Any = None, **kwargs: Any) -> Any:
         mask = attention_mask  # some models pass it by name
         stock = attention_of(module, base)
         if Watching.now is not None:

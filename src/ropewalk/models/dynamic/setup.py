@@ -44,9 +44,7 @@ class LateRotation:
         for on_read, table in self.tables:
             on_read.readers = {m: rotate for m, rotate in found.items() if self._belongs(m, table)}
         if not any(on_read.readers for on_read, _ in self.tables):
-            raise CannotAttach(
-                "no layer that the plan stretches rotates: only sliding-window layers do, and they are left alone."
-            )
+            raise CannotAttach("only sliding-window layers rotate, and they are left alone: there is nothing to stretch.")
         for on_read, _ in self.tables:
             on_read.install()
         for (on_read, step), logits in zip(self._tests(), stock, strict=True):
@@ -63,7 +61,7 @@ class LateRotation:
         Where one table serves every layer, sliding-window layers are left alone: they never look past their window.
         """
         kinds = getattr(self._config, "layer_types", None)
-        kind = kinds[module.layer_idx] if kinds else ""  # type: ignore[index]
+        kind = kinds[module.layer_idx] if kinds else ""
         return kind == table.layer_type if table.prefix else is_local(table.layer_type) or not is_local(kind)
 
     def _tests(self) -> list[tuple[OnRead, int]]:
