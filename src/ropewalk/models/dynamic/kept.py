@@ -106,10 +106,20 @@ def _version(tensor: torch.Tensor | None) -> int | None:
     return None if tensor is None or tensor.is_inference() else tensor._version
 
 
-def rotated_keys(state: State, layer: int, call: Call, key: torch.Tensor, steps: Steps, rotate: Rotate) -> torch.Tensor:
-    """The keys of a layer at `steps`: the new ones rotated, the others kept since the last call where that is possible."""
+def keeps(call: Call, length: int) -> bool:
+    """Does this call keep the `length` keys of a layer rotated for the next one?"""
+    return call.tokens <= DECODING and length >= call.key_positions.shape[1] and not torch.is_grad_enabled()
+
+
+def rotated_keys(
+    state: State, layer: int, call: Call, key: torch.Tensor, steps: Steps, rotate: Rotate, new: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The keys of a layer at `steps`: the new ones rotated, the others kept since the last call where that is possible.
+
+    new: the keys that this call adds, rotated; given where `keeps` says so.
+    """
     length, total = key.shape[2], call.key_positions.shape[1]
-    if call.tokens > DECODING or length < total or torch.is_grad_enabled():
+    if new is None:
         state.layers.pop(layer, None)
         return rotate(key, *call.of_keys(steps, 0, length, length))
     kept = state.layers.get(layer)
@@ -119,8 +129,7 @@ def rotated_keys(state: State, layer: int, call: Call, key: torch.Tensor, steps:
         room[:, :, :length] = rotate(key, *call.of_keys(steps, 0, length, length))
         kept = state.layers[layer] = Rotated(room, total, steps, None, None)
     else:
-        new = slice(call.past, total)
-        kept.keys[:, :, new] = rotate(key[:, :, new], *call.of_keys(steps, new.start, new.stop, length))
+        kept.keys[:, :, call.past : total] = new
         kept.length = total
     kept.source, kept.version, kept.fresh = key, _version(key), False
     return kept.keys[:, :, :length]

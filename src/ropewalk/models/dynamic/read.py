@@ -10,8 +10,8 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ropewalk.errors import CannotAttach
-from ropewalk.models.dynamic.call import Call, Ladder, Pair, Rotate
-from ropewalk.models.dynamic.kept import State, bind, rotated_keys
+from ropewalk.models.dynamic.call import Call, Ladder, Pair, Rotate, Steps
+from ropewalk.models.dynamic.kept import State, bind, keeps, rotated_keys
 
 READING = "_ropewalk_reading"
 CALL = "_ropewalk_call"
@@ -81,9 +81,8 @@ class Reading:
         """
         call, groups = self.call, self.call.groups
         if len(groups) == 1:
-            steps = groups[0][0]
-            rotated = self.rotate(query, *call.of_queries(steps, 0, call.tokens))
-            return stock(module, rotated, self._keys(key, steps), value, mask, **kwargs)
+            rotated, keys = self._single(query, key, groups[0][0])
+            return stock(module, rotated, keys, value, mask, **kwargs)
         if any(kwargs.get(name) is not None for name in ("position_bias", "cu_seq_lens_q")):
             raise CannotAttach("cu_seq_lens and position biases cannot be split by scale: pack sequences by position_ids.")
         if self.state is not None:
@@ -99,10 +98,18 @@ class Reading:
         order = sorted(range(len(spans)), key=spans.__getitem__)
         return torch.cat([outputs[i] for i in order], dim=1), _joined([weights[i] for i in order], key.shape[2])
 
-    def _keys(self, key: torch.Tensor, steps: Any) -> torch.Tensor:
+    def _single(self, query: torch.Tensor, key: torch.Tensor, steps: Steps) -> tuple[torch.Tensor, torch.Tensor]:
+        """Queries and keys of a call that reads at one step per row."""
+        call, heads, length = self.call, query.shape[1], key.shape[2]
+        turn = call.of_queries(steps, 0, call.tokens)
         if self.state is None:
-            return self.rotate(key, *self.call.of_keys(steps, 0, key.shape[2], key.shape[2]))
-        return rotated_keys(self.state, self.layer, self.call, key, steps, self.rotate)
+            return self.rotate(query, *turn), self.rotate(key, *call.of_keys(steps, 0, length, length))
+        if not keeps(call, length):
+            return self.rotate(query, *turn), rotated_keys(self.state, self.layer, call, key, steps, self.rotate)
+        # Queries and new keys stand at the same positions: one rotation for both.
+        both = self.rotate(torch.cat([query, key[:, :, call.past : call.past + call.tokens]], dim=1), *turn)
+        keys = rotated_keys(self.state, self.layer, call, key, steps, self.rotate, both[:, heads:])
+        return both[:, :heads], keys
 
     def _parts(self, key: torch.Tensor) -> Iterator[tuple[int, int, torch.Tensor, Any]]:
         """(first and last column, the keys they look at, steps): keys are rotated once per group, and cut per block."""
