@@ -127,8 +127,7 @@ def spell(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str
     if stretch.dynamic:
         if stretch.method != "ntk" or stretch.dynamic.semantics != REQUEST:
             raise CannotExpress(
-                f"no config can say {stretch.name}: transformers knows one dynamic rule, over ntk and one scale per call\n"
-                "  (dynamic-request).\n"
+                f"no config can say {stretch.name}: transformers has dynamic-request alone, one dynamic rule, over ntk.\n"
                 "  Attach the plan to a live model, or write a static factor for the lengths you serve."
             )
         if kind in LONGROPE_ONLY:
