@@ -10,7 +10,7 @@ from ropewalk.jobs.evaluate.records import Records
 from ropewalk.jobs.evaluate.tables import loss_by_position
 from ropewalk.jobs.report.page import coarse_edges, fine_edges, write_report
 
-SMALL = Demo(factor=2.0, methods=("none", "linear", "dynamic", "yarn"), documents=2, samples=1)
+SMALL = Demo(factor=2.0, methods=("none", "linear", "dynamic-request", "dynamic-yarn", "yarn"), documents=2, samples=1)
 
 
 class Start:
@@ -54,10 +54,12 @@ def test_the_numbers_say_what_the_field_knows(out):
     """Past the trained length: plain RoPE fails, YaRN holds; before it, dynamic scaling is plain RoPE to the last bit."""
     folder, _, _ = out
     table = loss_by_position(Records(folder / "records"), [0, 256, 512, 1024])
-    none, dynamic, yarn = (table[name] for name in ("none", "dynamic", "yarn"))
+    none, dynamic, causal, yarn = (table[name] for name in ("none", "dynamic-request", "dynamic-yarn", "yarn"))
     assert none[2].value > none[1].value + 0.5
     assert yarn[2].value < none[2].value - 0.5
     assert [b.value for b in dynamic[:2]] == [b.value for b in none[:2]]
+    assert [b.value for b in causal[:2]] == pytest.approx([b.value for b in none[:2]], abs=1e-5)
+    assert causal[2].value < none[2].value - 0.5
 
 
 def test_the_page_needs_no_model_and_no_network(out, tmp_path):

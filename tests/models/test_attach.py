@@ -58,7 +58,7 @@ def test_undo_ends_its_own_plan_only(llama):
 def test_undo_gives_back_the_very_tensors(llama):
     rotary = llama.model.rotary_emb
     held = dict(rotary.__dict__), dict(rotary._buffers)
-    attach(llama, plan_of(llama, "dynamic-yarn")).undo()
+    attach(llama, plan_of(llama, "dynamic-yarn-request")).undo()
     assert all(rotary._buffers[name] is tensor for name, tensor in held[1].items())
     assert rotary.__dict__.keys() == held[0].keys()
     assert (rotary.rope_type, rotary.attention_scaling) == ("default", 1.0)
@@ -80,7 +80,7 @@ def test_attaching_twice_is_refused(llama):
 
 def test_a_copy_of_an_attached_model_is_its_own(llama):
     before = logits(llama)
-    with attach(llama, plan_of(llama, "dynamic")):
+    with attach(llama, plan_of(llama, "dynamic-request")):
         twin = copy.deepcopy(llama)
         stretched = logits(llama)
     assert torch.equal(logits(llama), before)
@@ -109,7 +109,7 @@ STRETCHED = {
 }
 
 
-@pytest.mark.parametrize("method", ["ntk_by_parts", "dynamic-yarn"])
+@pytest.mark.parametrize("method", ["ntk_by_parts", "dynamic-yarn-request"])
 @pytest.mark.parametrize("stretched", STRETCHED)
 def test_a_stretch_of_the_config_gives_way_and_comes_back(llama, stretched, method):
     """Whatever the config asked for, and whatever state transformers' own rule was in."""
@@ -220,7 +220,7 @@ def test_the_rotary_module_of_a_vision_tower_is_not_touched(llama):
 
 def test_dynamic_per_layer_type(gemma3):
     before = logits(gemma3, LENGTH)
-    with attach(gemma3, make_plan(read_live(gemma3), factor=FACTOR, method="dynamic")):
+    with attach(gemma3, make_plan(read_live(gemma3), factor=FACTOR, method="dynamic-request")):
         assert (logits(gemma3, LENGTH) - before).abs().max() < 1e-4  # no longer than L: nothing is stretched
         cos, _ = measure(gemma3, "full_attention", [0, TARGET // 2 - 1])
         # s = 2: dynamic NTK by hand, b' = b 2^(32/30)
@@ -315,7 +315,7 @@ def test_an_unknown_order_of_pairs_is_refused(llama):
 # --- dtypes
 
 
-@pytest.mark.parametrize("method", ["yarn", "dynamic-yarn"])
+@pytest.mark.parametrize("method", ["yarn", "dynamic-yarn-request"])
 def test_frequencies_stay_float32_in_a_bfloat16_model(llama, method):
     llama.to(torch.bfloat16)  # rounds transformers' own buffer: the classic accident
     rounded = llama.model.rotary_emb.inv_freq

@@ -25,7 +25,7 @@ def forward(model, ids, **kwargs):
         return model(ids, **kwargs).logits
 
 
-@pytest.fixture(params=["dynamic", "dynamic-yarn"])
+@pytest.fixture(params=["dynamic-request", "dynamic-yarn-request"])
 def dynamic(request, llama):
     with attach(llama, plan_of(llama, request.param)) as attached:
         yield attached

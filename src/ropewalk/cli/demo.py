@@ -1,4 +1,4 @@
-"""Watch the bundled model read eight times further: six methods, a table, two plots and a checkpoint, in minutes.
+"""Watch the bundled model read eight times further: seven plans, a table, two plots and a checkpoint, in minutes.
 
 Example: `ropewalk demo -o out/demo`
 """
@@ -28,7 +28,7 @@ def run(
     from ropewalk.jobs.evaluate.records import Records
 
     console = Console(stderr=json, highlight=False)
-    console.print("ropewalk-tiny was trained at 512 tokens. Six methods read it at 4,096.")
+    console.print("ropewalk-tiny was trained at 512 tokens. Seven plans read it at 4,096.")
     demo = Demo(documents=documents, samples=samples, seed=seed)
     with cost_bar(console, "measuring") as start:
         plans = run_demo(out, demo, start)

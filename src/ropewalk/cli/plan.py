@@ -117,7 +117,7 @@ def _print_plan(console: Console, plan: ScalingPlan) -> None:
             f"factor {stretch.factor:g}, attention factor {m:.4f}"
         )
         if stretch.dynamic:
-            console.print("  the factor grows with each request; shown at the target length")
+            console.print("  the factor grows with the length; shown at the target length")
         console.print(
             f"  pairs: {count['kept']} kept, {count['ramped']} ramped, {count['stretched']} stretched by {stretch.factor:g}"
         )

@@ -19,7 +19,7 @@ from ropewalk.scaling.checkpoint import BUNDLED, bundled_model, read_config
 from ropewalk.scaling.dialects.transformers import read
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 
-METHODS = ("none", "linear", "ntk", "ntk_by_parts", "dynamic", "yarn")
+METHODS = ("none", "linear", "ntk", "ntk_by_parts", "dynamic-request", "yarn", "dynamic-yarn")
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 

@@ -62,7 +62,8 @@ def _rope(rope: Rope) -> dict[str, Any]:
 
 def _stretch(stretch: Stretch) -> dict[str, Any]:
     options = dict(stretch.options)
-    return {"method": stretch.method, "dynamic": stretch.dynamic, "factor": stretch.factor, "options": options}
+    dynamic = stretch.dynamic.semantics if stretch.dynamic else False
+    return {"method": stretch.method, "dynamic": dynamic, "factor": stretch.factor, "options": options}
 
 
 def preset_files() -> list[dict[str, Any]]:

@@ -191,7 +191,7 @@
     if (type === "linear") return made("linear", {});
     const alpha = type === "dynamic" ? number(part, "alpha", path) : null; // HunYuan: ntk with a base fixed once
     if (alpha) return { ...made("rope_theta", { rope_theta: R.stretchedTheta(rope, alpha) }), factor: 1 };
-    if (type === "dynamic") return { ...made("ntk", {}, true), factor: Math.min(2 ** 40 / rope.original_length, 1e9) };
+    if (type === "dynamic") return { ...made("ntk", {}, "request"), factor: Math.min(2 ** 40 / rope.original_length, 1e9) };
     if (type === "yarn") return made("yarn", yarnOptions(part, path, factor));
     if (type === "llama3")
       return made("llama3", { beta_slow: number(part, "low_freq_factor", path) || 1, beta_fast: number(part, "high_freq_factor", path) || 4 });

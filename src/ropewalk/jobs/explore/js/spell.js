@@ -16,15 +16,17 @@
     const scaled = R.compute(rope, method, factor, stretch.options);
     const slowed = R.invFreq(rope).map((theta, i) => theta / scaled.inv_freq[i]);
     const pick = (list) => (list ? list.map((x) => new Float(x)) : slowed.map(() => new Float(1)));
+    const semantics = dynamic === true ? "causal" : dynamic;
     return {
-      method, dynamic, kind, nested,
+      method, dynamic: Boolean(dynamic), kind, nested,
       own: kind === "your own numbers",
       layer_type: layer.layer_type,
       rotary_dim: rope.rotary_dim,
       head_dim: layer.head_dim,
       partial: layer.head_dim !== undefined && layer.head_dim !== rope.rotary_dim,
       drops_softmax: Boolean(layer.softmax_mscale) && !sameStretch(stretch, layer.shipped),
-      name: dynamic ? (method === "ntk" ? "dynamic" : `dynamic-${method}`) : method,
+      semantics, // which meaning of dynamic: the page's own "dynamic" is causal, as on the command line
+      name: semantics ? (method === "ntk" ? "dynamic" : `dynamic-${method}`) + (semantics === "causal" ? "" : `-${semantics}`) : method,
       ramp: method === "llama3" ? "turns" : o.ramp,
       truncate: o.truncate,
       no_stretch: factor === 1,
