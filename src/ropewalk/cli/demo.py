@@ -69,9 +69,9 @@ def _print_tables(console: Any, records: list[Any], plans: dict[str, Any]) -> No
 
     edges, losses, passkeys = _tables(records, plans)
     loss = Table("bits per token at", *(f"{a}-{b}" for a, b in itertools.pairwise(edges)), box=None)
-    best = [min(buckets[i].value for buckets in losses.values()) for i in range(len(edges) - 1)]
+    best = [min(round(buckets[i].value, 3) for buckets in losses.values()) for i in range(len(edges) - 1)]  # as shown
     for method in plans:
-        cells = [_mark(f"{b.value:.3f}", b.value == best[i]) for i, b in enumerate(losses[method])]
+        cells = [_mark(f"{b.value:.3f}", round(b.value, 3) == best[i]) for i, b in enumerate(losses[method])]
         loss.add_row(method, *cells)
     found = Table("pass key found at", *(f"{length}" for length in next(iter(passkeys.values()))), box=None)
     for method in plans:

@@ -76,12 +76,12 @@ def _ordered(table: dict[str, Any], order: Mapping[str, int]) -> dict[str, Any]:
 def _rows(table: Mapping[str, Sequence[tuple[float, float, float]]], *, smallest: bool) -> list[dict[str, Any]]:
     """Rows for the template, the best cell of each column marked."""
     columns = list(zip(*table.values(), strict=True))
-    best = [(min if smallest else max)(cell[0] for cell in column) for column in columns]
+    best = [(min if smallest else max)(round(cell[0], 3) for cell in column) for column in columns]  # as shown
     return [
         {
             "method": method,
             "cells": [
-                {"value": value, "low": low, "high": high, "best": value == best[i]}
+                {"value": value, "low": low, "high": high, "best": round(value, 3) == best[i]}
                 for i, (value, low, high) in enumerate(cells)
             ],
         }
