@@ -21,9 +21,7 @@ WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 340, 150, 34, 10, 28  # of one panel, in its 
 
 def _slowed(rope: Rope, scaled: Scaled) -> tuple[float, ...]:
     """How many times slower each pair turns; infinite for a pair that stopped."""
-    return tuple(
-        theta / new if new else float("inf") for theta, new in zip(rope.inv_freq, scaled.inv_freq, strict=True)
-    )
+    return tuple(theta / new if new else float("inf") for theta, new in zip(rope.inv_freq, scaled.inv_freq, strict=True))
 
 
 # Methods that need an option, or show nothing without one: what to draw, and how to say so.
@@ -94,14 +92,40 @@ def _pictures(method: Method) -> str:
     return f'<div class="slowed">\n{panels}\n</div>\n\n<p class="slowed">{words}</p>\n'
 
 
-def _options(method: Method) -> str:
+def _rule_and_options(method: Method) -> tuple[str, dict[tuple[str, ...], str]]:
+    """The docstring below its first line, and what it says of each option (or of several at once)."""
+    rule, said = [], {}
+    for paragraph in (inspect.getdoc(method.function) or "").split("\n\n")[1:]:
+        if not _names(paragraph, method):
+            rule.append(paragraph)
+            continue
+        names: tuple[str, ...] = ()
+        for line in paragraph.splitlines():
+            if found := _names(line, method):
+                names, line = found, line.partition(": ")[2]
+            said[names] = f"{said.get(names, '')} {line.strip()}".strip()
+    return "\n\n".join(rule), said
+
+
+def _names(text: str, method: Method) -> tuple[str, ...]:
+    """The options that a line such as "beta_fast, beta_slow: turns" is about."""
+    names = tuple(text.partition(": ")[0].split(", "))
+    return names if set(names) <= set(method.defaults) else ()
+
+
+def _options(method: Method, said: dict[tuple[str, ...], str]) -> str:
     if not method.defaults:
         return "It has no options.\n"
+    silent = set(method.defaults) - {name for names in said for name in names}
     rows = [
-        f"| `{name}` | {'needed' if name in method.required else f'`{_spell(value)}`'} |"
-        for name, value in method.defaults.items()
+        f"| {', '.join(f'`{name}`' for name in names)} | {', '.join(_default(method, name) for name in names)} | {meaning} |"
+        for names, meaning in [*said.items(), *(((name,), "") for name in sorted(silent))]
     ]
-    return "\n".join(["| option | default |", "|---|---|", *rows]) + "\n"
+    return "\n".join(["| option | default | |", "|---|---|---|", *rows]) + "\n"
+
+
+def _default(method: Method, name: str) -> str:
+    return "needed" if name in method.required else f"`{_spell(method.defaults[name])}`"
 
 
 def _spell(value: Option) -> str:
@@ -115,11 +139,11 @@ def _needed(method: Method) -> str:
 
 
 def method_page(method: Method) -> str:
-    summary, _, rest = (inspect.getdoc(method.function) or "").partition("\n")
-    command = f"$ ropewalk plan ropewalk-tiny --factor 8 --method {method.name}{_needed(method)} --json"
+    rule, said = _rule_and_options(method)
+    command = f"$ ropewalk plan ropewalk-tiny --factor 8 --method {method.name}{_needed(method)}"
     return (
-        f"# {method.name}\n\n{summary}\n\n{_pictures(method)}\n## The rule\n{rest}\n\nSource: {method.source}.\n\n"
-        f"## Options\n\n{_options(method)}\n```console\n{command}\n```\n"
+        f"# {method.name}\n\n{method.summary}\n\n{_pictures(method)}\n## The rule\n\n{rule}\n\nSource: {method.source}.\n\n"
+        f"## Options\n\n{_options(method, said)}\n## On the bundled model\n\n```console\n{command}\n```\n"
     )
 
 
