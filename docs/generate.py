@@ -156,20 +156,19 @@ def dynamic_page() -> str:
     )
     return f"""# dynamic
 
-A policy, not a formula: the factor follows the length l of each request, s = max(1, l / L), over any method.
+A policy, not a formula: the factor follows a length l, s = max(1, l / L), over any method.
 
 <div class="slowed">
 {panels}
 </div>
 
-<p class="slowed">`dynamic`, that is ntk at s = l / L, at four lengths of a request. Inside the trained window nothing changes.</p>
+<p class="slowed">ntk at s = l / L, at four lengths. Inside the trained window nothing changes.</p>
 
 `dynamic` is over `ntk`, the classic; `dynamic-yarn`, `dynamic-linear` and so on are over those. The factor of the plan is its
 upper end. Source: Peng et al. 2023, arXiv:2309.00071v2, section 3.3.
 
-A key that is cached was rotated at the scale of its own step. If the scale grows while a request is served, cached keys and new
-queries disagree. Ropewalk's `attach` therefore chooses one scale per request, from prompt and answer together, and refuses to
-go on from a cache without being told that length:
+Which length l is has four answers, with a name and a guarantee each: [dynamic scaling](../dynamic.md). The default, `causal`,
+reads every token at the scale its own position needs, so a cache changes nothing:
 
 ```python
 import ropewalk
@@ -179,12 +178,12 @@ model = ropewalk.load_model("ropewalk-tiny")
 spec = ropewalk.read(model.config.to_dict())
 plan = ropewalk.make_plan(spec, factor=8, method="dynamic-yarn")
 prompt = load_tokenizer("ropewalk-tiny")("def add(a, b):", return_tensors="pt").input_ids
-with ropewalk.attach(model, plan) as attached, attached.request(prompt.shape[1] + 8):
+with ropewalk.attach(model, plan):
     model.generate(prompt, max_new_tokens=8, do_sample=False)
 ```
 
-No config can say it well: transformers knows one dynamic rule, over ntk, and its state depends on what was read before
-([engines](../engines.md)). Dynamic NTK at its own scale also reads worse than static NTK at a larger one
+No config can say it: transformers knows one dynamic rule, over ntk, and its state depends on what was read before
+([engines](../engines.md)). NTK-aware at s = l / L also reads worse than static NTK at a larger factor
 ([lab notebook](../lab-notebook.md)).
 """
 
@@ -192,10 +191,10 @@ No config can say it well: transformers knows one dynamic rule, over ntk, and it
 def index_page() -> str:
     rows = [f"| [{name}]({name}.md) | {method.summary} |" for name, method in methods().items()]
     return (
-        "# Methods\n\nA method is one function in one file of `scaling/methods/`; these pages are made from its docstring, its "
-        "signature and its numbers.\n\n| method | rule |\n|---|---|\n"
+        "# Methods\n\nA method is one function in one file of `scaling/methods/`; these pages are made from its docstring, "
+        "its signature and its numbers.\n\n| method | rule |\n|---|---|\n"
         + "\n".join(rows)
-        + "\n| [dynamic](dynamic.md), dynamic-METHOD | Choose s = max(1, l / L) from the length l of each request. |\n\n"
+        + "\n| [dynamic](dynamic.md), dynamic-METHOD | Choose s = max(1, l / L) from a length l. |\n\n"
         "Which one to take: [choosing a method](../choosing.md).\n"
     )
 
