@@ -162,13 +162,13 @@ A policy, not a formula: the factor follows the length l of each request, s = ma
 {panels}
 </div>
 
-<p class="slowed">`dynamic`, that is ntk at s = l / L, at four lengths of a request. Inside the trained window nothing changes.</p>
+<p class="slowed">dynamic, that is ntk at s = l / L, at four lengths of a request: within L nothing changes.</p>
 
 `dynamic` is over `ntk`, the classic; `dynamic-yarn`, `dynamic-linear` and so on are over those. The factor of the plan is its
 upper end. Source: Peng et al. 2023, arXiv:2309.00071v2, section 3.3.
 
-A key that is cached was rotated at the scale of its own step. If the scale grows while a request is served, cached keys and new
-queries disagree. Ropewalk's `attach` therefore chooses one scale per request, from prompt and answer together, and refuses to
+A key that is cached was rotated at the scale of its own step. If the scale grows while a request is served, cached keys and
+new queries disagree. Ropewalk's `attach` therefore chooses one scale per request, from prompt and answer together, and refuses to
 go on from a cache without being told that length:
 
 ```python
@@ -192,8 +192,8 @@ No config can say it well: transformers knows one dynamic rule, over ntk, and it
 def index_page() -> str:
     rows = [f"| [{name}]({name}.md) | {method.summary} |" for name, method in methods().items()]
     return (
-        "# Methods\n\nA method is one function in one file of `scaling/methods/`; these pages are made from its docstring, its "
-        "signature and its numbers.\n\n| method | rule |\n|---|---|\n"
+        "# Methods\n\nA method is one function in one file of `scaling/methods/`; these pages are made from its docstring, "
+        "its signature and its numbers.\n\n| method | rule |\n|---|---|\n"
         + "\n".join(rows)
         + "\n| [dynamic](dynamic.md), dynamic-METHOD | Choose s = max(1, l / L) from the length l of each request. |\n\n"
         "Which one to take: [choosing a method](../choosing.md).\n"
