@@ -168,8 +168,8 @@ A policy, not a formula: the factor follows the length l of each request, s = ma
 upper end. Source: Peng et al. 2023, arXiv:2309.00071v2, section 3.3.
 
 A key that is cached was rotated at the scale of its own step. If the scale grows while a request is served, cached keys and
-new queries disagree. Ropewalk's `attach` therefore chooses one scale per request, from prompt and answer together, and refuses to
-go on from a cache without being told that length:
+new queries disagree. Ropewalk's `attach` therefore chooses one scale per request, from prompt and answer together, and
+refuses to go on from a cache without being told that length:
 
 ```python
 import ropewalk
