@@ -13,7 +13,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: $(STAMP) mutants
+test-all: $(DOCS_STAMP) mutants
 	$(BIN)/python -m pytest
 
 check: $(STAMP)

@@ -1,4 +1,4 @@
-"""The whole story on the bundled model: plan, extend with six methods, measure, write a checkpoint and a report."""
+"""The whole story on the bundled model: plan seven stretches, measure them, write a checkpoint and a report."""
 
 import itertools
 from collections.abc import Callable, Sequence
