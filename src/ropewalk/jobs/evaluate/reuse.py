@@ -1,0 +1,142 @@
+"""Reading many samples that begin alike, each shared beginning once.
+
+Sorted by their tokens, samples are the leaves of a trie in the order of a walk through it. One cache is enough: it is
+cut back to where the next sample branches off and continued from there, so every edge of the trie is computed once. A
+needle grid of 16 lengths and 11 depths on one haystack shares most of its tokens.
+
+Keys and values of a token depend on the tokens before it alone only where the plan is static
+(`run.is_prefix_consistent`); with a dynamic plan the same prefix has other keys in a longer request, and samples are
+read one by one.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+import torch
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from ropewalk.jobs.evaluate.nll import head_of, score
+from ropewalk.jobs.evaluate.run import is_prefix_consistent
+from ropewalk.jobs.evaluate.task import Sample
+from ropewalk.scaling.plan import ScalingPlan
+
+Advance = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the model made of a sample's answer, by teacher forcing.
+
+    nll: -ln p of each answer token, nats, float32.
+    greedy: is each the token greedy decoding would write, given the right ones before it?
+    """
+
+    nll: numpy.ndarray
+    greedy: numpy.ndarray
+
+    @property
+    def exact(self) -> bool:
+        """Would greedy decoding write exactly the answer? All tokens are right exactly when the first wrong one is not."""
+        return bool(self.greedy.all())
+
+
+def can_reuse(model: Any, plan: ScalingPlan) -> bool:
+    """Is a prefix's cache good for every sample that begins with it, and can it be cut back to any length?
+
+    Sliding-window, compressed and recurrent layers forget what cutting back would need.
+    """
+    if not is_prefix_consistent(plan):
+        return False
+    cache = DynamicCache(config=model.config)
+    return all(type(layer) is DynamicLayer for layer in cache.layers) and (bool(cache.layers) or _only_attends(model))
+
+
+def _only_attends(model: Any) -> bool:
+    config = model.config.get_text_config()
+    return not any(getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size", "layer_types"))
+
+
+def read_answers(
+    model: Any, plan: ScalingPlan, samples: Sequence[Sample], *, reuse: bool = True, advance: Advance = lambda cost: None
+) -> list[Verdict]:
+    """A verdict for each sample, in their order; the plan is attached to the model already.
+
+    Whether prefixes are shared or not, verdicts are the same and nll agrees to 1e-5 in float32 (sums in another order).
+    advance: called with 1 for each sample read.
+    """
+    if not samples:
+        return []
+    reader = Reader(model) if reuse and can_reuse(model, plan) else None
+    verdicts: dict[int, Verdict] = {}
+    for i in sorted(range(len(samples)), key=lambda i: samples[i].ids):
+        sample = samples[i]
+        ids = sample.ids[: sample.answer_end]
+        read = reader.score if reader else _score_alone
+        verdicts[i] = read(model, ids, sample.answer_start) if reader is None else reader.score(ids, sample.answer_start)
+        advance(1)
+    return [verdicts[i] for i in range(len(samples))]
+
+
+def _score_alone(model: Any, ids: Sequence[int], first: int) -> Verdict:
+    nll, greedy = score(model, torch.tensor([ids], device=model.device), first=first)
+    return Verdict(nll[0].float().cpu().numpy(), greedy[0].cpu().numpy())
+
+
+class Reader:
+    """A model and one growing and shrinking cache."""
+
+    def __init__(self, model: Any):
+        self.model = model
+        self.cache = DynamicCache(config=model.config)
+        self.ids = numpy.zeros(0, dtype=numpy.int64)
+
+    @torch.inference_mode()
+    def logits(self, ids: Sequence[int], first: int) -> torch.Tensor:
+        """(tokens - first + 1, vocabulary) logits of the positions that predict ids[first], ids[first + 1], ... and what
+        follows the last. The head runs on these positions only; the cache then holds all of ids."""
+        wanted = numpy.asarray(ids, dtype=numpy.int64)
+        shared = min(self._shared(wanted), first - 1)
+        self.cut(shared)
+        fresh = torch.from_numpy(wanted[shared:])[None].to(self.model.device)
+        # The whole prompt is one call unless it begins with what is cached; positions follow from the cache's length.
+        head = head_of(self.model, fresh) if shared == 0 else head_of(self.model, torch.from_numpy(wanted)[None])
+        self.ids = wanted
+        keep = first - 1 - shared
+        if head is None:
+            return self.model(fresh, past_key_values=self.cache, use_cache=True).logits[0, keep:].float()
+        hidden = self.model.base_model(fresh, past_key_values=self.cache, use_cache=True).last_hidden_state
+        return head(hidden[:, keep:])[0].float()
+
+    def score(self, ids: Sequence[int], first: int) -> Verdict:
+        """As `nll.score` on one sequence."""
+        logits = self.logits(ids[:-1], first)
+        answer = torch.tensor(ids[first:], device=logits.device)
+        nll = torch.nn.functional.cross_entropy(logits, answer, reduction="none")
+        return Verdict(nll.cpu().numpy(), (logits.argmax(-1) == answer).cpu().numpy())
+
+    def cut(self, tokens: int) -> None:
+        """Forget everything after the first `tokens`. transformers 5.23 counts what to remove, as a negative number."""
+        surplus = len(self.ids) - tokens
+        if surplus > 0:
+            self.cache.crop(-surplus)
+            self.ids = self.ids[:tokens]
+
+    def _shared(self, ids: numpy.ndarray) -> int:
+        n = min(len(ids), len(self.ids))
+        different = numpy.flatnonzero(ids[:n] != self.ids[:n])
+        return int(different[0]) if len(different) else n
+
+
+def tokens_read(samples: Sequence[Sample]) -> tuple[int, int]:
+    """(one by one, shared): tokens that go through the model either way."""
+    alone, shared, last = 0, 0, numpy.zeros(0, dtype=numpy.int64)
+    for sample in sorted(samples, key=lambda sample: sample.ids):
+        ids = numpy.asarray(sample.ids[: sample.answer_end - 1])
+        n = min(len(ids), len(last))
+        different = numpy.flatnonzero(ids[:n] != last[:n])
+        common = min(int(different[0]) if len(different) else n, sample.answer_start - 1)
+        alone, shared, last = alone + len(ids), shared + len(ids) - common, ids
+    return alone, shared

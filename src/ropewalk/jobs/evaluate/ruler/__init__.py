@@ -1,0 +1,1 @@
+"""What the thirteen RULER tasks share: counting tokens by the piece, word lists, and fitting a sample to its length."""
