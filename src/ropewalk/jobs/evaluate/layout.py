@@ -3,19 +3,20 @@
     BOS | haystack | needle | haystack | question | answer
 
 The haystack of sample i is the same stretch of text at every length and depth: a grid then shares long prefixes, whose
-keys and values `reuse` computes once, and cells differ by length and depth only.
+keys and values can be computed once, and cells differ by length and depth only.
 """
 
 import random
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from ropewalk.errors import BadLength
 from ropewalk.jobs.evaluate.material import Material
 from ropewalk.jobs.evaluate.task import Sample
 
 
-class Cell(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Cell:
     """One sample to make. hay: where its haystack starts, in 0 to 1; rng: for everything else in it."""
 
     depth: float

@@ -7,6 +7,7 @@ they are tokenised. White space is never cut inside: tokenizers look past it to 
 the whole text; a tokenizer that this does not suit (one that puts a marker before every text) is counted the long way.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 
 Encode = Callable[[str], list[int]]
@@ -49,10 +50,10 @@ class Pieces:
     def _joined(self, pieces: Sequence[str]) -> Sequence[str]:
         """The pieces, those with a token across their seam joined; all of them are tokenised afterwards."""
         pieces = [piece for piece in pieces if piece]
-        seams = {(a[-1], b[:2]) for a, b in zip(pieces, pieces[1:], strict=False)}
+        seams = {(a[-1], b[:2]) for a, b in itertools.pairwise(pieces)}
         unknown = seams - self._seams.keys()
         if unknown:
-            for a, b in zip(pieces, pieces[1:], strict=False):
+            for a, b in itertools.pairwise(pieces):
                 if (key := (a[-1], b[:2])) in unknown:
                     self._seams[key] = self._is_clean(a, b)
                     unknown.discard(key)
@@ -63,7 +64,7 @@ class Pieces:
 
     def _join(self, pieces: list[str]) -> list[str]:
         runs, tail = [[pieces[0]]], pieces[0]
-        for a, b in zip(pieces, pieces[1:], strict=False):
+        for a, b in itertools.pairwise(pieces):
             if self._seams[a[-1], b[:2]] and not _ends_in_spaces(tail):
                 runs.append([b])
                 tail = b
