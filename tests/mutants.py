@@ -132,7 +132,7 @@ MUTANTS = [
         "m not written", WRITE, '"factor": float(stretch.factor), "attention_factor": m}', '"factor": float(stretch.factor)}'
     ),
     Mutant("the caller's config changed", WRITE, "copy.deepcopy(dict(config))", "dict(config)"),
-    Mutant("not read back", WRITE, "    _check_reads_back(plan, new)\n", ""),
+    Mutant("not read back", WRITE, "    prove(plan, new)\n", ""),
 ]
 
 

@@ -17,7 +17,7 @@ from ropewalk.scaling.methods.ntk import stretched_theta
 from ropewalk.scaling.plan import ScalingPlan, Stretch
 from ropewalk.scaling.schedule import REQUEST
 
-__all__ = ["read", "spell", "write"]
+__all__ = ["prove", "read", "spell", "write"]
 
 # Keys of the old dict that a new stretch must carry on: they say what is rotated, not how far.
 CARRIED_KEYS = ("partial_rotary_factor", "mrope_section", "mrope_interleaved", "llama_4_scaling_beta", "interleaved")
@@ -70,12 +70,15 @@ def write(plan: ScalingPlan, config: Mapping[str, Any]) -> dict[str, Any]:
     # transformers' `dynamic` takes max_position_embeddings for the original length.
     longest = _any_original(plan) if plan.is_dynamic else max(spec.max_length, plan.target_length)
     target["max_position_embeddings"] = longest
-    _check_reads_back(plan, new)
+    prove(plan, new)
     return new
 
 
-def _check_reads_back(plan: ScalingPlan, config: Mapping[str, Any]) -> None:
-    """What is written must say the plan: other keys of the config (partial rotation, another head size) may twist it."""
+def prove(plan: ScalingPlan, config: Mapping[str, Any]) -> None:
+    """Read a config as transformers would and compare every frequency with the plan; CannotExpress where it says another.
+
+    Other keys of the config (partial rotation, another head size) may twist what is written.
+    """
     again = read(config)
     for layer_type, stretch in plan.stretches:
         said = dict(again.scaling).get(layer_type) or Stretch(again.rope(layer_type))
