@@ -11,6 +11,7 @@ read one by one.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy
@@ -22,6 +23,8 @@ from ropewalk.jobs.evaluate.nll import head_of, score
 from ropewalk.jobs.evaluate.run import is_prefix_consistent
 from ropewalk.jobs.evaluate.task import Sample
 from ropewalk.scaling.plan import ScalingPlan
+
+CHUNK = 512  # tokens per call where a cache is continued
 
 Advance = Callable[[float], None]
 
@@ -74,8 +77,7 @@ def read_answers(
     for i in sorted(range(len(samples)), key=lambda i: samples[i].ids):
         sample = samples[i]
         ids = sample.ids[: sample.answer_end]
-        read = reader.score if reader else _score_alone
-        verdicts[i] = read(model, ids, sample.answer_start) if reader is None else reader.score(ids, sample.answer_start)
+        verdicts[i] = (reader.score if reader else partial(_score_alone, model))(ids, sample.answer_start)
         advance(1)
     return [verdicts[i] for i in range(len(samples))]
 
@@ -100,15 +102,26 @@ class Reader:
         wanted = numpy.asarray(ids, dtype=numpy.int64)
         shared = min(self._shared(wanted), first - 1)
         self.cut(shared)
-        fresh = torch.from_numpy(wanted[shared:])[None].to(self.model.device)
-        # The whole prompt is one call unless it begins with what is cached; positions follow from the cache's length.
-        head = head_of(self.model, fresh) if shared == 0 else head_of(self.model, torch.from_numpy(wanted)[None])
+        head = head_of(self.model, torch.from_numpy(wanted)[None].to(self.model.device))
+        pieces = [self._read(piece, head, max(first - 1 - start, 0)) for start, piece in self._chunks(wanted, shared)]
         self.ids = wanted
-        keep = first - 1 - shared
+        return torch.cat(pieces)
+
+    def _chunks(self, ids: numpy.ndarray, shared: int) -> list[tuple[int, torch.Tensor]]:
+        """What is to be read, in chunks: continuing a cache costs attention the whole rectangle of new by all tokens.
+
+        A first reading is one call: there the causal triangle is all that is computed.
+        """
+        size = CHUNK if shared else len(ids)
+        fresh = torch.from_numpy(ids).to(self.model.device)
+        return [(start, fresh[start : start + size][None]) for start in range(shared, len(ids), size)]
+
+    def _read(self, ids: torch.Tensor, head: Any, skip: int) -> torch.Tensor:
+        """(positions after the first `skip`, vocabulary) logits."""
         if head is None:
-            return self.model(fresh, past_key_values=self.cache, use_cache=True).logits[0, keep:].float()
-        hidden = self.model.base_model(fresh, past_key_values=self.cache, use_cache=True).last_hidden_state
-        return head(hidden[:, keep:])[0].float()
+            return self.model(ids, past_key_values=self.cache, use_cache=True).logits[0, skip:].float()
+        hidden = self.model.base_model(ids, past_key_values=self.cache, use_cache=True).last_hidden_state
+        return head(hidden[:, skip:])[0].float()
 
     def score(self, ids: Sequence[int], first: int) -> Verdict:
         """As `nll.score` on one sequence."""

@@ -2,7 +2,7 @@
 
 A haystack is the same sentences over and over. Each distinct piece is tokenised once; a text's ids are then its pieces'
 ids one after another, provided that no token crosses a seam. Whether one does is asked of the tokenizer itself, once for
-each kind of seam (the last character before it and two after); pieces with a token across their seam are joined before
+each kind of seam (two characters before it and two after); pieces with a token across their seam are joined before
 they are tokenised. White space is never cut inside: tokenizers look past it to see what follows. `verify` compares with
 the whole text; a tokenizer that this does not suit (one that puts a marker before every text) is counted the long way.
 """
@@ -49,11 +49,11 @@ class Pieces:
     def _joined(self, pieces: Sequence[str]) -> Sequence[str]:
         """The pieces, those with a token across their seam joined; all of them are tokenised afterwards."""
         pieces = [piece for piece in pieces if piece]
-        seams = {(a[-1], b[:2]) for a, b in zip(pieces, pieces[1:], strict=False)}
+        seams = {(a[-2:], b[:2]) for a, b in zip(pieces, pieces[1:], strict=False)}
         unknown = seams - self._seams.keys()
         if unknown:
             for a, b in zip(pieces, pieces[1:], strict=False):
-                if (key := (a[-1], b[:2])) in unknown:
+                if (key := (a[-2:], b[:2])) in unknown:
                     self._seams[key] = self._is_clean(a, b)
                     unknown.discard(key)
         if not all([self._seams[seam] for seam in seams]):  # a list: faster than a generator
@@ -64,7 +64,7 @@ class Pieces:
     def _join(self, pieces: list[str]) -> list[str]:
         runs, tail = [[pieces[0]]], pieces[0]
         for a, b in zip(pieces, pieces[1:], strict=False):
-            if self._seams[a[-1], b[:2]] and not _ends_in_spaces(tail):
+            if self._seams[a[-2:], b[:2]] and not _ends_in_spaces(tail):
                 runs.append([b])
                 tail = b
             else:
@@ -74,11 +74,9 @@ class Pieces:
 
     def _is_clean(self, a: str, b: str) -> bool:
         a, b = a[-NEIGHBOURHOOD:], b[:NEIGHBOURHOOD]
-        if a[-1].isdigit() and b[0].isdigit():  # tokenizers that take digits by threes count from the first
-            return False
-        if a[-1].isspace() and b[0].isspace():
-            return False
-        return self._encode(a + b) == self._encode(a) + self._encode(b)
+        between_words = a[-1].isspace() != b[0].isspace() or (a[-1].isalpha() and b[0] == "-")
+        # Inside a word, a number or a run of signs, whether a token crosses depends on more than two characters.
+        return between_words and not _ends_in_spaces(a) and self._encode(a + b) == self._encode(a) + self._encode(b)
 
     def _remember(self, pieces: Sequence[str]) -> None:
         if len(self._ids) > LARGEST:
