@@ -99,16 +99,17 @@ def test_pieces_count_what_the_whole_text_counts(kind):
 
 
 def test_a_tokenizer_that_cannot_be_counted_by_the_piece_is_counted_the_long_way():
-    """This one pairs characters from the beginning of a text, so every seam moves what follows."""
+    """This one ends every long text with a token of its own, which no seam between neighbours shows."""
 
     def encode(text):
-        return [hash(text[i : i + 2]) for i in range(0, len(text), 2)]
+        return [*text.encode(), *([256] if len(text) > 100 else [])]
 
     pieces = Pieces(encode)
-    text = [" a", " rope", " walk", " of", " yarn"]
+    text = [" rope"] * 30
+    assert pieces.count(text) == 150
     assert not pieces.verify(text)
+    assert pieces.count(text) == 151
     assert pieces.ids(text) == encode("".join(text))
-    assert pieces.count(text[:2]) == 4
 
 
 def test_word_pairs_are_the_sorted_set_of_all_pairs():
