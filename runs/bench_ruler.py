@@ -4,9 +4,9 @@
     RULER_REFERENCE=path/to/RULER python runs/bench_ruler.py --hashes FILE
 
 The reference is a checkout of NVIDIA/RULER@c3f5e3b; without the variable its half is skipped. Its scripts are run
-unchanged in this process, with the same tokenizer, haystack, questions and sentence splitter as ours (its own splitter, nltk's punkt,
-is slower). Timed is generation alone: not imports, not the six million words the reference sorts first, not files. Both sides start
-cold at every task. Ours makes the same rows, and the token ids as well.
+unchanged in this process, with the same tokenizer, haystack, questions and sentence splitter as ours (its own splitter,
+nltk's punkt, is slower). Timed is generation alone: not imports, not the six million words the reference sorts first, not
+files. Both sides start cold at every task. Ours makes the same rows, and the token ids as well.
 """
 
 import argparse
@@ -27,7 +27,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 import ruler_material  # noqa: E402
-
 from ropewalk.jobs.evaluate.material import Material  # noqa: E402
 from ropewalk.jobs.evaluate.reuse import read_answers, tokens_read  # noqa: E402
 from ropewalk.jobs.evaluate.task import get_task  # noqa: E402
@@ -36,7 +35,13 @@ from ropewalk.models.live import read_live  # noqa: E402
 from ropewalk.models.load import load_model, load_tokenizer  # noqa: E402
 from ropewalk.scaling.plan import make_plan  # noqa: E402
 
-SCRIPTS = {"niah": "niah", "vt": "variable_tracking", "cwe": "common_words_extraction", "fwe": "freq_words_extraction", "qa": "qa"}
+SCRIPTS = {
+    "niah": "niah",
+    "vt": "variable_tracking",
+    "cwe": "common_words_extraction",
+    "fwe": "freq_words_extraction",
+    "qa": "qa",
+}
 NIAH = "single_1 single_2 single_3 multikey_1 multikey_2 multikey_3 multivalue multiquery"
 TASKS = [*(f"niah_{name}" for name in NIAH.split()), "vt", "cwe", "fwe", "qa_1", "qa_2"]
 SETTINGS = {
@@ -129,7 +134,9 @@ def compare(reference: Reference, material: Material, tasks: list[str], length: 
         ours, fast = _ours(task, material, length, count)
         same = json.dumps(theirs) == json.dumps(ours)
         table.append({"task": task, "reference_s": slow, "ropewalk_s": fast, "ratio": slow / fast, "identical": same})
-        print(f"{task:16} {slow:8.2f} s {fast:8.2f} s  {slow / fast:6.1f} x  {'identical' if same else 'DIFFERENT'}", flush=True)
+        print(
+            f"{task:16} {slow:8.2f} s {fast:8.2f} s  {slow / fast:6.1f} x  {'identical' if same else 'DIFFERENT'}", flush=True
+        )
     return table
 
 
@@ -192,7 +199,9 @@ def write_hashes(path: Path) -> None:
         material = make_material(Path(folder))
         with reference_at(os.environ["RULER_REFERENCE"], material) as reference:
             found = {
-                f"{task}/{length}": [hashlib.sha256(json.dumps(row).encode()).hexdigest() for row in reference.rows(task, length, 5)[0]]
+                f"{task}/{length}": [
+                    hashlib.sha256(json.dumps(row).encode()).hexdigest() for row in reference.rows(task, length, 5)[0]
+                ]
                 for task in sorted(TASKS)
                 for length in (2048, 8192)
                 if (task, length) != ("qa_2", 2048)  # does not fit, and is tried for ever

@@ -111,6 +111,20 @@ def test_a_model_without_rope_is_told_so(ropewalk, tmp_path, kind):
     assert "no rotary embedding" in err
 
 
+def test_replacing_a_trained_stretch_is_said(ropewalk, tmp_path):
+    llama31 = {  # meta-llama/Llama-3.1-8B config.json, as published
+        "model_type": "llama", "max_position_embeddings": 131072, "hidden_size": 4096, "num_attention_heads": 32,
+        "num_hidden_layers": 32, "num_key_value_heads": 8, "rope_theta": 500000.0,
+        "rope_scaling": {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "rope_type": "llama3",
+                         "original_max_position_embeddings": 8192},
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(llama31))
+    _, out, _ = ropewalk("plan", tmp_path, "--to", "256k")
+    assert "stretched already, by llama3 x8, and this plan replaces that with yarn" in out
+    _, out, _ = ropewalk("plan", tmp_path, "--to", "256k", "--method", "llama3")
+    assert "replaces" not in out
+
+
 def test_no_torch_for_plan_and_help():
     code = (
         "import sys\nfrom ropewalk.cli.main import main\nsys.argv = ['ropewalk', *{args}]\n"

@@ -13,7 +13,7 @@ from ropewalk.scaling.checkpoint import bundled_model, read_config
 from ropewalk.scaling.dialects.transformers import read, write
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 
-METHODS = ("none", "linear", "ntk", "ntk_by_parts", "yarn", "llama3", "resonance", "dynamic")
+METHODS = ("none", "linear", "ntk", "ntk_by_parts", "yarn", "llama3", "resonance", "dynamic-request")
 
 
 def planned(method="yarn", **options):

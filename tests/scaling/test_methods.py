@@ -10,6 +10,7 @@ from ropewalk.errors import BadConfig, BadLength, BadOption, UnknownName
 from ropewalk.scaling.method import Scaled, get_method, methods
 from ropewalk.scaling.plan import ScalingPlan, Stretch, normal_options
 from ropewalk.scaling.rope import Rope
+from ropewalk.scaling.schedule import Dynamic
 
 ROPES = [Rope(128, 10_000.0, 4096), Rope(64, 150_000.0, 4096), Rope(32, 500.0, 300), Rope(4, 10_000.0, 2048)]
 LLAMA2 = ROPES[0]
@@ -278,7 +279,7 @@ def test_the_temperature_slope_is_checked():
 @pytest.mark.parametrize("length", [1, 300, 4096, 4097, 10_000, 16_384, 100_000])
 def test_dynamic_scaling_is_one_within_the_window_then_l_over_L_then_capped(length):
     expected = 1 if length <= 4096 else length / 4096 if length <= 16_384 else 4
-    dynamic = Stretch(LLAMA2, "yarn", 4.0, dynamic=True)
+    dynamic = Stretch(LLAMA2, "yarn", 4.0, dynamic=Dynamic("request"))
 
     assert dynamic.scale_at(length) == expected
     assert dynamic.scaled(length) == get_method("yarn")(LLAMA2, expected)

@@ -180,7 +180,7 @@ FULL = ("stretches", "full_attention")
         (edited(*FULL, "method", value=["yarn"]), BadConfig, "not a Ropewalk plan"),
         (edited(*FULL, "options", value={"beta_quick": 1}), UnknownName, "no option of yarn is called 'beta_quick'"),
         (edited(*FULL, "options", value={"beta_fast": 0.5}), BadOption, "beta_fast must be the larger"),
-        (edited(*FULL, "dynamic", value="no"), BadConfig, "dynamic is 'no'; it must be true or false"),
+        (edited(*FULL, "dynamic", value="no"), BadConfig, "dynamic is .no.; it must be false, or"),
         (edited(*FULL, "rope", "rotary_dim", value=63), BadConfig, "rotary_dim is 63"),
         (edited(*FULL, "rope", "rope_theta", drop=True), BadConfig, "KeyError: 'rope_theta'"),
     ],

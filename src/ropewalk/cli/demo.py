@@ -1,4 +1,4 @@
-"""Watch the bundled model read eight times further: six methods, a table, two plots and a checkpoint, in minutes.
+"""Watch the bundled model read eight times further: seven plans, a table, two plots and a checkpoint, in minutes.
 
 Example: `ropewalk demo -o out/demo`
 """
@@ -28,7 +28,7 @@ def run(
     from ropewalk.jobs.evaluate.records import Records
 
     console = Console(stderr=json, highlight=False)
-    console.print("ropewalk-tiny was trained at 512 tokens. Six methods read it at 4,096.")
+    console.print("ropewalk-tiny was trained at 512 tokens. Seven plans read it at 4,096.")
     demo = Demo(documents=documents, samples=samples, seed=seed)
     with cost_bar(console, "measuring") as start:
         plans = run_demo(out, demo, start)
@@ -58,8 +58,8 @@ def _as_dict(out: Path, records: list[Any], plans: dict[str, Any]) -> dict[str, 
     edges, losses, passkeys = _tables(records, plans)
     return {
         "edges": edges,
-        "bits_per_token": {method: [b.value for b in buckets] for method, buckets in losses.items()},
-        "passkey": passkeys,
+        "bits_per_token": {method: [b.value for b in losses[method]] for method in plans},
+        "passkey": {method: passkeys[method] for method in plans},
         "files": [str(out / name) for name in ("report.html", "checkpoint", "records", "plans")],
     }
 
@@ -69,9 +69,9 @@ def _print_tables(console: Any, records: list[Any], plans: dict[str, Any]) -> No
 
     edges, losses, passkeys = _tables(records, plans)
     loss = Table("bits per token at", *(f"{a}-{b}" for a, b in itertools.pairwise(edges)), box=None)
-    best = [min(buckets[i].value for buckets in losses.values()) for i in range(len(edges) - 1)]
+    best = [min(round(buckets[i].value, 3) for buckets in losses.values()) for i in range(len(edges) - 1)]  # as shown
     for method in plans:
-        cells = [_mark(f"{b.value:.3f}", b.value == best[i]) for i, b in enumerate(losses[method])]
+        cells = [_mark(f"{b.value:.3f}", round(b.value, 3) == best[i]) for i, b in enumerate(losses[method])]
         loss.add_row(method, *cells)
     found = Table("pass key found at", *(f"{length}" for length in next(iter(passkeys.values()))), box=None)
     for method in plans:

@@ -25,6 +25,7 @@ from ropewalk.cli.common import (
     read_spec,
 )
 from ropewalk.errors import BadOption
+from ropewalk.scaling.plan import replaced
 
 
 def run(
@@ -52,7 +53,7 @@ def run(
     if json:
         print_json({"out": str(out), "plan": plan.to_dict(), "fingerprint": plan.fingerprint, "config": written})
         return
-    for warning in spec.warnings:
-        print(f"note: {warning}")
+    for sentence in (*spec.warnings, *replaced(spec, plan)):
+        print(f"note: {sentence}")
     print(f"{out}: {plan.name}, {plan.target_length:,} tokens, config proved against the plan ({plan.fingerprint})")
     print(f"  {CARD} says what was done, {PLAN} holds the plan. It is not measured yet: no stretch is free.")

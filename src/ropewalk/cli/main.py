@@ -11,7 +11,10 @@ import typer
 import ropewalk.cli
 from ropewalk.errors import RopewalkError
 
-HELP = "Stretch the context window of RoPE language models: plan, apply, measure, prove."
+HELP = """Stretch the context window of RoPE language models: plan, apply, measure, prove.
+
+Example: `ropewalk plan ropewalk-tiny --to 4096`
+"""
 NOT_VERBS = {"main", "common", "progress"}
 
 

@@ -28,7 +28,7 @@ from ropewalk.cli.common import (
 )
 from ropewalk.errors import CannotExpress
 from ropewalk.scaling.dialects.transformers import write
-from ropewalk.scaling.plan import ScalingPlan, Stretch
+from ropewalk.scaling.plan import ScalingPlan, Stretch, replaced
 from ropewalk.scaling.spec import ModelSpec
 
 KEYS = ("rope_parameters", "max_position_embeddings")
@@ -57,6 +57,8 @@ def run(
     if plan is None:
         console.print("\nTo stretch it: [bold]--to 128k[/] or [bold]--factor 4[/].")
     else:
+        for sentence in replaced(spec, plan):
+            console.print(f"[yellow]note[/] {sentence}")
         _print_plan(console, plan)
         _print_cache(console, spec, plan.target_length)
         _print_paste(console, plan, config)
@@ -79,6 +81,7 @@ def _as_dict(model: str, spec: ModelSpec, plan: ScalingPlan | None, config: dict
         return found
     return {
         **found,
+        "notes": [*spec.warnings, *replaced(spec, plan)],
         "plan": plan.to_dict(),
         "fingerprint": plan.fingerprint,
         "pairs": {name: pairs(stretch) for name, stretch in plan.stretches},
@@ -114,7 +117,7 @@ def _print_plan(console: Console, plan: ScalingPlan) -> None:
             f"factor {stretch.factor:g}, attention factor {m:.4f}"
         )
         if stretch.dynamic:
-            console.print("  the factor grows with each request; shown at the target length")
+            console.print("  the factor grows with the length; shown at the target length")
         console.print(
             f"  pairs: {count['kept']} kept, {count['ramped']} ramped, {count['stretched']} stretched by {stretch.factor:g}"
         )

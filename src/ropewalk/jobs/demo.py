@@ -1,22 +1,25 @@
-"""The whole story on the bundled model: plan, extend with six methods, measure, write a checkpoint and a report."""
+"""The whole story on the bundled model: plan seven stretches, measure them, write a checkpoint and a report."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ropewalk.jobs.card import model_card
 from ropewalk.jobs.evaluate.documents import library_documents
-from ropewalk.jobs.evaluate.records import Records, weights_hash
+from ropewalk.jobs.evaluate.records import Record, Records, weights_hash
 from ropewalk.jobs.evaluate.run import Measurement, measure, passkey_measurements, passkey_samples, position_measurements
-from ropewalk.jobs.extend import extend
+from ropewalk.jobs.evaluate.tables import loss_by_position
+from ropewalk.jobs.extend import CARD, extend
 from ropewalk.jobs.files import write_file
-from ropewalk.jobs.report.page import write_report
+from ropewalk.jobs.report.page import coarse_edges, write_report
 from ropewalk.models.load import load_model, load_tokenizer
 from ropewalk.scaling.checkpoint import BUNDLED, bundled_model, read_config
 from ropewalk.scaling.dialects.transformers import read
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 
-METHODS = ("none", "linear", "ntk", "ntk_by_parts", "dynamic", "yarn")
+METHODS = ("none", "linear", "ntk", "ntk_by_parts", "dynamic-request", "yarn", "dynamic-yarn")
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -55,8 +58,22 @@ def run_demo(out: Path, demo: Demo, start: Start) -> dict[str, ScalingPlan]:
     for name, measurements in wanted.items():
         measure(model, plans[name], measurements, records, advance)
     keys = {m.key.name for m in every}
-    write_report(out / "report.html", [r for r in records if r.key.name in keys], plans)
+    measured = [record for record in records if record.key.name in keys]
+    _write_card(out / "checkpoint", source, plans, measured)
+    write_report(out / "report.html", measured, plans)
     return plans
+
+
+def _write_card(checkpoint: Path, source: Path, plans: dict[str, ScalingPlan], records: list[Record]) -> None:
+    """The checkpoint's card again, with what was measured of its method and of the model as it was."""
+    (_, stretch), *_ = plans["yarn"].stretches
+    edges = coarse_edges(stretch.rope.original_length, stretch.target_length)
+    losses = loss_by_position(records, edges)
+    head = "| bits per token at | " + " | ".join(f"{low:,} to {high:,}" for low, high in itertools.pairwise(edges)) + " |"
+    rows = [f"| {m} | " + " | ".join(f"{b.value:.3f}" for b in losses[m]) + " |" for m in ("none", "yarn") if m in losses]
+    how = "Held-out files of the Python standard library, position by position; `none` is the model unchanged."
+    table = "\n".join([how, "", head, "|---" * len(edges) + "|", *rows])
+    write_file(checkpoint / CARD, model_card(source, plans["yarn"], read_config(checkpoint), measured=table))
 
 
 def _measurements(

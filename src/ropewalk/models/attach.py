@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from ropewalk.errors import CannotAttach, Mismatch
+from ropewalk.models.dynamic.call import Ladder
+from ropewalk.models.dynamic.setup import LateRotation, reads_late
 from ropewalk.models.live import LiveTable, Saved, find_tables, keep_float32, let_cast, measure, read_live
 from ropewalk.models.request import Request, ScalePerCall
 from ropewalk.rotary.tables import rotation_tables
@@ -33,7 +35,11 @@ def attach(model: nn.Module, plan: ScalingPlan) -> "Attached":
     config.max_position_embeddings is the plan's target length; everything else in the config stays, so do not save the
     model in this state: `scaling.dialects.transformers.write` spells the plan for a checkpoint.
 
-    A dynamic plan chooses one scale per forward call from the longest position in it; see `Attached.request` for generating.
+    A dynamic plan means one of four things (`scaling.schedule.SEMANTICS`). *causal* gives the same numbers with a cache and
+    without, in chunks and in batches, and below the original length those of the unattached model, bit for bit; *rotate*
+    and *recompute* take one scale per call from the newest token of each row, with a cache of unrotated keys and without
+    any. All three let the model's attention rotate keys when it reads them; a cache filled meanwhile is of no use after
+    `undo`. *request* chooses one scale per forward call from the longest position in it; see `Attached.request`.
 
     Raises NoRope or CannotAttach where the model cannot carry the plan, and Mismatch, after undoing everything, where its
     own cos and sin turn out to be something else than the plan's.
@@ -66,6 +72,8 @@ class Attached:
         self._saved = [Saved(table) for table, _ in tables]
         self._request = Request()
         self._hooks: list[Any] = []
+        late = [(table, stretch) for table, stretch in tables if reads_late(stretch)]
+        self._late = LateRotation(model, plan.fingerprint, late) if late else None
         self._undone = False
 
     def __enter__(self) -> "Attached":
@@ -78,11 +86,15 @@ class Attached:
         for table, stretch in self.tables:
             setattr(table.module, MARK, self.plan.name)
             table.set_plain()
-            table.set(stretch.scaled())
             keep_float32(table)
+            if reads_late(stretch):
+                continue
+            table.set(stretch.scaled())
             if stretch.dynamic:
                 hook = ScalePerCall(table, stretch, self._request)
                 self._hooks.append(table.module.register_forward_pre_hook(hook, with_kwargs=True))
+        if self._late:
+            self._late.install()
         self._config.max_position_embeddings = max(self._longest, self.plan.target_length)
 
     def undo(self) -> None:
@@ -92,6 +104,8 @@ class Attached:
         self._undone = True
         for hook in self._hooks:
             hook.remove()
+        if self._late:
+            self._late.remove()
         for saved in self._saved:
             let_cast(saved.table)
             saved.restore()
@@ -114,9 +128,25 @@ class Attached:
     def check(self) -> None:
         """Measure the live model's cos and sin again; raises Mismatch if they are not the plan's any more."""
         fixed = self._request.n_tokens
+        for on_read, table in self._late.tables if self._late else ():
+            _check_ladder(on_read.ladder, table)
         for table, stretch in self.tables:
+            if reads_late(stretch):
+                continue
             for length in (fixed,) if fixed else _lengths(stretch):
                 _compare(table, stretch.scaled(length), _positions(stretch, length), "the plan", ROUNDINGS)
+
+
+def _check_ladder(ladder: Ladder, table: LiveTable) -> None:
+    """Measure the first, a middle and the last step of a schedule."""
+    schedule = ladder.schedule
+    last = schedule.step(2**62)
+    for step in {0, last // 2, last}:
+        with ladder.at(step):
+            length = round(schedule.original_length * schedule.scale(step))
+            tolerance = ROUNDINGS if step else COMPUTED_IN_FLOAT32  # step 0 is the model's own table
+            positions = [position for position in (0, 1, 2, 7, length // 2, length - 1) if position < length]
+            _compare(table, ladder.scaled(step), positions, "the plan", tolerance)
 
 
 def _lengths(stretch: Stretch) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """From what a person typed to a folder on this machine: a path, the bundled model, or a hub id."""
 
 from pathlib import Path
+from typing import Any
 
 from ropewalk.errors import BadConfig
 from ropewalk.scaling.checkpoint import CONFIG, local_checkpoint
@@ -19,6 +20,8 @@ def checkpoint(model: str | Path, *, weights: bool = True) -> Path:
         return local
     import huggingface_hub
 
+    logging: Any = huggingface_hub.logging
+    logging.set_verbosity_error()  # its retries are not ours to narrate
     try:
         if not weights:
             return Path(huggingface_hub.hf_hub_download(str(model), CONFIG)).parent

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ropewalk.errors import BadConfig, BadLength, BadOption, UnknownName
 from ropewalk.scaling.method import Option, Scaled, check_factor, get_method, methods
 from ropewalk.scaling.rope import LARGEST_LENGTH, Rope, is_number, is_whole
+from ropewalk.scaling.schedule import REQUEST, SEMANTICS, Dynamic, Schedule
 
 if TYPE_CHECKING:
     from ropewalk.scaling.spec import ModelSpec
@@ -25,17 +26,22 @@ class Stretch:
     rope: as trained.
     method, options: a method of the registry and those of its options that differ from the defaults, sorted by name.
     factor: s = L' / L.
-    dynamic: choose s = max(1, l / L) from the length l of each request instead (never above `factor`).
+    dynamic: choose s = max(1, l / L) from a length l instead, never above `factor`; which length, it says. None: static.
     """
 
     rope: Rope
     method: str = "none"
     factor: float = 1.0
     options: tuple[tuple[str, Option], ...] = ()
-    dynamic: bool = False
+    dynamic: Dynamic | None = None
 
     def __post_init__(self) -> None:
         check_factor(self.factor)
+        if self.dynamic and self.method == "longrope":
+            raise BadOption(
+                "longrope cannot be dynamic: its lists were searched for one factor, and say nothing of others.\n"
+                "  Its own short_factor already leaves the original window alone. yarn or linear can be dynamic."
+            )
         object.__setattr__(self, "factor", float(self.factor))  # equal stretches must also be written alike
         self.scaled()  # a stretch that cannot be computed must not exist
 
@@ -45,9 +51,18 @@ class Stretch:
             return self.factor
         return min(max(1.0, length / self.rope.original_length), self.factor)
 
+    @property
+    def schedule(self) -> Schedule:
+        """The scale by position of a dynamic stretch."""
+        return Schedule(self.rope.original_length, self.factor, (self.dynamic.grid or 0) if self.dynamic else 0)
+
+    def scaled_by(self, scale: float) -> Scaled:
+        """Frequencies and attention factor at one scale, 1 to `factor`."""
+        return get_method(self.method)(self.rope, scale, **dict(self.options))
+
     def scaled(self, length: int | None = None) -> Scaled:
         """Frequencies and attention factor for a request of `length` tokens (static stretches: for any)."""
-        return get_method(self.method)(self.rope, self.scale_at(length), **dict(self.options))
+        return self.scaled_by(self.scale_at(length))
 
     @property
     def target_length(self) -> int:
@@ -58,7 +73,7 @@ class Stretch:
         """How the method is written on the command line, so that reading it gives it back."""
         if not self.dynamic:
             return self.method
-        return DYNAMIC if self.method == "ntk" else f"{DYNAMIC}-{self.method}"
+        return (DYNAMIC if self.method == "ntk" else f"{DYNAMIC}-{self.method}") + self.dynamic.suffix
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +118,7 @@ class ScalingPlan:
                 "method": stretch.method,
                 "factor": stretch.factor,
                 "options": dict(stretch.options),
-                "dynamic": stretch.dynamic,
+                "dynamic": dataclasses.asdict(stretch.dynamic) if stretch.dynamic else False,
             }
             for name, stretch in self.stretches
         }
@@ -136,9 +151,16 @@ class ScalingPlan:
 def _read_stretch(raw: Mapping[str, Any]) -> Stretch:
     rope = Rope(**{name: raw["rope"][name] for name in ("rotary_dim", "rope_theta", "original_length")})
     options = normal_options(raw["method"], raw["options"])
-    if not isinstance(raw["dynamic"], bool):
-        raise BadConfig(f"dynamic is {raw['dynamic']!r}; it must be true or false.")
-    return Stretch(rope, raw["method"], raw["factor"], options, raw["dynamic"])
+    return Stretch(rope, raw["method"], raw["factor"], options, _read_dynamic(raw["dynamic"]))
+
+
+def _read_dynamic(raw: object) -> Dynamic | None:
+    """false, or {"semantics": ..., "grid": ...}; true is how plans said "request" when that was the only meaning."""
+    if isinstance(raw, bool):
+        return Dynamic(REQUEST) if raw else None
+    if not isinstance(raw, Mapping) or "semantics" not in raw or not set(raw) <= {"semantics", "grid"}:
+        raise BadConfig(f'dynamic is {raw!r}; it must be false, or {{"semantics": ..., "grid": ...}}.')
+    return Dynamic(raw["semantics"], raw.get("grid"))
 
 
 def _whole(name: str, value: object) -> None:
@@ -180,14 +202,28 @@ def check_type(name: str, value: Option, default: Option) -> None:
         raise BadOption(f"{name} is {value!r}; it must be {kind}.")
 
 
-def parse_method(name: str) -> tuple[str, bool]:
-    """(method, is it dynamic?) of a name: "yarn", "dynamic" (over ntk, the classic) or "dynamic-yarn"."""
-    if name == DYNAMIC:
-        return "ntk", True
-    over, dynamic = name.removeprefix(f"{DYNAMIC}-"), name.startswith(f"{DYNAMIC}-")
-    if over not in methods():
-        raise UnknownName("scaling method", name, [*methods(), DYNAMIC, *(f"{DYNAMIC}-{m}" for m in ("linear", "yarn"))])
-    return over, dynamic
+def parse_method(name: str) -> tuple[str, Dynamic | None]:
+    """(method, how dynamic) of a name: dynamic[-METHOD][-SEMANTICS[-GRID]], or a method's own name.
+
+    "dynamic" is over ntk, the classic, and causal on two steps per octave; "dynamic-yarn-rotate" and "dynamic-causal-4" are
+    others.
+    """
+    first, *rest = name.split("-")
+    if first != DYNAMIC:
+        return _known(name, name), None
+    method = _known(rest.pop(0), name) if rest and rest[0] not in SEMANTICS else "ntk"
+    if not rest:
+        return method, Dynamic()
+    if rest[0] not in SEMANTICS or len(rest) > 2 or not all(grid.isdecimal() for grid in rest[1:]):
+        _known("", name)
+    return method, Dynamic(rest[0], int(rest[1]) if rest[1:] else None)
+
+
+def _known(method: str, name: str) -> str:
+    if method not in methods():
+        close = (f"{DYNAMIC}-{m}" for m in ("linear", "yarn", *SEMANTICS))
+        raise UnknownName("scaling method", name, [*methods(), DYNAMIC, *close])
+    return method
 
 
 def make_plan(
@@ -202,7 +238,7 @@ def make_plan(
 ) -> ScalingPlan:
     """Stretch a model by `factor`, or by the smallest factor that reaches `target_length` tokens.
 
-    method: a registered method, "dynamic" or "dynamic-<method>".
+    method: a registered method, or a dynamic one as `parse_method` reads it: "dynamic", "dynamic-yarn".
     layer_types: what to stretch; by default every layer type that looks at the whole window.
     """
     name, dynamic = parse_method(method)
@@ -225,10 +261,21 @@ def make_plan(
     return ScalingPlan(stretches, reached, model)
 
 
+def replaced(spec: "ModelSpec", plan: ScalingPlan) -> list[str]:
+    """A sentence for each layer type whose own stretch the plan drops for another method."""
+    current = dict(spec.scaling)
+    return [
+        f"{layer_type} is stretched already, by {old.name} x{old.factor:g}, and this plan replaces that with {new.name}. "
+        f"If the model was trained with it, widen it instead: method {old.name}."
+        for layer_type, new in plan.stretches
+        if (old := current.get(layer_type)) and old.method != new.method
+    ]
+
+
 def _stretch(
     rope: Rope,
     method: str,
-    dynamic: bool,
+    dynamic: Dynamic | None,
     factor: float | None,
     target_length: int | None,
     options: Mapping[str, Option],

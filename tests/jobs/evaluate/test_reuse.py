@@ -35,24 +35,31 @@ def grid(material):
     return [s for n in (200, 400, 900) for s in get_task("passkey")(material, length=n, count=2, depths=DEPTHS)]
 
 
-@pytest.mark.parametrize("method", ["yarn", "dynamic", "linear"])
-def test_a_grid_with_shared_prefixes_reads_what_cell_by_cell_reads(model, material, method):
-    samples, plan = grid(material), plan_for(model, method)
+@pytest.mark.parametrize(
+    ("method", "dtype", "tolerance"),
+    [("yarn", torch.float32, 1e-5), ("dynamic", torch.float32, 1e-5), ("linear", torch.float64, 1e-7)],
+)
+def test_a_grid_with_shared_prefixes_reads_what_cell_by_cell_reads(material, method, dtype, tolerance):
+    samples, model = grid(material), load_model("ropewalk-tiny", dtype=dtype)
+    plan = plan_for(model, method)
     with attach(model, plan):
         alone = read_answers(model, plan, samples, reuse=False)
         shared = read_answers(model, plan, samples)
     for a, b in zip(alone, shared, strict=True):
-        assert numpy.abs(a.nll - b.nll).max() <= 1e-5
+        assert numpy.abs(a.nll - b.nll).max() <= tolerance
         assert (a.greedy == b.greedy).all()
 
 
 def test_teacher_forcing_gives_the_verdict_of_greedy_exact_match(model, material):
-    samples, plan = grid(material), plan_for(model, "yarn")
-    with attach(model, plan):
-        verdicts = [verdict.exact for verdict in read_answers(model, plan, samples)]
-        written = greedy(model, [s.prompt for s in samples], [len(s.answer) for s in samples], ends=frozenset())
-    assert verdicts == [tuple(ids) == s.answer for ids, s in zip(written, samples, strict=True)]
-    assert 0 < sum(verdicts) < len(verdicts)  # else it says little
+    """Under a plan with which everything is found, and one with which little is."""
+    samples, found = grid(material), []
+    for plan in (plan_for(model, "yarn"), plan_for(model, "none")):
+        with attach(model, plan):
+            verdicts = [verdict.exact for verdict in read_answers(model, plan, samples)]
+            written = greedy(model, [s.prompt for s in samples], [len(s.answer) for s in samples], ends=frozenset())
+        assert verdicts == [tuple(ids) == s.answer for ids, s in zip(written, samples, strict=True)]
+        found += verdicts
+    assert 0 < sum(found) < len(found)  # else it says little
 
 
 @pytest.mark.parametrize("method", ["yarn", "dynamic"])
@@ -77,7 +84,9 @@ def test_generation_stops_as_soon_as_the_score_is_settled(model, material):
     """The calls of the model are counted: five digits of an answer, and not the hundred tokens that are allowed."""
     plan = plan_for(model, "yarn")
     made = list(get_task("passkey")(material, length=400, count=4, depths=[0.9]))
-    samples = [Sample(s.task, s.length, s.depth, s.index, s.ids, s.answer_start, s.answer_end, s.references, 100) for s in made]
+    samples = [
+        Sample(s.task, s.length, s.depth, s.index, s.ids, s.answer_start, s.answer_end, s.references, 100) for s in made
+    ]
     calls = []
     handle = model.register_forward_hook(lambda *_: calls.append(1))
     try:

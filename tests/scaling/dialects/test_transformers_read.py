@@ -414,3 +414,12 @@ def test_a_mutated_config_is_read_or_refused(name, changes):
         elif keys:
             del part[keys[index % len(keys)]]
     must_answer_or_refuse(config)
+
+
+def test_gemma3s_window_is_known_where_its_config_leaves_it_out():
+    """The published 4B to 27B configs have no max_position_embeddings; transformers 5.23's config class says 131072."""
+    config = {"model_type": "gemma3_text", "hidden_size": 2560, "num_attention_heads": 8, "head_dim": 256}
+    spec = read(config)
+
+    assert spec.max_length == 131_072
+    assert spec.rope("full_attention").original_length == 32_768

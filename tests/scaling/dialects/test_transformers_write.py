@@ -48,7 +48,7 @@ def test_what_we_read_is_what_transformers_computes(name):
         close(stretch.scaled(), transformers_rotary(config, layer_type, length=spec.max_length))
 
 
-@pytest.mark.parametrize("method", [*methods(), "dynamic"])
+@pytest.mark.parametrize("method", [*methods(), "dynamic-request"])
 @pytest.mark.parametrize("name", sorted(CONFIGS))
 def test_what_we_write_is_what_transformers_computes(name, method):
     config, spec = CONFIGS[name], read(CONFIGS[name])
@@ -65,7 +65,7 @@ def test_what_we_write_is_what_transformers_computes(name, method):
         assert (
             name == "DEEPSEEK_V3"  # its softmax scale, trained with mscale_all_dim, would be dropped
             or (method, partial) == ("proportional", True)
-            or (method, name) == ("dynamic", "PHI3_MINI_128K")  # nothing but longrope
+            or (method, name) == ("dynamic-request", "PHI3_MINI_128K")  # nothing but longrope
         )
         return
 
@@ -111,7 +111,7 @@ def test_both_spellings_say_the_same():
 
 def test_ntk_is_a_base_and_dynamic_keeps_the_original_length():
     ntk = write(make_plan(read(LLAMA2_7B), factor=2, method="ntk"), LLAMA2_7B)
-    dynamic = write(make_plan(read(LLAMA2_7B), factor=2, method="dynamic"), LLAMA2_7B)
+    dynamic = write(make_plan(read(LLAMA2_7B), factor=2, method="dynamic-request"), LLAMA2_7B)
 
     assert ntk["rope_scaling"] is None
     assert ntk["rope_theta"] == pytest.approx(20_221, abs=0.5)
@@ -191,6 +191,8 @@ def test_truncate_false_in_a_nested_config_goes_by_longrope():
 def test_what_no_config_can_say_is_refused():
     with pytest.raises(CannotExpress, match=r"no config can say dynamic-yarn: .*one dynamic rule, over ntk\.\n  Attach"):
         write(make_plan(read(LLAMA2_7B), factor=2, method="dynamic-yarn"), LLAMA2_7B)
+    with pytest.raises(CannotExpress, match="no config can say dynamic: "):  # causal: every token has a scale of its own
+        write(make_plan(read(LLAMA2_7B), factor=2, method="dynamic"), LLAMA2_7B)
     gptj = {"model_type": "gptj", "n_embd": 4096, "n_head": 16, "n_layer": 28, "n_positions": 2048, "rotary_dim": 64}
     with pytest.raises(CannotExpress, match="gptj computes its rotation from constants in its code"):
         write(make_plan(read(gptj), factor=2), gptj)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import torch
@@ -50,7 +50,7 @@ def _ends(model: Any) -> frozenset[int]:
 
 def _begin_alike(prompts: Sequence[Sequence[int]]) -> bool:
     ordered = sorted(map(tuple, prompts))
-    shared = sum(_common(a, b) for a, b in zip(ordered, ordered[1:], strict=False))
+    shared = sum(_common(a, b) for a, b in pairwise(ordered))
     return shared > SHARED_ENOUGH * sum(map(len, ordered[1:])) > 0
 
 

@@ -8,14 +8,15 @@ keys and values `reuse` computes once, and cells differ by length and depth only
 
 import random
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from ropewalk.errors import BadLength
 from ropewalk.jobs.evaluate.material import Material
 from ropewalk.jobs.evaluate.task import Sample
 
 
-class Cell(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Cell:
     """One sample to make. hay: where its haystack starts, in 0 to 1; rng: for everything else in it."""
 
     depth: float

@@ -39,10 +39,11 @@ class Material:
 
     def encode(self, text: str) -> list[int]:
         """Text to ids, without special tokens and without transformers' warning about long texts."""
-        return self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+        ids: list[int] = self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
 
     def decode(self, ids: Any) -> str:
-        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     @property
     def start(self) -> tuple[int, ...]:

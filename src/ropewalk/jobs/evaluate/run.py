@@ -14,6 +14,7 @@ from ropewalk.jobs.evaluate.records import Key, Record, Records, ids_hash
 from ropewalk.jobs.evaluate.tasks.passkey import PassKey, make_passkey
 from ropewalk.models.attach import attach
 from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.schedule import CAUSAL
 
 Advance = Callable[[float], None]
 
@@ -36,10 +37,11 @@ class Measurement:
 def is_prefix_consistent(plan: ScalingPlan) -> bool:
     """Does a token's loss depend only on the tokens before it, and not on how long the reading goes on?
 
-    True for static plans: one pass over the longest length then holds every shorter one. False for request-dynamic
-    plans, and for longrope lists that switch at the original length.
+    True for static and causal plans: one pass over the longest length then holds every shorter one. False for the other
+    dynamic meanings, and for longrope lists that switch at the original length.
     """
-    return not plan.is_dynamic and all("short_factor" not in dict(stretch.options) for _, stretch in plan.stretches)
+    causal = all(stretch.dynamic is None or stretch.dynamic.semantics == CAUSAL for _, stretch in plan.stretches)
+    return causal and all("short_factor" not in dict(stretch.options) for _, stretch in plan.stretches)
 
 
 def position_measurements(

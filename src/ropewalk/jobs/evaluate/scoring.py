@@ -88,7 +88,8 @@ def effective_length(
     def longest(table: numpy.ndarray) -> numpy.ndarray:
         bar = table[:, base].max(1, keepdims=True) * relative if relative is not None else threshold
         passed = table > bar if relative is None else table >= bar
-        return numpy.where(passed, numpy.array(lengths), 0).max(1)
+        found: numpy.ndarray = numpy.where(passed, numpy.array(lengths), 0).max(1)
+        return found
 
     low, high = numpy.percentile(longest(drawn), [2.5, 97.5], method="nearest")
     return Interval(float(longest(means)[0]), float(low), float(high))

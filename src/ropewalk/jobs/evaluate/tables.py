@@ -16,9 +16,9 @@ BITS = 1 / math.log(2)
 def loss_by_position(records: Iterable[Record], edges: Sequence[int]) -> dict[str, list[Interval]]:
     """Bits per token between successive edges, per method.
 
-    A token belongs to the bucket of the position that predicts it: nll[q] is predicted at position q. Where a document
-    was read at several lengths (dynamic scaling), a bucket comes from the shortest reading that covers it, as a request
-    of that length would see it.
+    A token belongs to the bucket of its own position, 0 being BOS, which nothing predicts: nll[i - 1] is token i's. Where a
+    document was read at several lengths (dynamic scaling), a bucket comes from the shortest reading that covers it, as a
+    request of that length would see it. So every method is judged on the same tokens.
     """
     readings: dict[str, dict[str, dict[int, numpy.ndarray]]] = defaultdict(lambda: defaultdict(dict))
     for record in records:
@@ -31,7 +31,7 @@ def loss_by_position(records: Iterable[Record], edges: Sequence[int]) -> dict[st
 
 
 def _bucket(documents: Iterable[dict[int, numpy.ndarray]], low: int, high: int) -> Interval:
-    slices = [by_length[min(n for n in by_length if n >= high)][low:high] for by_length in documents]
+    slices = [by_length[min(n for n in by_length if n >= high)][max(low - 1, 0) : high - 1] for by_length in documents]
     sums = numpy.array([float(piece.sum(dtype=numpy.float64)) for piece in slices])
     counts = numpy.array([len(piece) for piece in slices])
     return cluster_mean(sums * BITS, counts)

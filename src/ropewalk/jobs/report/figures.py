@@ -57,7 +57,7 @@ def passkey_figure(grids: Mapping[str, Mapping[tuple[int, float], Interval]]) ->
     rows = -(-len(grids) // columns)
     figure = make_subplots(
         rows, columns, subplot_titles=list(grids), shared_xaxes=True, shared_yaxes=True, horizontal_spacing=0.04,
-        vertical_spacing=0.14,
+        vertical_spacing=0.24 / rows,
     )  # fmt: skip
     for i, grid in enumerate(grids.values()):
         lengths = sorted({length for length, _ in grid})

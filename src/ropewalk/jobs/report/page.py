@@ -76,12 +76,12 @@ def _ordered(table: dict[str, Any], order: Mapping[str, int]) -> dict[str, Any]:
 def _rows(table: Mapping[str, Sequence[tuple[float, float, float]]], *, smallest: bool) -> list[dict[str, Any]]:
     """Rows for the template, the best cell of each column marked."""
     columns = list(zip(*table.values(), strict=True))
-    best = [(min if smallest else max)(cell[0] for cell in column) for column in columns]
+    best = [(min if smallest else max)(round(cell[0], 3) for cell in column) for column in columns]  # as shown
     return [
         {
             "method": method,
             "cells": [
-                {"value": value, "low": low, "high": high, "best": value == best[i]}
+                {"value": value, "low": low, "high": high, "best": round(value, 3) == best[i]}
                 for i, (value, low, high) in enumerate(cells)
             ],
         }
@@ -108,7 +108,7 @@ def _how(records: Sequence[Record], facts: Mapping[str, Any]) -> str:
     documents = {r.facts["document"] for r in records if r.key.protocol == "position"}
     return (
         f"{len(documents)} held-out files of the Python standard library, each begun by BOS, read in one pass per method; "
-        "a token is filed under the position that predicts it. Dynamic scaling reads each document once per length and takes "
+        "a token is filed under its own position. Dynamic scaling reads each document once per length and takes "
         "every bucket from the shortest reading that covers it. Means are pooled over tokens; intervals resample documents "
         f"(2,000 times). {facts['dtype']}, {facts['attention']} attention, torch {facts['torch']}, transformers "
         f"{facts['transformers']}. Every number can be made again from the records beside this page, without the model: "

@@ -30,6 +30,9 @@ DEFAULT_THETA = {
     "smollm3": 2_000_000.0,
 }
 
+# The window of architectures whose published configs leave out max_position_embeddings: the same source.
+DEFAULT_LENGTH = {"gemma3_text": 131_072}
+
 # Rotated share of the head where configs may omit it: the same source.
 DEFAULT_PARTIAL = {
     **dict.fromkeys("glm glm4 glm4_moe nemotron persimmon phi".split(), 0.5),
@@ -77,7 +80,8 @@ class Fact:
 
 def published_length(config: Mapping[str, Any], rope_theta: float) -> Fact | None:
     """The original length of models whose max_position_embeddings is something else; recognised by their numbers."""
-    kind, longest = config.get("model_type"), config.get("max_position_embeddings")
+    kind = config.get("model_type")
+    longest = config.get("max_position_embeddings") or DEFAULT_LENGTH.get(str(kind))
     if kind in ("qwen3", "qwen3_moe") and longest == 40_960 and rope_theta == 1_000_000:
         return Fact(32_768, "Qwen3 model cards: native context 32,768; 40,960 leaves 8,192 for the prompt's answer")
     if kind == "qwen2" and longest == 40_960 and rope_theta == 1_000_000:

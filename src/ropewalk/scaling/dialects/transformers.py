@@ -15,6 +15,7 @@ from ropewalk.scaling.dialects.transformers_read import V4_KEYS, is_nested, read
 from ropewalk.scaling.method import Option
 from ropewalk.scaling.methods.ntk import stretched_theta
 from ropewalk.scaling.plan import ScalingPlan, Stretch
+from ropewalk.scaling.schedule import REQUEST
 
 __all__ = ["read", "spell", "write"]
 
@@ -78,7 +79,8 @@ def _check_reads_back(plan: ScalingPlan, config: Mapping[str, Any]) -> None:
     again = read(config)
     for layer_type, stretch in plan.stretches:
         said = dict(again.scaling).get(layer_type) or Stretch(again.rope(layer_type))
-        wanted, found = stretch.scaled(plan.target_length), said.scaled(plan.target_length)
+        length = max(int(stretch.rope.original_length * stretch.factor), 1)  # a dynamic rule in a config has no upper end
+        wanted, found = stretch.scaled(length), said.scaled(length)
         same = len(wanted.inv_freq) == len(found.inv_freq) and all(
             math.isclose(a, b, rel_tol=1e-9) for a, b in zip(wanted.inv_freq, found.inv_freq, strict=True)
         )
@@ -124,9 +126,9 @@ def spell(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str
     rope, options = stretch.rope, dict(stretch.options)
     base = {"rope_theta": float(rope.rope_theta)}
     if stretch.dynamic:
-        if stretch.method != "ntk":
+        if stretch.method != "ntk" or stretch.dynamic.semantics != REQUEST:
             raise CannotExpress(
-                f"no config can say {stretch.name}: transformers knows one dynamic rule, over ntk.\n"
+                f"no config can say {stretch.name}: transformers has dynamic-request alone, one dynamic rule, over ntk.\n"
                 "  Attach the plan to a live model, or write a static factor for the lengths you serve."
             )
         if kind in LONGROPE_ONLY:

@@ -30,10 +30,7 @@ def read(config: Mapping[str, Any], *, original_length: int | None = None) -> Mo
         fields = fields.part("text_config")
     kind = fields.text("model_type") or ""
     _check_has_rope(fields, kind)
-    longest = fields.whole("max_position_embeddings") or fields.whole("n_positions")
-    if not longest:
-        raise BadConfig("max_position_embeddings is missing: the config does not say how far the model reads.")
-    fields.note("max_length", longest, fields.where("max_position_embeddings"))
+    longest = _read_max_length(fields, kind)
     warnings: list[str] = []
     ropes, scaling = [], []
     if _flat_v5_is_ignored(fields, kind):
@@ -51,6 +48,17 @@ def read(config: Mapping[str, Any], *, original_length: int | None = None) -> Mo
     return ModelSpec(
         kind, tuple(ropes), tuple(scaling), longest, cache, unrotated, tuple(fields.readings), tuple(dict.fromkeys(warnings))
     )
+
+
+def _read_max_length(fields: Fields, kind: str) -> int:
+    for key in ("max_position_embeddings", "n_positions"):
+        if stated := fields.whole(key):
+            fields.note("max_length", stated, fields.where(key))
+            return stated
+    if kind in known.DEFAULT_LENGTH:
+        fields.note("max_length", known.DEFAULT_LENGTH[kind], f"default of {kind} in transformers 5.23")
+        return known.DEFAULT_LENGTH[kind]
+    raise BadConfig("max_position_embeddings is missing: the config does not say how far the model reads.")
 
 
 def _check_has_rope(fields: Fields, kind: str) -> None:

@@ -9,6 +9,7 @@ from ropewalk.scaling.method import Option
 from ropewalk.scaling.methods.ntk import stretched_theta
 from ropewalk.scaling.plan import Stretch, normal_options
 from ropewalk.scaling.rope import LARGEST_LENGTH, Rope
+from ropewalk.scaling.schedule import REQUEST, Dynamic
 
 ROPE_KEYS = frozenset(
     (
@@ -57,13 +58,13 @@ def read_scaling(model: Fields, part: Fields, rope: Rope, longest: int, warnings
 
 def _method_of(
     kind: str, part: Fields, rope: Rope, factor: float, warnings: list[str]
-) -> tuple[str, float, tuple[tuple[str, Option], ...], bool]:
+) -> tuple[str, float, tuple[tuple[str, Option], ...], Dynamic | None]:
     """(method, factor, options, dynamic) for a rope_type of transformers."""
     if kind == "linear":
-        return "linear", factor, (), False
+        return "linear", factor, (), None
     if kind == "dynamic" and (alpha := part.number("alpha")):
         # HunYuan: "dynamic" in name only; ntk with a base fixed once, whatever the length.
-        return "rope_theta", 1.0, normal_options("rope_theta", {"rope_theta": stretched_theta(rope, alpha)}), False
+        return "rope_theta", 1.0, normal_options("rope_theta", {"rope_theta": stretched_theta(rope, alpha)}), None
     if kind == "dynamic":
         if factor != 1:
             warnings.append(
@@ -71,17 +72,17 @@ def _method_of(
                 "only factor 1 is the published rule."
             )
         # transformers sets no upper end: the window is whatever a request asks for.
-        return "ntk", min(LARGEST_LENGTH / rope.original_length, 1e9), (), True
+        return "ntk", min(LARGEST_LENGTH / rope.original_length, 1e9), (), Dynamic(REQUEST)
     if kind == "yarn":
-        return "yarn", factor, normal_options("yarn", _yarn_options(part, factor)), False
+        return "yarn", factor, normal_options("yarn", _yarn_options(part, factor)), None
     if kind == "llama3":
         bands = {"beta_slow": part.number("low_freq_factor") or 1.0, "beta_fast": part.number("high_freq_factor") or 4.0}
-        return "llama3", factor, normal_options("llama3", dict(bands)), False
+        return "llama3", factor, normal_options("llama3", dict(bands)), None
     if kind in ("longrope", "su"):
-        return "longrope", factor, normal_options("longrope", _longrope_options(part, warnings)), False
+        return "longrope", factor, normal_options("longrope", _longrope_options(part, warnings)), None
     if kind == "proportional":
         share = part.number("partial_rotary_factor") or 1.0
-        return "proportional", factor, normal_options("proportional", {"proportion": share}), False
+        return "proportional", factor, normal_options("proportional", {"proportion": share}), None
     raise UnknownName("rope_type", kind, ("default", "linear", "dynamic", "yarn", "llama3", "longrope", "proportional"))
 
 

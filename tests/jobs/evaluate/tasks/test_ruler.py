@@ -8,7 +8,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from ruler_material import WORDS, prose, split, write_question_sets
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from ropewalk.errors import BadConfig
@@ -19,6 +18,7 @@ from ropewalk.jobs.evaluate.ruler.words import WordPairs
 from ropewalk.jobs.evaluate.task import get_task
 from ropewalk.jobs.evaluate.tasks.ruler_fwe import counts
 from ropewalk.models.load import load_tokenizer
+from ruler_material import WORDS, prose, split, write_question_sets
 
 GOLDENS = json.loads((Path(__file__).parent / "goldens" / "ruler_hashes.json").read_text())
 

@@ -3,13 +3,13 @@
 import random
 
 import pytest
-from ruler_material import prose, split, write_question_sets
 
 from ropewalk.errors import BadConfig, BadLength, BadOption, RopewalkError, UnknownName
 from ropewalk.jobs.evaluate.material import Material, library_prose, split_sentences
 from ropewalk.jobs.evaluate.scoring import SCORINGS, string_match_all
 from ropewalk.jobs.evaluate.task import get_task, tasks
 from ropewalk.models.load import load_tokenizer
+from ruler_material import prose, split, write_question_sets
 
 DEPTHS = (0.0, 0.5, 1.0)
 LENGTH = 3000

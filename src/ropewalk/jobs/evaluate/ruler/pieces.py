@@ -9,7 +9,7 @@ the whole text; a tokenizer that this does not suit (one that puts a marker befo
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, count, pairwise
 
 Encode = Callable[[str], list[int]]
 
@@ -79,15 +79,18 @@ class Pieces:
         return set(zip(map(self._ends.__getitem__, pieces), map(self._starts.__getitem__, pieces[1:]), strict=False))
 
     def _join(self, pieces: list[str]) -> list[str]:
-        runs, tail = [[pieces[0]]], pieces[0]
-        for a, b in pairwise(pieces):
-            if self._seams[a[-2:], b[:2]] and not _ends_in_spaces(tail):
-                runs.append([b])
-                tail = b
-            else:
-                runs[-1].append(b)
-                tail = (tail + b)[-2:]
-        return ["".join(run) for run in runs]
+        kinds = zip(map(self._ends.__getitem__, pieces), map(self._starts.__getitem__, pieces[1:]), strict=False)
+        crossed = {i for i, clean in enumerate(map(self._seams.__getitem__, kinds)) if not clean}
+        # the second of two spaces: the seam after it has a run of white space before it, and is none either
+        crossed |= {i + 1 for i in crossed if len(pieces[i + 1]) == 1 and (pieces[i][-1] + pieces[i + 1]).isspace()}
+        runs: list[str] = []
+        start = 0
+        for i in sorted(crossed - {len(pieces) - 1}):
+            if i >= start:
+                runs += pieces[start:i]
+                start = next(n for n in count(i) if n not in crossed or n + 1 == len(pieces)) + 1
+                runs.append("".join(pieces[i:start]))
+        return runs + pieces[start:]
 
     def _is_clean(self, a: str, b: str) -> bool:
         a, b = a[-NEIGHBOURHOOD:], b[:NEIGHBOURHOOD]

@@ -12,7 +12,7 @@ from ropewalk.errors import BadConfig
 
 @cache
 def word_list(kind: str) -> tuple[str, ...]:
-    """"noun", "adjective" or "verb", in the order of wonderwords' file. Its version decides what every prompt says."""
+    """ "noun", "adjective" or "verb", in the order of wonderwords' file. Its version decides what every prompt says."""
     try:
         file = importlib.resources.files("wonderwords") / "assets" / f"{kind}list.txt"
         return tuple(line.rstrip() for line in file.read_text(encoding="utf-8").splitlines())

@@ -1,5 +1,6 @@
 """Copying random tokens: retrieval without language, which tells methods apart on models too small to follow a question."""
 
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 
@@ -69,10 +70,8 @@ def chained_copy(
         tokens = _random_tokens(cell.rng, material, 2 * (hops + 1) * size)
         keys = [tokens[i : i + size] for i in range(0, len(tokens), size)]
         chains = [keys[: hops + 1], keys[hops + 1 :]]
-        links = [[newline + a + b + newline for a, b in zip(c, c[1:], strict=False)] for c in chains]
-        walks = [[t for a, b in zip(c, c[1:], strict=False) for t in newline + a + b] for c in chains]
+        links = [[newline + a + b + newline for a, b in itertools.pairwise(c)] for c in chains]
+        walks = [[t for a, b in itertools.pairwise(c) for t in newline + a + b] for c in chains]
         start = len(newline) + size
         question = walks[1] + newline + walks[0][:start]
-        yield _lay(
-            "chained_copy", material, cell, length, links[0][0], question, walks[0][start:], links[0][1:] + links[1]
-        )
+        yield _lay("chained_copy", material, cell, length, links[0][0], question, walks[0][start:], links[0][1:] + links[1])

@@ -38,7 +38,14 @@ class PassKey:
 
 
 def make_passkey(
-    haystack: Sequence[int], encode: Encode, *, length: int, depth: float, rng: random.Random, bos: int, newlines: AbstractSet[int]
+    haystack: Sequence[int],
+    encode: Encode,
+    *,
+    length: int,
+    depth: float,
+    rng: random.Random,
+    bos: int,
+    newlines: AbstractSet[int],
 ) -> PassKey:
     """Hide a fresh random key at `depth` (0 = first, 1 = last) of `haystack`, cut so that the sample is `length` tokens.
 

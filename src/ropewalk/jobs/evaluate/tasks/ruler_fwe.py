@@ -33,7 +33,8 @@ def coded(rng: random.Random) -> str:
 
 def counts(total: int, ranks: int) -> list[int]:
     """How often the words of rank 1, 2, ... appear: total / (rank^2 zeta(2)), rounded down."""
-    return (total * (numpy.arange(1, ranks + 1) ** -ALPHA) / ZETA).astype(int).tolist()
+    found: list[int] = (total * (numpy.arange(1, ranks + 1) ** -ALPHA) / ZETA).astype(int).tolist()
+    return found
 
 
 def prompt(total: int, vocabulary: Sequence[str], rng: random.Random) -> Draft:
@@ -54,7 +55,9 @@ class FrequentWords:
         # below this the third and the fourth place are shared
         self.smallest = next(n for n in range(1, 1000) if (c := counts(n, 5))[3] > c[4] and c[2] > c[3])
         if self.ranks < ASKED + 2:
-            raise BadLength(f"fwe needs a vocabulary of {ASKED + 2} words: {TOKENS_PER_WORD * (ASKED + 2) + 50} tokens or more.")
+            raise BadLength(
+                f"fwe needs a vocabulary of {ASKED + 2} words: {TOKENS_PER_WORD * (ASKED + 2) + 50} tokens or more."
+            )
 
     # --- the reference's samples ---
 

@@ -58,7 +58,7 @@ def draw(kind: str, rng: random.Random) -> str:
     if kind == "numbers":
         return str(rng.randint(10**6, 10**7 - 1))
     if kind == "words":
-        return rng.choice(word_pairs())
+        return str(rng.choice(word_pairs()))
     return str(uuid.UUID(int=rng.getrandbits(128), version=4))
 
 
@@ -173,12 +173,11 @@ class Niah:
             around += self._prose
         return around[:size]
 
-    def _distinct_lines(
-        self, size: int, rng: random.Random, keys: Sequence[str], values: Sequence[str]
-    ) -> list[list[str]]:
+    def _distinct_lines(self, size: int, rng: random.Random, keys: Sequence[str], values: Sequence[str]) -> list[list[str]]:
         if self.shape.haystack == "noise":
             return [[NOISE]] * size
-        seen, lines = {*keys, *values}, []
+        seen = {*keys, *values}
+        lines: list[list[str]] = []
         while len(lines) < size:
             key, value = draw(self.shape.key_kind, rng), draw(self.shape.value_kind, rng)
             if key not in seen and value not in seen:

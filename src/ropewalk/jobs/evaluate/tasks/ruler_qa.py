@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ class QuestionAnswering:
         size = reference_size(build, self.pieces.count, budget, step=STEP, upper=int((self.length / each) * 3))
         for index in range(count):
             draft, tokens = reference_draft(
-                self.name, lambda n, i=index: build(n, i), self.pieces.count, budget, size=size, step=STEP
+                self.name, partial(build, index=index), self.pieces.count, budget, size=size, step=STEP
             )
             yield draft, row(index, draft, PREFIX, tokens, self.new_tokens)
 
@@ -138,9 +139,7 @@ class QuestionAnswering:
 
 
 def _prompt(question: Question, documents: list[str]) -> Draft:
-    context = [
-        piece for i, text in enumerate(documents) for piece in (f"Document {i + 1}:", "\n", text, "\n", "\n")
-    ]
+    context = [piece for i, text in enumerate(documents) for piece in (f"Document {i + 1}:", "\n", text, "\n", "\n")]
     pieces = [HEAD, "\n", "\n", *context, f"{ORDER}\n\nQuestion: {question.text}", PREFIX]
     return Draft(pieces, question.answers, f" {question.answers[0]}")
 

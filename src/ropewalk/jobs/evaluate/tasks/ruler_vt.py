@@ -1,5 +1,6 @@
 """RULER's variable tracking."""
 
+import itertools
 import random
 import string
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +30,7 @@ def name(rng: random.Random, letters: int) -> str:
 def prompt(size: int, names: Sequence[str], value: str, places: Sequence[int], tail: str = " ") -> Draft:
     """`size` lines of noise with the chain's assignments at `places`, in order."""
     chain = [f"VAR {names[0]} = {value}"]
-    chain += [f"VAR {b} = VAR {a}{tail}" for a, b in zip(names, names[1:], strict=False)]
+    chain += [f"VAR {b} = VAR {a}{tail}" for a, b in itertools.pairwise(names)]
     lines = [NOISE] * size
     for number, (place, link) in enumerate(zip(places, chain, strict=False)):
         lines.insert(place + number, link)

@@ -1,0 +1,221 @@
+"""What the build of the site makes from the code: one page per registered method, its pictures, and the explorer.
+
+A hook of mkdocs; `pages()` is all that a test needs.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+from ropewalk.jobs.explore.models import preset_files
+from ropewalk.jobs.explore.page import explorer
+from ropewalk.scaling.dialects.transformers import read
+from ropewalk.scaling.method import Method, Option, Scaled, get_method, methods
+from ropewalk.scaling.rope import Rope
+
+# Presets of the explorer and the factor to draw them at.
+DRAWN = {"qwen3-8b": 4.0, "llama-2-7b": 16.0, "gpt-oss-20b": 32.0, "ropewalk-tiny": 8.0}
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 340, 150, 34, 10, 28  # of one panel, in its own units
+
+
+def _slowed(rope: Rope, scaled: Scaled) -> tuple[float, ...]:
+    """How many times slower each pair turns; infinite for a pair that stopped."""
+    return tuple(theta / new if new else float("inf") for theta, new in zip(rope.inv_freq, scaled.inv_freq, strict=True))
+
+
+# Methods that need an option, or show nothing without one: what to draw, and how to say so.
+Choose = Callable[[Rope, float], dict[str, Option]]
+CHOSEN: dict[str, tuple[Choose, str]] = {
+    "longrope": (
+        lambda rope, s: {"long_factor": _slowed(rope, get_method("yarn")(rope, s))},
+        "Drawn with yarn's factors as its list: longrope can carry any static method.",
+    ),
+    "rope_theta": (lambda rope, s: {"rope_theta": 10 * rope.rope_theta}, "Drawn with ten times the trained base."),
+    "proportional": (
+        lambda rope, s: {"proportion": 0.5},
+        "Drawn with proportion 0.5; a grey column to the top is a pair that does not turn at all.",
+    ),
+}
+
+
+def panel(title: str, slowed: Sequence[float], factor: float) -> str:
+    """An inline SVG: one bar per pair, fastest first, its height the slowing between 1 and the factor.
+
+    Bars are coloured as the explorer colours them: kept, between, slowed by the whole factor.
+    """
+    width, height = WIDTH - LEFT - 6, HEIGHT - TOP - BOTTOM
+    step, ground = width / len(slowed), TOP + height
+    parts = []
+    for i, s in enumerate(slowed):
+        share = min(max((s - 1) / (factor - 1), 0.0), 1.0)
+        bar = max(share * height, 2.0)
+        kind = "stopped" if s == float("inf") else "kept" if s < 1 + 1e-9 else "whole" if share > 1 - 1e-9 else "between"
+        said = "does not turn" if kind == "stopped" else f"slowed by {s:.3g}"
+        parts.append(
+            f'<rect class="{kind}" x="{LEFT + i * step:.1f}" y="{ground - bar:.1f}" width="{step * 0.8:.1f}" '
+            f'height="{bar:.1f}"><title>pair {i}: {said}</title></rect>'
+        )
+    kept = sum(s < 1 + 1e-9 for s in slowed)
+    label = f"{title}: {kept} of {len(slowed)} pairs keep their speed, the slowest is slowed by {slowed[-1]:.3g}"
+    return (
+        f'<svg class="slowed" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">'
+        f'<line x1="{LEFT}" x2="{WIDTH - 6}" y1="{ground}" y2="{ground}"/>'
+        f'<line class="top" x1="{LEFT}" x2="{WIDTH - 6}" y1="{TOP}" y2="{TOP}"/>'
+        f'<text x="{LEFT - 6}" y="{TOP + 4}" text-anchor="end">{factor:g}</text>'
+        f'<text x="{LEFT - 6}" y="{ground + 3}" text-anchor="end">1</text>'
+        f'<text x="{LEFT}" y="{HEIGHT - 8}">pair 0</text>'
+        f'<text x="{WIDTH - 6}" y="{HEIGHT - 8}" text-anchor="end">{len(slowed) - 1}</text>'
+        f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{escape(title)}</text>{"".join(parts)}</svg>'
+    )
+
+
+def drawn_ropes() -> list[tuple[str, Rope, float]]:
+    """The rotary embeddings that the pages draw: published configs, as trained."""
+    presets = {preset["id"]: preset for preset in preset_files()}
+    found = []
+    for name, factor in DRAWN.items():
+        spec = read(presets[name]["config"])
+        found.append((presets[name]["name"], spec.rope(spec.stretchable[0]), factor))
+    return found
+
+
+def _pictures(method: Method) -> str:
+    choose, note = CHOSEN.get(method.name, (lambda rope, s: {}, ""))
+    panels = "\n".join(
+        panel(f"{name}, x{factor:g}", _slowed(rope, method(rope, factor, **choose(rope, factor))), factor)
+        for name, rope, factor in drawn_ropes()
+    )
+    words = "How many times slower each pair turns, from 1 to the factor; the fastest pair is on the left. "
+    words += '<span class="kept">Kept</span>, <span class="between">between</span>, '
+    words += f'<span class="whole">slowed by the whole factor</span>. {note}'
+    return f'<div class="slowed">\n{panels}\n</div>\n\n<p class="slowed">{words}</p>\n'
+
+
+def _rule_and_options(method: Method) -> tuple[str, dict[tuple[str, ...], str]]:
+    """The docstring below its first line, and what it says of each option (or of several at once)."""
+    rule, said = [], {}
+    for paragraph in (inspect.getdoc(method.function) or "").split("\n\n")[1:]:
+        if not _names(paragraph, method):
+            rule.append(paragraph)
+            continue
+        names: tuple[str, ...] = ()
+        for line in paragraph.splitlines():
+            if found := _names(line, method):
+                names, line = found, line.partition(": ")[2]
+            said[names] = f"{said.get(names, '')} {line.strip()}".strip()
+    return "\n\n".join(rule), said
+
+
+def _names(text: str, method: Method) -> tuple[str, ...]:
+    """The options that a line such as "beta_fast, beta_slow: turns" is about."""
+    names = tuple(text.partition(": ")[0].split(", "))
+    return names if set(names) <= set(method.defaults) else ()
+
+
+def _options(method: Method, said: dict[tuple[str, ...], str]) -> str:
+    if not method.defaults:
+        return "It has no options.\n"
+    silent = set(method.defaults) - {name for names in said for name in names}
+    rows = [
+        f"| {', '.join(f'`{name}`' for name in names)} | {', '.join(_default(method, name) for name in names)} | {meaning} |"
+        for names, meaning in [*said.items(), *(((name,), "") for name in sorted(silent))]
+    ]
+    return "\n".join(["| option | default | |", "|---|---|---|", *rows]) + "\n"
+
+
+def _default(method: Method, name: str) -> str:
+    return "needed" if name in method.required else f"`{_spell(method.defaults[name])}`"
+
+
+def _spell(value: Option) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _needed(method: Method) -> str:
+    """The option part of a command that uses the method on the bundled model."""
+    values = {"long_factor": ",".join(["1"] * 16 + ["8"] * 16), "rope_theta": "500000"}
+    return "".join(f" --option {name}={values[name]}" for name in sorted(method.required))
+
+
+def method_page(method: Method) -> str:
+    rule, said = _rule_and_options(method)
+    command = f"$ ropewalk plan ropewalk-tiny --factor 8 --method {method.name}{_needed(method)}"
+    return (
+        f"# {method.name}\n\n{method.summary}\n\n{_pictures(method)}\n## The rule\n\n{rule}\n\nSource: {method.source}.\n\n"
+        f"## Options\n\n{_options(method, said)}\n## On the bundled model\n\n```console\n{command}\n```\n"
+    )
+
+
+def dynamic_page() -> str:
+    name, rope, factor = drawn_ropes()[-1]
+    ntk = get_method("ntk")
+    lengths = [rope.original_length * 2**i for i in range(4)]
+    panels = "\n".join(
+        panel(f"{name}, l = {n:,}", _slowed(rope, ntk(rope, n / rope.original_length)), factor) for n in lengths
+    )
+    return f"""# dynamic
+
+A policy, not a formula: the factor follows a length l, s = max(1, l / L), over any method.
+
+<div class="slowed">
+{panels}
+</div>
+
+<p class="slowed">ntk at s = l / L, at four lengths. Inside the trained window nothing changes.</p>
+
+`dynamic` is over `ntk`, the classic; `dynamic-yarn`, `dynamic-linear` and so on are over those. The factor of the plan is its
+upper end. Source: Peng et al. 2023, arXiv:2309.00071v2, section 3.3.
+
+Which length l is has four answers, with a name and a guarantee each: [dynamic scaling](../dynamic.md). The default, `causal`,
+reads every token at the scale its own position needs, so a cache changes nothing:
+
+```python
+import ropewalk
+from ropewalk.models.load import load_tokenizer
+
+model = ropewalk.load_model("ropewalk-tiny")
+spec = ropewalk.read(model.config.to_dict())
+plan = ropewalk.make_plan(spec, factor=8, method="dynamic-yarn")
+prompt = load_tokenizer("ropewalk-tiny")("def add(a, b):", return_tensors="pt").input_ids
+with ropewalk.attach(model, plan):
+    model.generate(prompt, max_new_tokens=8, do_sample=False)
+```
+
+No config can say it: transformers knows one dynamic rule, over ntk, and its state depends on what was read before
+([engines](../engines.md)). NTK-aware at s = l / L also reads worse than static NTK at a larger factor
+([lab notebook](../lab-notebook.md)).
+"""
+
+
+def index_page() -> str:
+    rows = [f"| [{name}]({name}.md) | {method.summary} |" for name, method in methods().items()]
+    return (
+        "# Methods\n\nA method is one function in one file of `scaling/methods/`; these pages are made from its docstring, "
+        "its signature and its numbers.\n\n| method | rule |\n|---|---|\n"
+        + "\n".join(rows)
+        + "\n| [dynamic](dynamic.md), dynamic-METHOD | Choose s = max(1, l / L) from a length l. |\n\n"
+        "Which one to take: [choosing a method](../choosing.md).\n"
+    )
+
+
+def pages() -> dict[str, str]:
+    """Every generated page: its path below docs/, and its Markdown."""
+    made = {f"methods/{name}.md": method_page(method) for name, method in methods().items()}
+    return {"methods/index.md": index_page(), "methods/dynamic.md": dynamic_page(), **made}
+
+
+def on_config(config: Any) -> Any:
+    (section,) = [entry["Methods"] for entry in config.nav if isinstance(entry, dict) and "Methods" in entry]
+    listed = [*section]
+    section[:] = listed + [path for path in pages() if path not in listed]
+    return config
+
+
+def on_files(files: Any, config: Any) -> Any:
+    from mkdocs.structure.files import File
+
+    for path, text in pages().items():
+        files.append(File.generated(config, path, content=text))
+    files.append(File.generated(config, "explorer.html", content=explorer()))
+    return files

@@ -1,0 +1,1 @@
+"""The explorer: one self-contained page that shows what each method does to the pairs of a model."""

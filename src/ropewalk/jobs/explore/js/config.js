@@ -1,0 +1,247 @@
+// A pasted config.json, read as scaling/dialects/transformers_read.py reads it; a test compares the two.
+(function (R) {
+  "use strict";
+
+  const FULL = "full_attention", SLIDING = "sliding_attention", CHUNKED = "chunked_attention", ALL = "all";
+
+  class BadConfig extends Error {}
+
+  const fail = (message) => {
+    throw new BadConfig(message);
+  };
+  const isObject = (x) => x !== null && typeof x === "object" && !Array.isArray(x);
+  const show = (x) => JSON.stringify(x);
+
+  function parse(text) {
+    if (!text.trim()) fail("Nothing was pasted. Paste the whole config.json of a model.");
+    let config;
+    try {
+      config = JSON.parse(text);
+    } catch (error) {
+      const odd = text.match(/"([^"]*)"\s*:\s*(-?Infinity|NaN)\b/);
+      if (odd) fail(`${odd[1]} is ${odd[2]}: not a number that a model can use, nor valid JSON. Write the real value.`);
+      fail(`This is not valid JSON: ${error.message}. Paste the whole file, from the first { to the last }.`);
+    }
+    if (!isObject(config)) fail("This is JSON, but a config is an object with keys: { … }.");
+    return config;
+  }
+
+  function number(part, key, path = "") {
+    const value = part[key];
+    if (value == null) return null;
+    if (typeof value !== "number" || !Number.isFinite(value)) fail(`${path}${key} is ${show(value)}; it must be a finite number.`);
+    return value;
+  }
+
+  function whole(part, key, path = "") {
+    const value = part[key];
+    if (value == null) return null;
+    if (!Number.isInteger(value) || value < 0 || value > 2 ** 40) fail(`${path}${key} is ${show(value)}; it must be a whole number.`);
+    return value;
+  }
+
+  function object(part, key) {
+    const value = part[key] == null ? {} : part[key];
+    if (!isObject(value)) fail(`${key} is ${show(value)}; it must be an object with keys.`);
+    return value;
+  }
+
+  const nested = (part) => Object.values(part).some(isObject);
+
+  // The rotary settings of each layer type that rotates: {layer type: [keys, where they were found]}.
+  function ropeParts(config, kind) {
+    const fresh = object(config, "rope_parameters"), old = object(config, "rope_scaling");
+    for (const key of Object.keys(nested(fresh) ? {} : fresh))
+      if (key in old && show(old[key]) !== show(fresh[key]))
+        fail(`rope_parameters.${key} is ${show(fresh[key])} but rope_scaling.${key} is ${show(old[key])}. Remove the wrong one.`);
+    const part = Object.keys(fresh).length ? fresh : old;
+    const path = part === fresh ? "rope_parameters." : "rope_scaling.";
+    if (nested(part))
+      return Object.fromEntries(Object.entries(part).filter(([, v]) => isObject(v)).map(([k, v]) => [k, [v, `${path}${k}.`]]));
+    const plain = { [FULL]: [{}, ""], [SLIDING]: [{}, ""] };
+    const ignored = Object.keys(fresh).length && !Object.keys(old).length; // transformers 5.23 skips flat rope_parameters there
+    if (R.data.known.per_layer_type.includes(kind) && ignored) return plain;
+    if (R.data.known.per_layer_type.includes(kind)) return { [FULL]: [part, path], [SLIDING]: [{}, ""] };
+    return { [rotatingLayers(config, kind)]: [part, path] };
+  }
+
+  // What the one rotary table of a model serves: everything, or its local layers alone.
+  function rotatingLayers(config, kind) {
+    const key = R.data.known.rotate_locally[kind];
+    if (key === undefined || (key in config && config[key] === null)) return ALL;
+    return key === "attention_chunk_size" ? CHUNKED : SLIDING;
+  }
+
+  function checkHasRope(config, kind) {
+    const instead = R.data.known.without_rope[kind];
+    if (instead) fail(`${kind} has no rotary embedding: it uses ${instead}. There is nothing to stretch.`);
+    if (kind === "falcon" && config.alibi) fail("This falcon model uses ALiBi, not a rotary embedding. There is nothing to stretch.");
+    const names = ["rope_parameters", ...R.data.known.v4_keys, "rotary_dim", "rotary_pct"];
+    if (!(kind in R.data.known.theta) && names.every((name) => config[name] == null))
+      fail(`No rotary embedding found: the config of ${kind || "this model"} has none of ${names.join(", ")}.`);
+  }
+
+  function first(config, keys, what) {
+    const found = keys.filter((key) => number(config, key) !== null);
+    for (const key of found.slice(1))
+      if (config[key] !== config[found[0]])
+        fail(`${found[0]} is ${config[found[0]]} but ${key} is ${config[key]}, and both mean ${what}. Remove the wrong one.`);
+    return found.length ? config[found[0]] : null;
+  }
+
+  function readTheta(config, part, path, layer, kind) {
+    const inside = number(part, "rope_theta", path);
+    const local = layer === SLIDING && kind in R.data.known.local_theta;
+    if (inside !== null) {
+      const outside = layer === ALL ? number(config, "rope_theta") : null;
+      if (outside !== null && outside !== inside)
+        fail(`${path}rope_theta is ${inside} but rope_theta is ${outside}. Engines differ in which they read. Remove the wrong one.`);
+      return inside;
+    }
+    const keys = local ? ["rope_local_base_freq", "local_rope_theta"] : ["rope_theta", "global_rope_theta", "rotary_emb_base"];
+    const found = first(config, keys, "rope_theta");
+    if (found !== null) return found;
+    const fallback = local ? R.data.known.local_theta[kind] : R.data.known.theta[kind];
+    return fallback || fail(`rope_theta is missing, and ${kind || "this architecture"} has no known default.`);
+  }
+
+  function headDim(config, layer) {
+    const stated = (layer === FULL && whole(config, "global_head_dim")) || whole(config, "head_dim");
+    if (stated) return stated;
+    const hidden = whole(config, "hidden_size") || whole(config, "n_embd");
+    const heads = whole(config, "num_attention_heads") || whole(config, "n_head");
+    if (!hidden || !heads) fail("Neither head_dim nor hidden_size and num_attention_heads are given: the head size is unknown.");
+    return Math.floor(hidden / heads);
+  }
+
+  function readRotaryDim(config, part, path, layer, kind) {
+    const head = headDim(config, layer);
+    const latent = whole(config, "qk_rope_head_dim");
+    if (latent !== null) return latent;
+    if (part.rope_type === "proportional") return head;
+    const absolute = whole(config, "rotary_dim");
+    if (absolute !== null) return absolute;
+    let share = number(part, "partial_rotary_factor", path);
+    if (share === null) share = first(config, ["partial_rotary_factor", "rotary_pct"], "partial rotation");
+    if (share === null) share = R.data.known.partial[kind] || 1;
+    if (!(share > 0 && share <= 1)) fail(`The rotated share of a head is ${share}; it must be above 0 and at most 1.`);
+    return Math.trunc(head * share);
+  }
+
+  // Original lengths that configs do not state, or state wrongly; recognised by their numbers (known.py has the sources).
+  function publishedLength(kind, theta, longest, config) {
+    if (["qwen3", "qwen3_moe", "qwen2"].includes(kind) && longest === 40960 && theta === 1e6) return 32768;
+    if (kind === "mistral" && longest === 32768 && config.sliding_window === 4096) return 8192;
+    if (kind === "gemma3_text" && longest === 131072) return 32768;
+    return null;
+  }
+
+  function readOriginal(config, part, path, kind, theta, longest) {
+    const key = "original_max_position_embeddings";
+    const inside = whole(part, key, path), outside = whole(config, key);
+    if (inside && outside && inside !== outside) fail(`${path}${key} is ${inside} but ${key} is ${outside}. Remove the wrong one.`);
+    if (inside || outside) return inside || outside;
+    const published = publishedLength(kind, theta, longest, config);
+    if (published) return published;
+    const factor = number(part, "factor", path) || 1;
+    if (ropeType(part, path) === "linear" && factor > 1) return Math.max(R.roundHalfEven(longest / factor), 1);
+    return longest;
+  }
+
+  function ropeType(part, path) {
+    const { rope_type: fresh, type: old } = part;
+    for (const word of [fresh, old]) if (word != null && typeof word !== "string") fail(`${path}rope_type is ${show(word)}; it must be a word.`);
+    const pair = [fresh, old].sort().join();
+    if (fresh && old && fresh !== old && pair !== "default,mrope")
+      fail(`${path}rope_type is ${show(fresh)} but ${path}type is ${show(old)}. Remove the wrong one.`);
+    const chosen = fresh || old || "default";
+    return chosen === "mrope" ? "default" : chosen;
+  }
+
+  const mscale = (factor, slope) => (factor > 1 ? 0.1 * slope * Math.log(factor) + 1 : 1);
+
+  function yarnOptions(part, path, factor) {
+    const get = (key) => number(part, key, path);
+    const o = { beta_fast: get("beta_fast") || 32, beta_slow: get("beta_slow") || 1, truncate: part.truncate !== false };
+    if (get("attention_factor") !== null) o.attention_factor = get("attention_factor");
+    else if (get("mscale") && get("mscale_all_dim"))
+      o.attention_factor = mscale(factor, get("mscale")) / mscale(factor, get("mscale_all_dim"));
+    return o;
+  }
+
+  function longropeOptions(part, path) {
+    for (const key of ["long_factor", "short_factor"])
+      if (!Array.isArray(part[key]) || !part[key].every(Number.isFinite)) fail(`${path}${key} must be a list of finite numbers.`);
+    const { long_factor, short_factor } = part;
+    const stated = number(part, "attention_factor", path), beyond = number(part, "long_mscale", path); // Phi-3.5-MoE
+    return { long_factor, short_factor, attention_factor: beyond === null ? stated : beyond };
+  }
+
+  // The stretch that the config already asks for.
+  function readShipped(part, path, rope, longest) {
+    const odd = Object.keys(part).find((key) => !R.data.known.rope_keys.includes(key));
+    if (odd) fail(`${path}${odd} is not a key that transformers reads. Is it misspelt?`);
+    const type = ropeType(part, path);
+    if (type === "default") return { method: "none", dynamic: false, factor: 1, options: {} };
+    let factor = number(part, "factor", path);
+    if (factor === null && ["linear", "llama3"].includes(type))
+      fail(`${path}factor is missing: rope_type ${type} says that the window was stretched, not how far.`);
+    if (factor === null) factor = ["yarn", "longrope", "su", "dynamic"].includes(type) ? longest / rope.original_length : 1;
+    const made = (method, options, dynamic = false) => ({ method, dynamic, factor, options: differing(method, options) });
+    if (type === "linear") return made("linear", {});
+    const alpha = type === "dynamic" ? number(part, "alpha", path) : null; // HunYuan: ntk with a base fixed once
+    if (alpha) return { ...made("rope_theta", { rope_theta: R.stretchedTheta(rope, alpha) }), factor: 1 };
+    if (type === "dynamic") return { ...made("ntk", {}, "request"), factor: Math.min(2 ** 40 / rope.original_length, 1e9) };
+    if (type === "yarn") return made("yarn", yarnOptions(part, path, factor));
+    if (type === "llama3")
+      return made("llama3", { beta_slow: number(part, "low_freq_factor", path) || 1, beta_fast: number(part, "high_freq_factor", path) || 4 });
+    if (type === "longrope" || type === "su") return made("longrope", longropeOptions(part, path));
+    if (type === "proportional") return made("proportional", { proportion: number(part, "partial_rotary_factor", path) || 1 });
+    return fail(`No rope_type is called ${show(type)}.`);
+  }
+
+  // Options as a plan holds them: those that differ from the defaults, by name.
+  function differing(method, options) {
+    const { defaults } = R.data.methods[method];
+    const kept = Object.entries(options).filter(([key, v]) => key in defaults && v !== defaults[key]);
+    return Object.fromEntries(kept.sort(([a], [b]) => (a < b ? -1 : 1)));
+  }
+
+  function checkRope({ rotary_dim: d, rope_theta: b, original_length: L }) {
+    if (d % 2 || d < 2 || d > 65536) fail(`rotary_dim is ${d}; it must be an even number of channels, 2 to 65536.`);
+    if (!(b > 1 && b < 1e300)) fail(`rope_theta is ${b}; it must be a finite number greater than 1.`);
+    if (!(L >= 1)) fail(`original_length is ${L}; it must be a whole number of tokens.`);
+  }
+
+  // What Python's presets.describe() makes of a config: see there.
+  function readConfig(config) {
+    if (isObject(config.text_config)) config = config.text_config;
+    const kind = config.model_type || "";
+    if (typeof kind !== "string") fail(`model_type is ${show(kind)}; it must be a word.`);
+    checkHasRope(config, kind);
+    const longest = whole(config, "max_position_embeddings") || whole(config, "n_positions") || R.data.known.length[kind];
+    if (!longest) fail("max_position_embeddings is missing: the config does not say how far the model reads.");
+    const ropes = Object.entries(ropeParts(config, kind)).map(([layer_type, [part, path]]) => {
+      const rope_theta = readTheta(config, part, path, layer_type, kind);
+      const rotary_dim = readRotaryDim(config, part, path, layer_type, kind);
+      const rope = { rotary_dim, rope_theta, original_length: readOriginal(config, part, path, kind, rope_theta, longest) };
+      checkRope(rope);
+      const shipped = readShipped(part, path, rope, longest);
+      R.compute(rope, shipped.method, shipped.factor, shipped.options);
+      const carried = Object.fromEntries(R.data.known.carried.filter((k) => part[k] != null).map((k) => [k, part[k]]));
+      const type = part.rope_type || part.type;
+      const softmax_mscale = whole(config, "qk_rope_head_dim") !== null && Boolean(part.mscale_all_dim) && type === "yarn";
+      const head_dim = whole(config, "qk_rope_head_dim") ?? headDim(config, layer_type);
+      return { layer_type, ...rope, head_dim, softmax_mscale, local: /^(sliding|chunked|local)/.test(layer_type), carried, shipped };
+    });
+    return { kind, nested: ropes.length > 1, max_length: longest, ropes };
+  }
+
+  // The keys that matter, so that a permalink stays short.
+  function slim(config) {
+    const text = isObject(config.text_config) ? config.text_config : config;
+    return Object.fromEntries(Object.entries(text).filter(([key, v]) => v != null && R.data.known.read_keys.includes(key)));
+  }
+
+  Object.assign(R, { parseConfig: parse, readConfig, slimConfig: slim, differing });
+})(window.ropewalk);

@@ -1,0 +1,141 @@
+"""What a cache carries for a plan that rotates on read: whose it is, where its keys stand, and keys rotated for decoding.
+
+The cache itself holds keys without rotation, so its content belongs to no scale. While decoding, each layer also keeps its
+keys rotated for the step in use: half as much again as the cache (keys, not values). They are dropped by a longer call,
+and made anew from the unrotated ones when the step changes or anything but this plan touched the cache.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ropewalk.errors import CannotAttach
+from ropewalk.models.dynamic.call import Call, Rotate, Steps
+from ropewalk.scaling.schedule import RECOMPUTE
+
+STATE = "_ropewalk"
+# Calls of at most this many tokens keep rotated keys for the next one.
+DECODING = 8
+
+
+@dataclass
+class Rotated:
+    """The keys of one layer at `steps`: `keys` (rows, heads, capacity, channels), of which `length` are filled.
+
+    source, version: the cache's own tensor they were made from, and PyTorch's count of writes to it.
+    """
+
+    keys: torch.Tensor
+    length: int
+    steps: Steps
+    source: torch.Tensor | None
+    version: int | None
+    fresh: bool = False
+
+
+@dataclass
+class State:
+    """plan: fingerprint of the plan that filled the cache.  positions: (rows, tokens) of its keys."""
+
+    plan: str
+    positions: torch.Tensor
+    layers: dict[int, Rotated] = field(default_factory=dict)
+
+
+def bind(cache: Any, call: Call, plan: str, layer: int) -> State:
+    """Tell a call which keys it will find in the cache, and the cache which the call adds. Raises CannotAttach."""
+    state: State | None = getattr(cache, STATE, None)
+    if not call.bound:
+        past = int(cache.get_seq_length(layer))
+        _check(state, call, plan, past)
+        new = call.positions
+        if past and state:
+            new = torch.cat([*_alike(state.positions[:, :past].to(new.device), new)], dim=1)
+        if state is None or past == 0:
+            state = State(plan, new)
+            setattr(cache, STATE, state)
+        state.positions = call.key_positions = new
+        call.past, call.bound = past, True
+    assert state is not None
+    _see(cache, state, layer)
+    return state
+
+
+def _check(state: State | None, call: Call, plan: str, past: int) -> None:
+    if past == 0:
+        return
+    if call.ladder.semantics == RECOMPUTE:
+        raise CannotAttach(
+            "this call continues a cache, and the attached plan recomputes every token at the newest one's scale.\n"
+            "  Pass use_cache=False, or plan for causal, whose cache is exact."
+        )
+    if state is None or state.positions.shape[1] < past:
+        raise CannotAttach(
+            f"the cache holds {past} tokens that were not read under this plan: its keys are rotated already.\n"
+            "  Start with an empty cache, after attaching."
+        )
+    if state.plan != plan:
+        raise CannotAttach(
+            f"the cache was filled under plan {state.plan}, and {plan} is attached: its values come from other scales.\n"
+            "  Start with an empty cache."
+        )
+
+
+def _alike(old: torch.Tensor, new: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both with the same number of rows; a row that was alone, or each repeated in place, stands for all."""
+    rows = max(len(old), len(new))
+    if rows % len(old) or rows % len(new):
+        raise CannotAttach(
+            f"the cache was filled with {len(old)} rows, and this call has {len(new)}: which belongs to which is unknown.\n"
+            "  Read the rows that remain again, with an empty cache."
+        )
+    return old.repeat_interleave(rows // len(old), 0), new.expand(rows, -1) if len(new) == 1 else new
+
+
+def _see(cache: Any, state: State, layer: int) -> None:
+    """Before the layer adds its keys: is its cache as we left it? Beam search and cropping put other tensors there."""
+    rotated = state.layers.get(layer)
+    if rotated is not None:
+        live = getattr(cache.layers[layer], "keys", None)
+        rotated.fresh = live is rotated.source and rotated.version == _version(live)
+        rotated.source = None  # or it would outlive the cache's own
+
+
+def _version(tensor: torch.Tensor | None) -> int | None:
+    return None if tensor is None or tensor.is_inference() else tensor._version
+
+
+def keeps(call: Call, length: int) -> bool:
+    """Does this call keep the `length` keys of a layer rotated for the next one?"""
+    return call.tokens <= DECODING and length >= call.key_positions.shape[1] and not torch.is_grad_enabled()
+
+
+def rotated_keys(
+    state: State, layer: int, call: Call, key: torch.Tensor, steps: Steps, rotate: Rotate, new: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The keys of a layer at `steps`: the new ones rotated, the others kept since the last call where that is possible.
+
+    new: the keys that this call adds, rotated; given where `keeps` says so.
+    """
+    length, total = key.shape[2], call.key_positions.shape[1]
+    if new is None:
+        state.layers.pop(layer, None)
+        return rotate(key, *call.of_keys(steps, 0, length, length))
+    kept = state.layers.get(layer)
+    if kept is None or not _fits(kept, call, key, steps):
+        spare = 0 if length > total else max(64, length // 16)
+        room = key.new_empty(*key.shape[:2], length + spare, key.shape[3])
+        room[:, :, :length] = rotate(key, *call.of_keys(steps, 0, length, length))
+        kept = state.layers[layer] = Rotated(room, total, steps, None, None)
+    else:
+        kept.keys[:, :, call.past : total] = new
+        kept.length = total
+    kept.source, kept.version, kept.fresh = key, _version(key), False
+    return kept.keys[:, :, :length]
+
+
+def _fits(kept: Rotated, call: Call, key: torch.Tensor, steps: Steps) -> bool:
+    same = kept.fresh and kept.steps == steps and kept.length == call.past
+    room = kept.keys.shape
+    return same and (*room[:2], room[3]) == (*key.shape[:2], key.shape[3]) and room[2] >= key.shape[2]

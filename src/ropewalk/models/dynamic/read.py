@@ -1,0 +1,187 @@
+"""Rotate on read: the model's cache holds keys without rotation, and its attention rotates them at the query's scale."""
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from ropewalk.errors import CannotAttach
+from ropewalk.models.dynamic.call import Call, Ladder, Pair, Rotate, Steps
+from ropewalk.models.dynamic.kept import State, bind, keeps, rotated_keys
+
+READING = "_ropewalk_reading"
+CALL = "_ropewalk_call"
+BASES = ("sdpa", "eager")
+# Queries whose mask must be spelt out are attended in blocks of this many: less of the masked half is computed.
+BLOCK = 512
+
+# What transformers' attention functions are: (module, query, key, value, mask, **more) -> (output, weights).
+Stock = Callable[..., Any]
+
+
+class Watching:
+    """While a model is probed, what looks at its attention instead of computing it."""
+
+    now: Stock | None = None
+
+
+def attention_of(module: nn.Module, base: str) -> Stock:
+    """The stock attention function that the module would call under the implementation `base`."""
+    if base != "eager":
+        stock: Stock = ALL_ATTENTION_FUNCTIONS[base]
+        return stock
+    for home in homes(module):
+        if found := getattr(home, "eager_attention_forward", None):
+            eager: Stock = found
+            return eager
+    raise CannotAttach(f"{type(module).__name__} has no eager attention function.")
+
+
+def homes(module: nn.Module) -> Iterator[Any]:
+    """The Python modules that a module's classes were written in, its own first."""
+    for kind in type(module).__mro__:
+        if kind is nn.Module:
+            return
+        yield sys.modules[kind.__module__]
+
+
+def registered(base: str) -> str:
+    """Register the attention function that rotates on read and then calls `base`; its name."""
+    name = f"ropewalk_{base}"
+
+    def attend(module: nn.Module, query: Any, key: Any, value: Any, attention_mask: Any = None, **kwargs: Any) -> Any:
+        mask = attention_mask  # some models pass it by name
+        stock = attention_of(module, base)
+        if Watching.now is not None:
+            return Watching.now(stock, module, query, key, value, mask, **kwargs)
+        reading: Reading | None = module.__dict__.pop(READING, None)
+        if reading is None:
+            return stock(module, query, key, value, mask, **kwargs)
+        return reading.attend(stock, module, query, key, value, mask, kwargs)
+
+    ALL_ATTENTION_FUNCTIONS.register(name, attend)
+    ALL_MASK_ATTENTION_FUNCTIONS.register(name, ALL_MASK_ATTENTION_FUNCTIONS[base])
+    return name
+
+
+class Reading:
+    """One layer's part in one call, from its forward pre-hook to its attention function."""
+
+    def __init__(self, call: Call, state: State | None, layer: int, rotate: Rotate):
+        self.call, self.state, self.layer, self.rotate = call, state, layer, rotate
+
+    def attend(self, stock: Any, module: nn.Module, query: Any, key: Any, value: Any, mask: Any, kwargs: Any) -> Any:
+        """Attention with every query, and the keys it reads, rotated at the query's step.
+
+        query: (rows, heads, tokens, channels).  key, value: as the cache gave them, keys unrotated.
+        """
+        call, groups = self.call, self.call.groups
+        if len(groups) == 1:
+            rotated, keys = self._single(query, key, groups[0][0])
+            return stock(module, rotated, keys, value, mask, **kwargs)
+        if any(kwargs.get(name) is not None for name in ("position_bias", "cu_seq_lens_q")):
+            raise CannotAttach("cu_seq_lens and position biases cannot be split by scale: pack sequences by position_ids.")
+        if self.state is not None:
+            self.state.layers.pop(self.layer, None)
+        spans, outputs, weights = [], [], []
+        for first, last, keys, steps in self._parts(key):
+            q = self.rotate(query[:, :, first:last], *call.of_queries(steps, first, last))
+            seen = self._mask(mask, first, last, keys.shape[2], query.device)
+            output, weight = stock(module, q, keys, value[:, :, : keys.shape[2]], seen, **kwargs)
+            spans.append(first)
+            outputs.append(output)
+            weights.append(weight)
+        order = sorted(range(len(spans)), key=spans.__getitem__)
+        return torch.cat([outputs[i] for i in order], dim=1), _joined([weights[i] for i in order], key.shape[2])
+
+    def _single(self, query: torch.Tensor, key: torch.Tensor, steps: Steps) -> tuple[torch.Tensor, torch.Tensor]:
+        """Queries and keys of a call that reads at one step per row."""
+        call, heads, length = self.call, query.shape[1], key.shape[2]
+        turn = call.of_queries(steps, 0, call.tokens)
+        if self.state is None:
+            return self.rotate(query, *turn), self.rotate(key, *call.of_keys(steps, 0, length, length))
+        if not keeps(call, length):
+            return self.rotate(query, *turn), rotated_keys(self.state, self.layer, call, key, steps, self.rotate)
+        # Queries and new keys stand at the same positions: one rotation for both.
+        both = self.rotate(torch.cat([query, key[:, :, call.past : call.past + call.tokens]], dim=1), *turn)
+        keys = rotated_keys(self.state, self.layer, call, key, steps, self.rotate, both[:, heads:])
+        return both[:, :heads], keys
+
+    def _parts(self, key: torch.Tensor) -> Iterator[tuple[int, int, torch.Tensor, Any]]:
+        """(first and last column, the keys they look at, steps): keys are rotated once per group, and cut per block."""
+        call, length = self.call, key.shape[2]
+        whole = length < call.key_positions.shape[1]  # a window's tail starts anywhere
+        for steps, ranges in call.groups:
+            end = length if whole else call.past + ranges[-1][1]
+            rotated = self.rotate(key[:, :, :end], *call.of_keys(steps, 0, end, length))
+            for first, last in ranges:
+                for start in range(first, last, BLOCK):
+                    stop = min(start + BLOCK, last)
+                    yield start, stop, rotated if whole else rotated[:, :, : call.past + stop], steps
+
+    def _mask(self, mask: torch.Tensor | None, first: int, last: int, keys: int, device: torch.device) -> Any:
+        if mask is not None:
+            return mask[:, :, first:last, :keys]
+        return None if first == 0 else self.call.causal_mask(first, last, keys, device)
+
+
+def _joined(weights: list[Any], keys: int) -> Any:
+    if any(weight is None for weight in weights):
+        return None
+    return torch.cat([nn.functional.pad(weight, (0, keys - weight.shape[-1])) for weight in weights], dim=2)
+
+
+class OnRead:
+    """The hooks of one rotary table: its module tells which call begins, its attention modules read within that call.
+
+    readers: the attention modules to stretch, and how each rotates.
+    """
+
+    def __init__(self, ladder: Ladder, plan: str):
+        self.ladder, self.plan = ladder, plan
+        self.readers: dict[nn.Module, Rotate] = {}
+        self._latest: Call | None = None
+        self._hooks: list[Any] = []
+
+    def install(self) -> None:
+        self._hooks.append(self.ladder.table.module.register_forward_hook(self._begin, with_kwargs=True))
+        for module in self.readers:
+            self._hooks.append(module.register_forward_pre_hook(self._before, with_kwargs=True))
+
+    def remove(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        for module in self.readers:
+            module.__dict__.pop(READING, None)
+        self._latest = None
+
+    def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Pair) -> None:
+        given = (*args, *(None,) * 3)
+        table = self.ladder.table
+        if table.prefix and kwargs.get("layer_type", given[2]) != table.layer_type:
+            return
+        positions = kwargs.get("position_ids", given[1])
+        if positions.dim() != 2:
+            raise CannotAttach(f"positions of shape {tuple(positions.shape)}: only one position per token can be scheduled.")
+        self._latest = Call(self.ladder, positions, output[0])
+        # The layers find their call on the tensor they are handed, also when a checkpoint runs them again later.
+        setattr(output[0], CALL, self._latest)
+
+    def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        embeddings = kwargs.get("position_embeddings")
+        if embeddings is None:
+            raise CannotAttach(f"{type(module).__name__} is not given position_embeddings by name.")
+        call: Call | None = getattr(embeddings[0], CALL, self._latest)
+        assert call is not None
+        cache = kwargs.get("past_key_values", kwargs.get("layer_past"))
+        if cache is None and call.is_plain:
+            return None  # the stock path, untouched
+        layer: Any = module.layer_idx
+        state = None if cache is None else bind(cache, call, self.plan, layer)
+        module.__dict__[READING] = Reading(call, state, layer, self.readers[module])
+        return args, {**kwargs, "position_embeddings": call.identity(embeddings)}

@@ -1,0 +1,89 @@
+"""The demo at a size that fits a test: it measures, resumes, and its page is made of its records."""
+
+import json
+import re
+
+import pytest
+
+from ropewalk.jobs.demo import Demo, run_demo
+from ropewalk.jobs.evaluate.records import Records
+from ropewalk.jobs.evaluate.tables import loss_by_position
+from ropewalk.jobs.report.page import coarse_edges, fine_edges, write_report
+
+SMALL = Demo(factor=2.0, methods=("none", "linear", "dynamic-request", "dynamic-yarn", "yarn"), documents=2, samples=1)
+
+
+class Start:
+    """Stands in for the progress bar, and can pull the plug."""
+
+    def __init__(self, stop_after=None):
+        self.stop_after, self.total, self.done, self.found = stop_after, 0.0, 0.0, 0
+
+    def __call__(self, total, pieces, found):
+        self.total, self.pieces, self.found = total, pieces, found
+        return self.advance
+
+    def advance(self, cost):
+        self.done += cost
+        if self.stop_after is not None and self.done > self.stop_after:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    start = Start(stop_after=5000)
+    with pytest.raises(KeyboardInterrupt):
+        run_demo(folder, SMALL, start)
+    assert 0 < len(list(Records(folder / "records"))) < start.pieces
+    assert not (folder / "report.html").exists()
+    again = Start()
+    plans = run_demo(folder, SMALL, again)
+    assert again.found > 0
+    assert again.done == pytest.approx(again.total)
+    return folder, plans, again
+
+
+def test_a_run_that_was_killed_goes_on_and_ends_complete(out):
+    folder, _, again = out
+    assert len(list(Records(folder / "records"))) == again.pieces
+    assert {path.name for path in folder.iterdir()} == {"plans", "records", "checkpoint", "report.html"}
+
+
+def test_the_numbers_say_what_the_field_knows(out):
+    """Past the trained length: plain RoPE fails, YaRN holds; before it, dynamic scaling is plain RoPE to the last bit."""
+    folder, _, _ = out
+    table = loss_by_position(Records(folder / "records"), [0, 256, 512, 1024])
+    none, dynamic, causal, yarn = (table[name] for name in ("none", "dynamic-request", "dynamic-yarn", "yarn"))
+    assert none[2].value > none[1].value + 0.5
+    assert yarn[2].value < none[2].value - 0.5
+    assert [b.value for b in dynamic[:2]] == [b.value for b in none[:2]]
+    assert [b.value for b in causal[:2]] == pytest.approx([b.value for b in none[:2]], abs=1e-5)
+    assert causal[2].value < none[2].value - 0.5
+
+
+def test_the_page_needs_no_model_and_no_network(out, tmp_path):
+    folder, plans, _ = out
+    write_report(tmp_path / "again.html", list(Records(folder / "records")), plans)
+    page = (folder / "report.html").read_text()
+    # plotly numbers its charts at random; all that people read is the same
+    assert page.count("<td") == (tmp_path / "again.html").read_text().count("<td")
+    markup = re.sub(r"(<script[^>]*>).*?</script>", r"\1", page, flags=re.DOTALL)
+    assert not re.search(r"<(script|img|iframe)[^>]*src=|<link|@import|url\(", markup)
+    for words in ("Loss by position", "Pass key", "trained length 512", "2 held-out files"):
+        assert words in page
+
+
+def test_the_checkpoints_card_holds_what_was_measured(out):
+    folder, _, _ = out
+    card = (folder / "checkpoint" / "README.md").read_text()
+    assert "Nothing yet" not in card
+    assert "| yarn |" in card
+    assert json.loads((folder / "checkpoint" / "ropewalk.json").read_text())["stretches"]["all"]["method"] == "yarn"
+
+
+def test_edges():
+    assert coarse_edges(512, 4096) == [0, 256, 512, 1024, 2048, 4096]
+    assert fine_edges(512, 4096)[:6] == [0, 128, 256, 384, 512, 736]
+    assert fine_edges(512, 4096)[-1] == 4096
+    assert fine_edges(512, 1024)[-1] == 1024

@@ -1,0 +1,45 @@
+"""The bundled model is what its card says."""
+
+import random
+
+import pytest
+import torch
+
+from ropewalk.jobs.evaluate.documents import library_documents
+from ropewalk.jobs.evaluate.nll import score
+from ropewalk.jobs.evaluate.run import passkey_samples
+from ropewalk.models.load import load_model, load_tokenizer
+from ropewalk.scaling.checkpoint import bundled_model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model("ropewalk-tiny")
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return load_tokenizer("ropewalk-tiny")
+
+
+def test_it_is_small(model):
+    assert sum(path.stat().st_size for path in bundled_model().iterdir()) < 10e6
+    assert 3e6 < sum(p.numel() for p in model.parameters()) < 5e6
+
+
+def test_digits_are_single_tokens_and_text_comes_back(tokenizer):
+    text = "def f(x):\n    return x + 48213  # größer\n"
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+    assert len(tokenizer("48213", add_special_tokens=False)["input_ids"]) == 5
+
+
+@pytest.mark.parametrize("depth", [0.0, 0.25, 0.5, 0.75, 1.0])
+def test_it_finds_the_pass_key_inside_its_window_at_every_depth(model, tokenizer, depth):
+    """At least 95 % of tries; 40 tries."""
+    documents = library_documents(tokenizer, tokens=1024, count=20)
+    samples = passkey_samples(tokenizer, documents, [512], [depth], 40, seed=random.Random(int(depth * 100)).randrange(1000))
+    found = 0
+    for _, sample in samples:
+        first = len(sample.ids) - sample.answer_length
+        found += bool(score(model, torch.tensor([sample.ids]), first=first).greedy.all())
+    assert found >= 38
