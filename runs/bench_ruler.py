@@ -30,6 +30,7 @@ import ruler_material  # noqa: E402
 from ropewalk.jobs.evaluate.material import Material  # noqa: E402
 from ropewalk.jobs.evaluate.reuse import read_answers, tokens_read  # noqa: E402
 from ropewalk.jobs.evaluate.task import get_task  # noqa: E402
+from ropewalk.jobs.evaluate.tasks.ruler_fwe import ALPHA, ZETA  # noqa: E402
 from ropewalk.models.attach import attach  # noqa: E402
 from ropewalk.models.live import read_live  # noqa: E402
 from ropewalk.models.load import load_model, load_tokenizer  # noqa: E402
@@ -77,6 +78,8 @@ class Reference:
         tokenizer = types.SimpleNamespace(text_to_tokens=material.tokenizer.tokenize)
         _stand_in("tokenizer", select_tokenizer=lambda *_: tokenizer)
         _stand_in("tqdm", tqdm=lambda rows: rows)
+        _stand_in("scipy")
+        _stand_in("scipy.special", zeta={ALPHA: ZETA}.__getitem__)  # scipy's value, to the last bit
         self.constants: Any = __import__("constants")
 
     def rows(self, task: str, length: int, count: int) -> tuple[list[dict[str, Any]], float]:

@@ -101,6 +101,28 @@ def test_generation_stops_as_soon_as_the_score_is_settled(model, material):
         assert len(calls) < 10
 
 
+def test_rows_that_leave_a_batch_do_not_disturb_the_others(model, material):
+    """Three prompts of one length; the first is done after one token, the second after three."""
+    samples = list(get_task("random_copy")(material, length=150, count=3, depths=[0.5]))
+    prompts, stops = [list(sample.prompt) for sample in samples], [1, 3, 6, 6]
+    prompts.append(prompts[0][::-1])
+
+    def done(i, ids):
+        return len(ids) >= stops[i]
+
+    together = greedy(model, prompts, [6] * 4, ends=frozenset(), done=done, batch=4)
+    alone = [greedy(model, [prompt], [6], ends=frozenset())[0] for prompt in prompts]
+    assert together == [ids[:n] for ids, n in zip(alone, stops, strict=True)]
+    assert len({tuple(ids) for ids in alone}) == 4
+
+
+def test_the_same_sample_twice_is_read_the_same_twice(model, material):
+    """Nothing is left to feed then but the token before the answer."""
+    samples = list(get_task("passkey")(material, length=150, count=1, depths=[0.5])) * 2
+    first, second = read_answers(model, plan_for(model, "none"), samples)
+    assert numpy.abs(first.nll - second.nll).max() <= 1e-5
+
+
 def test_what_cannot_be_cut_back_is_not_shared(model):
     small = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
                  vocab_size=64, max_position_embeddings=64)  # fmt: skip
