@@ -3,7 +3,7 @@
     BOS | haystack | needle | haystack | question | answer
 
 The haystack of sample i is the same stretch of text at every length and depth: a grid then shares long prefixes, whose
-keys and values can be computed once, and cells differ by length and depth only.
+keys and values `reuse` computes once, and cells differ by length and depth only.
 """
 
 import random

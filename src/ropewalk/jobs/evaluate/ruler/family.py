@@ -46,14 +46,9 @@ class Family(Protocol):
 
 def counter(material: Material) -> Pieces:
     """The token counter of a tokenizer; what it has learnt is kept as long as the tokenizer is."""
-    backend = material.tokenizer
-
-    def encode_many(texts: list[str]) -> list[list[int]]:
-        return [e.ids for e in backend.backend_tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-
-    if backend not in _counters:
-        _counters[backend] = Pieces(material.encode, encode_many)
-    return _counters[backend]
+    if material.tokenizer not in _counters:
+        _counters[material.tokenizer] = Pieces(material.encode)
+    return _counters[material.tokenizer]
 
 
 def ruler_samples(
