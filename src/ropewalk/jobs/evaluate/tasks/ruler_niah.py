@@ -180,7 +180,7 @@ class Niah:
         lines: list[list[str]] = []
         while len(lines) < size:
             key, value = draw(self.shape.key_kind, rng), draw(self.shape.value_kind, rng)
-            if key not in seen and value not in seen:
+            if len({key, value} - seen) == 2:
                 seen |= {key, value}
                 lines.append(needle(self.shape.value_kind, key, value))
         return lines
