@@ -93,7 +93,9 @@ class Loss:
         if self.logits is not None and abs(self.logits - 1) > SAME:
             size.append(f"logits x{self.logits:.3g}")
         if self.frequency is not None and self.frequency > 1 + SAME:
-            size.append("a frequency off without bound" if math.isinf(self.frequency) else f"a frequency x{self.frequency:.3g} off")
+            size.append(
+                "a frequency off without bound" if math.isinf(self.frequency) else f"a frequency x{self.frequency:.3g} off"
+            )
         if self.window is not None:
             size.append(f"{self.window:,} tokens")
         return f"{who} {self.verb} {self.what}{where}{': ' if size else ''}{', '.join(size)}"

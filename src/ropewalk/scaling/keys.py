@@ -81,16 +81,16 @@ class Keys:
             return max(reached, self.rope.original_length)
         return self.longest
 
-    def but(self, *, rope: Rope | None = None, **said: Any) -> "Keys":
+    def but(self, rope: Rope | None = None, /, **said: Any) -> "Keys":
         """The same with other keys; None takes one away."""
         new = {key: value for key, value in {**self.said, **said}.items() if value is not None}
         return dataclasses.replace(self, said=new, rope=rope or self.rope)
 
     def with_length(self, length: int) -> "Keys":
-        return self.but(rope=dataclasses.replace(self.rope, original_length=length))
+        return self.but(dataclasses.replace(self.rope, original_length=length))
 
     def with_theta(self, theta: float) -> "Keys":
-        return self.but(rope=dataclasses.replace(self.rope, rope_theta=theta))
+        return self.but(dataclasses.replace(self.rope, rope_theta=theta))
 
     def stretch(self) -> Stretch:
         """What the keys mean if each is honoured."""
@@ -140,15 +140,20 @@ def layers_of(config: Mapping[str, Any], *, original_length: int | None = None, 
     model = _text_of(plain)
     written = _text_of(config)
     parts = rope_parts(Fields(model), spec.model_type)
-    spellings = frozenset(
-        name for name, key in (("v4", "rope_scaling"), ("v5", "rope_parameters")) if isinstance(written.get(key), Mapping)
-    )
-    if not spellings or "rope_theta" in written:
-        spellings |= {"v4"} if spellings != {"v5"} else spellings
+    spellings = _spellings(written)
     nested = any(isinstance(value, Mapping) for value in (written.get("rope_parameters") or {}).values())
     return tuple(
         Keys(name, _normal(part, written), spec.rope(name), written, text, spellings, nested) for name, part in parts.items()
     )
+
+
+def _spellings(written: Mapping[str, Any]) -> frozenset[str]:
+    """Which spelling says all there is; a plain rotation needs no more of the old one than its base."""
+    new, old = written.get("rope_parameters"), written.get("rope_scaling")
+    if not isinstance(new, Mapping):
+        return frozenset({"v4"})
+    plain = new.get("rope_type", "default") == "default" and written.get("rope_theta") is not None
+    return frozenset({"v4", "v5"} if isinstance(old, Mapping) or plain else {"v5"})
 
 
 def _text_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,9 +176,9 @@ def _as_meant(config: Mapping[str, Any]) -> dict[str, Any]:
     new = copy.deepcopy(dict(config))
     text = new["text_config"] if isinstance(new.get("text_config"), dict) else new
     flat = text.get("rope_parameters")
-    if text.get("model_type") in known.PER_LAYER_TYPE and isinstance(flat, dict) and "rope_scaling" not in text:
-        if flat and not any(isinstance(value, Mapping) for value in flat.values()):
-            text["rope_parameters"] = {FULL: flat, "sliding_attention": {"rope_type": "default"}}
+    overlooked = text.get("model_type") in known.PER_LAYER_TYPE and "rope_scaling" not in text
+    if overlooked and isinstance(flat, dict) and flat and not any(isinstance(value, Mapping) for value in flat.values()):
+        text["rope_parameters"] = {FULL: flat, "sliding_attention": {"rope_type": "default"}}
     for key in ("rope_scaling", "rope_parameters"):
         part = text.get(key)
         if isinstance(part, dict):

@@ -30,7 +30,9 @@ def carriers(plan: ScalingPlan, config: Mapping[str, Any]) -> Iterator[Carrier]:
         yield "longrope lists", transformers.write(plan, config, as_lists=True)
 
 
-def write_config(engines: Sequence[Engine], plan: ScalingPlan, config: Mapping[str, Any], versions: Mapping[str, str]) -> Carrier:
+def write_config(
+    engines: Sequence[Engine], plan: ScalingPlan, config: Mapping[str, Any], versions: Mapping[str, str]
+) -> Carrier:
     """The first carrier that every named engine computes as planned; CannotExpress with the least wrong one's error."""
     if plan.is_dynamic:
         raise CannotExpress(
@@ -44,7 +46,9 @@ def write_config(engines: Sequence[Engine], plan: ScalingPlan, config: Mapping[s
         if not wrong:
             return name, new
         attempts.append((_error(plan, [found[engine.name] for engine in wrong]), name, wrong, found))
-    (frequency, logits), name, wrong, found = min(attempts, key=lambda a: (math.isinf(a[0][0]), abs(math.log(a[0][1])), a[0][0]))
+    (frequency, logits), name, wrong, found = min(
+        attempts, key=lambda a: (math.isinf(a[0][0]), abs(math.log(a[0][1])), a[0][0])
+    )
     raise CannotExpress(_refusal(plan, wrong, name, found, frequency, logits))
 
 
@@ -69,7 +73,12 @@ def _error(plan: ScalingPlan, wrong: Sequence[Mapping[str, Rotation]]) -> tuple[
 
 
 def _refusal(
-    plan: ScalingPlan, wrong: list[Engine], name: str, found: Mapping[str, Mapping[str, Rotation]], frequency: float, logits: float
+    plan: ScalingPlan,
+    wrong: list[Engine],
+    name: str,
+    found: Mapping[str, Mapping[str, Rotation]],
+    frequency: float,
+    logits: float,
 ) -> str:
     reasons = [loss.said for engine in wrong for one in found[engine.name].values() for loss in one.losses]
     bound = "it does not run" if math.isinf(frequency) else f"a frequency x{frequency:.4g} off, logits x{logits:.4g}"
@@ -79,7 +88,9 @@ def _refusal(
     )
 
 
-def _each_dict(config: dict[str, Any], plan: ScalingPlan, change: Callable[[Stretch, dict[str, Any], bool], None]) -> dict[str, Any]:
+def _each_dict(
+    config: dict[str, Any], plan: ScalingPlan, change: Callable[[Stretch, dict[str, Any], bool], None]
+) -> dict[str, Any]:
     """A copy with the rope dicts of the plan's layer types changed in every spelling."""
     new = copy.deepcopy(config)
     text = new["text_config"] if isinstance(new.get("text_config"), dict) else new

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ropewalk.scaling.dialects import known
 from ropewalk.scaling.dialects.config_files import write_config
-from ropewalk.scaling.dialects.quirks import drops, long_lists_always, missing_length, only_v5, plain, stops, temperature
+from ropewalk.scaling.dialects.quirks import drops, long_lists_always, missing_length, only_v5, stops, temperature, unread
 from ropewalk.scaling.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.scaling.keys import Keys, deepseek_ratio
 from ropewalk.scaling.plan import ScalingPlan
@@ -21,8 +20,7 @@ READS_V5 = frozenset({"qwen3", "qwen3_moe", "qwen3_next", "gpt_oss", "olmo3", "g
 def _new_spelling(keys: Keys) -> Says | None:
     if not only_v5(keys) or keys.nested or keys.kind in READS_V5:
         return None
-    theta = DEFAULT_THETA.get(keys.kind) or known.DEFAULT_THETA.get(keys.kind, 10_000.0)
-    return Says("rope_parameters, the base inside it too", plain(keys).with_theta(theta))
+    return Says("rope_parameters, and what is in it", unread(keys, DEFAULT_THETA.get(keys.kind)))
 
 
 def _chunks(keys: Keys) -> Says | None:

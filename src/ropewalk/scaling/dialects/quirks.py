@@ -113,7 +113,9 @@ def long_lists_always(keys: Keys) -> Says | None:
     if keys.rope_type not in ("longrope", "su") or not isinstance(long, list) or long == short:
         return None
     worst = max(max(a / b, b / a) for a, b in zip(long, short or [1.0] * len(long), strict=False))
-    return Says(f"short_factor: inputs within the original window are read with the long factors, a frequency x{worst:.3g} off")
+    return Says(
+        f"short_factor: inputs within the original window are read with the long factors, a frequency x{worst:.3g} off"
+    )
 
 
 def lost_theta(keys: Keys) -> Says | None:
@@ -121,7 +123,15 @@ def lost_theta(keys: Keys) -> Says | None:
     default = known.DEFAULT_THETA.get(keys.kind, 10_000.0)
     if not keys.lost_theta:
         return None
-    return Says(f"the base: the override replaced the dict that held it, and rope_theta is {default:g}", keys.with_theta(default))
+    return Says(
+        f"the base: the override replaced the dict that held it, and rope_theta is {default:g}", keys.with_theta(default)
+    )
+
+
+def unread(keys: Keys, default: float | None = None) -> Keys:
+    """The keys left to an engine that does not look into rope_parameters: plain, with the base at the top or its default."""
+    stated = keys.model.get("rope_theta")
+    return plain(keys).with_theta(float(stated or default or known.DEFAULT_THETA.get(keys.kind, 10_000.0)))
 
 
 def only_v5(keys: Keys) -> bool:

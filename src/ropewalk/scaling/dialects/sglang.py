@@ -59,7 +59,9 @@ def _mrope_mscale(keys: Keys) -> Says | None:
 def _switch(keys: Keys) -> Says | None:
     if keys.rope_type != "longrope" or keys.said.get("long_factor") == keys.said.get("short_factor"):
         return None
-    return Says(f"longrope: position {keys.rope.original_length:,} is rotated as position 0, and one long request switches its batch")
+    return Says(
+        f"longrope: position {keys.rope.original_length:,} is rotated as position 0, and one long request switches its batch"
+    )
 
 
 def _longrope_temperature(keys: Keys) -> Says | None:
@@ -76,7 +78,9 @@ def _multiplied_window(keys: Keys) -> Says | None:
     if keys.rope_type == "linear" and not keys.states_length:
         return None  # whether the window is stretched already cannot be known
     window = round(keys.longest * keys.factor)
-    return Says(f"max_position_embeddings {keys.longest:,}, stretched already: it is multiplied by factor again", window=window)
+    return Says(
+        f"max_position_embeddings {keys.longest:,}, stretched already: it is multiplied by factor again", window=window
+    )
 
 
 def _short_window(keys: Keys) -> Says | None:

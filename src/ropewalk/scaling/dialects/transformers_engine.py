@@ -30,7 +30,9 @@ def absolute(keys: Keys) -> float:
 def _new_spelling(keys: Keys) -> Says | None:
     if not only_v5(keys):
         return None
-    return Says("rope_parameters, the base inside it too", plain(keys).with_theta(known.DEFAULT_THETA.get(keys.kind, 10_000.0)))
+    return Says(
+        "rope_parameters, the base inside it too", plain(keys).with_theta(known.DEFAULT_THETA.get(keys.kind, 10_000.0))
+    )
 
 
 def _flat(keys: Keys) -> Says | None:
@@ -91,10 +93,12 @@ QUIRKS = (
     Quirk(Verb.IGNORES, _flat, f"{REPOSITORY}/pull/45945", ">= 5", 'Put the dict under "full_attention".'),
     Quirk(Verb.IGNORES, _nested_truncate, f"{ROPE_UTILS}:475", ">= 5", "Write longrope factors instead."),
     Quirk(Verb.CRASHES, _longrope_only, f"{ROPE_UTILS}; phi3/configuration_phi3.py"),
-    Quirk(Verb.CRASHES, stops("ntk", because="KeyError when the model is built"), ROPE_UTILS, way_out="Write a larger rope_theta."),
+    Quirk(Verb.CRASHES, stops("ntk", because="KeyError when the model is built"), ROPE_UTILS,
+          way_out="Write a larger rope_theta."),
     Quirk(Verb.REPLACES, missing_length(lambda keys: keys.longest, *RAMPED), f"{ROPE_UTILS}:836",
           way_out="Write original_max_position_embeddings."),
-    Quirk(Verb.REPLACES, _ratio_wins, f"{REPOSITORY}/issues/38224", "< 4.56", "Make max_position_embeddings factor x original."),
+    Quirk(Verb.REPLACES, _ratio_wins, f"{REPOSITORY}/issues/38224", "< 4.56",
+          "Make max_position_embeddings factor x original."),
     Quirk(Verb.IGNORES, temperature(absolute, "attention_factor", "mscale", "mscale_all_dim"), f"{ROPE_UTILS}:436",
           way_out="Write attention_factor, the absolute value."),
     Quirk(Verb.DRIFTS, _stateful, f"{REPOSITORY}/issues/25104", way_out="Use a static factor, or attach a dynamic plan."),

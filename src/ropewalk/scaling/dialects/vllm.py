@@ -71,7 +71,9 @@ def _no_length(keys: Keys) -> Says | None:
 
 def _whole_factor(keys: Keys) -> Says | None:
     if keys.rope_type == "linear" and isinstance(keys.said.get("factor"), int):
-        return Says(f"factor: {keys.said['factor']} without a decimal point (TypeError: 'int' object is not iterable)", runs=False)
+        return Says(
+            f"factor: {keys.said['factor']} without a decimal point (TypeError: 'int' object is not iterable)", runs=False
+        )
     return None
 
 
@@ -85,7 +87,9 @@ def _twice(keys: Keys) -> Says | None:
     if keys.rope_type != "linear" or "gemma3" in keys.kind or not keys.states_length or keys.longest < keys.target:
         return None
     window = round(keys.longest * keys.factor)
-    return Says(f"max_position_embeddings {keys.longest:,}, stretched already: it is multiplied by factor again", window=window)
+    return Says(
+        f"max_position_embeddings {keys.longest:,}, stretched already: it is multiplied by factor again", window=window
+    )
 
 
 def _short_window(keys: Keys) -> Says | None:
@@ -100,7 +104,8 @@ def _window(keys: Keys, version: tuple[int, ...]) -> int:
 
 GET_ROPE = "vllm 0.33.0, model_executor/layers/rotary_embedding/__init__.py"
 QUIRKS = (
-    Quirk(Verb.IGNORES, lost_theta, f"{ISSUES}/37886", way_out="Repeat rope_theta inside the override, under rope_parameters."),
+    Quirk(Verb.IGNORES, lost_theta, f"{ISSUES}/37886",
+          way_out="Repeat rope_theta inside the override, under rope_parameters."),
     Quirk(Verb.CRASHES, _no_length, GET_ROPE, way_out="Write original_max_position_embeddings: it has no default here."),
     Quirk(
         Verb.IGNORES, _yarn_of_others(temperature(_old, "attn_factor")), f"{PULLS}/56446", f"< {ALIGNED}",
@@ -108,11 +113,13 @@ QUIRKS = (
     ),
     Quirk(
         Verb.IGNORES, _yarn_of_others(temperature(_new, "attention_factor", "mscale", "mscale_all_dim")),
-        "https://github.com/deepseek-ai/DeepSeek-R1/issues/684", f">= {ALIGNED}", "Write attention_factor, the absolute value.",
+        "https://github.com/deepseek-ai/DeepSeek-R1/issues/684", f">= {ALIGNED}",
+        "Write attention_factor, the absolute value.",
     ),
     Quirk(Verb.REPLACES, _mla_type, "vllm 0.33.0, models/deepseek_v2.py:542"),
     Quirk(Verb.IGNORES, _mla_truncate, "vllm 0.33.0, deepseek_yarn"),
-    Quirk(Verb.REPLACES, static_dynamic(lambda f: f * f - f + 1), f"{ISSUES}/41236", f"< {DYNAMIC_FIX}", "Use a static factor."),
+    Quirk(Verb.REPLACES, static_dynamic(lambda f: f * f - f + 1), f"{ISSUES}/41236", f"< {DYNAMIC_FIX}",
+          "Use a static factor."),
     Quirk(
         Verb.IGNORES, static_dynamic(lambda f: 1.0), f"{PULLS}/55910", f">= {DYNAMIC_FIX}",
         "Use a static factor: beyond the original window its table ends and logits are NaN.",
