@@ -33,7 +33,9 @@ def _bounds(keys: Keys) -> Says | None:
     """The code asserts 0 < low < high < d / 2 - 1."""
     if keys.rope_type != "yarn":
         return None
-    low, high = (keys.rope.pair_turning(float(keys.said[name])) for name in ("beta_fast", "beta_slow"))
+    low, high = (
+        keys.rope.pair_turning(float(keys.said.get(name, turns))) for name, turns in (("beta_fast", 32), ("beta_slow", 1))
+    )
     if 0 < low < high < keys.rope.rotary_dim / 2 - 1:
         return None
     return Says(f"a ramp from pair {low:.2f} to {high:.2f} (AssertionError)", runs=False)
@@ -47,9 +49,10 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Wr
     if stretch.method != "none" and not is_ramped(stretch):
         raise CannotExpress(f"gpt-oss's code computes yarn alone; it has no setting for {stretch.name}.")
     fast, slow, _ = options(stretch)
+    factor = stretch.factor if stretch.method != "none" else 1.0
     new = {
         "head_dim": stretch.rope.rotary_dim, "rope_theta": stretch.rope.rope_theta,
-        "initial_context_length": stretch.rope.original_length, "rope_scaling_factor": stretch.factor,
+        "initial_context_length": stretch.rope.original_length, "rope_scaling_factor": factor,
         "rope_ntk_alpha": slow, "rope_ntk_beta": fast,
     }  # fmt: skip
     prove(ENGINE, plan, new, version)

@@ -161,6 +161,12 @@ def written_keys(plan: ScalingPlan, config: Mapping[str, Any], target: int) -> d
     return {"general.architecture": arch, f"{arch}.rope.dimension_count": stretch.rope.rotary_dim, **named}
 
 
+def _unsaid(stretch: Stretch, arch: str) -> str:
+    if is_ramped(stretch) and not options(stretch)[2]:
+        return f"truncate: false has no GGUF key, and the graph of {arch} has no rope factors that could carry the ramp"
+    return f"beta_fast and beta_slow are not loaded from the GGUF of {arch}, whose graph has no rope factors either"
+
+
 def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Written:
     from ropewalk.scaling.dialects.transformers import read
 
@@ -174,7 +180,7 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Wr
     serve = (f"llama-server -m ORIGINAL.gguf {said}",) if said else ()
     try:
         keys = written_keys(plan, config, plan.target_length)
-        prove(ENGINE, plan, keys, version)
+        prove(ENGINE, plan, keys, version, _unsaid(stretch, keys["general.architecture"]))
     except CannotExpress:
         if not said:
             raise

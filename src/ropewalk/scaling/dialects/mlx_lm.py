@@ -4,7 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from ropewalk.scaling.dialects.config_files import write_config
-from ropewalk.scaling.dialects.quirks import drops, long_lists_always, missing_length, only_v5, stops, temperature, unread
+from ropewalk.scaling.dialects.quirks import (
+    drops,
+    long_lists_always,
+    longrope_formula,
+    missing_length,
+    only_v5,
+    stops,
+    temperature,
+    unread,
+)
 from ropewalk.scaling.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.scaling.keys import Keys, deepseek_ratio
 from ropewalk.scaling.plan import ScalingPlan
@@ -27,14 +36,6 @@ def _chunks(keys: Keys) -> Says | None:
     return Says('rope_type "dynamic": the chunks of one prompt get different bases') if keys.rope_type == "dynamic" else None
 
 
-def _longrope_temperature(keys: Keys) -> Says | None:
-    """m = sqrt(1 + ln(M / L) / ln L), and no key for it."""
-    stated = [key for key in ("attention_factor", "short_mscale", "long_mscale") if key in keys.said]
-    if keys.rope_type != "longrope" or not stated:
-        return None
-    return Says(" and ".join(stated), keys.but(**dict.fromkeys(stated), factor=None))
-
-
 QUIRKS = (
     Quirk(Verb.IGNORES, _new_spelling, f"{REPOSITORY}/pull/953", way_out="Write rope_scaling and rope_theta beside it."),
     Quirk(Verb.REPLACES, missing_length(lambda keys: 4096, "yarn"), f"{ROPE_UTILS}, initialize_rope",
@@ -45,7 +46,7 @@ QUIRKS = (
     Quirk(Verb.DRIFTS, _chunks, f"{ROPE_UTILS}:259", way_out="Use a static factor."),
     Quirk(Verb.CRASHES, stops("ntk", because="ValueError"), ROPE_UTILS),
     Quirk(Verb.IGNORES, long_lists_always, f"{ROPE_UTILS}:50"),
-    Quirk(Verb.IGNORES, _longrope_temperature, f"{ROPE_UTILS}:50"),
+    Quirk(Verb.IGNORES, longrope_formula, f"{ROPE_UTILS}:50"),
 )  # fmt: skip
 
 

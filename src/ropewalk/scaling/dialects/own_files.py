@@ -20,8 +20,11 @@ def only_stretch(plan: ScalingPlan, engine: str) -> Stretch:
     return plan.stretches[0][1]
 
 
-def prove(engine: Engine, plan: ScalingPlan, data: Mapping[str, Any], version: str = "") -> None:
-    """Read what was written as the engine reads it; CannotExpress, with the size of the error, where it is not the plan."""
+def prove(engine: Engine, plan: ScalingPlan, data: Mapping[str, Any], version: str = "", why: str = "") -> None:
+    """Read what was written as the engine reads it; CannotExpress, with the size of the error, where it is not the plan.
+
+    why: the reason, where it is a key that the format does not have.
+    """
     if engine.read is None:
         raise TypeError(f"{engine.name} has no format of its own")
     (keys,) = engine.read(data)
@@ -32,7 +35,7 @@ def prove(engine: Engine, plan: ScalingPlan, data: Mapping[str, Any], version: s
     if found.scaled:
         frequency, logits = difference(wanted, found.scaled)
         size = f"a frequency x{frequency:.4g} off, logits x{logits:.4g}"
-    reasons = "; ".join(dict.fromkeys(loss.said for loss in found.losses)) or "its format has no key for the rest"
+    reasons = "; ".join(dict.fromkeys(loss.said for loss in found.losses)) or why or "its format has no key for the rest"
     raise CannotExpress(f"{engine.title} cannot carry {plan.name} here: the nearest leaves {size}.\n  {reasons}.")
 
 

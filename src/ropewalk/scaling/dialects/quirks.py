@@ -118,6 +118,14 @@ def long_lists_always(keys: Keys) -> Says | None:
     )
 
 
+def longrope_formula(keys: Keys) -> Says | None:
+    """longrope's m = sqrt(1 + ln(M / L) / ln L), and no key that could say another."""
+    stated = [key for key in ("attention_factor", "short_mscale", "long_mscale") if key in keys.said]
+    if keys.rope_type != "longrope" or not stated:
+        return None
+    return Says(" and ".join(stated), keys.but(**dict.fromkeys(stated), factor=None))
+
+
 def lost_theta(keys: Keys) -> Says | None:
     """An override put a new dict in the place of the one that held rope_theta."""
     default = known.DEFAULT_THETA.get(keys.kind, 10_000.0)

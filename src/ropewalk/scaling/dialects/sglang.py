@@ -10,10 +10,10 @@ from ropewalk.scaling.dialects.quirks import (
     is_mla,
     missing_length,
     only_v5,
-    plain,
     static_dynamic,
     stops,
     temperature,
+    unread,
     without_factor,
 )
 from ropewalk.scaling.engine import Engine, Quirk, Says, Verb, Written, register
@@ -98,7 +98,7 @@ def _window(keys: Keys, version: tuple[int, ...]) -> int:
 def _old_v5(keys: Keys) -> Says | None:
     if not only_v5(keys) or keys.kind != "lfm2_moe":
         return None
-    return Says("rope_parameters of LFM2-MoE", plain(keys))
+    return Says("rope_parameters of LFM2-MoE", unread(keys))
 
 
 QUIRKS = (

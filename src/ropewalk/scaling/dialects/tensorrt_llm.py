@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ropewalk.scaling.dialects.config_files import write_config
-from ropewalk.scaling.dialects.quirks import drops, missing_length, only_v5, plain, stops, temperature
+from ropewalk.scaling.dialects.quirks import drops, longrope_formula, missing_length, only_v5, stops, temperature, unread
 from ropewalk.scaling.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.scaling.keys import RAMPED, Keys, deepseek_ratio
 from ropewalk.scaling.plan import ScalingPlan
@@ -14,9 +14,7 @@ REPOSITORY = "https://github.com/NVIDIA/TensorRT-LLM"
 
 
 def _new_spelling(keys: Keys) -> Says | None:
-    if not only_v5(keys) or keys.rope_type == "default":
-        return None
-    return Says("rope_parameters", plain(keys))
+    return Says("rope_parameters, and what is in it", unread(keys)) if only_v5(keys) else None
 
 
 def _interleaved(keys: Keys) -> Says | None:
@@ -32,6 +30,7 @@ QUIRKS = (
     Quirk(Verb.IGNORES, temperature(deepseek_ratio, "mscale", "mscale_all_dim"), INTERFACE,
           way_out="Add mscale and mscale_all_dim: 1 with m = (0.1 mscale ln s + 1) / (0.1 ln s + 1)."),
     Quirk(Verb.IGNORES, drops("truncate"), f"{REPOSITORY}/pull/16379"),
+    Quirk(Verb.IGNORES, longrope_formula, INTERFACE),
     Quirk(Verb.REPLACES, _interleaved, f"{REPOSITORY}/issues/16378"),
     Quirk(Verb.CRASHES, stops("ntk", "proportional"), INTERFACE),
 )  # fmt: skip

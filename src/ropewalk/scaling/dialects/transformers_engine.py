@@ -6,9 +6,8 @@ Run at 5.23.0 and read at 4.57; reading and writing the keys themselves: `dialec
 from collections.abc import Mapping
 from typing import Any
 
-from ropewalk.scaling.dialects import known
 from ropewalk.scaling.dialects.config_files import write_config
-from ropewalk.scaling.dialects.quirks import missing_length, only_v5, plain, stops, temperature, unrolled
+from ropewalk.scaling.dialects.quirks import missing_length, only_v5, plain, stops, temperature, unread, unrolled
 from ropewalk.scaling.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.scaling.keys import RAMPED, Keys, deepseek_ratio, mscale
 from ropewalk.scaling.methods.ntk import stretched_theta
@@ -30,9 +29,7 @@ def absolute(keys: Keys) -> float:
 def _new_spelling(keys: Keys) -> Says | None:
     if not only_v5(keys):
         return None
-    return Says(
-        "rope_parameters, the base inside it too", plain(keys).with_theta(known.DEFAULT_THETA.get(keys.kind, 10_000.0))
-    )
+    return Says("rope_parameters, and what is in it", unread(keys))
 
 
 def _flat(keys: Keys) -> Says | None:
