@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ropewalk.scaling.dialects.config_files import write_config
+from ropewalk.scaling.dialects.marks import ASKED, ENVIRONMENT
 from ropewalk.scaling.dialects.quirks import (
     drops,
     is_mla,
@@ -21,6 +22,7 @@ from ropewalk.scaling.keys import RAMPED, Keys, deepseek_ratio, mscale
 from ropewalk.scaling.plan import ScalingPlan
 
 PULLS = "https://github.com/sgl-project/sglang/pull"
+LONGER = "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN"
 FACTORY = "sglang 0.5.23, srt/layers/rotary_embedding/factory.py"
 
 
@@ -85,7 +87,7 @@ def _multiplied_window(keys: Keys) -> Says | None:
 
 def _short_window(keys: Keys) -> Says | None:
     stated = "original_max_position_embeddings" in keys.said
-    if keys.rope_type != "yarn" or not stated or keys.longest >= keys.target:
+    if keys.rope_type != "yarn" or not stated or keys.longest >= keys.target or keys.model.get(ASKED):
         return None
     return Says(f"at max_position_embeddings, below the {keys.target:,} that factor says", window=keys.longest)
 
@@ -101,7 +103,16 @@ def _old_v5(keys: Keys) -> Says | None:
     return Says("rope_parameters of LFM2-MoE", unread(keys))
 
 
+def _asked(keys: Keys) -> Says | None:
+    asked, derived = keys.model.get(ASKED), _window(keys, ())
+    if not asked or asked <= derived or LONGER in keys.model.get(ENVIRONMENT, ()):
+        return None
+    return Says(f"--context-length {asked:,}, above the {derived:,} that it derives", runs=False)
+
+
 QUIRKS = (
+    Quirk(Verb.CRASHES, _asked, "https://github.com/sgl-project/sglang/issues/2108",
+          way_out=f"Set {LONGER}=1, or raise max_position_embeddings."),
     Quirk(Verb.IGNORES, _old_v5, f"{PULLS}/26187", "< 0.5.13", "Write rope_scaling beside rope_parameters."),
     Quirk(Verb.REPLACES, missing_length(lambda keys: keys.longest, *RAMPED), FACTORY,
           way_out="Write original_max_position_embeddings."),

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ropewalk.scaling.dialects.config_files import write_config
+from ropewalk.scaling.dialects.marks import NULL_THETA
 from ropewalk.scaling.dialects.quirks import missing_length, only_v5, plain, stops, temperature, unread, unrolled
+from ropewalk.scaling.dialects.transformers_read import V4_KEYS
 from ropewalk.scaling.engine import Engine, Quirk, Says, Verb, Written, register
-from ropewalk.scaling.keys import RAMPED, Keys, deepseek_ratio, mscale
+from ropewalk.scaling.keys import CONFIG, RAMPED, Keys, deepseek_ratio, mscale
 from ropewalk.scaling.methods.ntk import stretched_theta
 from ropewalk.scaling.plan import ScalingPlan
 
@@ -30,6 +32,20 @@ def _new_spelling(keys: Keys) -> Says | None:
     if not only_v5(keys):
         return None
     return Says("rope_parameters, and what is in it", unread(keys))
+
+
+def _null_theta(keys: Keys) -> Says | None:
+    return Says("rope_theta: null (TypeError when the model is built)", runs=False) if keys.model.get(NULL_THETA) else None
+
+
+def _no_theta(keys: Keys) -> Says | None:
+    part = keys.model.get("rope_parameters")
+    stated = "rope_theta" in keys.said or any(
+        name in keys.model for name in V4_KEYS if name.endswith(("theta", "base", "freq"))
+    )
+    if keys.text != CONFIG or not isinstance(part, dict) or keys.rope_type == "default" or keys.nested or stated:
+        return None
+    return Says(f"rope_parameters without rope_theta: the class's own {keys.rope.rope_theta:g} is taken")
 
 
 def _flat(keys: Keys) -> Says | None:
@@ -85,6 +101,9 @@ def _ratio_wins(keys: Keys) -> Says | None:
 
 
 QUIRKS = (
+    Quirk(Verb.CRASHES, _null_theta, "transformers 5.23.0, configuration_utils.py:724", ">= 5",
+          "Write the base back: setting config.rope_scaling replaces the dict that held it."),
+    Quirk(Verb.REPLACES, _no_theta, "https://github.com/unslothai/unsloth/pull/7028", ">= 5", "Write rope_theta."),
     Quirk(Verb.IGNORES, _new_spelling, "transformers 4.57, configuration_utils.py", "< 5",
           "Write rope_scaling and rope_theta beside rope_parameters."),
     Quirk(Verb.IGNORES, _flat, f"{REPOSITORY}/pull/45945", ">= 5", 'Put the dict under "full_attention".'),

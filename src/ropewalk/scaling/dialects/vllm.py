@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ropewalk.scaling.dialects.config_files import write_config
+from ropewalk.scaling.dialects.marks import ASKED, ENVIRONMENT, OLD_FLAG
 from ropewalk.scaling.dialects.quirks import (
     drops,
     is_mla,
@@ -23,6 +24,7 @@ ISSUES, PULLS = "https://github.com/vllm-project/vllm/issues", "https://github.c
 ALIGNED = "0.32"
 # The one that turned `dynamic` from static to nothing is of May 2026; no release was looked at to date it better.
 DYNAMIC_FIX = "0.21"
+LONGER = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 SCALED_TYPES = ("linear", "dynamic", "ntk", "proportional")  # max_position_embeddings is multiplied by the factor
 
 
@@ -98,12 +100,34 @@ def _short_window(keys: Keys) -> Says | None:
     return Says(f"at max_position_embeddings, below the {keys.target:,} that factor says", window=keys.longest)
 
 
+def _old_flag(keys: Keys) -> Says | None:
+    return Says("--rope-scaling, which is gone", runs=False) if keys.model.get(OLD_FLAG) else None
+
+
+def _asked(keys: Keys) -> Says | None:
+    """--max-model-len above the window that is derived from the config is a ValueError."""
+    asked, derived = keys.model.get(ASKED), _window(keys, ())
+    if not asked or asked <= derived or LONGER in keys.model.get(ENVIRONMENT, ()):
+        return None
+    return Says(f"--max-model-len {asked:,}, above the {derived:,} that it derives (ValueError)", runs=False)
+
+
+def _asked_before(keys: Keys) -> Says | None:
+    """Before 0.32 yarn's window was L s."""
+    return None if keys.rope_type == "yarn" and (keys.model.get(ASKED) or 0) <= keys.target else _asked(keys)
+
+
 def _window(keys: Keys, version: tuple[int, ...]) -> int:
     return round(keys.longest * keys.factor) if keys.rope_type in SCALED_TYPES else keys.longest
 
 
 GET_ROPE = "vllm 0.33.0, model_executor/layers/rotary_embedding/__init__.py"
 QUIRKS = (
+    Quirk(Verb.CRASHES, _old_flag, "https://github.com/vllm-project/recipes/issues/856", ">= 0.11.1",
+          "Use --hf-overrides with rope_parameters, rope_theta and max_position_embeddings."),
+    Quirk(Verb.CRASHES, _asked, "vllm 0.32.0, config/model.py, _get_and_verify_max_len", f">= {ALIGNED}",
+          "Put max_position_embeddings beside rope_parameters in --hf-overrides."),
+    Quirk(Verb.CRASHES, _asked_before, f"{ISSUES}/8793", f"< {ALIGNED}"),
     Quirk(Verb.IGNORES, lost_theta, f"{ISSUES}/37886",
           way_out="Repeat rope_theta inside the override, under rope_parameters."),
     Quirk(Verb.CRASHES, _no_length, GET_ROPE, way_out="Write original_max_position_embeddings: it has no default here."),
