@@ -107,7 +107,7 @@ def _print(console: Console, diagnosis: Diagnosis) -> None:
         console.print(f"[green]ok[/]    {name}: as written")
         return
     for loss in diagnosis.losses:
-        console.print(f"[red]finds[/] {name}: ", end="")
+        console.print("[red]finds[/] ", end="")
         console.print(loss.said, markup=False)
         if loss.way_out:
             console.print(f"        {loss.way_out}", markup=False)
