@@ -53,6 +53,7 @@ PHIMOE = {**PHI3_MINI_128K, "model_type": "phimoe", "hidden_size": 4096,
           "original_max_position_embeddings": 4096}  # fmt: skip
 GEMMA4 = {**LLAMA2_7B, "rope_parameters": {"rope_type": "proportional", "factor": 8.0, "partial_rotary_factor": 0.25,
                                            "rope_theta": 1e6}, "rope_theta": 1e6}  # fmt: skip
+GEMMA4_V4 = {**GEMMA4, "rope_scaling": {k: v for k, v in GEMMA4["rope_parameters"].items() if k != "rope_theta"}}
 MLA = {"model_type": "deepseek_v3", "hidden_size": 7168, "num_attention_heads": 128, "kv_lora_rank": 512,
        "qk_rope_head_dim": 64, "max_position_embeddings": 163_840, "rope_theta": 1e4}  # fmt: skip
 MROPE = {**QWEN2_VL_7B, "max_position_embeddings": 131_072, "rope_scaling": {
@@ -137,8 +138,7 @@ ROWS = [
     ("vllm", "0.33", GEMMA4, Verb.IGNORES, "factor: 8 of proportional", {"frequency": 8.0}, None),
     ("sglang", "0.5.23", GEMMA4, Verb.IGNORES, "factor: 8 of proportional", {"frequency": 8.0}, None),
     ("llama_cpp", "b10488", GEMMA4, Verb.IGNORES, '"proportional"', {"frequency": math.inf}, None),
-    ("tensorrt_llm", "1", {**GEMMA4, "rope_scaling": {k: v for k, v in GEMMA4["rope_parameters"].items() if k != "rope_theta"}},
-     Verb.CRASHES, '"proportional"', {}, None),
+    ("tensorrt_llm", "1", GEMMA4_V4, Verb.CRASHES, '"proportional"', {}, None),
     # spellings
     ("transformers", "4.57", v5(llama(yarn(), max_position_embeddings=16_384)), Verb.IGNORES, "rope_parameters",
      {"frequency": 4.0, "logits": 1 / 1.2965}, "5.23"),
@@ -163,8 +163,8 @@ ROWS = [
      {"over": 2}, None),
     ("sglang", "0.5.23", {**MLA, "rope_scaling": {"rope_type": "linear", "factor": 40.0}}, Verb.REPLACES, "becomes yarn",
      {"over": 2}, None),
-    ("vllm", "0.33", {**MLA, "rope_scaling": {**yarn(40.0), "truncate": False}}, Verb.IGNORES, "truncate", {"frequency": 1.502},
-     None),  # 0.50 (algorithms.md 1.4)
+    ("vllm", "0.33", {**MLA, "rope_scaling": {**yarn(40.0), "truncate": False}}, Verb.IGNORES, "truncate",
+     {"frequency": 1.502}, None),  # 0.50 (algorithms.md 1.4)
     ("sglang", "0.5.23", {**MLA, "rope_scaling": {**yarn(40.0), "truncate": False}}, Verb.IGNORES, "truncate",
      {"frequency": 1.502}, None),
     ("sglang", "0.5.23", MROPE, Verb.CRASHES, "mrope_section", {}, None),
@@ -268,7 +268,8 @@ def test_code_of_their_own():
     assert crash.verb is Verb.CRASHES
 
     preset = {"kv_channels": 64, "rotary_base": 150_000.0, "max_position_embeddings": 131_072,
-              "position_embedding_type": "yarn", "yarn_rotary_scaling_factor": 32.0, "yarn_correction_range_round_to_int": False}  # fmt: skip
+              "position_embedding_type": "yarn", "yarn_rotary_scaling_factor": 32.0,
+              "yarn_correction_range_round_to_int": False}  # fmt: skip
     (keys,) = get_engine("megatron").read({**preset, "yarn_original_max_position_embeddings": 4096})
     assert rotation(get_engine("megatron"), keys).losses == ()
     (keys,) = get_engine("megatron").read(preset)
@@ -288,7 +289,7 @@ def test_every_quirk_has_a_row():
         "transformers": {"configuration_utils.py:724", "modeling_rope_utils.py:836"},
         "vllm": {"issues/37886", "recipes/issues/856", "_get_and_verify_max_len", "issues/8793"},
         "sglang": {"issues/2108", "factory.py"},
-        "llama_cpp": {"common/arg.cpp", "llama-context.cpp", "llama-kv-cache.cpp"},
+        "llama_cpp": {"common/arg.cpp", "llama-context.cpp", "llama-kv-cache.cpp:1944"},
     }  # commands and GGUF: tests/jobs/doctor, and above
     for name in ("transformers", "vllm", "sglang", "mlx_lm", "tensorrt_llm", "llama_cpp"):
         missing = {quirk.source for quirk in get_engine(name).quirks} - {source for engine, source in shown if engine == name}

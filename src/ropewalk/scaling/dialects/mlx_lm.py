@@ -33,7 +33,9 @@ def _new_spelling(keys: Keys) -> Says | None:
 
 
 def _chunks(keys: Keys) -> Says | None:
-    return Says('rope_type "dynamic": the chunks of one prompt get different bases') if keys.rope_type == "dynamic" else None
+    if keys.rope_type != "dynamic" or keys.said.get("alpha"):  # HunYuan's model file has its own rotation
+        return None
+    return Says('rope_type "dynamic": the chunks of one prompt get different bases')
 
 
 QUIRKS = (

@@ -72,7 +72,7 @@ def becomes_plain(*types: str) -> Effect:
     """A rope_type that is dropped: the model rotates as trained."""
 
     def effect(keys: Keys) -> Says | None:
-        if keys.rope_type not in types:
+        if keys.rope_type not in types or keys.said.get("alpha"):  # HunYuan's alpha is a base, and its converter knows it
             return None
         return Says(f'rope_type "{keys.rope_type}"', plain(keys))
 
