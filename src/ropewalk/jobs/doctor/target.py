@@ -90,7 +90,8 @@ def _of_command(command: Command, find: Find, base: Path | None) -> Target:
         ENVIRONMENT: tuple(name for name, value in command.environment.items() if value not in ("", "0")),
     }  # fmt: skip
     layers = tuple(
-        dataclasses.replace(marked(keys, **marks), lost_theta=replaced and command.engine == "vllm") for keys in _layers(new)
+        dataclasses.replace(marked(keys, **marks), lost_theta=replaced and bool(overrides) and command.engine == "vllm")
+        for keys in _layers(new)
     )
     return Target(command.model, (command.engine,), layers)
 

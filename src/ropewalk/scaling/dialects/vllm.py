@@ -128,7 +128,7 @@ QUIRKS = (
     Quirk(Verb.CRASHES, _asked, "vllm 0.32.0, config/model.py, _get_and_verify_max_len", f">= {ALIGNED}",
           "Put max_position_embeddings beside rope_parameters in --hf-overrides."),
     Quirk(Verb.CRASHES, _asked_before, f"{ISSUES}/8793", f"< {ALIGNED}"),
-    Quirk(Verb.IGNORES, lost_theta, f"{ISSUES}/37886",
+    Quirk(Verb.IGNORES, lost_theta, f"{ISSUES}/37886", ">= 0.13",
           way_out="Repeat rope_theta inside the override, under rope_parameters."),
     Quirk(Verb.CRASHES, _no_length, GET_ROPE, way_out="Write original_max_position_embeddings: it has no default here."),
     Quirk(
