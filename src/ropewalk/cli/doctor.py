@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from ropewalk.cli.common import Json, print_json
+from ropewalk.cli.common import Json, parse_versions, print_json
 from ropewalk.errors import BadOption
 from ropewalk.jobs.doctor.static import Diagnosis, Difference, compare, examine, meaning
 from ropewalk.jobs.doctor.target import Target, resolve
@@ -41,7 +41,7 @@ def run(
     json: Json = False,
 ) -> None:
     names = tuple(filter(None, (engines or "").split(",")))
-    at = _versions(versions)
+    at = parse_versions(versions)
     if trainer or rollout:
         if not (trainer and rollout) or target or numeric:
             raise BadOption("--trainer and --rollout go together, and without TARGET or --numeric.")
@@ -63,16 +63,6 @@ def _resolve(target: str, config: Path | None) -> Target:
         return checkpoint(model, weights=False)
 
     return resolve(target, find, config)
-
-
-def _versions(text: str | None) -> dict[str, str]:
-    found = {}
-    for part in filter(None, (text or "").split(",")):
-        name, equals, version = part.partition("=")
-        if not equals or not name.strip() or not version.strip():
-            raise BadOption(f"{part!r} is not a version. Write ENGINE=VERSION, such as vllm=0.31.")
-        found[name.strip()] = version.strip()
-    return found
 
 
 def _report(target: Target, found: Sequence[Diagnosis], json: bool) -> None:

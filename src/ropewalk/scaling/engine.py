@@ -126,7 +126,8 @@ class Engine:
     """name: as in commands and file names.  title: as people write it.  version: the newest that was looked at.
 
     reads: "config.json", "GGUF" or a format of its own.
-    read: the keys in its own format.  write: a plan for it, or CannotExpress.  parse: the keys a command line makes.
+    write: a plan for it, or CannotExpress.  read: the keys in a format of its own.
+    commands: what to paste to serve a folder.  window: how far it reads unless told otherwise.
     """
 
     name: str
@@ -136,6 +137,7 @@ class Engine:
     quirks: tuple[Quirk, ...]
     write: Callable[[ScalingPlan, Mapping[str, Any], str], Written]
     read: Callable[[Mapping[str, Any]], tuple[Keys, ...]] | None = None
+    commands: Callable[[ScalingPlan, Any, str], tuple[str, ...]] = field(default=lambda plan, config, folder: ())
     window: Callable[[Keys, tuple[int, ...]], int | None] = field(default=lambda keys, version: None)
 
 

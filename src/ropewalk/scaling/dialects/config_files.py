@@ -21,7 +21,7 @@ Carrier = tuple[str, dict[str, Any]]
 def carriers(plan: ScalingPlan, config: Mapping[str, Any]) -> Iterator[Carrier]:
     """(name, config) for every way a config.json can say the plan, the best known first. CannotExpress where none can."""
     base = transformers.write(plan, config)
-    yield "as named", base
+    yield "its own keys", base
     for name, change in (("mscale", _with_mscale), ("attn_factor", _with_multiplier)):
         new = _each_dict(base, plan, change)
         if new != base:
@@ -84,7 +84,7 @@ def _refusal(
     bound = "it does not run" if math.isinf(frequency) else f"a frequency x{frequency:.4g} off, logits x{logits:.4g}"
     return (
         f"no config.json makes {', '.join(engine.title for engine in wrong)} compute {plan.name}.\n"
-        f"  The nearest is written as {name}, and leaves {bound}: {'; '.join(dict.fromkeys(reasons)) or 'no row says why'}."
+        f"  The nearest is written with {name}, and leaves {bound}: {'; '.join(dict.fromkeys(reasons)) or 'no row says why'}."
     )
 
 

@@ -52,13 +52,13 @@ QUIRKS = (
 )  # fmt: skip
 
 
-def commands(folder: str = "DIR") -> tuple[str, ...]:
+def commands(plan: ScalingPlan, config: Mapping[str, Any], folder: str = "DIR") -> tuple[str, ...]:
     return (f"mlx_lm.generate --model {folder} --prompt PROMPT",)
 
 
 def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Written:
     carrier, new = write_config([ENGINE], plan, config, {ENGINE.name: version})
-    return Written({"config.json": new}, commands(), carrier)
+    return Written({"config.json": new}, commands(plan, new), carrier)
 
 
-ENGINE = register(Engine("mlx_lm", "MLX-LM", "0.32.2", "config.json", QUIRKS, write))
+ENGINE = register(Engine("mlx_lm", "MLX-LM", "0.32.2", "config.json", QUIRKS, write, commands=commands))

@@ -150,4 +150,4 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Wr
     return Written({"config.json": new}, commands(plan, new), carrier)
 
 
-ENGINE = register(Engine("sglang", "SGLang", "0.5.23", "config.json", QUIRKS, write, window=_window))
+ENGINE = register(Engine("sglang", "SGLang", "0.5.23", "config.json", QUIRKS, write, commands=commands, window=_window))

@@ -36,13 +36,13 @@ QUIRKS = (
 )  # fmt: skip
 
 
-def commands(plan: ScalingPlan, folder: str = "DIR") -> tuple[str, ...]:
+def commands(plan: ScalingPlan, config: Mapping[str, Any], folder: str = "DIR") -> tuple[str, ...]:
     return (f"trtllm-serve {folder} --max_seq_len {plan.target_length}",)
 
 
 def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Written:
     carrier, new = write_config([ENGINE], plan, config, {ENGINE.name: version})
-    return Written({"config.json": new}, commands(plan), carrier)
+    return Written({"config.json": new}, commands(plan, new), carrier)
 
 
-ENGINE = register(Engine("tensorrt_llm", "TensorRT-LLM", "1", "config.json", QUIRKS, write))
+ENGINE = register(Engine("tensorrt_llm", "TensorRT-LLM", "1", "config.json", QUIRKS, write, commands=commands))

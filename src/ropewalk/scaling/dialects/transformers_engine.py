@@ -124,13 +124,13 @@ QUIRKS = (
 )  # fmt: skip
 
 
-def commands(folder: str = "DIR") -> tuple[str, ...]:
+def commands(plan: ScalingPlan, config: Mapping[str, Any], folder: str = "DIR") -> tuple[str, ...]:
     return (f'python -c "from transformers import AutoModelForCausalLM as M; M.from_pretrained({folder!r})"',)
 
 
 def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Written:
     carrier, new = write_config([ENGINE], plan, config, {ENGINE.name: version})
-    return Written({"config.json": new}, commands(), carrier)
+    return Written({"config.json": new}, commands(plan, new), carrier)
 
 
-ENGINE = register(Engine("transformers", "transformers", "5.23", "config.json", QUIRKS, write))
+ENGINE = register(Engine("transformers", "transformers", "5.23", "config.json", QUIRKS, write, commands=commands))

@@ -183,4 +183,4 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Wr
     return Written({"config.json": new}, commands(plan, new), carrier)
 
 
-ENGINE = register(Engine("vllm", "vLLM", "0.33", "config.json", QUIRKS, write, window=_window))
+ENGINE = register(Engine("vllm", "vLLM", "0.33", "config.json", QUIRKS, write, commands=commands, window=_window))
