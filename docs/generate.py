@@ -279,16 +279,17 @@ those files when this site is built; each engine's arithmetic is written a secon
 written for it to 1e-6. How to check a config, a GGUF or a command: [doctor](doctor.md). How to write them:
 `ropewalk export MODEL --factor 4 --for vllm,sglang,mlx,llama.cpp,ollama -o OUT`.
 
-What was looked at: {versions}. vLLM 0.32, llama.cpp and MLX-LM were run, the rest was read in source; later
-versions may differ, and `--versions vllm=0.31` asks about another.
+What was looked at: {versions}.
+vLLM 0.32, llama.cpp and MLX-LM were run, the rest was read in source; TensorRT-LLM in an old version. Later versions may
+differ, and `--versions vllm=0.31` asks about another.
 
 ## What carries a plan
 
 *its own keys*: the method under its own name. *mscale*: yarn with `attention_factor` and, beside it, `mscale` and
 `mscale_all_dim`, which say the same to engines that overlook it. *longrope lists*: one factor per pair. *GGUF keys*: metadata.
 *rope_freqs.weight*: a tensor of one factor per pair, for graphs that multiply by it. *flags*: the command line alone.
-*refused*: nothing says it exactly, and `ropewalk export` says how far off the nearest is. A dynamic plan is never written: no two
-engines agree what it means; an export holds a ladder of static factors instead.
+*refused*: nothing says it exactly, and `ropewalk export` says how far off the nearest is. A dynamic plan is never written: no
+two engines agree what it means; an export holds a ladder of static factors instead.
 
 A model like Llama 2:
 
@@ -309,15 +310,16 @@ Written on a Llama with L = 4,096, as the doctor says it. An engine that is not 
 
 ## What no table shows
 
-- **The window.** vLLM and SGLang multiply `max_position_embeddings` by the factor of `linear`, also where it is stretched already; for
-  yarn they stop at `max_position_embeddings`. Give `--max-model-len` or `--context-length`; the printed commands do.
+- **The window.** vLLM and SGLang multiply `max_position_embeddings` by the factor of `linear`, also where it is stretched
+  already; for yarn they stop at `max_position_embeddings`. Give `--max-model-len` or `--context-length`; the printed commands do.
 - **`--hf-overrides` replaces the dict** that holds `rope_theta` (vLLM): repeat the base inside it.
-- **longrope.** vLLM and MLX-LM use the long list at every length, transformers and SGLang switch; a cache filled before the switch
-  is read with the other list.
+- **longrope.** vLLM and MLX-LM use the long list at every length, transformers and SGLang switch; a cache filled before the
+  switch is read with the other list.
 - **A context shift in llama.cpp** multiplies cached keys by yarn's attention factor once more. Ollama asks for it always.
 - **Spelling.** transformers 4, MLX-LM (for most models) and TensorRT-LLM read `rope_scaling` and `rope_theta`, not
   `rope_parameters`. Ropewalk writes both.
-- **float32.** cos is off by 5e-4 at 32 k tokens, 5e-3 at 131 k, 4e-2 at 1 M (fastest pair) in every engine that computes angles in it.
+- **float32.** cos is off by 5e-4 at 32 k tokens, 5e-3 at 131 k, 4e-2 at 1 M (fastest pair), wherever
+  angles are computed in it.
 - **DeepSeek's attention** multiplies its softmax by (0.1 mscale_all_dim ln s + 1)^2, on channels that do not rotate. A plan
   reaches rotated channels alone, so a plan of another factor is refused for such a config.
 - **Others, by reading or running them once:** litgpt 2685705 inverts yarn's ramp; LLaMA-Factory 0.9.5 sets L to the new length
@@ -347,7 +349,7 @@ def pages() -> dict[str, str]:
 def on_config(config: Any) -> Any:
     (section,) = [entry["Methods"] for entry in config.nav if isinstance(entry, dict) and "Methods" in entry]
     listed = [*section]
-    section[:] = listed + [path for path in pages() if path not in listed]
+    section[:] = listed + [path for path in pages() if path.startswith("methods/") and path not in listed]
     return config
 
 

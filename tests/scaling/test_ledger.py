@@ -88,6 +88,9 @@ ROWS = [
      "beta_fast: 8.0 and beta_slow: 0.5", {"over": 1.1}, None),
     # the original length that is not written: 131,072 instead of Qwen3's 32,768, and the engines' own defaults
     ("vllm", "0.33", llama({"rope_type": "yarn", "factor": 4.0}), Verb.CRASHES, "without original_max", {}, None),
+    ("transformers", "5.23", llama({"rope_type": "yarn", "factor": 4.0}), Verb.REPLACES, "it takes 4,096", {}, None),
+    ("sglang", "0.5.23", llama({"rope_type": "yarn", "factor": 4.0}), Verb.REPLACES, "it takes 4,096", {}, None),
+    ("llama_cpp", "b10488", llama({"rope_type": "yarn", "factor": 4.0}), Verb.REPLACES, "it takes 4,096", {}, None),
     # with the true length 8192 known, 4096 is a default: one step of the ramp (64 ln 2 / ln 1e4 = 4.8 pairs) apart
     ("mlx_lm", "0.32.2", {**llama({"rope_type": "yarn", "factor": 4.0}), "max_position_embeddings": 16_384}, Verb.REPLACES,
      "it takes 4,096", {"over": 1.3}, None),
@@ -97,7 +100,7 @@ ROWS = [
     ("vllm", "0.33", DYNAMIC, Verb.IGNORES, "ntk at s = 1", {"frequency": 4.0}, "0.15"),
     ("sglang", "0.5.23", DYNAMIC, Verb.REPLACES, "ntk at s = 13", {"frequency": 3.25}, None),
     # transformers at 4 L: 4 x 4 - 3 = 13 too, but only there
-    ("transformers", "5.23", DYNAMIC, Verb.REPLACES, "s is 13 at 16,384", {"frequency": 3.25}, None),
+    ("transformers", "5.23", DYNAMIC, Verb.REPLACES, "s is 13 at 16,384 tokens", {"frequency": 3.25}, None),
     ("transformers", "5.23", llama({"rope_type": "dynamic", "factor": 1.0}), Verb.DRIFTS, "dynamic", {}, None),
     ("mlx_lm", "0.32.2", DYNAMIC, Verb.DRIFTS, "chunks of one prompt", {}, None),
     ("llama_cpp", "b10488", DYNAMIC, Verb.IGNORES, 'rope_type "dynamic"', {"frequency": 4.0}, None),

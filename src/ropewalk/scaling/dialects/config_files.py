@@ -11,7 +11,7 @@ from typing import Any
 
 from ropewalk.errors import CannotExpress
 from ropewalk.scaling.dialects import transformers
-from ropewalk.scaling.engine import Engine, Rotation, difference, rotation, same
+from ropewalk.scaling.engine import Engine, Loss, Rotation, difference, rotation, same
 from ropewalk.scaling.keys import layers_of, mscale
 from ropewalk.scaling.plan import ScalingPlan, Stretch
 
@@ -50,6 +50,12 @@ def write_config(
         attempts, key=lambda a: (math.isinf(a[0][0]), abs(math.log(a[0][1])), a[0][0])
     )
     raise CannotExpress(_refusal(plan, wrong, name, found, frequency, logits))
+
+
+def losses(engine: Engine, plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> tuple[Loss, ...]:
+    """What an engine loses of a plan that is written under its own keys; CannotExpress where no config says the plan."""
+    found = rotations(engine, transformers.write(plan, config), version)
+    return tuple(loss for name, _ in plan.stretches for loss in found[name].losses)
 
 
 def rotations(engine: Engine, config: Mapping[str, Any], version: str = "") -> dict[str, Rotation]:

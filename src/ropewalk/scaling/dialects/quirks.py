@@ -48,7 +48,9 @@ def missing_length(default: Callable[[Keys], int], *types: str) -> Effect:
         if keys.rope_type not in (types or RAMPED) or keys.states_length:
             return None
         length = default(keys)
-        return Says(f"the missing original_max_position_embeddings: it takes {length:,}", keys.with_length(length))
+        what = f"the missing original_max_position_embeddings: it takes {length:,}"
+        known_better = length != keys.rope.original_length  # else nobody knows what was meant, and there is no number to give
+        return Says(what, keys.with_length(length) if known_better else None)
 
     return effect
 

@@ -71,8 +71,9 @@ def _own_dynamic(keys: Keys) -> Says | None:
     if keys.rope_type != "dynamic" or keys.said.get("alpha") or keys.factor == 1:
         return None
     length = max(keys.target, 2 * keys.rope.original_length)
-    s = keys.factor * length / keys.rope.original_length - (keys.factor - 1)
-    what = f"dynamic's factor {keys.factor:g}: s is {s:g} at {length:,} tokens, not {length / keys.rope.original_length:g},"
+    ratio = length / keys.rope.original_length
+    s = keys.factor * ratio - (keys.factor - 1)
+    what = f"dynamic's factor {keys.factor:g} (s is {s:g} at {length:,} tokens, where l / L is {ratio:g})"
     return Says(what, plain(keys).with_theta(stretched_theta(keys.rope, s)))
 
 

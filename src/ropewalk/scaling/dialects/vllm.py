@@ -148,13 +148,13 @@ QUIRKS = (
         Verb.IGNORES, static_dynamic(lambda f: 1.0), f"{PULLS}/55910", f">= {DYNAMIC_FIX}",
         "Use a static factor: beyond the original window its table ends and logits are NaN.",
     ),
-    Quirk(Verb.REPLACES, _other_ntk, f"{GET_ROPE}; ntk_scaling_rope.py:31", way_out="Write the larger rope_theta instead."),
     Quirk(Verb.CRASHES, _whole_factor, "vllm 0.32.0, linear_scaling_rope.py:70", way_out="Write 4.0, not 4."),
     Quirk(
         Verb.IGNORES, _longrope_temperature, "vllm 0.32.0, phi3_long_rope_scaled_rope.py",
         way_out="Add short_mscale and long_mscale.",
     ),
     Quirk(Verb.IGNORES, long_lists_always, "vllm 0.33.0, phi3_long_rope_scaled_rope.py:51"),
+    Quirk(Verb.REPLACES, _other_ntk, f"{GET_ROPE}; ntk_scaling_rope.py:31", way_out="Write the larger rope_theta instead."),
     Quirk(Verb.IGNORES, without_factor, "vllm 0.33.0, gemma4_rope.py"),
     Quirk(
         Verb.REPLACES, _twice, "https://github.com/NVIDIA-NeMo/Safe-Synthesizer/pull/623",
