@@ -87,7 +87,7 @@ def test_a_local_task_end_to_end(model, tokenizer, folder):
 
 @needs_lm_eval
 def test_an_unknown_task_is_named(model, tokenizer):
-    with pytest.raises(UnknownName, match="no lm-eval task is called 'helaswag'. Did you mean 'hellaswag'?"):
+    with pytest.raises(UnknownName, match=r"no lm-eval task is called 'helaswag'\. Did you mean 'hellaswag'\?"):
         short_tasks(model, tokenizer, ["helaswag"])
 
 
