@@ -74,7 +74,7 @@ def _short(x: float) -> str:
 @cache
 def student(share: float, freedom: int) -> float:
     """The quantile of Student's t: the value below which `share` of it lies. For 1/2 < share < 1."""
-    if freedom > SUMMED:  # the sums grow with the degrees of freedom; Abramowitz & Stegun 26.7.5 is right to 1e-8 here
+    if freedom > SUMMED:  # the sums grow with the degrees of freedom; Abramowitz & Stegun 26.7.5 is right to 1e-7 here
         z = NormalDist().inv_cdf(share)
         return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
     low, high = 0.0, 1.0
