@@ -311,8 +311,8 @@ Written on a Llama with L = 4,096, as the doctor says it. An engine that is not 
 ## What no table shows
 
 - **The window.** vLLM and SGLang multiply `max_position_embeddings` by the factor of `linear`, also where it is stretched
-  already; for yarn they stop at `max_position_embeddings`. Give `--max-model-len` or `--context-length`, as the printed commands
-  do.
+  already; for yarn they stop at `max_position_embeddings`. Give `--max-model-len` or `--context-length`, as the
+  printed commands do.
 - **`--hf-overrides` replaces the dict** that holds `rope_theta` (vLLM): repeat the base inside it.
 - **longrope.** vLLM and MLX-LM use the long list at every length, transformers and SGLang switch; a cache filled before the
   switch is read with the other list.
