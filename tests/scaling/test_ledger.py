@@ -304,3 +304,25 @@ def test_every_quirk_says_where_it_was_seen_and_in_which_versions(name):
     for quirk in engines()[name].quirks:
         assert quirk.source
         within(parse_version("1"), quirk.versions)
+
+
+def test_the_ntk_of_vllm_is_su_jianlins():
+    """Ratios to the plain frequencies at pairs 0, 32 and 63, for s = 4 and d = 128 (algorithms.md 1.3, its own class run)."""
+    (keys,) = layers_of(NTK)
+    found = rotation(get_engine("vllm"), keys).scaled
+
+    ratios = [found.inv_freq[i] / keys.rope.inv_freq[i] for i in (0, 32, 63)]
+    assert ratios == pytest.approx([0.9786, 0.4893, 0.25], abs=1e-4)
+
+
+def test_who_reads_the_multiplier():
+    """R1-0528-Qwen3-8B turns the temperature off with attn_factor: SGLang and vLLM before 0.32 do so, transformers does not."""
+    (keys,) = layers_of(R1_QWEN3)
+    factors = {
+        name: rotation(get_engine(name), keys, version).scaled.attention_factor
+        for name, version in (("sglang", "0.5.23"), ("vllm", "0.31"))
+    }
+    assert factors == {"sglang": pytest.approx(1.0), "vllm": pytest.approx(1.0)}
+    assert rotation(get_engine("vllm"), keys, "0.33").scaled.attention_factor == pytest.approx(M[4])
+    both = keys.but(mscale=1.0, mscale_all_dim=1.0)  # SGLang multiplies the ratio too
+    assert rotation(get_engine("sglang"), both).scaled.attention_factor == pytest.approx(1 / M[4])
