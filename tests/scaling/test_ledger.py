@@ -326,3 +326,15 @@ def test_who_reads_the_multiplier():
     assert rotation(get_engine("vllm"), keys, "0.33").scaled.attention_factor == pytest.approx(M[4])
     both = keys.but(mscale=1.0, mscale_all_dim=1.0)  # SGLang multiplies the ratio too
     assert rotation(get_engine("sglang"), both).scaled.attention_factor == pytest.approx(1 / M[4])
+
+
+def test_a_gguf_of_deepseek_scales_its_softmax_and_not_its_rotation():
+    """algorithms.md 1.6: "DeepSeek2 is immune (factor cancels to 1)"."""
+    (keys,) = get_engine("llama_cpp").read({
+        "general.architecture": "deepseek2", "deepseek2.context_length": 163_840, "deepseek2.rope.dimension_count": 64,
+        "deepseek2.rope.freq_base": 1e4, "deepseek2.rope.scaling.type": "yarn", "deepseek2.rope.scaling.factor": 40.0,
+        "deepseek2.rope.scaling.original_context_length": 4096, "deepseek2.rope.scaling.yarn_log_multiplier": 0.1,
+    })  # fmt: skip
+    result = rotation(get_engine("llama_cpp"), keys)
+
+    assert (result.losses, result.scaled.attention_factor) == ((), 1.0)

@@ -15,6 +15,8 @@ from ropewalk.jobs.doctor.target import Target, resolve
 from ropewalk.scaling.engine import engines
 from ropewalk.scaling.keys import layers_of
 
+READERS = [name for name, engine in engines().items() if engine.reads in ("config.json", "GGUF")]
+
 
 def target(config, *names):
     return Target("x", names or ("transformers", "vllm"), layers_of(config))
@@ -57,6 +59,7 @@ def test_what_is_written_in_one_line():
     ("names", "versions", "error", "words"),
     [
         (["vlm"], {}, UnknownName, "no engine is called 'vlm'"),
+        (["megatron"], {}, BadOption, "Megatron reads a TransformerConfig, and x is a config.json"),
         ([], {"vllm": "new"}, BadOption, "'new' is not a version"),
         ([], {"sglang": "0.5"}, BadOption, "names sglang, which is not among the engines looked at"),
         ([], {"vlm": "0.5"}, UnknownName, "no engine is called 'vlm'"),
@@ -127,7 +130,7 @@ def test_no_config_makes_it_fall_over(kind, old, new, theta, length):
     config = {**LLAMA2_7B, "model_type": kind, "rope_scaling": old, "rope_parameters": new, "rope_theta": theta,
               "max_position_embeddings": length, "qk_rope_head_dim": 64 if kind == "deepseek_v3" else None}  # fmt: skip
     with contextlib.suppress(RopewalkError):
-        found = examine(Target("x", (), layers_of(config)), list(engines()))
+        found = examine(Target("x", (), layers_of(config)), READERS)
         assert all(loss.said for diagnosis in found for loss in diagnosis.losses)
 
 
@@ -140,4 +143,4 @@ def test_no_sound_config_with_odd_keys_makes_it_fall_over(kind, odd):
     said = {"rope_type": kind, "factor": 4.0, "original_max_position_embeddings": 1024, "long_factor": [1.0] * 64,
             "short_factor": [1.0] * 64, **odd}  # fmt: skip
     with contextlib.suppress(RopewalkError):
-        examine(Target("x", (), layers_of({**LLAMA2_7B, "rope_theta": 1e4, "rope_scaling": said})), list(engines()))
+        examine(Target("x", (), layers_of({**LLAMA2_7B, "rope_theta": 1e4, "rope_scaling": said})), READERS)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from ropewalk.errors import BadOption
 from ropewalk.jobs.doctor.target import Target
-from ropewalk.scaling.engine import Loss, Rotation, difference, get_engine, rotation
-from ropewalk.scaling.keys import Keys
+from ropewalk.scaling.engine import Engine, Loss, Rotation, difference, get_engine, rotation
+from ropewalk.scaling.keys import CONFIG, FLAGS, GGUF, Keys
 from ropewalk.scaling.versions import parse_version
 
 
@@ -36,9 +36,18 @@ def examine(target: Target, names: Sequence[str] = (), versions: Mapping[str, st
             )
     found = []
     for engine in chosen:
+        _check_reads(engine, target)
         version = known.get(engine.name, engine.version)
         found.append(Diagnosis(engine.name, engine.title, version, tuple(rotation(engine, k, version) for k in target.layers)))
     return tuple(found)
+
+
+def _check_reads(engine: Engine, target: Target) -> None:
+    """llama.cpp and Ollama take a config.json through a converter; every other engine reads its own kind of text alone."""
+    taken = {engine.reads, CONFIG, FLAGS} if engine.reads == GGUF else {engine.reads}
+    for keys in target.layers:
+        if keys.text not in taken:
+            raise BadOption(f"{engine.title} reads a {engine.reads}, and {target.title} is a {keys.text}.")
 
 
 @dataclass(frozen=True, slots=True)

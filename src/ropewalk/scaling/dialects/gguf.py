@@ -71,7 +71,9 @@ def keys_of(metadata: Mapping[str, Any]) -> Keys:
         m = said.pop("attn_factor", 1.0)
         said |= {"rope_type": "longrope", "long_factor": list(factors), "short_factor": list(factors), "attention_factor": m}
         said.setdefault("factor", 1.0)
-    model = {"model_type": arch, "max_position_embeddings": longest}
+    model: dict[str, Any] = {"model_type": arch, "max_position_embeddings": longest}
+    if arch == "deepseek2" and kind == "yarn":  # its temperature goes to the softmax, and m cancels on cos and sin
+        model["qk_rope_head_dim"], said["attention_factor"] = rope.rotary_dim, 1.0
     return Keys(ALL_LAYERS, said, rope, model, GGUF)
 
 
