@@ -316,7 +316,7 @@ def test_the_ntk_of_vllm_is_su_jianlins():
 
 
 def test_who_reads_the_multiplier():
-    """R1-0528-Qwen3-8B turns the temperature off with attn_factor: SGLang and vLLM before 0.32 do so, transformers does not."""
+    """R1-0528-Qwen3-8B turns the temperature off with attn_factor: SGLang and vLLM before 0.32 follow, newer ones do not."""
     (keys,) = layers_of(R1_QWEN3)
     factors = {
         name: rotation(get_engine(name), keys, version).scaled.attention_factor

@@ -8,8 +8,8 @@ from ropewalk.scaling.versions import parse_version, within
 
 @pytest.mark.parametrize(
     ("text", "version"),
-    [("0.32", (0, 32)), ("0.32.0", (0, 32)), ("v5.23.0", (5, 23)), ("b10488", (10_488,)), ("0.5.23.post1", (0, 5, 23)), ("1", (1,)),
-     ("0.32.0rc1", (0, 32)), ("0", (0,))],
+    [("0.32", (0, 32)), ("0.32.0", (0, 32)), ("v5.23.0", (5, 23)), ("b10488", (10_488,)), ("0.5.23.post1", (0, 5, 23)),
+     ("1", (1,)), ("0.32.0rc1", (0, 32)), ("0", (0,))],
 )  # fmt: skip
 def test_versions_as_engines_write_them(text, version):
     assert parse_version(text) == version
