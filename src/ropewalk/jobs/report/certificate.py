@@ -1,0 +1,36 @@
+"""All tables of a run in one JSON value: what the page shows and `ropewalk report --json` prints."""
+
+from typing import Any
+
+from ropewalk.jobs.report import sections
+from ropewalk.jobs.report.loss import loss, verdicts
+from ropewalk.jobs.report.provenance import provenance
+from ropewalk.jobs.report.run_folder import REFERENCE, Run, missing
+
+SCHEMA = "ropewalk.certificate/1"
+
+
+def certificate(run: Run) -> dict[str, Any]:
+    """Every table of the run, with None for sections that it has no data for."""
+    read = loss(run)
+    made: dict[str, Any] = {
+        "schema": SCHEMA,
+        "model": run.model,
+        "original_length": run.original_length,
+        "target_length": run.target_length,
+        "methods": list(run.plans),
+        "missing": missing(run),
+        "notes": list(run.notes),
+        "loss": read,
+        "verdicts": verdicts(run, read) if read else [],
+        "retrieval": sections.retrieval(run),
+        "ruler": sections.ruler(run),
+        "tax": sections.tax(run),
+        "speed": sections.speed(run),
+        "provenance": provenance(run),
+    }
+    made["anchors"] = sections.anchors(made)
+    made["verdict"] = max(made["verdicts"], key=lambda v: (v["length"], -read["rows"][v["method"]][-1]["value"]))
+    made["title"] = f"{made['model']} reads to {made['verdict']['length']:,} tokens"
+    made["tiles"] = sections.tiles(made)
+    return made

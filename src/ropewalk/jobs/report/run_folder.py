@@ -1,0 +1,162 @@
+"""Reads a run folder: run.json, plans/NAME.json and records/*.safetensors. Needs no model."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ropewalk.errors import BadConfig
+from ropewalk.jobs.evaluate.records import Record, Records
+from ropewalk.scaling.plan import ScalingPlan
+
+REFERENCE = "none"  # the model unchanged: what every method is compared with
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a report is made of.
+
+    plans: by name, `none` first, dynamic last.  records: those of these plans, named as their plans are.
+    facts: run.json, empty where there is none.  notes: what a reader should know about what was left out.
+    """
+
+    records: Sequence[Record]
+    plans: Mapping[str, ScalingPlan]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    @property
+    def original_length(self) -> int:
+        (_, stretch), *_ = next(iter(self.plans.values())).stretches
+        return stretch.rope.original_length
+
+    @property
+    def target_length(self) -> int:
+        return max(plan.target_length for plan in self.plans.values())
+
+    @property
+    def model(self) -> str:
+        return str(self.facts.get("model") or next(iter(self.plans.values())).model)
+
+    @property
+    def model_hash(self) -> str:
+        return self.records[0].key.model
+
+
+def read_run(folder: Path) -> Run:
+    """The run in `folder`. Raises BadConfig for a folder that is no run, has no records, or has those of two models."""
+    if not (folder / "records").is_dir() or not (folder / "plans").is_dir():
+        raise BadConfig(
+            f"{folder} is not a run: it needs the folders records/ and plans/.\n"
+            "  `ropewalk eval` and `ropewalk demo` write such a folder; give the one that holds both."
+        )
+    plans = _plans(folder / "plans")
+    records = list(Records(folder / "records"))
+    if not records:
+        raise BadConfig(f"{folder / 'records'} is empty: nothing has been measured yet. Run `ropewalk eval` or `ropewalk demo`.")
+    return make_run(records, plans, _facts(folder / "run.json"), folder)
+
+
+def make_run(
+    records: Iterable[Record], plans: Mapping[str, ScalingPlan], facts: Mapping[str, Any] | None = None, folder: Path = Path()
+) -> Run:
+    """Records belong to a plan by its fingerprint and take its name; what belongs to no plan here is left out and counted."""
+    records = list(records)
+    _one_model(records, folder)
+    plans = dict(sorted(plans.items(), key=lambda item: method_order(item[0])))
+    names = {plan.fingerprint: name for name, plan in plans.items()}
+    ours = [replace(r, key=replace(r.key, method=names[r.key.plan])) for r in records if r.key.plan in names]
+    if not ours:
+        raise BadConfig(
+            f"none of the {len(records)} records in {folder} belongs to a plan in plans/ ({', '.join(plans)}).\n"
+            "  The plans were changed after the run; put the old ones back, or run again."
+        )
+    strangers = Counter(r.key.method for r in records if r.key.plan not in names)
+    notes = [
+        f"{count} records of another plan called {name} were left out; its plan is not in plans/."
+        for name, count in sorted(strangers.items())
+    ]
+    return Run(ours, plans, facts or {}, notes)
+
+
+def method_order(name: str) -> tuple[bool, bool, str]:
+    """The model unchanged, then static methods, then dynamic ones."""
+    return name != REFERENCE, name.startswith("dynamic"), name
+
+
+def _plans(folder: Path) -> dict[str, ScalingPlan]:
+    plans = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            plans[path.stem] = ScalingPlan.from_json(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadConfig(f"{path} cannot be read: {error}") from None
+        except BadConfig as error:
+            raise BadConfig(f"{path}: {error}") from None
+    if not plans:
+        raise BadConfig(f"{folder} holds no plan. A record says only the fingerprint of its plan; the report needs the plan itself.")
+    return plans
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadConfig(f"{path} cannot be read: {error}. Delete it: the report can be made of plans and records alone.") from None
+    if not isinstance(facts, dict):
+        raise BadConfig(f"{path} holds {type(facts).__name__}, not an object. Delete it: plans and records are enough.")
+    return facts
+
+
+def _one_model(records: Sequence[Record], folder: Path) -> None:
+    models = Counter(record.key.model for record in records)
+    if len(models) > 1:
+        found = ", ".join(f"{model} ({count} records)" for model, count in models.most_common())
+        raise BadConfig(
+            f"{folder} holds records of {len(models)} models: {found}.\n"
+            "  A report is about one model. Give each its own folder: move the records of the other one, or delete them."
+        )
+
+
+def missing(run: Run) -> list[str]:
+    """What a half-finished run still lacks, in words: every method should have measured what any of them did.
+
+    A reading is known by its document, as methods may need it at several lengths; anything else by its length and item.
+    """
+    wanted: dict[str, set[Any]] = {}
+    done: dict[tuple[str, str], set[Any]] = {}
+    for record in run.records:
+        protocol, cell = record.key.protocol, _cell(record)
+        wanted.setdefault(protocol, set()).add(cell)
+        done.setdefault((record.key.method, protocol), set()).add(cell)
+    return [
+        _lack(method, protocol, cells - done.get((method, protocol), set()), len(cells))
+        for protocol, cells in sorted(wanted.items())
+        for method in run.plans
+        if cells - done.get((method, protocol), set()) and not (protocol == "tax" and method == REFERENCE)
+    ]
+
+
+def _cell(record: Record) -> Any:
+    facts, protocol = record.facts, record.key.protocol
+    if protocol in ("window", "position"):
+        return (facts["document"], facts.get("start", 0))
+    if protocol == "speed":
+        return (record.key.length, None)
+    return (record.key.length, record.key.item)
+
+
+def _lack(method: str, protocol: str, cells: set[Any], total: int) -> str:
+    if protocol in ("window", "position"):
+        names = sorted({document for document, _ in cells})
+        return f"{method} has not read {len(cells)} of {total} documents: {_some(names)}"
+    lengths = sorted({length for length, _ in cells})
+    return f"{method} lacks {len(cells)} of {total} of {protocol}, at {_some([f'{n:,}' for n in lengths])} tokens"
+
+
+def _some(names: Sequence[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
