@@ -3,9 +3,10 @@
 from typing import Any
 
 from ropewalk.jobs.report import sections
+from ropewalk.jobs.report.headline import headline, tiles
 from ropewalk.jobs.report.loss import loss, verdicts
 from ropewalk.jobs.report.provenance import provenance
-from ropewalk.jobs.report.run_folder import REFERENCE, Run, missing
+from ropewalk.jobs.report.run_folder import Run, missing
 
 SCHEMA = "ropewalk.certificate/1"
 
@@ -30,7 +31,6 @@ def certificate(run: Run) -> dict[str, Any]:
         "provenance": provenance(run),
     }
     made["anchors"] = sections.anchors(made)
-    made["verdict"] = max(made["verdicts"], key=lambda v: (v["length"], -read["rows"][v["method"]][-1]["value"]))
-    made["title"] = f"{made['model']} reads to {made['verdict']['length']:,} tokens"
-    made["tiles"] = sections.tiles(made)
+    made["headline"] = headline(made)
+    made["tiles"] = tiles(made)
     return made

@@ -6,6 +6,7 @@ colours the axes. Text, legend and theme belong to the page, not to the picture.
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from math import log10
 from typing import Any
 
 import plotly.graph_objects as go
@@ -56,7 +57,7 @@ def loss_figure(losses: Mapping[str, Sequence[Mapping[str, float]]], edges: Sequ
         buckets = losses[method]
         high, low = [b["high"] for b in buckets], [b["low"] for b in buckets]
         figure.add_scatter(
-            x=[*middles, *reversed(middles)], y=[*high, *reversed(low)], fill="toself", line_width=0, fillcolor=colour + "1f",
+            x=[*middles, *reversed(middles)], y=[*high, *reversed(low)], fill="toself", line_width=0, fillcolor=colour + "18",
             legendgroup=method, hoverinfo="skip", mode="lines",
         )  # fmt: skip
         figure.add_scatter(
@@ -65,6 +66,10 @@ def loss_figure(losses: Mapping[str, Sequence[Mapping[str, float]]], edges: Sequ
             hovertemplate="%{y:.3f}<extra>" + method + "</extra>",
         )  # fmt: skip
     figure.add_vline(x=original, line_dash="dot", line_color="#888", line_width=1.5)
+    figure.add_annotation(
+        x=log10(original), y=1, yref="paper", text=f" trained length {original:,}", showarrow=False, xanchor="left", yanchor="top",
+        font_size=12,
+    )  # fmt: skip
     ticks = [edges[-1] >> i for i in range(6) if edges[-1] >> i >= middles[0]][::-1]
     figure.update_xaxes(
         **AXIS, type="log", tickvals=ticks, ticktext=[_short(t) for t in ticks], title="position in the document, tokens",
@@ -107,8 +112,6 @@ def _ratio_range(own: Mapping[str, Mapping[int, float]], anchors: Sequence[Mappi
 
 
 def _log_range(low: float, high: float) -> list[float]:
-    from math import log10
-
     return [log10(low), log10(high)]
 
 

@@ -31,7 +31,7 @@ def render(certificate: Mapping[str, Any]) -> str:
         figures["loss-plot"] = loss_figure(loss["plot"], loss["fine_edges"], certificate["original_length"])
     if shown:
         figures["anchors-plot"] = anchor_figure(loss["prefix"], shown, certificate["original_length"])
-    times = certificate["verdict"]["length"] / certificate["original_length"]
+    times = certificate["headline"]["times"]
     return _template().render(
         **certificate,
         style=_source("style.css"),
@@ -41,7 +41,7 @@ def render(certificate: Mapping[str, Any]) -> str:
         styles=styles(certificate["methods"]),
         anchor_styles={trace["name"]: (trace["line"]["color"], trace["line"]["dash"]) for trace in figures.get("anchors-plot", {"data": []})["data"] if trace["name"] not in certificate["methods"]},
         rope=marks.rope(),
-        seal=marks.seal(f"{times:g}\N{MULTIPLICATION SIGN}", ("the trained", "length")),
+        seal=marks.seal(f"{times:g}\N{MULTIPLICATION SIGN}", ("the trained", "length")) if times is not None else "",
         how=how(certificate),
     )
 

@@ -123,6 +123,3 @@ def anchors(made: Mapping[str, Any]) -> Section | None:
     rulers = [anchor for anchor in known["ruler"] if anchor["shown"]] if made["ruler"] else []
     return {"loss": known["loss"], "ruler": rulers, "ruler_sources": sorted({anchor["source"] for anchor in rulers})}
 
-
-def tiles(made: Mapping[str, Any]) -> list[Section]:
-    return []
