@@ -70,7 +70,7 @@ def make_run(
     ours = [replace(r, key=replace(r.key, method=names[r.key.plan])) for r in records if r.key.plan in names]
     if not ours:
         raise BadConfig(
-            f"none of the {len(records)} records in {folder} belongs to a plan in plans/ ({', '.join(plans)}).\n"
+            f"no record in {folder}, of {len(records)}, belongs to a plan in plans/ ({', '.join(plans)}).\n"
             "  The plans were changed after the run; put the old ones back, or run again."
         )
     strangers = Counter(r.key.method for r in records if r.key.plan not in names)
@@ -115,7 +115,7 @@ def _facts(path: Path) -> dict[str, Any]:
 def _one_model(records: Sequence[Record], folder: Path) -> None:
     models = Counter(record.key.model for record in records)
     if len(models) > 1:
-        found = ", ".join(f"{model} ({count} records)" for model, count in models.most_common())
+        found = ", ".join(f"{model} ({count} record{"s" * (count != 1)})" for model, count in models.most_common())
         raise BadConfig(
             f"{folder} holds records of {len(models)} models: {found}.\n"
             "  A report is about one model. Give each its own folder: move the records of the other one, or delete them."
