@@ -115,7 +115,7 @@ def _facts(path: Path) -> dict[str, Any]:
 def _one_model(records: Sequence[Record], folder: Path) -> None:
     models = Counter(record.key.model for record in records)
     if len(models) > 1:
-        found = ", ".join(f"{model} ({count} record{"s" * (count != 1)})" for model, count in models.most_common())
+        found = ", ".join(f"{model} ({count} record{'s' * (count != 1)})" for model, count in models.most_common())
         raise BadConfig(
             f"{folder} holds records of {len(models)} models: {found}.\n"
             "  A report is about one model. Give each its own folder: move the records of the other one, or delete them."
