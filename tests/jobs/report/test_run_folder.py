@@ -1,5 +1,7 @@
 """Reading a run folder: order, names, what is missing, and every way in which a folder can be wrong."""
 
+from dataclasses import replace
+
 import pytest
 
 from jobs.report.synthetic import answer, plans, reading, taxed, timed, write
@@ -49,11 +51,9 @@ def test_a_run_without_records_or_plans_says_so(tmp_path):
 
 def test_records_of_two_models_are_refused_and_both_are_named(tmp_path):
     folder = write(tmp_path, [reading(YARN, "a", [1.0]), reading(NONE, "a", [1.0])], PLANS)
-    from dataclasses import replace
-
     stranger = reading(NONE, "b", [1.0])
     write(folder, [replace(stranger, key=replace(stranger.key, model="0123456789abcdef"))], PLANS)
-    with pytest.raises(BadConfig, match=r"2 models: feedfacefeedface \(2 records\), 0123456789abcdef \(1 records\)"):
+    with pytest.raises(BadConfig, match=r"2 models: feedfacefeedface \(2 records\), 0123456789abcdef \(1 record\)"):
         read_run(folder)
 
 

@@ -80,7 +80,7 @@ def effective_length(
         raise BadOption("effective_length needs at least one sample for every task and length.")
     rng = numpy.random.default_rng(seed)
     means = numpy.array([[100 * numpy.mean([numpy.mean(cell) for cell in scores[n].values()]) for n in lengths]])
-    drawn = numpy.stack([resampled_means(scores[n], draws, rng) for n in lengths], axis=1)
+    drawn = numpy.stack([_resampled(scores[n], draws, rng) for n in lengths], axis=1)
     base = [i for i, n in enumerate(lengths) if base_lengths is None or n in base_lengths]
     if relative is not None and not base:
         raise BadOption(f"none of base_lengths was tested; tested were {lengths}.")
@@ -95,7 +95,7 @@ def effective_length(
     return Interval(float(longest(means)[0]), float(low), float(high))
 
 
-def resampled_means(cell: Mapping[str, Sequence[float]], draws: int, rng: numpy.random.Generator) -> numpy.ndarray:
+def _resampled(cell: Mapping[str, Sequence[float]], draws: int, rng: numpy.random.Generator) -> numpy.ndarray:
     """(draws,) means over tasks, percent, of samples drawn again with replacement within each task."""
     total = numpy.zeros(draws)
     for values in cell.values():

@@ -98,7 +98,8 @@ HOW = {
     "ruler": [
         (
             "Effective length",
-            "The longest tested length whose mean over tasks passes the threshold; its interval from samples drawn again within each "
+            "The longest tested length whose mean over tasks passes the threshold. The interval of a mean joins the Wilson intervals of its "
+            "tasks (Zou, Huang & Zhang 2009). The effective length has its interval from samples drawn again within each "
             "task and length (2,000 times), so its ends are tested lengths too. None: no length passes.",
         )
     ],

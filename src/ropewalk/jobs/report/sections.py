@@ -10,7 +10,7 @@ from importlib.resources import files
 from math import log
 from typing import Any
 
-from ropewalk.jobs.evaluate.cost_tables import speed_table, tax_table
+from ropewalk.jobs.evaluate.cost_tables import Speed, speed_table, tax_table
 from ropewalk.jobs.evaluate.retrieval_tables import RULER, Cell, Grid, retrieval_grids, ruler_table, shares_by_length
 from ropewalk.jobs.evaluate.scoring import RELATIVE, RULER_THRESHOLD
 from ropewalk.jobs.evaluate.task import tasks
@@ -84,20 +84,37 @@ def tax(run: Run) -> Section | None:
     return {"rows": rows} if rows else None
 
 
+SPEEDS = (
+    ("prefill", "prefill, tokens per second, at", ",.0f"),
+    ("decode", "decode, tokens per second, after", ",.1f"),
+    ("peak_bytes", "peak memory at", "bytes"),
+)
+
+
 def speed(run: Run) -> Section | None:
-    table = _in_order(run, speed_table(run.records))
-    if not table:
+    """A table for each quantity that was measured: method by length, each cell with its ratio to the model unchanged."""
+    found = _in_order(run, speed_table(run.records))
+    if not found:
         return None
-    base = table.get(REFERENCE, {})
-    rows = {
-        method: {n: {**asdict(cell), "prefill_ratio": _over(cell.prefill, base.get(n) and base[n].prefill)} for n, cell in row.items()}
-        for method, row in table.items()
+    lengths = sorted({n for row in found.values() for n in row})
+    tables = [_speed(found, lengths, *kind) for kind in SPEEDS]
+    return {
+        "lengths": lengths,
+        "repeats": " to ".join(map(str, sorted({cell.repeats for row in found.values() for cell in row.values()}))),
+        "tables": [table for table in tables if any(cell for row in table["rows"].values() for cell in row)],
     }
-    return {"lengths": sorted({n for row in table.values() for n in row}), "rows": rows}
 
 
-def _over(value: float | None, other: float | None) -> float | None:
-    return value / other if value is not None and other else None
+def _speed(found: Mapping[str, Mapping[int, Speed]], lengths: Sequence[int], name: str, title: str, form: str) -> Section:
+    def value(method: str, length: int) -> float | None:
+        cell = found.get(method, {}).get(length)
+        return getattr(cell, name) if cell else None
+
+    def shown(method: str, length: int) -> Section | None:
+        mine, base = value(method, length), value(REFERENCE, length)
+        return None if mine is None else {"value": mine, "ratio": mine / base if base and method != REFERENCE else None}
+
+    return {"title": title, "form": form, "rows": {method: [shown(method, n) for n in lengths] for method in found}}
 
 
 def published() -> dict[str, list[Section]]:
