@@ -18,21 +18,22 @@ def run(
     ] = None,
     force: Force = False,
     json: Json = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the main tables as Markdown and nothing else.")] = False,
 ) -> None:
     from ropewalk.jobs.report.certificate import certificate
+    from ropewalk.jobs.report.markdown import markdown
     from ropewalk.jobs.report.page import write_page
     from ropewalk.jobs.report.run_folder import read_run
 
     made = certificate(read_run(folder))
-    if json and out is None:
-        print_json(made)
-        return
     out = out or folder / "report.html"
     size = write_page(out, made, force=force)
     if json:
         print_json(made)
-        return
-    print(f"{made['headline']['title']}. {made['headline']['sentence']}")
-    for words in [*made["missing"], *made["notes"]]:
-        print(f"note: {words}")
-    print(f"{out}: {human_bytes(size)}, open it in a browser; it needs no network")
+    elif as_markdown:
+        print(markdown(made), end="")
+    else:
+        print(f"{made['headline']['title']}. {made['headline']['sentence']}")
+        for words in [*made["missing"], *made["notes"]]:
+            print(f"note: {words}")
+        print(f"{out}: {human_bytes(size)}, open it in a browser; it needs no network")
