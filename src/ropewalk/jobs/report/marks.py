@@ -1,6 +1,6 @@
 """The certificate's ornaments, as inline SVG in the page's colours, and how its numbers are written."""
 
-from math import cos, pi, sin
+from math import cos, isfinite, pi, sin
 from typing import Any
 
 from markupsafe import Markup
@@ -9,7 +9,12 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def number(value: Any, form: str) -> str:
-    """A number as the page writes it; `form` is one of the words below, or a format specification."""
+    """A number as the page writes it; `form` is one of the words below, or a format specification.
+
+    An end of an interval that is not known, as with one document, is None in JSON.
+    """
+    if value is None or not isfinite(value):
+        return "unknown"
     return _FORMS[form](value) if form in _FORMS else format(value, form).replace("-", MINUS)
 
 

@@ -44,9 +44,13 @@
 
   // paper: everything unfolded, pictures as wide as a sheet
   const folded = [...document.querySelectorAll("details:not([open])")];
-  const width = (value) => plots.filter((p) => p.data).map((p) => Plotly.relayout(p, value ? { autosize: false, width: value } : { autosize: true, width: null }));
-  addEventListener("beforeprint", () => { folded.forEach((d) => (d.open = true)); width(640); });
-  addEventListener("afterprint", () => { folded.forEach((d) => (d.open = false)); width(null); });
+  function onPaper(yes) {
+    folded.forEach((details) => (details.open = yes));
+    const size = yes ? { autosize: false, width: 640, height: 340 } : { autosize: true, width: null, height: null };
+    plots.filter((plot) => plot.data).forEach((plot) => Plotly.relayout(plot, size));
+  }
+  addEventListener("beforeprint", () => onPaper(true));
+  addEventListener("afterprint", () => onPaper(false));
 
   draw();
 })();
