@@ -43,9 +43,9 @@ def answer(plan: ScalingPlan, task: str, length: int, depth: float | None, index
 
 
 def taxed(plan: ScalingPlan, document: str, nll: Sequence[float], base: Sequence[float], kl: Sequence[float]) -> Record:
-    tensors = {name: numpy.asarray(v, dtype=numpy.float32) for name, v in (("base_nll", base), ("kl", kl))}
+    extra = {name: numpy.asarray(v, dtype=numpy.float32) for name, v in (("base_nll", base), ("kl", kl))}
     nll = numpy.asarray(nll, dtype=numpy.float32)
-    return Record(key(plan, "tax", document, len(nll) + 1), nll, {"document": document, **VERSIONS}, tensors)
+    return Record(key(plan, "tax", document, len(nll) + 1), nll, {"document": document, **VERSIONS}, extra)
 
 
 def timed(plan: ScalingPlan, length: int, repeat: int, prefill: float, decode: float, peak: float) -> Record:

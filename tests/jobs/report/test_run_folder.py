@@ -52,7 +52,9 @@ def test_a_run_without_records_or_plans_says_so(tmp_path):
 def test_records_of_two_models_are_refused_and_both_are_named(tmp_path):
     folder = write(tmp_path, [reading(YARN, "a", [1.0]), reading(NONE, "a", [1.0])], PLANS)
     stranger = reading(NONE, "b", [1.0])
-    write(folder, [replace(stranger, key=replace(stranger.key, model="0123456789abcdef"))], PLANS)
+    other = write(tmp_path / "other", [replace(stranger, key=replace(stranger.key, model="0123456789abcdef"))], PLANS)
+    for path in (other / "records").iterdir():
+        path.rename(folder / "records" / path.name)
     with pytest.raises(BadConfig, match=r"2 models: feedfacefeedface \(2 records\), 0123456789abcdef \(1 record\)"):
         read_run(folder)
 

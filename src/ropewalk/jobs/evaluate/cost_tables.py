@@ -36,8 +36,8 @@ def tax_table(records: Iterable[Record]) -> dict[str, Tax]:
     filed: dict[str, dict[str, list[tuple[float, float, int]]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         if record.key.protocol == "tax":
-            added = record.nll.astype(numpy.float64) - record.tensors["base_nll"].astype(numpy.float64)
-            kl = float(record.tensors["kl"].sum(dtype=numpy.float64))
+            added = record.nll.astype(numpy.float64) - record.extra["base_nll"].astype(numpy.float64)
+            kl = float(record.extra["kl"].sum(dtype=numpy.float64))
             filed[record.key.method][record.facts["document"]].append((float(added.sum()), kl, len(added)))
     return {method: _tax(list(documents.values())) for method, documents in filed.items()}
 

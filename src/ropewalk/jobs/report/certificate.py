@@ -4,16 +4,16 @@ from typing import Any
 
 from ropewalk.jobs.report import sections
 from ropewalk.jobs.report.headline import headline, tiles
-from ropewalk.jobs.report.loss import loss, verdicts
+from ropewalk.jobs.report.loss import loss
 from ropewalk.jobs.report.provenance import provenance
 from ropewalk.jobs.report.run_folder import Run, missing
+from ropewalk.jobs.report.verdicts import verdicts
 
 SCHEMA = "ropewalk.certificate/1"
 
 
 def certificate(run: Run) -> dict[str, Any]:
     """Every table of the run, with None for sections that it has no data for."""
-    read = loss(run)
     made: dict[str, Any] = {
         "schema": SCHEMA,
         "model": run.model,
@@ -22,8 +22,8 @@ def certificate(run: Run) -> dict[str, Any]:
         "methods": list(run.plans),
         "missing": missing(run),
         "notes": list(run.notes),
-        "loss": read,
-        "verdicts": verdicts(run, read) if read else [],
+        "loss": loss(run),
+        "verdicts": verdicts(run),
         "retrieval": sections.retrieval(run),
         "ruler": sections.ruler(run),
         "tax": sections.tax(run),

@@ -14,7 +14,9 @@ def headline(made: Made) -> dict[str, Any]:
     if made["verdicts"]:
         best = best_verdict(made)
         title = f"{made['model']} reads to {best['length']:,} tokens"
-        return {"title": title, "sentence": best["sentence"], "method": best["method"], "times": best["length"] / made["original_length"]}
+        sentence = f"With {best['method']}, {best['sentence'][0].lower()}{best['sentence'][1:]}"
+        times = best["length"] / made["original_length"]
+        return {"title": title, "sentence": sentence, "method": best["method"], "times": times}
     title = f"{made['model']}, measured to {made['target_length']:,} tokens"
     sentence = "Loss by position was not measured in this run, so it has no verdict on how far the model reads."
     return {"title": title, "sentence": sentence, "method": _last_method(made), "times": None}

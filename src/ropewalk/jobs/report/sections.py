@@ -5,7 +5,6 @@ Whatever the page shows stands in one of these: the page and `--json` cannot dis
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from importlib.resources import files
 from math import log
 from typing import Any
@@ -14,6 +13,7 @@ from ropewalk.jobs.evaluate.cost_tables import Speed, speed_table, tax_table
 from ropewalk.jobs.evaluate.retrieval_tables import RULER, Cell, Grid, retrieval_grids, ruler_table, shares_by_length
 from ropewalk.jobs.evaluate.scoring import RELATIVE, RULER_THRESHOLD
 from ropewalk.jobs.evaluate.task import tasks
+from ropewalk.jobs.report.plain import kind, plain
 from ropewalk.jobs.report.run_folder import REFERENCE, Run
 
 Section = dict[str, Any]
@@ -52,7 +52,7 @@ def _cell(cell: Cell | None, base: Cell | None, method: str) -> Section | None:
     if cell is None:
         return None
     same = base is not None and method != REFERENCE and cell.includes(base.share.value)
-    return {**asdict(cell.share), "tries": cell.tries, "gap": cell.gap, "same": same}
+    return {**plain(cell.share), "tries": cell.tries, "gap": cell.gap, "same": same}
 
 
 def ruler(run: Run) -> Section | None:
@@ -68,10 +68,10 @@ def ruler(run: Run) -> Section | None:
         "relative": RELATIVE,
         "rows": {
             method: {
-                "means": {n: asdict(mean) for n, mean in row.means.items()},
+                "means": {n: plain(mean) for n, mean in row.means.items()},
                 "tasks": row.tasks,
-                "absolute": asdict(row.absolute),
-                "relative": asdict(row.relative),
+                "absolute": plain(row.absolute),
+                "relative": plain(row.relative),
                 "samples": row.samples,
             }
             for method, row in rows.items()
@@ -80,7 +80,7 @@ def ruler(run: Run) -> Section | None:
 
 
 def tax(run: Run) -> Section | None:
-    rows = {m: {**asdict(row), "perplexity": row.perplexity} for m, row in _in_order(run, tax_table(run.records)).items()}
+    rows = {m: {**plain(row), "perplexity": row.perplexity, "kind": kind(row.loss, 0.0)} for m, row in _in_order(run, tax_table(run.records)).items()}
     return {"rows": rows} if rows else None
 
 

@@ -1,0 +1,70 @@
+"""How far a method reads, in words."""
+
+from collections.abc import Mapping, Sequence
+from math import log
+from typing import Any
+
+from ropewalk.jobs.evaluate.comparisons import Comparison
+from ropewalk.jobs.evaluate.paired_tables import Sums, compare_buckets, document_sums
+from ropewalk.jobs.report.loss import TRAINED, coarse_edges
+from ropewalk.jobs.report.plain import plain
+from ropewalk.jobs.report.run_folder import REFERENCE, Run
+
+BITS = 1 / log(2)
+NOISE = 1e-4  # nats: what float32 and the order of additions may do to a mean is no loss
+
+
+def verdicts(run: Run) -> list[dict[str, Any]]:
+    """A verdict for each method that read anything: the longest length whose last stretch is not significantly worse.
+
+    Worse than what: than the model unchanged where it was trained, L/2 to L, on the same documents; where the run has no
+    such reading, than the method itself there. So a method that spoils everything evenly does not pass.
+    """
+    edges = coarse_edges(run.original_length, run.target_length)
+    sums = document_sums(run.records, edges)
+    return [_verdict(method, sums, edges) for method in run.plans if method in sums]
+
+
+def _verdict(method: str, sums: Mapping[str, Sums], edges: Sequence[int]) -> dict[str, Any]:
+    judge = REFERENCE if REFERENCE in sums else method
+    found = [(i, compare_buckets(sums[method], i, sums[judge], TRAINED)) for i in range(TRAINED, len(edges) - 1)]
+    tried = {edges[i + 1]: comparison for i, comparison in found if comparison is not None}
+    good = [length for length, comparison in tried.items() if not is_worse(comparison)]
+    length = max(good, default=0)
+    return {
+        "method": method,
+        "against": judge,
+        "length": length,
+        "worse_at": [n for n, comparison in tried.items() if is_worse(comparison)],
+        "stretches": {n: plain(comparison) for n, comparison in tried.items()},
+        "sentence": _sentence(method, judge, length, tried, edges) + _price(length, tried),
+    }
+
+
+def is_worse(comparison: Comparison) -> bool:
+    """Significantly, and by more than rounding."""
+    return comparison.difference.low > 0 and comparison.difference.value > NOISE
+
+
+def _sentence(method: str, judge: str, length: int, tried: Mapping[int, Comparison], edges: Sequence[int]) -> str:
+    whose = "the model unchanged" if judge == REFERENCE and method != REFERENCE else "it"
+    place = f"{whose} was at {edges[TRAINED]:,} to {edges[TRAINED + 1]:,}"
+    if not length:
+        return f"Every stretch is significantly worse than {place}."
+    at = f"{max(length // 2, edges[TRAINED]):,} to {length:,}"
+    if whose == "it" and length == edges[TRAINED + 1]:
+        return f"Past {length:,} tokens every stretch is significantly worse than {place}."
+    found = tried[length]
+    bits = found.difference.value * BITS
+    how = f"{abs(bits):.3f} bits per token {'better' if bits < 0 else 'worse'}" if abs(bits) > NOISE else "the same"
+    seen = f"on the same {found.documents} documents, where {found.detectable * BITS:.2f} bits more would have been seen"
+    return f"The last stretch, {at}, is not significantly worse than {place}: {how}, {seen}."
+
+
+def _price(length: int, tried: Mapping[int, Comparison]) -> str:
+    """What a longer reading must not hide: shorter lengths at which the method is worse."""
+    worse = [n for n, comparison in tried.items() if n < length and is_worse(comparison)]
+    if not worse:
+        return ""
+    bits = ", ".join(f"{tried[n].difference.value * BITS:.2f} bits at {n:,}" for n in worse)
+    return f" Shorter, it is significantly worse: by {bits}."
