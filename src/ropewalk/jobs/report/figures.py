@@ -90,25 +90,25 @@ def anchor_figure(own: Mapping[str, Mapping[int, float]], anchors: Sequence[Mapp
             x=[n / anchor["original_length"] for n in anchor["lengths"]], y=anchor["ratios"], name=anchor["name"],
             mode="lines+markers", line={"color": "#8a8f98", "width": 1.2, "dash": (*DASHES, "solid")[i % 5]},
             marker={"size": 6, "symbol": ("circle-open", "square-open", "diamond-open", "x-thin-open", "triangle-up-open")[i % 5]},
-            hovertemplate="%{y:.2f} at %{x:g} x<extra>" + anchor["name"] + "</extra>",
+            hovertemplate="%{y:.2f} at %{x:.3~g}\N{MULTIPLICATION SIGN}<extra>" + anchor["name"] + "</extra>",
         )  # fmt: skip
     for method, (colour, dash) in styles(own).items():
         figure.add_scatter(
             x=[n / original for n in own[method]], y=[*own[method].values()], name=method, legendgroup=method,
             mode="lines+markers", line={"color": colour, "width": 2.8, "dash": dash}, marker_size=6,
-            hovertemplate="%{y:.2f} at %{x:g} x<extra>" + method + "</extra>",
+            hovertemplate="%{y:.2f} at %{x:.3~g}\N{MULTIPLICATION SIGN}<extra>" + method + "</extra>",
         )  # fmt: skip
     figure.add_hline(y=1, line_dash="dot", line_color="#888", line_width=1.5)
     ticks = [2**i for i in range(7)]
-    figure.update_xaxes(**AXIS, type="log", tickvals=ticks, ticktext=[f"{t} x" for t in ticks], title="length / original length")
+    figure.update_xaxes(**AXIS, type="log", tickvals=ticks, ticktext=[f"{t}\N{MULTIPLICATION SIGN}" for t in ticks], title="length / original length")
     figure.update_yaxes(**AXIS, title="loss / loss at original length", range=_ratio_range(own, anchors))
     return _finished(figure, hovermode="closest")
 
 
 def _ratio_range(own: Mapping[str, Mapping[int, float]], anchors: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Curves that break leave the picture at 2.5 times: where they go from there says nothing."""
+    """Curves that break leave the picture at 1.7 times: where they go from there says nothing."""
     values = [r for row in own.values() for r in row.values()] + [r for anchor in anchors for r in anchor["ratios"]]
-    return [min(values) - 0.08, min(max(values) + 0.08, 2.5)]
+    return [min(values) - 0.08, min(max(values) + 0.08, 1.7)]
 
 
 def _log_range(low: float, high: float) -> list[float]:

@@ -1,35 +1,39 @@
 """The certificate's first lines: what the run says in one sentence, and its few most important numbers."""
 
 from collections.abc import Iterator, Mapping
+from math import inf
 from typing import Any
 
 from ropewalk.jobs.report.marks import number, short
 from ropewalk.jobs.report.run_folder import REFERENCE
 
 Made = Mapping[str, Any]
+NOT_READ = "Loss by position was not measured in this run, so it has no verdict on how far the model reads."
 
 
 def headline(made: Made) -> dict[str, Any]:
     """title, sentence, the best method, and how many times the original length it reads; from the verdicts if there are any."""
-    if made["verdicts"]:
-        best = best_verdict(made)
-        title = f"{made['model']} reads to {best['length']:,} tokens"
-        sentence = f"With {best['method']}, {best['sentence'][0].lower()}{best['sentence'][1:]}"
-        times = best["length"] / made["original_length"]
-        return {"title": title, "sentence": sentence, "method": best["method"], "times": times}
-    title = f"{made['model']}, measured to {made['target_length']:,} tokens"
-    sentence = "Loss by position was not measured in this run, so it has no verdict on how far the model reads."
-    return {"title": title, "sentence": sentence, "method": _last_method(made), "times": None}
+    best = best_verdict(made)
+    method = best["method"] if best else _usual_method(made)
+    sentence = f"With {method}: {best['sentence'][0].lower()}{best['sentence'][1:]}" if best else NOT_READ
+    if not best or not best["length"]:
+        return {"title": f"{made['model']}, measured to {made['target_length']:,} tokens", "sentence": sentence, "method": method, "times": None}
+    title, times = f"{made['model']} reads to {best['length']:,} tokens", best["length"] / made["original_length"]
+    return {"title": title, "sentence": sentence, "method": method, "times": times}
 
 
-def best_verdict(made: Made) -> dict[str, Any]:
+def best_verdict(made: Made) -> dict[str, Any] | None:
     """The method that reads furthest; of several, the one with the lowest loss in the last stretch."""
-    rows = made["loss"]["rows"]
-    best: dict[str, Any] = max(made["verdicts"], key=lambda verdict: (verdict["length"], -rows[verdict["method"]][-1]["value"]))
-    return best
+    rows = made["loss"]["rows"] if made["loss"] else {}
+
+    def rank(verdict: Mapping[str, Any]) -> tuple[int, float]:
+        last = rows[verdict["method"]][-1]
+        return verdict["length"] or 0, -last["value"] if last else -inf
+
+    return max(made["verdicts"], key=rank, default=None)
 
 
-def _last_method(made: Made) -> str:
+def _usual_method(made: Made) -> str:
     """yarn where it is there: the method that people ask about first."""
     methods: list[str] = made["methods"]
     return "yarn" if "yarn" in methods else methods[-1]
@@ -46,15 +50,20 @@ Tile = tuple[str, str, str]
 
 
 def _reach(made: Made, method: str) -> Iterator[Tile]:
-    if made["verdicts"]:
-        yield f"reads to, with {method}", f"{best_verdict(made)['length']:,}", f"tokens; trained at {made['original_length']:,}"
+    best = best_verdict(made)
+    if best and best["length"]:
+        yield f"reads to, with {method}", f"{best['length']:,}", f"tokens; trained at {made['original_length']:,}"
 
 
 def _loss(made: Made, method: str) -> Iterator[Tile]:
-    if made["loss"]:
+    if made["loss"] and _last(made["loss"]["rows"], method):
         rows, (low, high) = made["loss"]["rows"], made["loss"]["buckets"][-1]
-        beside = f"; {REFERENCE} {rows[REFERENCE][-1]['value']:.3f}" if REFERENCE in rows and method != REFERENCE else ""
+        beside = f"; {REFERENCE} {rows[REFERENCE][-1]['value']:.3f}" if _last(rows, REFERENCE) and method != REFERENCE else ""
         yield f"loss at {low:,} to {high:,}", f"{rows[method][-1]['value']:.3f}", f"bits per token{beside}"
+
+
+def _last(rows: Mapping[str, Any], method: str) -> Any:
+    return rows[method][-1] if method in rows else None
 
 
 def _found(made: Made, method: str) -> Iterator[Tile]:

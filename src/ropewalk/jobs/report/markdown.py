@@ -28,7 +28,7 @@ def _loss(made: Made) -> Iterator[str]:
 
 def _verdicts(made: Made) -> Iterator[str]:
     if made["verdicts"]:
-        yield _table(["method", "reads to"], [[v["method"], f"{v['length']:,}"] for v in made["verdicts"]])
+        yield _table(["method", "reads to"], [[v["method"], number(v["length"], ",")] for v in made["verdicts"]])
 
 
 def _retrieval(made: Made) -> Iterator[str]:

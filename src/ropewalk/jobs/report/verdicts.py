@@ -11,6 +11,7 @@ from ropewalk.jobs.report.plain import plain
 from ropewalk.jobs.report.run_folder import REFERENCE, Run
 
 BITS = 1 / log(2)
+UNKNOWN = "No verdict: it needs two documents at least that were read with the method and by its judge, better ten."
 NOISE = 1e-4  # nats: what float32 and the order of additions may do to a mean is no loss
 
 
@@ -18,7 +19,8 @@ def verdicts(run: Run) -> list[dict[str, Any]]:
     """A verdict for each method that read anything: the longest length whose last stretch is not significantly worse.
 
     Worse than what: than the model unchanged where it was trained, L/2 to L, on the same documents; where the run has no
-    such reading, than the method itself there. So a method that spoils everything evenly does not pass.
+    such reading, than the method itself there. So a method that spoils everything evenly does not pass. A length of 0 is a
+    method for which no stretch passes, None one for which too few documents were read to tell.
     """
     edges = coarse_edges(run.original_length, run.target_length)
     sums = document_sums(run.records, edges)
@@ -28,16 +30,16 @@ def verdicts(run: Run) -> list[dict[str, Any]]:
 def _verdict(method: str, sums: Mapping[str, Sums], edges: Sequence[int]) -> dict[str, Any]:
     judge = REFERENCE if REFERENCE in sums else method
     found = [(i, compare_buckets(sums[method], i, sums[judge], TRAINED)) for i in range(TRAINED, len(edges) - 1)]
-    tried = {edges[i + 1]: comparison for i, comparison in found if comparison is not None}
+    tried = {edges[i + 1]: comparison for i, comparison in found if comparison is not None and comparison.documents > 1}
     good = [length for length, comparison in tried.items() if not is_worse(comparison)]
-    length = max(good, default=0)
+    length = max(good, default=0) if tried else None
     return {
         "method": method,
         "against": judge,
         "length": length,
         "worse_at": [n for n, comparison in tried.items() if is_worse(comparison)],
         "stretches": {n: plain(comparison) for n, comparison in tried.items()},
-        "sentence": _sentence(method, judge, length, tried, edges) + _price(length, tried),
+        "sentence": UNKNOWN if length is None else _sentence(method, judge, length, tried, edges) + _price(length, tried),
     }
 
 
@@ -57,8 +59,8 @@ def _sentence(method: str, judge: str, length: int, tried: Mapping[int, Comparis
     found = tried[length]
     bits = found.difference.value * BITS
     how = f"{abs(bits):.3f} bits per token {'better' if bits < 0 else 'worse'}" if abs(bits) > NOISE else "the same"
-    seen = f"on the same {found.documents} documents, where {found.detectable * BITS:.2f} bits more would have been seen"
-    return f"The last stretch, {at}, is not significantly worse than {place}: {how}, {seen}."
+    seen = f"{found.documents} documents, which would have shown {found.detectable * BITS:.2f} bits worse"
+    return f"The last stretch, {at}, is not significantly worse than {place}: {how} on the same {seen}."
 
 
 def _price(length: int, tried: Mapping[int, Comparison]) -> str:
