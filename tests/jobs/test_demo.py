@@ -77,4 +77,3 @@ def test_the_checkpoints_card_holds_what_was_measured(out):
     assert "Nothing yet" not in card
     assert "| yarn |" in card
     assert json.loads((folder / "checkpoint" / "ropewalk.json").read_text())["stretches"]["all"]["method"] == "yarn"
-

@@ -14,11 +14,14 @@ from ropewalk.cli.common import Force, Json, human_bytes, print_json
 def run(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder: what eval or demo wrote.")],
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="The page to write; an older report is replaced. [default: RUN/report.html]")
+        Path | None,
+        typer.Option("-o", "--out", help="The page to write; an older report is replaced. [default: RUN/report.html]"),
     ] = None,
     force: Force = False,
     json: Json = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the main tables as Markdown and nothing else.")] = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the main tables as Markdown and nothing else.")
+    ] = False,
 ) -> None:
     from ropewalk.jobs.report.certificate import certificate
     from ropewalk.jobs.report.markdown import markdown

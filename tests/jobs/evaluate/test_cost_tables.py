@@ -11,8 +11,8 @@ NONE, YARN = PLANS["none"], PLANS["yarn"]
 
 
 def test_the_tax_pools_tokens_and_counts_documents():
-    """Document a: 1 and 2 bits added; document b: 6 added in one window of one token. 9 bits over 3 tokens is 3, where a mean over
-    documents would be 3.75. KL: (1 + 1 + 4) / 3 = 2 bits."""
+    """Document a: 1 and 2 bits added; b: 6 added to its one token. 9 bits over 3 tokens is 3; a mean over documents would be
+    3.75. KL: (1 + 1 + 4) / 3 = 2 bits."""
     records = [
         taxed(YARN, "a", [3 * LN2, 4 * LN2], [2 * LN2, 2 * LN2], [LN2, LN2]),
         taxed(YARN, "b", [6 * LN2], [0.0], [4 * LN2]),

@@ -74,7 +74,7 @@ def test_all_depths_together_are_sums_of_hits_and_tries_not_means_of_shares():
 
 
 def test_ruler_by_hand():
-    """vt 1 1 and cwe 0 1: tasks at 100 and 50 %, mean 75. Wilson: 2 of 2 is 0.3424 to 1, 1 of 2 is 0.0945 to 0.9055; so the mean
+    """vt 1 1 and cwe 0 1: tasks at 100 and 50 %, mean 75. Wilson: 2 of 2 is 0.3424 to 1, 1 of 2 is 0.0945 to 0.9055. The mean
     reaches down by sqrt(0.6576^2 + 0.4055^2) / 2 = 0.3863 and up by 0.4055 / 2 = 0.2027."""
     records = [answered("vt", "yarn", 4096, 1.0, index=i) for i in range(2)]
     records += [answered("cwe", "yarn", 4096, float(i), index=i) for i in range(2)]

@@ -60,7 +60,9 @@ def whole_run(documents: int = 8) -> list[Record]:
 def _of(plan: ScalingPlan, documents: int) -> Iterator[Record]:
     rng = random.Random(plan.name)
     for d in range(documents):
-        yield reading(plan, f"library/module_{d}.py", _curve(plan.name) + 0.2 * (d - documents / 2) / documents + rng.gauss(0, 0.01))
+        yield reading(
+            plan, f"library/module_{d}.py", _curve(plan.name) + 0.2 * (d - documents / 2) / documents + rng.gauss(0, 0.01)
+        )
         if plan.name != "none":
             added = 0.0 if plan.name.startswith("dynamic") else 0.05 + rng.gauss(0, 0.01)
             yield taxed(plan, f"library/module_{d}.py", [2 + added] * 100, [2.0] * 100, [added / 2] * 100)
@@ -68,7 +70,9 @@ def _of(plan: ScalingPlan, documents: int) -> Iterator[Record]:
         for length in LENGTHS:
             for depth in depths:
                 for i in range(8):
-                    yield answer(plan, task, length, depth, i, float(rng.random() < _chance(plan.name, length)), nll_without=3.0)
+                    yield answer(
+                        plan, task, length, depth, i, float(rng.random() < _chance(plan.name, length)), nll_without=3.0
+                    )
     for task in ("niah_single_1", "niah_multikey_2", "vt", "fwe"):
         for length in LENGTHS:
             for i in range(10):

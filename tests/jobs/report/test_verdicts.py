@@ -19,7 +19,9 @@ DOCUMENTS = range(8)
 
 def steps(*levels):
     """A loss of levels[i] bits per token in the bucket i."""
-    return numpy.concatenate([numpy.full(high - max(low, 1), level) for low, high, level in zip(EDGES, EDGES[1:], levels, strict=False)])
+    return numpy.concatenate(
+        [numpy.full(high - max(low, 1), level) for low, high, level in zip(EDGES, EDGES[1:], levels, strict=False)]
+    )
 
 
 def run(**methods):
@@ -87,7 +89,7 @@ def test_without_the_model_unchanged_a_method_is_its_own_judge():
 
 
 def test_a_difference_too_small_for_the_documents_is_called_what_it_is():
-    """With documents that disagree by more than a bit, half a bit worse is not significant, and the sentence says how much would be."""
+    """Where documents disagree by more than a bit, half a bit worse is not significant, and it is told what would be."""
     base = [reading(PLANS["none"], f"{d}", steps(*NONE)) for d in range(6)]
     other = [reading(PLANS["yarn"], f"{d}", steps(*(3.5 + shift,) * 5)) for d, shift in enumerate((-2, 2, -1, 1.5, -1.5, 1))]
     (_, yarn) = verdicts(make_run(base + other, {name: PLANS[name] for name in ("none", "yarn")}))
@@ -101,7 +103,7 @@ def test_the_headline_is_the_method_that_reads_furthest_and_of_two_the_one_with_
     assert made["headline"]["method"] == "yarn"
     assert made["headline"]["times"] == 8
     assert made["headline"]["sentence"].startswith("With yarn: the last stretch, 2,048 to 4,096,")
-    assert [(tile["label"], tile["value"]) for tile in made["tiles"]][0] == ("reads to, with yarn", "4,096")
+    assert (made["tiles"][0]["label"], made["tiles"][0]["value"]) == ("reads to, with yarn", "4,096")
 
 
 def test_a_run_where_nothing_reads_says_so():
@@ -117,7 +119,7 @@ def test_rows_are_bits_and_the_lowest_of_a_column_is_marked_as_it_is_written():
 
 
 def test_ratios_of_perplexity_are_paired_and_coloured_by_their_interval():
-    """yarn is 3.5 bits better than none in the last stretch: 2^-3.5 = 0.088; and half a bit better than none was at 256 to 512."""
+    """yarn is 3.5 bits better than none in the last stretch (2^-3.5 = 0.088), and half a bit than none where trained."""
     compared = loss(run(none=NONE, yarn=(3.0, 3.0, 3.0, 3.0, 2.5)))["compared"]
     assert [(other["method"], other["bucket"]) for other in compared["against"]] == [("none", 1), ("none", 4), ("yarn", 4)]
     trained, here, itself = compared["rows"]["yarn"]

@@ -23,7 +23,10 @@ def document_sums(records: Iterable[Record], edges: Sequence[int]) -> dict[str, 
         if record.key.protocol in READINGS and not record.facts.get("start"):
             read[record.key.method][record.facts["document"]][record.key.length] = record.nll
     return {
-        method: {name: numpy.array([_sum(by_length, *ends) for ends in itertools.pairwise(edges)]) for name, by_length in found.items()}
+        method: {
+            name: numpy.array([_sum(by_length, *ends) for ends in itertools.pairwise(edges)])
+            for name, by_length in found.items()
+        }
         for method, found in read.items()
     }
 
@@ -37,7 +40,7 @@ def _sum(by_length: Mapping[int, Array], low: int, high: int) -> tuple[float, in
 
 
 def compare_buckets(a: Sums, bucket: int, b: Sums, other: int) -> Comparison | None:
-    """Loss of `a` in one bucket less that of `b` in another (or the same), nats per token, over the documents that both read so far.
+    """Loss of `a` in one bucket less that of `b` in another or the same, nats per token, over the documents both read so far.
 
     In the same bucket the tokens are the same, and the difference is pooled over them. In two buckets they are not: there
     documents are compared by their means and count alike. None without a document in common.

@@ -24,7 +24,7 @@ class Cell:
     """What happened at one length and depth.
 
     share: mean score, 0 to 1, with its 95 % Wilson interval.  tries: samples.
-    gap: bits per answer token that the needle is worth: -log2 p of the answer without it, less with it; None where not measured.
+    gap: bits per answer token that the needle is worth: -log2 p of the answer without it, less with it; None: not measured.
     """
 
     share: Interval
@@ -78,7 +78,7 @@ def _cell(records: Sequence[Record]) -> Cell:
         if record.facts.get("nll_without") is not None
     ]
     tries = len(records)
-    return Cell(wilson(sum(map(score_of, records)), tries), tries, float(numpy.mean(gaps)) if gaps else None)
+    return Cell(wilson(sum(score_of(record) for record in records), tries), tries, float(numpy.mean(gaps)) if gaps else None)
 
 
 def shares_by_length(grid: Grid) -> dict[int, Cell]:

@@ -22,6 +22,7 @@ COLOURS = {
     "longrope": "#c2558f",
 }
 SPARE = ("#2796a6", "#6f8f1f", "#a8674a", "#5a78c9", "#9a6fb0")
+SYMBOLS = ("circle-open", "square-open", "diamond-open", "x-thin-open", "triangle-up-open")
 DASHES = ("dash", "dot", "dashdot", "longdash")
 AXIS = {"showline": False, "zeroline": False, "ticks": "", "gridcolor": "#8884", "gridwidth": 1, "fixedrange": True}
 
@@ -67,8 +68,8 @@ def loss_figure(losses: Mapping[str, Sequence[Mapping[str, float]]], edges: Sequ
         )  # fmt: skip
     figure.add_vline(x=original, line_dash="dot", line_color="#888", line_width=1.5)
     figure.add_annotation(
-        x=log10(original), y=1, yref="paper", text=f" trained length {original:,}", showarrow=False, xanchor="left", yanchor="top",
-        font_size=12,
+        x=log10(original), y=1, yref="paper", text=f" trained length {original:,}", showarrow=False, xanchor="left",
+        yanchor="top", font_size=12,
     )  # fmt: skip
     ticks = [edges[-1] >> i for i in range(6) if edges[-1] >> i >= middles[0]][::-1]
     figure.update_xaxes(
@@ -79,8 +80,10 @@ def loss_figure(losses: Mapping[str, Sequence[Mapping[str, float]]], edges: Sequ
     return _finished(figure, hovermode="x unified")
 
 
-def anchor_figure(own: Mapping[str, Mapping[int, float]], anchors: Sequence[Mapping[str, Any]], original: int) -> dict[str, Any]:
-    """Loss over all tokens up to a length, as a ratio to itself at the original length: published curves thin, this run's bold.
+def anchor_figure(
+    own: Mapping[str, Mapping[int, float]], anchors: Sequence[Mapping[str, Any]], original: int
+) -> dict[str, Any]:
+    """Loss over all tokens up to a length, as a ratio to itself at the original length; published curves are thin.
 
     own: method to length to ratio; anchors: with lengths, ratios and their own original_length.
     """
@@ -89,7 +92,7 @@ def anchor_figure(own: Mapping[str, Mapping[int, float]], anchors: Sequence[Mapp
         figure.add_scatter(
             x=[n / anchor["original_length"] for n in anchor["lengths"]], y=anchor["ratios"], name=anchor["name"],
             mode="lines+markers", line={"color": "#8a8f98", "width": 1.2, "dash": (*DASHES, "solid")[i % 5]},
-            marker={"size": 6, "symbol": ("circle-open", "square-open", "diamond-open", "x-thin-open", "triangle-up-open")[i % 5]},
+            marker={"size": 6, "symbol": SYMBOLS[i % len(SYMBOLS)]},
             hovertemplate="%{y:.2f} at %{x:.3~g}\N{MULTIPLICATION SIGN}<extra>" + anchor["name"] + "</extra>",
         )  # fmt: skip
     for method, (colour, dash) in styles(own).items():
@@ -100,7 +103,13 @@ def anchor_figure(own: Mapping[str, Mapping[int, float]], anchors: Sequence[Mapp
         )  # fmt: skip
     figure.add_hline(y=1, line_dash="dot", line_color="#888", line_width=1.5)
     ticks = [2**i for i in range(7)]
-    figure.update_xaxes(**AXIS, type="log", tickvals=ticks, ticktext=[f"{t}\N{MULTIPLICATION SIGN}" for t in ticks], title="length / original length")
+    figure.update_xaxes(
+        **AXIS,
+        type="log",
+        tickvals=ticks,
+        ticktext=[f"{t}\N{MULTIPLICATION SIGN}" for t in ticks],
+        title="length / original length",
+    )
     figure.update_yaxes(**AXIS, title="loss / loss at original length", range=_ratio_range(own, anchors))
     return _finished(figure, hovermode="closest")
 

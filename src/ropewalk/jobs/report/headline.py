@@ -12,12 +12,17 @@ NOT_READ = "Loss by position was not measured in this run, so it has no verdict 
 
 
 def headline(made: Made) -> dict[str, Any]:
-    """title, sentence, the best method, and how many times the original length it reads; from the verdicts if there are any."""
+    """title, sentence, the best method, and how many times the original length it reads (None without a verdict)."""
     best = best_verdict(made)
     method = best["method"] if best else _usual_method(made)
     sentence = f"With {method}: {best['sentence'][0].lower()}{best['sentence'][1:]}" if best else NOT_READ
     if not best or not best["length"]:
-        return {"title": f"{made['model']}, measured to {made['target_length']:,} tokens", "sentence": sentence, "method": method, "times": None}
+        return {
+            "title": f"{made['model']}, measured to {made['target_length']:,} tokens",
+            "sentence": sentence,
+            "method": method,
+            "times": None,
+        }
     title, times = f"{made['model']} reads to {best['length']:,} tokens", best["length"] / made["original_length"]
     return {"title": title, "sentence": sentence, "method": method, "times": times}
 
@@ -79,7 +84,9 @@ def _effective(made: Made, method: str) -> Iterator[Tile]:
     if made["ruler"] and method in made["ruler"]["rows"]:
         row, ruler = made["ruler"]["rows"][method], made["ruler"]
         value = short(row["absolute"]["value"]) if row["absolute"]["value"] else "none"
-        note = f"at {ruler['threshold']}; at {number(ruler['relative'], 'percent0')} of its own {short(row['relative']['value'])}"
+        note = (
+            f"at {ruler['threshold']}; at {number(ruler['relative'], 'percent0')} of its own {short(row['relative']['value'])}"
+        )
         yield "RULER, effective length", value, note
 
 

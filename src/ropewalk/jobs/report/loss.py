@@ -70,7 +70,7 @@ Rows = Mapping[str, Sequence[Interval | None]]
 def _shown(cell: Interval | None, bucket: int, rows: Rows) -> dict[str, Any] | None:
     """The lowest of a column is marked, as it is written: to three places."""
     lowest = min(round(c.value, 3) for row in rows.values() if (c := row[bucket]))
-    return {**plain(cell), "best": round(cell.value, 3) == lowest} if cell else None
+    return dict(plain(cell), best=round(cell.value, 3) == lowest) if cell else None
 
 
 def _compared(sums: Mapping[str, Sums], rows: Rows) -> dict[str, Any] | None:
@@ -83,7 +83,9 @@ def _compared(sums: Mapping[str, Sums], rows: Rows) -> dict[str, Any] | None:
     wanted = ((REFERENCE, TRAINED), (REFERENCE, last), (best, last))
     against = [(method, bucket) for method, bucket in dict.fromkeys(wanted) if method in sums]
     return {
-        "against": [{"method": method, "bucket": bucket, "best": method == best and bucket == last} for method, bucket in against],
+        "against": [
+            {"method": method, "bucket": bucket, "best": method == best and bucket == last} for method, bucket in against
+        ],
         "rows": {method: [_ratio(sums, (method, last), other) for other in against] for method in means},
     }
 
@@ -94,7 +96,7 @@ def _ratio(sums: Mapping[str, Sums], mine: tuple[str, int], other: tuple[str, in
     if found is None:
         return None
     ratio = perplexity_ratio(found.difference)
-    return plain({"ratio": ratio, "kind": kind(ratio, 1.0), "p": found.p, "detectable": _more(found)})
+    return {"ratio": plain(ratio), "kind": kind(ratio, 1.0), "p": found.p, "detectable": plain(_more(found))}
 
 
 def _more(found: Comparison) -> float:

@@ -40,7 +40,11 @@ def _retrieval(made: Made) -> Iterator[str]:
 def _ruler(made: Made) -> Iterator[str]:
     ruler = made["ruler"]
     if ruler:
-        head = [f"RULER, {len(ruler['tasks'])} of 13 tasks", *map(short, ruler["lengths"]), f"effective at {ruler['threshold']}"]
+        head = [
+            f"RULER, {len(ruler['tasks'])} of 13 tasks",
+            *map(short, ruler["lengths"]),
+            f"effective at {ruler['threshold']}",
+        ]
         rows = ruler["rows"].items()
         yield _table(
             head,

@@ -1,5 +1,6 @@
 """The certificate's ornaments, as inline SVG in the page's colours, and how its numbers are written."""
 
+from collections.abc import Callable
 from math import cos, isfinite, pi, sin
 from typing import Any
 
@@ -41,7 +42,7 @@ def _bytes(size: float) -> str:
     return f"{size:.1f} TiB"
 
 
-_FORMS = {
+_FORMS: dict[str, Callable[[Any], str]] = {
     "short": short,
     "times": _times,
     "signed": _signed,

@@ -17,7 +17,6 @@ from ropewalk.errors import BadConfig, OutputExists
 from ropewalk.jobs.files import write_file
 from ropewalk.jobs.report import marks
 from ropewalk.jobs.report.figures import anchor_figure, loss_figure, styles
-from ropewalk.jobs.report.provenance import how
 
 MARK = '<meta name="generator" content="ropewalk report">'
 
@@ -39,10 +38,13 @@ def render(certificate: Mapping[str, Any]) -> str:
         figures=for_script(figures),
         plotly=packed_plotly(),
         styles=styles(certificate["methods"]),
-        anchor_styles={trace["name"]: (trace["line"]["color"], trace["line"]["dash"]) for trace in figures.get("anchors-plot", {"data": []})["data"] if trace["name"] not in certificate["methods"]},
+        anchor_styles={
+            trace["name"]: (trace["line"]["color"], trace["line"]["dash"])
+            for trace in figures.get("anchors-plot", {"data": []})["data"]
+            if trace["name"] not in certificate["methods"]
+        },
         rope=marks.rope(),
         seal=marks.seal(f"{times:g}\N{MULTIPLICATION SIGN}", ("the trained", "length")) if times is not None else "",
-        how=how(certificate),
     )
 
 

@@ -55,7 +55,9 @@ def read_run(folder: Path) -> Run:
     plans = _plans(folder / "plans")
     records = list(Records(folder / "records"))
     if not records:
-        raise BadConfig(f"{folder / 'records'} is empty: nothing has been measured yet. Run `ropewalk eval` or `ropewalk demo`.")
+        raise BadConfig(
+            f"{folder / 'records'} is empty: nothing has been measured yet. Run `ropewalk eval` or `ropewalk demo`."
+        )
     return make_run(records, plans, _facts(folder / "run.json"), folder)
 
 
@@ -96,7 +98,9 @@ def _plans(folder: Path) -> dict[str, ScalingPlan]:
         except BadConfig as error:
             raise BadConfig(f"{path}: {error}") from None
     if not plans:
-        raise BadConfig(f"{folder} holds no plan. A record says only the fingerprint of its plan; the report needs the plan itself.")
+        raise BadConfig(
+            f"{folder} holds no plan. A record says only the fingerprint of its plan; the report needs the plan itself."
+        )
     return plans
 
 
@@ -106,7 +110,9 @@ def _facts(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BadConfig(f"{path} cannot be read: {error}. Delete it: the report can be made of plans and records alone.") from None
+        raise BadConfig(
+            f"{path} cannot be read: {error}. Delete it: the report can be made of plans and records alone."
+        ) from None
     if not isinstance(facts, dict):
         raise BadConfig(f"{path} holds {type(facts).__name__}, not an object. Delete it: plans and records are enough.")
     return facts

@@ -80,7 +80,10 @@ def ruler(run: Run) -> Section | None:
 
 
 def tax(run: Run) -> Section | None:
-    rows = {m: {**plain(row), "perplexity": row.perplexity, "kind": kind(row.loss, 0.0)} for m, row in _in_order(run, tax_table(run.records)).items()}
+    rows = {
+        m: {**plain(row), "perplexity": row.perplexity, "kind": kind(row.loss, 0.0)}
+        for m, row in _in_order(run, tax_table(run.records)).items()
+    }
     return {"rows": rows} if rows else None
 
 
@@ -139,4 +142,3 @@ def anchors(made: Mapping[str, Any]) -> Section | None:
     known = published()
     rulers = [anchor for anchor in known["ruler"] if anchor["shown"]] if made["ruler"] else []
     return {"loss": known["loss"], "ruler": rulers, "ruler_sources": sorted({anchor["source"] for anchor in rulers})}
-
