@@ -19,6 +19,7 @@ def certificate(run: Run) -> dict[str, Any]:
         "model": run.model,
         "original_length": run.original_length,
         "target_length": run.target_length,
+        "longest": run.longest,
         "methods": list(run.plans),
         "missing": missing(run),
         "notes": list(run.notes),

@@ -18,7 +18,7 @@ def headline(made: Made) -> dict[str, Any]:
     sentence = f"With {method}: {best['sentence'][0].lower()}{best['sentence'][1:]}" if best else NOT_READ
     if not best or not best["length"]:
         return {
-            "title": f"{made['model']}, measured to {made['target_length']:,} tokens",
+            "title": f"{made['model']}, measured to {made['longest']:,} tokens",
             "sentence": sentence,
             "method": method,
             "times": None,

@@ -37,6 +37,11 @@ class Run:
         return max(plan.target_length for plan in self.plans.values())
 
     @property
+    def longest(self) -> int:
+        """The longest length of anything measured: the plans may reach further than this run did."""
+        return max(int(record.facts.get("length", record.key.length)) for record in self.records)
+
+    @property
     def model(self) -> str:
         return str(self.facts.get("model") or next(iter(self.plans.values())).model)
 
