@@ -41,7 +41,9 @@ def test_json_is_every_table_and_nothing_else(run, tmp_path):
     said = json.loads(done.stdout)
     assert said["schema"] == "ropewalk.certificate/1"
     assert sorted(said["methods"]) == sorted(METHODS)
-    assert all(said[section] for section in ("loss", "verdicts", "retrieval", "ruler", "tax", "speed", "anchors", "provenance"))
+    assert all(
+        said[section] for section in ("loss", "verdicts", "retrieval", "ruler", "tax", "speed", "anchors", "provenance")
+    )
     assert (tmp_path / "page.html").exists()
 
 

@@ -58,8 +58,8 @@ def test_the_gap_is_what_the_needle_is_worth_in_bits_per_answer_token():
 
 
 def test_readings_and_tasks_without_a_depth_have_no_grid():
-    records = [answered(protocol, "yarn", 512, 1.0) for protocol in ("window", "position", "tax", "speed", "vt")]
-    records += [answered(protocol, "yarn", 512, 1.0, depth=0.5) for protocol in ("window", "position", "tax", "speed")]
+    records = [answered(protocol, "yarn", 512, 1.0) for protocol in ("window", "tax", "speed", "vt")]
+    records += [answered(protocol, "yarn", 512, 1.0, depth=0.5) for protocol in ("window", "tax", "speed")]
     assert retrieval_grids(records) == {}
 
 

@@ -1,6 +1,7 @@
 """The certificate as a page, in headless Chromium: quiet, complete, steady at every width, and the same on paper."""
 
 import json
+import random
 import re
 
 import pytest
@@ -13,6 +14,7 @@ from ropewalk.jobs.report.page import for_script, render, write_page
 from ropewalk.jobs.report.run_folder import make_run
 
 SECTIONS = ["loss", "retrieval", "ruler", "tax", "speed", "anchors", "provenance"]
+RECORDS = whole_run()
 WIDTHS = (400, 768, 1280)
 
 
@@ -75,6 +77,21 @@ def test_a_run_without_readings_still_makes_a_page():
     page = markup(render(certificate(run)))
     assert re.findall(r'<section id="(\w+)"', page) == ["retrieval", "ruler", "tax", "speed", "provenance"]
     assert "it has no verdict" in page
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_part_of_a_run_makes_a_page_and_says_what_is_missing(seed):
+    """As a run that was killed leaves it: some records, in no order, of some methods."""
+    rng = random.Random(seed)
+    share = rng.choice([0.002, 0.01, 0.1, 0.5])
+    left = [r for r in RECORDS if rng.random() < (share * 20 if r.key.protocol in ("window", "tax", "speed") else share)]
+    some = dict(rng.sample(sorted(plans().items()), rng.randint(1, 5)))
+    left = [r for r in left if r.key.method in some] or [next(r for r in RECORDS if r.key.method in some)]
+    made = certificate(make_run(left, some))
+    page = markup(render(made))
+    assert json.dumps(made, allow_nan=False)
+    assert not re.search(r"\b(None|nan|inf)\b", page)
+    assert ("This run is not finished" in page) == bool(made["missing"])
 
 
 def test_a_name_cannot_become_markup_or_end_a_script():

@@ -12,15 +12,14 @@ from ropewalk.jobs.evaluate.statistics import Array
 
 Sums = dict[str, Array]
 """Document to (buckets, 2): the loss of its tokens in nats, and how many they are; no tokens where it was not read so far."""
-
-READINGS = ("window", "position")  # the second is the name that the first release wrote
+WINDOW = "window"  # the protocol of a reading
 
 
 def document_sums(records: Iterable[Record], edges: Sequence[int]) -> dict[str, Sums]:
     """Per method, what each document adds to each bucket: the parts of which `loss_by_position` is the whole."""
     read: dict[str, dict[str, dict[int, Array]]] = defaultdict(lambda: defaultdict(dict))
     for record in records:
-        if record.key.protocol in READINGS and not record.facts.get("start"):
+        if record.key.protocol == WINDOW and not record.facts.get("start"):
             read[record.key.method][record.facts["document"]][record.key.length] = record.nll
     return {
         method: {

@@ -16,7 +16,7 @@ RULER = tuple(
     "niah_single_1 niah_single_2 niah_single_3 niah_multikey_1 niah_multikey_2 niah_multikey_3 niah_multivalue "
     "niah_multiquery vt cwe fwe qa_1 qa_2".split()
 )
-NOT_TASKS = frozenset(("window", "position", "tax", "speed"))  # every other protocol is the name of a task
+NOT_TASKS = frozenset(("window", "tax", "speed"))  # every other protocol is the name of a task
 
 
 @dataclass(frozen=True, slots=True)

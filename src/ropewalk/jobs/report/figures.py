@@ -48,22 +48,24 @@ def _under(method: str) -> str:
     return next((part for part in parts if part in COLOURS), "ntk")
 
 
-def loss_figure(losses: Mapping[str, Sequence[Mapping[str, float]]], edges: Sequence[int], original: int) -> dict[str, Any]:
+def loss_figure(
+    losses: Mapping[str, Sequence[Mapping[str, Any] | None]], edges: Sequence[int], original: int
+) -> dict[str, Any]:
     """Loss by position: one line per method with its 95 % band, the trained length marked."""
     figure = go.Figure()
-    # a bucket is drawn at its middle on the logarithmic axis
-    middles = [(low * high) ** 0.5 if low else high / 2 for low, high in itertools.pairwise(edges)]
-    spans = [f"{low:,} to {high:,}" for low, high in itertools.pairwise(edges)]
+    spans = list(itertools.pairwise(edges))
     for method, (colour, dash) in styles(losses).items():
-        buckets = losses[method]
-        high, low = [b["high"] for b in buckets], [b["low"] for b in buckets]
+        known = [(span, bucket) for span, bucket in zip(spans, losses[method], strict=True) if bucket]
+        x = [_middle(*span) for span, _ in known]
+        if all(bucket["low"] is not None for _, bucket in known):
+            high, low = ([bucket[end] for _, bucket in known] for end in ("high", "low"))
+            figure.add_scatter(
+                x=[*x, *reversed(x)], y=[*high, *reversed(low)], fill="toself", line_width=0, fillcolor=colour + "18",
+                legendgroup=method, hoverinfo="skip", mode="lines",
+            )  # fmt: skip
         figure.add_scatter(
-            x=[*middles, *reversed(middles)], y=[*high, *reversed(low)], fill="toself", line_width=0, fillcolor=colour + "18",
-            legendgroup=method, hoverinfo="skip", mode="lines",
-        )  # fmt: skip
-        figure.add_scatter(
-            x=middles, y=[b["value"] for b in buckets], name=method, legendgroup=method, mode="lines+markers",
-            line={"color": colour, "width": 2.4, "dash": dash}, marker_size=5, customdata=spans,
+            x=x, y=[bucket["value"] for _, bucket in known], name=method, legendgroup=method, mode="lines+markers",
+            line={"color": colour, "width": 2.4, "dash": dash}, marker_size=5,
             hovertemplate="%{y:.3f}<extra>" + method + "</extra>",
         )  # fmt: skip
     figure.add_vline(x=original, line_dash="dot", line_color="#888", line_width=1.5)
@@ -71,10 +73,11 @@ def loss_figure(losses: Mapping[str, Sequence[Mapping[str, float]]], edges: Sequ
         x=log10(original), y=1, yref="paper", text=f" trained length {original:,}", showarrow=False, xanchor="left",
         yanchor="top", font_size=12,
     )  # fmt: skip
-    ticks = [edges[-1] >> i for i in range(6) if edges[-1] >> i >= middles[0]][::-1]
+    first = _middle(*spans[0])
+    ticks = [original * 2**i for i in range(-2, 24) if first <= original * 2**i <= edges[-1]]
     figure.update_xaxes(
         **AXIS, type="log", tickvals=ticks, ticktext=[_short(t) for t in ticks], title="position in the document, tokens",
-        range=_log_range(middles[0] * 0.93, edges[-1] * 1.03), hoverformat=",.0f",
+        range=[log10(first * 0.93), log10(edges[-1] * 1.03)], hoverformat=",.0f",
     )  # fmt: skip
     figure.update_yaxes(**AXIS, title="bits per token")
     return _finished(figure, hovermode="x unified")
@@ -120,8 +123,9 @@ def _ratio_range(own: Mapping[str, Mapping[int, float]], anchors: Sequence[Mappi
     return [min(values) - 0.08, min(max(values) + 0.08, 1.7)]
 
 
-def _log_range(low: float, high: float) -> list[float]:
-    return [log10(low), log10(high)]
+def _middle(low: int, high: int) -> float:
+    """Where a bucket is drawn: its middle on the logarithmic axis."""
+    return (low * high) ** 0.5 if low else high / 2
 
 
 def _short(tokens: int) -> str:

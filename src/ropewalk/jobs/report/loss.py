@@ -34,7 +34,7 @@ def fine_edges(original: int, target: int) -> list[int]:
 
 def loss(run: Run) -> dict[str, Any] | None:
     """Bits per token by position and method; None where nothing was read."""
-    edges, fine = coarse_edges(run.original_length, run.target_length), fine_edges(run.original_length, run.target_length)
+    edges, fine = coarse_edges(run.original_length, run.reach), fine_edges(run.original_length, run.reach)
     sums = document_sums(run.records, edges)
     rows = {method: _row(sums[method]) for method in run.plans if method in sums}
     if not rows:

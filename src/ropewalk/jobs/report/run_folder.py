@@ -42,6 +42,12 @@ class Run:
         return max(int(record.facts.get("length", record.key.length)) for record in self.records)
 
     @property
+    def reach(self) -> int:
+        """The longest reading of a document; the original length where none was as long."""
+        read = [record.key.length for record in self.records if record.key.protocol == "window"]
+        return max([self.original_length, *read])
+
+    @property
     def model(self) -> str:
         return str(self.facts.get("model") or next(iter(self.plans.values())).model)
 
@@ -154,7 +160,7 @@ def missing(run: Run) -> list[str]:
 
 def _cell(record: Record) -> Any:
     facts, protocol = record.facts, record.key.protocol
-    if protocol in ("window", "position"):
+    if protocol == "window":
         return (facts["document"], facts.get("start", 0))
     if protocol == "speed":
         return (record.key.length, None)
@@ -162,7 +168,7 @@ def _cell(record: Record) -> Any:
 
 
 def _lack(method: str, protocol: str, cells: set[Any], total: int) -> str:
-    if protocol in ("window", "position"):
+    if protocol == "window":
         names = sorted({document for document, _ in cells})
         return f"{method} has not read {len(cells)} of {total} documents: {_some(names)}"
     lengths = sorted({length for length, _ in cells})

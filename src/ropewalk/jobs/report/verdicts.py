@@ -22,7 +22,7 @@ def verdicts(run: Run) -> list[dict[str, Any]]:
     such reading, than the method itself there. So a method that spoils everything evenly does not pass. A length of 0 is a
     method for which no stretch passes, None one for which too few documents were read to tell.
     """
-    edges = coarse_edges(run.original_length, run.target_length)
+    edges = coarse_edges(run.original_length, run.reach)
     sums = document_sums(run.records, edges)
     return [_verdict(method, sums, edges) for method in run.plans if method in sums]
 
