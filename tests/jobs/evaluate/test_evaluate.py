@@ -98,10 +98,10 @@ def test_loss_by_position_by_hand():
     """Two documents of tokens 0 (BOS) to 3; 1 nat = 1.4427 bits. The dynamic one has a shorter reading for tokens 0-1."""
     nat = 1 / numpy.log(2)
     records = [
-        record("yarn", "position", 4, [1, 2, 3], document="a"),
-        record("yarn", "position", 4, [3, 4, 5], item="b", document="b"),
-        record("dynamic", "position", 2, [7], item="c", document="a"),
-        record("dynamic", "position", 4, [9, 9, 5], document="a"),
+        record("yarn", "window", 4, [1, 2, 3], document="a"),
+        record("yarn", "window", 4, [3, 4, 5], item="b", document="b"),
+        record("dynamic", "window", 2, [7], item="c", document="a", shortest=2),
+        record("dynamic", "window", 4, [9, 9, 5], document="a", shortest=4),
     ]
     table = loss_by_position(records, [0, 2, 4])
     assert [b.value for b in table["yarn"]] == pytest.approx([2 * nat, 3.5 * nat])
