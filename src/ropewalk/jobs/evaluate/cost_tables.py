@@ -1,6 +1,5 @@
 """What a stretch costs, as pure functions of records: the short-context tax, speed and memory."""
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,8 +8,7 @@ import numpy
 
 from ropewalk.jobs.evaluate.records import Record
 from ropewalk.jobs.evaluate.statistics import Interval, cluster_mean
-
-BITS = 1 / math.log(2)
+from ropewalk.jobs.evaluate.tables import BITS
 
 
 @dataclass(frozen=True, slots=True)

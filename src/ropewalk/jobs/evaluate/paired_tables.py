@@ -1,53 +1,35 @@
-"""Methods compared on the same documents, bucket by bucket: pure functions of records."""
+"""Methods compared on the same documents, bucket by bucket: pure functions of readings."""
 
 import itertools
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy
 
 from ropewalk.jobs.evaluate.comparisons import Comparison, compare
-from ropewalk.jobs.evaluate.records import Record
-from ropewalk.jobs.evaluate.statistics import Array
-
-Sums = dict[str, Array]
-"""Document to (buckets, 2): the loss of its tokens in nats, and how many they are; no tokens where it was not read so far."""
-WINDOW = "window"  # the protocol of a reading
+from ropewalk.jobs.evaluate.readings import Readings
+from ropewalk.jobs.evaluate.tables import Sums, sums_by_position
 
 
-def document_sums(records: Iterable[Record], edges: Sequence[int]) -> dict[str, Sums]:
-    """Per method, what each document adds to each bucket: the parts of which `loss_by_position` is the whole."""
-    read: dict[str, dict[str, dict[int, Array]]] = defaultdict(lambda: defaultdict(dict))
-    for record in records:
-        if record.key.protocol == WINDOW and not record.facts.get("start"):
-            read[record.key.method][record.facts["document"]][record.key.length] = record.nll
-    return {
-        method: {
-            name: numpy.array([_sum(by_length, *ends) for ends in itertools.pairwise(edges)])
-            for name, by_length in found.items()
-        }
-        for method, found in read.items()
-    }
+def bucket_sums(readings: Readings, edges: Sequence[int]) -> dict[str, list[Sums | None]]:
+    """As `sums_by_position`, but each bucket by itself: a run that is half finished has its first buckets.
 
-
-def _sum(by_length: Mapping[int, Array], low: int, high: int) -> tuple[float, int]:
-    covering = [length for length in by_length if length >= high]
-    if not covering:
-        return 0.0, 0
-    piece = by_length[min(covering)][max(low - 1, 0) : high - 1]
-    return float(piece.sum(dtype=numpy.float64)), len(piece)
-
-
-def compare_buckets(a: Sums, bucket: int, b: Sums, other: int) -> Comparison | None:
-    """Loss of `a` in one bucket less that of `b` in another or the same, nats per token, over the documents both read so far.
-
-    In the same bucket the tokens are the same, and the difference is pooled over them. In two buckets they are not: there
-    documents are compared by their means and count alike. None without a document in common.
+    A bucket is over the documents that were read so far; None where none was.
     """
-    names = sorted(name for name in a.keys() & b.keys() if a[name][bucket, 1] and b[name][other, 1])
-    if not names:
+    found = [sums_by_position(readings, ends) for ends in itertools.pairwise(edges)]
+    return {method: [bucket[method][0] if method in bucket else None for bucket in found] for method in readings.methods}
+
+
+def compare_sums(a: Sums | None, b: Sums | None, *, same_tokens: bool) -> Comparison | None:
+    """Loss of a less that of b, nats per token, over the documents that both have; None without one in common.
+
+    same_tokens: two methods in one bucket; the difference is pooled over tokens. Otherwise, as between two buckets, documents
+    are compared by their means and count alike.
+    """
+    if a is None or b is None:
         return None
-    (mine, counts), (its, its_counts) = (numpy.array([sums[n][i] for n in names]).T for sums, i in ((a, bucket), (b, other)))
-    if bucket == other:
-        return compare(mine, its, counts)
-    return compare(mine / counts, its / its_counts, numpy.ones(len(names)))
+    names, mine, its = numpy.intersect1d(a.documents, b.documents, return_indices=True)
+    if not len(names):
+        return None
+    if same_tokens:
+        return compare(a.sums[mine], b.sums[its], a.counts[mine])
+    return compare(a.sums[mine] / a.counts[mine], b.sums[its] / b.counts[its], numpy.ones(len(names)))

@@ -2,19 +2,18 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from math import exp, log
+from math import exp
 from typing import Any
 
-import numpy
-
 from ropewalk.jobs.evaluate.comparisons import Comparison, perplexity_ratio
-from ropewalk.jobs.evaluate.paired_tables import Sums, compare_buckets, document_sums
-from ropewalk.jobs.evaluate.statistics import Interval, cluster_mean
+from ropewalk.jobs.evaluate.paired_tables import bucket_sums, compare_sums
+from ropewalk.jobs.evaluate.readings import Readings
+from ropewalk.jobs.evaluate.statistics import Interval
+from ropewalk.jobs.evaluate.tables import Sums
 from ropewalk.jobs.report.plain import kind, plain
 from ropewalk.jobs.report.run_folder import REFERENCE, Run
 
 FINE = 16  # buckets of the plot between the trained and the target length
-BITS = 1 / log(2)
 TRAINED = 1  # the bucket L/2 to L: the model's last stretch where it was trained
 
 
@@ -35,33 +34,25 @@ def fine_edges(original: int, target: int) -> list[int]:
 def loss(run: Run) -> dict[str, Any] | None:
     """Bits per token by position and method; None where nothing was read."""
     edges, fine = coarse_edges(run.original_length, run.reach), fine_edges(run.original_length, run.reach)
-    sums = document_sums(run.records, edges)
-    rows = {method: _row(sums[method]) for method in run.plans if method in sums}
-    if not rows:
+    readings = Readings(run.records)
+    sums = _in_order(run, bucket_sums(readings, edges))
+    if not sums:
         return None
-    plot = document_sums(run.records, fine)
+    rows = {method: [cell.interval() if cell else None for cell in cells] for method, cells in sums.items()}
+    plot = bucket_sums(readings, fine)
     return {
         "buckets": list(itertools.pairwise(edges)),
         "fine_edges": fine,
-        "documents": max(len(documents) for documents in sums.values()),
+        "documents": max(len(readings.documents(method)) for method in sums),
         "rows": {method: [_shown(cell, i, rows) for i, cell in enumerate(row)] for method, row in rows.items()},
-        "plot": {method: plain(_row(plot[method])) for method in rows},
+        "plot": {method: plain([cell.interval() if cell else None for cell in plot[method]]) for method in sums},
         "compared": _compared(sums, rows),
         "prefix": prefix_ratios(run, edges[2:]),
     }
 
 
-def _row(documents: Sums) -> list[Interval | None]:
-    """Bits per token of each bucket, over the documents that were read so far; None where none was."""
-    buckets = len(next(iter(documents.values())))
-    return [_mean([sums[i] for sums in documents.values() if sums[i, 1]]) for i in range(buckets)]
-
-
-def _mean(pieces: Sequence[Any]) -> Interval | None:
-    if not pieces:
-        return None
-    nats, tokens = numpy.array(pieces).T
-    return cluster_mean(nats * BITS, tokens)
+def _in_order(run: Run, table: Mapping[str, Any]) -> dict[str, Any]:
+    return {method: table[method] for method in run.plans if method in table}
 
 
 Rows = Mapping[str, Sequence[Interval | None]]
@@ -73,7 +64,7 @@ def _shown(cell: Interval | None, bucket: int, rows: Rows) -> dict[str, Any] | N
     return dict(plain(cell), best=round(cell.value, 3) == lowest) if cell else None
 
 
-def _compared(sums: Mapping[str, Sums], rows: Rows) -> dict[str, Any] | None:
+def _compared(sums: Mapping[str, Sequence[Sums | None]], rows: Rows) -> dict[str, Any] | None:
     """Each method in the last stretch against what readers ask about, as ratios of perplexity on the same documents."""
     last = len(next(iter(rows.values()))) - 1
     means = {method: row[last].value for method, row in rows.items() if row[last]}  # type: ignore[union-attr]
@@ -90,9 +81,11 @@ def _compared(sums: Mapping[str, Sums], rows: Rows) -> dict[str, Any] | None:
     }
 
 
-def _ratio(sums: Mapping[str, Sums], mine: tuple[str, int], other: tuple[str, int]) -> dict[str, Any] | None:
+def _ratio(sums: Mapping[str, Sequence[Sums | None]], mine: tuple[str, int], other: tuple[str, int]) -> dict[str, Any] | None:
     """None for a method against itself in the same stretch, or without a document in common."""
-    found = None if mine == other else compare_buckets(sums[mine[0]], mine[1], sums[other[0]], other[1])
+    (method, bucket), (its, its_bucket) = mine, other
+    cells = sums[method][bucket], sums[its][its_bucket]
+    found = None if mine == other else compare_sums(*cells, same_tokens=bucket == its_bucket)
     if found is None:
         return None
     ratio = perplexity_ratio(found.difference)
@@ -106,10 +99,7 @@ def _more(found: Comparison) -> float:
 
 def prefix_ratios(run: Run, lengths: Sequence[int]) -> dict[str, dict[int, float]]:
     """Loss over all tokens up to a length, as a ratio to that over the first original length: what published curves show."""
-    sums = {n: document_sums(run.records, [0, n]) for n in lengths}
-    means = {method: {n: _row(sums[n][method])[0] for n in lengths} for method in run.plans if method in sums[lengths[0]]}
-    return {
-        method: {n: mean.value / first.value for n, mean in row.items() if mean}
-        for method, row in means.items()
-        if (first := row[lengths[0]])
-    }
+    readings = Readings(run.records)
+    means = {n: {m: cells[0].mean for m, cells in bucket_sums(readings, [0, n]).items() if cells[0]} for n in lengths}
+    first = means[lengths[0]]
+    return {m: {n: means[n][m] / first[m] for n in lengths if m in means[n]} for m in run.plans if m in first}

@@ -1,16 +1,16 @@
 """How far a method reads, in words."""
 
 from collections.abc import Mapping, Sequence
-from math import log
 from typing import Any
 
 from ropewalk.jobs.evaluate.comparisons import Comparison
-from ropewalk.jobs.evaluate.paired_tables import Sums, compare_buckets, document_sums
+from ropewalk.jobs.evaluate.paired_tables import bucket_sums, compare_sums
+from ropewalk.jobs.evaluate.readings import Readings
+from ropewalk.jobs.evaluate.tables import BITS, Sums
 from ropewalk.jobs.report.loss import TRAINED, coarse_edges
 from ropewalk.jobs.report.plain import plain
 from ropewalk.jobs.report.run_folder import REFERENCE, Run
 
-BITS = 1 / log(2)
 UNKNOWN = "No verdict: it needs two documents at least that were read with the method and by its judge, better ten."
 NOISE = 1e-4  # nats: what float32 and the order of additions may do to a mean is no loss
 
@@ -23,13 +23,14 @@ def verdicts(run: Run) -> list[dict[str, Any]]:
     method for which no stretch passes, None one for which too few documents were read to tell.
     """
     edges = coarse_edges(run.original_length, run.reach)
-    sums = document_sums(run.records, edges)
+    sums = bucket_sums(Readings(run.records), edges)
     return [_verdict(method, sums, edges) for method in run.plans if method in sums]
 
 
-def _verdict(method: str, sums: Mapping[str, Sums], edges: Sequence[int]) -> dict[str, Any]:
+def _verdict(method: str, sums: Mapping[str, Sequence[Sums | None]], edges: Sequence[int]) -> dict[str, Any]:
     judge = REFERENCE if REFERENCE in sums else method
-    found = [(i, compare_buckets(sums[method], i, sums[judge], TRAINED)) for i in range(TRAINED, len(edges) - 1)]
+    trained, buckets = sums[judge][TRAINED], range(TRAINED, len(edges) - 1)
+    found = [(i, compare_sums(sums[method][i], trained, same_tokens=i == TRAINED)) for i in buckets]
     tried = {edges[i + 1]: comparison for i, comparison in found if comparison is not None and comparison.documents > 1}
     good = [length for length, comparison in tried.items() if not is_worse(comparison)]
     length = max(good, default=0) if tried else None
