@@ -22,10 +22,8 @@ from ropewalk.jobs.evaluate.run import (
 from ropewalk.jobs.evaluate.tables import loss_by_position
 from ropewalk.jobs.extend import CARD, extend
 from ropewalk.jobs.files import write_file
-from ropewalk.jobs.report.certificate import certificate
 from ropewalk.jobs.report.loss import coarse_edges
-from ropewalk.jobs.report.page import write_page
-from ropewalk.jobs.report.run_folder import make_run
+from ropewalk.jobs.report.page import write_report
 from ropewalk.models.load import load_model, load_tokenizer
 from ropewalk.scaling.checkpoint import BUNDLED, bundled_model, read_config
 from ropewalk.scaling.dialects.transformers import read
@@ -72,7 +70,7 @@ def run_demo(out: Path, demo: Demo, start: Start) -> dict[str, ScalingPlan]:
     keys = {m.key.name for m in every}
     measured = [record for record in records if record.key.name in keys]
     _write_card(out / "checkpoint", source, plans, measured)
-    write_page(out / "report.html", certificate(make_run(measured, plans)))
+    write_report(out / "report.html", measured, plans)
     return plans
 
 

@@ -109,3 +109,27 @@ def test_a_half_finished_run_names_what_it_lacks():
         "yarn lacks 2 of 4 of needle, at 1,024 tokens",
         "yarn has not read 2 of 3 documents: b, c",
     ]
+
+
+def test_what_run_json_asked_for_and_nobody_has_begun_is_missing_too():
+    facts = {
+        "protocols": ["position:0,512", "random_window:512,4,0"],
+        "documents": [{"name": "a", "sha": "1", "tokens": 9}, {"name": "b", "sha": "2", "tokens": 9}],
+        "tasks": ["needle", "vt"],
+        "tax": True,
+        "speed": False,
+    }
+    records = [reading(NONE, "a", [1.0] * 9), answer(NONE, "needle", 512, 0.5, 0, 1.0)]
+    assert missing(make_run(records, {"none": NONE}, facts)) == [
+        "nothing of vt was measured yet",
+        "nothing of tax was measured yet",
+        "none has not read 1 of 2 documents: b",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [("org/name", "org/name"), ("/home/me/models/tiny", "tiny"), ("./tiny", "tiny"), ("ropewalk-tiny", "ropewalk-tiny")],
+)
+def test_a_model_is_called_by_its_name_and_not_by_where_it_is(asked, shown):
+    assert make_run([reading(YARN, "a", [1.0])], PLANS, {"model": asked}).model == shown

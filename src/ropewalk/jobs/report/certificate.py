@@ -25,6 +25,7 @@ def certificate(run: Run) -> dict[str, Any]:
         "notes": list(run.notes),
         "loss": loss(run),
         "verdicts": verdicts(run),
+        "protocols": sections.protocols(run),
         "retrieval": sections.retrieval(run),
         "ruler": sections.ruler(run),
         "tax": sections.tax(run),

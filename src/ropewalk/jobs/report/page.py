@@ -3,7 +3,7 @@
 import base64
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -14,34 +14,46 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from ropewalk.errors import BadConfig, OutputExists
+from ropewalk.jobs.evaluate.records import Record
 from ropewalk.jobs.files import write_file
 from ropewalk.jobs.report import marks
+from ropewalk.jobs.report.certificate import certificate
 from ropewalk.jobs.report.figures import anchor_figure, loss_figure, styles
+from ropewalk.jobs.report.run_folder import make_run, run_facts
+from ropewalk.scaling.plan import ScalingPlan
 
 MARK = '<meta name="generator" content="ropewalk report">'
 
 
-def render(certificate: Mapping[str, Any]) -> str:
-    """The page; `certificate` is what `certificate.certificate` makes of a run."""
-    loss, anchors = certificate["loss"], certificate["anchors"]
+def write_report(path: Path, records: Iterable[Record], plans: Mapping[str, ScalingPlan]) -> int:
+    """The certificate of records at hand, as a run writes it when it ends; returns the size in bytes.
+
+    `ropewalk report` makes the same page from the folder.
+    """
+    return write_page(path, certificate(make_run(records, plans, run_facts(path.parent))))
+
+
+def render(made: Mapping[str, Any]) -> str:
+    """The page; `made` is what `certificate` makes of a run."""
+    loss, anchors = made["loss"], made["anchors"]
     shown = [anchor for anchor in anchors["loss"] if anchor["shown"]] if anchors else []
     figures = {}
     if loss:
-        figures["loss-plot"] = loss_figure(loss["plot"], loss["fine_edges"], certificate["original_length"])
+        figures["loss-plot"] = loss_figure(loss["plot"], loss["fine_edges"], made["original_length"])
     if shown:
-        figures["anchors-plot"] = anchor_figure(loss["prefix"], shown, certificate["original_length"])
-    times = certificate["headline"]["times"]
+        figures["anchors-plot"] = anchor_figure(loss["prefix"], shown, made["original_length"])
+    times = made["headline"]["times"]
     return _template().render(
-        **certificate,
+        **made,
         style=_source("style.css"),
         script=_source("page.js"),
         figures=for_script(figures),
         plotly=packed_plotly(),
-        styles=styles(certificate["methods"]),
+        styles=styles(made["methods"]),
         anchor_styles={
             trace["name"]: (trace["line"]["color"], trace["line"]["dash"])
             for trace in figures.get("anchors-plot", {"data": []})["data"]
-            if trace["name"] not in certificate["methods"]
+            if trace["name"] not in made["methods"]
         },
         rope=marks.rope(),
         seal=marks.seal(f"{times:g}\N{MULTIPLICATION SIGN}", ("the trained", "length")) if times is not None else "",
@@ -59,13 +71,13 @@ def packed_plotly() -> str:
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
 
 
-def write_page(out: Path, certificate: Mapping[str, Any], *, force: bool = False) -> int:
+def write_page(out: Path, made: Mapping[str, Any], *, force: bool = False) -> int:
     """Write the page and return its size in bytes. An older certificate is replaced, anything else only with `force`."""
     if out.is_dir():
         raise BadConfig(f"{out} is a folder. Give the name of the file to write, such as {out / 'report.html'}.")
     if out.exists() and not force and not _is_report(out):
         raise OutputExists(f"{out} exists and is not a Ropewalk report. Choose another name, or replace it with --force.")
-    page = render(certificate).encode()
+    page = render(made).encode()
     write_file(out, page)
     return len(page)
 

@@ -2,53 +2,63 @@
 
 from typing import Any
 
+from ropewalk.jobs.evaluate.protocols import CORPUS
 from ropewalk.jobs.report.run_folder import Run
 from ropewalk.scaling.plan import ScalingPlan
 
-# Facts of the run or of its records that a reader wants to see, in this order.
-SHOWN = {
-    "tokenizer": "tokenizer",
-    "dtype": "dtype",
-    "attention": "attention",
-    "device": "device",
-    "bos": "beginning of a document",
-    "seed": "seed",
-    "torch": "torch",
-    "transformers": "transformers",
-    "ropewalk": "ropewalk",
-}
+# Facts that a reader wants to see, in this order. run.json says them, or the records do.
+SHOWN = ("dtype", "attention", "device", "seed", "torch", "transformers", "ropewalk")
 
 
 def provenance(run: Run) -> dict[str, Any]:
-    documents = sorted({str(r.facts["document"]) for r in run.records if "document" in r.facts})
+    documents = sorted({str(r.facts["document"]) for r in run.records if "document" in r.facts} - {CORPUS})
     scored = sum(len(record.nll) for record in run.records)
-    facts = [("model", run.model), ("weights", run.model_hash)]
-    facts += [(label, value) for fact, label in SHOWN.items() if (value := _said(run, fact))]
-    facts += [
+    facts = [
+        ("model", run.model),
+        ("weights", run.model_hash),
+        ("tokenizer", _said(run, "tokenizer_hash") or _said(run, "tokenizer")),
+        *((name, _said(run, name)) for name in SHOWN),
         ("original length", f"{run.original_length:,} tokens"),
-        ("target length", f"{run.target_length:,} tokens"),
+        ("measured to", f"{run.longest:,} tokens"),
         ("documents", f"{len(documents)}"),
+        ("each begins with", {"True": "BOS", "False": "its own first token"}.get(_said(run, "bos"), _said(run, "bos"))),
+        ("texts", ", ".join(map(str, run.facts.get("data", ())))),
         ("records", f"{len(run.records):,}, with {scored:,} scored tokens"),
         ("averaging", "over tokens: each scored token counts once"),
     ]
     return {
-        "facts": facts,
+        "facts": [(name, value) for name, value in facts if value],
         "documents": documents,
         "plans": [_plan(name, plan) for name, plan in run.plans.items()],
-        "commands": _commands(run),
+        "commands": [_made(run), "ropewalk report RUN", "ropewalk report RUN --json"],
     }
 
 
 def _said(run: Run, fact: str) -> str:
-    """What run.json or the records say; more than one value is shown as such, because it matters."""
-    if fact in run.facts:
-        return str(run.facts[fact])
-    return ", ".join(sorted({str(record.facts[fact]) for record in run.records if fact in record.facts}))
+    """What run.json or else the records say; more than one value is shown as such, because it matters."""
+    told = {**run.facts.get("versions", {}), **run.facts}
+    return str(told[fact]) if fact in told else ", ".join(sorted({str(r.facts[fact]) for r in run.records if fact in r.facts}))
 
 
-def _commands(run: Run) -> list[str]:
-    made = run.facts.get("command")
-    return [str(made) if made else "ropewalk demo -o RUN", "ropewalk report RUN", "ropewalk report RUN --json"]
+def _made(run: Run) -> str:
+    """The command that makes the records again, from what run.json says was asked for."""
+    facts = run.facts
+    if "protocols" not in facts:
+        return "ropewalk demo -o RUN"
+    asked = {
+        "methods": ",".join(name for name, plan in run.plans.items() if name == plan.name),
+        "lengths": ",".join(map(str, facts["lengths"])),
+        "documents": len(facts["documents"]) or None,
+        "protocols": ",".join(facts["protocols"]) or "-",
+        "tasks": ",".join(facts["tasks"]) or "-",
+        "samples": facts["samples"],
+        "depths": ",".join(f"{depth:g}" for depth in facts["depths"]),
+        "seed": facts["seed"],
+        "dtype": facts["dtype"],
+    }
+    plans = [f"--plan plans/{name}.json" for name, plan in run.plans.items() if name != plan.name]
+    flags = [f"--{name} {value}" for name, value in asked.items() if value not in (None, "")]
+    return " ".join(["ropewalk eval", run.model, *flags, *plans, *["--gap"] * bool(facts["gap"]), "-o RUN"])
 
 
 def _plan(name: str, plan: ScalingPlan) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Reads a run folder: run.json, plans/NAME.json and records/*.safetensors. Needs no model."""
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -49,7 +49,9 @@ class Run:
 
     @property
     def model(self) -> str:
-        return str(self.facts.get("model") or next(iter(self.plans.values())).model)
+        """Its hub id, or the name of its folder: where that folder is concerns nobody else."""
+        name = str(self.facts.get("model") or next(iter(self.plans.values())).model)
+        return Path(name).name if Path(name).is_absolute() or name.startswith(".") else name
 
     @property
     def model_hash(self) -> str:
@@ -69,7 +71,7 @@ def read_run(folder: Path) -> Run:
         raise BadConfig(
             f"{folder / 'records'} is empty: nothing has been measured yet. Run `ropewalk eval` or `ropewalk demo`."
         )
-    return make_run(records, plans, _facts(folder / "run.json"), folder)
+    return make_run(records, plans, run_facts(folder), folder)
 
 
 def make_run(
@@ -115,7 +117,9 @@ def _plans(folder: Path) -> dict[str, ScalingPlan]:
     return plans
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def run_facts(folder: Path) -> dict[str, Any]:
+    """run.json of a run folder: what was asked for; empty where there is none, as in the demo's."""
+    path = folder / "run.json"
     if not path.is_file():
         return {}
     try:
@@ -140,22 +144,37 @@ def _one_model(records: Sequence[Record], folder: Path) -> None:
 
 
 def missing(run: Run) -> list[str]:
-    """What a half-finished run still lacks, in words: every method should have measured what any of them did.
+    """What a half-finished run still lacks, in words: what run.json asked for, and what some methods have and others not.
 
-    A reading is known by its document, as methods may need it at several lengths; anything else by its length and item.
+    A reading is known by its document and where it starts, as methods may need it at several lengths; anything else by its
+    length and item.
     """
-    wanted: dict[str, set[Any]] = {}
-    done: dict[tuple[str, str], set[Any]] = {}
+    wanted, done = _asked(run), defaultdict(set)
     for record in run.records:
-        protocol, cell = record.key.protocol, _cell(record)
-        wanted.setdefault(protocol, set()).add(cell)
-        done.setdefault((record.key.method, protocol), set()).add(cell)
-    return [
-        _lack(method, protocol, cells - done.get((method, protocol), set()), len(cells))
+        wanted[record.key.protocol].add(_cell(record))
+        done[record.key.method, record.key.protocol].add(_cell(record))
+    return _not_begun(run) + [
+        _lack(method, protocol, lacking, len(cells))
         for protocol, cells in sorted(wanted.items())
         for method in run.plans
-        if cells - done.get((method, protocol), set()) and not (protocol == "tax" and method == REFERENCE)
+        if (lacking := cells - done[method, protocol]) and not (protocol == "tax" and method == REFERENCE)
     ]
+
+
+def _asked(run: Run) -> dict[str, set[Any]]:
+    """The documents that run.json names, for protocols that read from the beginning of each."""
+    whole = any(str(name).partition(":")[0] in ("position", "prefix", "sliding") for name in run.facts.get("protocols", ()))
+    wanted: dict[str, set[Any]] = defaultdict(set)
+    if whole:
+        wanted["window"] = {(document["name"], 0) for document in run.facts.get("documents", ())}
+    return wanted
+
+
+def _not_begun(run: Run) -> list[str]:
+    """Whole parts of the request without a single record; of a task that may also be because it fits no length."""
+    begun = {record.key.protocol for record in run.records}
+    asked = [*run.facts.get("tasks", ()), *(part for part in ("tax", "speed") if run.facts.get(part))]
+    return [f"nothing of {part} was measured yet" for part in asked if part not in begun]
 
 
 def _cell(record: Record) -> Any:

@@ -3,6 +3,7 @@
 Whatever the page shows stands in one of these: the page and `--json` cannot disagree.
 """
 
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -10,8 +11,12 @@ from math import log
 from typing import Any
 
 from ropewalk.jobs.evaluate.cost_tables import Speed, speed_table, tax_table
+from ropewalk.jobs.evaluate.protocols import Position, Protocol, parse_protocol
+from ropewalk.jobs.evaluate.readings import Readings
 from ropewalk.jobs.evaluate.retrieval_tables import RULER, Cell, Grid, retrieval_grids, ruler_table, shares_by_length
 from ropewalk.jobs.evaluate.scoring import RELATIVE, RULER_THRESHOLD
+from ropewalk.jobs.evaluate.statistics import Interval
+from ropewalk.jobs.evaluate.tables import Sums, table
 from ropewalk.jobs.evaluate.task import tasks
 from ropewalk.jobs.report.plain import kind, plain
 from ropewalk.jobs.report.run_folder import REFERENCE, Run
@@ -77,6 +82,32 @@ def ruler(run: Run) -> Section | None:
             for method, row in rows.items()
         },
     }
+
+
+def protocols(run: Run) -> list[Section]:
+    """Perplexity by each protocol that run.json names; position is a section of its own."""
+    readings = Readings(run.records)
+    wanted = [parse_protocol(text) for text in run.facts.get("protocols", ())]
+    made = [_protocol(run, p, table(readings, p)) for p in wanted if not isinstance(p, Position)]
+    return [section for section in made if section["rows"]]
+
+
+def _protocol(run: Run, protocol: Protocol, cells: Mapping[str, Mapping[str, Sums]]) -> Section:
+    rows = {
+        method: {line: plain(perplexity(sums.interval())) for line, sums in lines.items()}
+        for method, lines in _in_order(run, cells).items()
+    }
+    words = (inspect.getdoc(type(protocol)) or "").partition("\n\n")[0]
+    return {
+        "protocol": str(protocol),
+        "words": words,
+        "lines": list(dict.fromkeys(n for row in rows.values() for n in row)),
+        "rows": rows,
+    }
+
+
+def perplexity(bits: Interval) -> Interval:
+    return Interval(*(2 ** min(end, 1000.0) for end in (bits.value, bits.low, bits.high)))
 
 
 def tax(run: Run) -> Section | None:
