@@ -57,6 +57,11 @@ def test_the_loss_figure_draws_each_bucket_at_its_middle_with_its_band():
     assert list(band["y"]) == [4, 5, 6, 4, 3, 2]
 
 
+def test_the_axis_is_marked_in_doublings_of_the_trained_length():
+    axis = loss_figure({"none": [interval(3)] * 3}, [0, 256, 512, 4096], 512)["layout"]["xaxis"]
+    assert list(axis["ticktext"]) == ["128", "256", "512", "1,024", "2,048", "4,096"]
+
+
 def test_published_curves_are_ratios_of_losses_to_the_original_length():
     """YaRN 7B s = 32 at 131,072: ln 2.372 / ln 3.7524 = 0.8637 / 1.3224 = 0.653, worked out by hand from the published CSV."""
     anchors = {anchor["name"]: anchor for anchor in published()["loss"]}

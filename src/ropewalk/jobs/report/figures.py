@@ -74,7 +74,7 @@ def loss_figure(
         yanchor="top", font_size=12,
     )  # fmt: skip
     first = _middle(*spans[0])
-    ticks = [original * 2**i for i in range(-2, 24) if first <= original * 2**i <= edges[-1]]
+    ticks = [tick for i in range(26) if first <= (tick := (original << i) // 4) <= edges[-1]]
     figure.update_xaxes(
         **AXIS, type="log", tickvals=ticks, ticktext=[_short(t) for t in ticks], title="position in the document, tokens",
         range=[log10(first * 0.93), log10(edges[-1] * 1.03)], hoverformat=",.0f",
