@@ -64,13 +64,13 @@ def test_readings_and_tasks_without_a_depth_have_no_grid():
 
 
 def test_all_depths_together_are_sums_of_hits_and_tries_not_means_of_shares():
-    """1 of 1 at one depth and 0 of 3 at another are 1 of 4, not a half."""
+    """1 of 1 at one depth and 1 of 3 at another are 2 of 4, not two thirds."""
     records = [answered("needle", "yarn", 512, 1.0, depth=0.0)]
-    records += [answered("needle", "yarn", 512, 0.0, depth=1.0, index=i) for i in range(3)]
+    records += [answered("needle", "yarn", 512, float(i == 0), depth=1.0, index=i) for i in range(3)]
     records += [answered("needle", "yarn", 256, 1.0, depth=1.0)]
     together = shares_by_length(retrieval_grids(records)["needle"]["yarn"])
     assert list(together) == [256, 512]
-    assert (together[512].share.value, together[512].tries) == (0.25, 4)
+    assert (together[512].share.value, together[512].tries) == (0.5, 4)
 
 
 def test_ruler_by_hand():
