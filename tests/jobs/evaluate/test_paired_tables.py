@@ -28,10 +28,10 @@ def test_what_was_not_read_to_the_end_still_has_its_first_buckets():
 
 
 def test_two_methods_are_compared_over_the_documents_that_both_read():
-    """yarn adds 1 nat to one token of two, in a and b alike; c was read by one of them only, and in another order."""
+    """yarn adds 1 nat to one token of two, in a and b alike; "0" was read by one of them only."""
     table = sums(
         [0, 2, 4],
-        *(reading(NONE, name, nll) for name, nll in (("c", [50, 50, 50]), ("b", [8, 9, 7]), ("a", [1, 1, 1]))),
+        *(reading(NONE, name, nll) for name, nll in (("0", [50, 50, 50]), ("b", [8, 9, 7]), ("a", [1, 1, 1]))),
         *(reading(YARN, name, nll) for name, nll in (("a", [1, 2, 1]), ("b", [8, 10, 7]))),
     )
     found = compare_sums(table["yarn"][1], table["none"][1], same_tokens=True)

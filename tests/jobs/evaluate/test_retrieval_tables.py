@@ -92,6 +92,17 @@ def test_ruler_by_hand():
     assert (row.relative.value, row.relative.low, row.relative.high) == (2048, 2048, 4096)
 
 
+def test_a_base_model_that_never_passes_85_6_still_has_a_relative_length():
+    """60 % at 2,048, 55 at 4,096, 10 at 8,192: the bar is 85 % of 60, which is 51."""
+    records = [
+        answered("vt", "yarn", n, float(i < hits), index=i)
+        for n, hits in ((2048, 12), (4096, 11), (8192, 2))
+        for i in range(20)
+    ]
+    row = ruler_table(records)["yarn"]
+    assert (row.absolute.value, row.relative.value) == (0, 4096)
+
+
 def test_ruler_means_are_over_the_tasks_that_every_length_has():
     """cwe was run at 2,048 only; the mean there must not have it, or the two lengths would differ by tasks."""
     records = [answered("vt", "yarn", n, 1.0) for n in (2048, 4096)] + [answered("cwe", "yarn", 2048, 0.0)]

@@ -6,9 +6,11 @@ import numpy
 import pytest
 
 from jobs.report.synthetic import plans, reading
+from ropewalk.jobs.evaluate.statistics import Interval
 from ropewalk.jobs.report.certificate import certificate
 from ropewalk.jobs.report.loss import coarse_edges, fine_edges, loss, prefix_ratios
 from ropewalk.jobs.report.page import render
+from ropewalk.jobs.report.plain import kind
 from ropewalk.jobs.report.run_folder import make_run
 from ropewalk.jobs.report.verdicts import verdicts
 
@@ -128,6 +130,10 @@ def test_ratios_of_perplexity_are_paired_and_coloured_by_their_interval():
     assert (trained["kind"], here["kind"], itself) == ("better", "better", None)
     assert compared["rows"]["none"][2]["kind"] == "worse"
     assert compared["rows"]["none"][2]["ratio"]["value"] == pytest.approx(2**3.5, rel=0.03)
+
+
+def test_an_interval_that_holds_1_has_no_colour():
+    assert [kind(Interval(1.0, *ends), 1.0) for ends in ((0.9, 1.1), (1.01, 1.1), (0.9, 0.99))] == ["", "worse", "better"]
 
 
 def test_prefix_ratios_are_means_over_all_tokens_up_to_a_length():
