@@ -94,6 +94,15 @@ def test_any_part_of_a_run_makes_a_page_and_says_what_is_missing(seed):
     assert ("This run is not finished" in page) == bool(made["missing"])
 
 
+@pytest.mark.parametrize("tokens", [9, 300, 600])
+def test_readings_that_end_early_make_a_page_too(tokens):
+    """Shorter than half the trained length, than the trained length, and than twice that: some buckets are nobody's."""
+    run = make_run([reading(plan, d, [2.0] * tokens) for plan in plans().values() for d in "abc"], plans())
+    made = certificate(run)
+    assert "not read" in markup(render(made)) or tokens == 600
+    assert made["headline"]["times"] == (1 if tokens == 600 else None)
+
+
 def test_a_name_cannot_become_markup_or_end_a_script():
     nasty = "</script><script>alert(1)</script>"
     run = make_run([reading(plan, nasty, [2.0] * 4095) for plan in plans().values()], plans(), {"model": nasty})

@@ -107,7 +107,7 @@ def test_a_half_finished_run_names_what_it_lacks():
     records += [answer(YARN, "needle", 512, 0.5, i, 1.0) for i in range(2)]
     assert missing(make_run(records, {"none": NONE, "yarn": YARN})) == [
         "yarn lacks 2 of 4 of needle, at 1,024 tokens",
-        "yarn has not read 2 of 3 documents: b, c",
+        "yarn has not read 2 of 3 documents to the end: b, c",
     ]
 
 
@@ -123,7 +123,7 @@ def test_what_run_json_asked_for_and_nobody_has_begun_is_missing_too():
     assert missing(make_run(records, {"none": NONE}, facts)) == [
         "nothing of vt was measured yet",
         "nothing of tax was measured yet",
-        "none has not read 1 of 2 documents: b",
+        "none has not read 1 of 2 documents to the end: b",
     ]
 
 

@@ -15,7 +15,9 @@ def headline(made: Made) -> dict[str, Any]:
     """title, sentence, the best method, and how many times the original length it reads (None without a verdict)."""
     best = best_verdict(made)
     method = best["method"] if best else _usual_method(made)
-    sentence = f"With {method}: {best['sentence'][0].lower()}{best['sentence'][1:]}" if best else NOT_READ
+    sentence = best["sentence"] if best else NOT_READ
+    if best and best["length"] is not None:
+        sentence = f"With {method}: {sentence[0].lower()}{sentence[1:]}"
     if not best or not best["length"]:
         return {
             "title": f"{made['model']}, measured to {made['longest']:,} tokens",

@@ -60,8 +60,10 @@ Rows = Mapping[str, Sequence[Interval | None]]
 
 def _shown(cell: Interval | None, bucket: int, rows: Rows) -> dict[str, Any] | None:
     """The lowest of a column is marked, as it is written: to three places."""
+    if cell is None:
+        return None
     lowest = min(round(c.value, 3) for row in rows.values() if (c := row[bucket]))
-    return dict(plain(cell), best=round(cell.value, 3) == lowest) if cell else None
+    return dict(plain(cell), best=round(cell.value, 3) == lowest)
 
 
 def _compared(sums: Mapping[str, Sequence[Sums | None]], rows: Rows) -> dict[str, Any] | None:

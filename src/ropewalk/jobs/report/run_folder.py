@@ -154,7 +154,7 @@ def missing(run: Run) -> list[str]:
         wanted[record.key.protocol].add(_cell(record))
         done[record.key.method, record.key.protocol].add(_cell(record))
     return _not_begun(run) + [
-        _lack(method, protocol, lacking, len(cells))
+        _lack(method, protocol, lacking, cells)
         for protocol, cells in sorted(wanted.items())
         for method in run.plans
         if (lacking := cells - done[method, protocol]) and not (protocol == "tax" and method == REFERENCE)
@@ -186,12 +186,12 @@ def _cell(record: Record) -> Any:
     return (record.key.length, record.key.item)
 
 
-def _lack(method: str, protocol: str, cells: set[Any], total: int) -> str:
+def _lack(method: str, protocol: str, lacking: set[Any], cells: set[Any]) -> str:
     if protocol == "window":
-        names = sorted({document for document, _ in cells})
-        return f"{method} has not read {len(cells)} of {total} documents: {_some(names)}"
-    lengths = sorted({length for length, _ in cells})
-    return f"{method} lacks {len(cells)} of {total} of {protocol}, at {_some([f'{n:,}' for n in lengths])} tokens"
+        names, every = ({document for document, _ in some} for some in (lacking, cells))
+        return f"{method} has not read {len(names)} of {len(every)} documents to the end: {_some(sorted(names))}"
+    lengths = sorted({length for length, _ in lacking})
+    return f"{method} lacks {len(lacking)} of {len(cells)} of {protocol}, at {_some([f'{n:,}' for n in lengths])} tokens"
 
 
 def _some(names: Sequence[str], most: int = 4) -> str:
