@@ -31,7 +31,7 @@ def run(tmp_path_factory):
 def test_it_writes_the_page_into_the_run_and_loads_no_torch(run):
     done = ropewalk("report", str(run), then="print('torch' in sys.modules, file=sys.stderr)")
     assert (done.returncode, done.stderr.strip()) == (0, "False")
-    assert done.stdout.startswith("ropewalk-tiny reads to 4,096 tokens. With dynamic-yarn: the last stretch")
+    assert done.stdout.startswith("ropewalk-tiny reads to 4,096 tokens. dynamic-yarn holds to 4,096 tokens")
     assert str(run / "report.html") in done.stdout
     assert "Ropewalk certificate" in (run / "report.html").read_text()
 

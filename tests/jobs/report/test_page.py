@@ -1,5 +1,6 @@
 """The certificate as a page, in headless Chromium: quiet, complete, steady at every width, and the same on paper."""
 
+import html
 import json
 import random
 import re
@@ -61,7 +62,7 @@ def test_every_number_of_the_page_stands_in_the_json(made):
     page = markup(render(made))
     for row in shown["loss"]["rows"].values():
         assert all(f"<b>{cell['value']:.3f}</b>" in page for cell in row)
-    assert shown["headline"]["sentence"] in page
+    assert shown["headline"]["sentence"] in html.unescape(page)
 
 
 def test_sections_without_data_are_left_out(made):

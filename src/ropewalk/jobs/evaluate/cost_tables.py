@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy
 
+from ropewalk.jobs.evaluate.comparisons import compare
 from ropewalk.jobs.evaluate.records import Record
 from ropewalk.jobs.evaluate.statistics import Interval, cluster_mean
 from ropewalk.jobs.evaluate.tables import BITS
@@ -43,7 +44,8 @@ def tax_table(records: Iterable[Record]) -> dict[str, Tax]:
 def _tax(documents: list[list[tuple[float, float, int]]]) -> Tax:
     """documents: of each, (loss added, KL, tokens) of its windows, in nats."""
     added, kl, tokens = numpy.array([numpy.sum(windows, axis=0) for windows in documents]).T
-    return Tax(cluster_mean(added * BITS, tokens), cluster_mean(kl * BITS, tokens), len(documents), int(tokens.sum()))
+    paired = compare(added * BITS, numpy.zeros(len(added)), tokens).difference
+    return Tax(paired, cluster_mean(kl * BITS, tokens), len(documents), int(tokens.sum()))
 
 
 @dataclass(frozen=True, slots=True)

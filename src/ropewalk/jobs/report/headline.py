@@ -16,8 +16,6 @@ def headline(made: Made) -> dict[str, Any]:
     best = best_verdict(made)
     method = best["method"] if best else _usual_method(made)
     sentence = best["sentence"] if best else NOT_READ
-    if best and best["length"] is not None:
-        sentence = f"With {method}: {sentence[0].lower()}{sentence[1:]}"
     if not best or not best["length"]:
         return {
             "title": f"{made['model']}, measured to {made['longest']:,} tokens",

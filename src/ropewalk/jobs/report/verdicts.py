@@ -1,18 +1,20 @@
-"""How far a method reads, in words."""
+"""How far each method of a run reads: `evaluate.verdict` on its last stretches."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ropewalk.jobs.evaluate.comparisons import Comparison
-from ropewalk.jobs.evaluate.paired_tables import bucket_sums, compare_sums
+import numpy
+
+from ropewalk.jobs.evaluate.paired_tables import bucket_sums
 from ropewalk.jobs.evaluate.readings import Readings
 from ropewalk.jobs.evaluate.tables import BITS, Sums
+from ropewalk.jobs.evaluate.verdict import LEVEL, LastStretch, verdict
 from ropewalk.jobs.report.loss import TRAINED, coarse_edges
 from ropewalk.jobs.report.plain import plain
 from ropewalk.jobs.report.run_folder import REFERENCE, Run
 
 UNKNOWN = "No verdict: it needs two documents at least that were read with the method and by its judge, better ten."
-NOISE = 1e-4  # nats: what float32 and the order of additions may do to a mean is no loss
+NOISE = 1e-5  # nats per token: what the order of additions in float32 may do is no loss
 
 
 def verdicts(run: Run) -> list[dict[str, Any]]:
@@ -29,45 +31,38 @@ def verdicts(run: Run) -> list[dict[str, Any]]:
 
 def _verdict(method: str, sums: Mapping[str, Sequence[Sums | None]], edges: Sequence[int]) -> dict[str, Any]:
     judge = REFERENCE if REFERENCE in sums else method
-    trained, buckets = sums[judge][TRAINED], range(TRAINED, len(edges) - 1)
-    found = [(i, compare_sums(sums[method][i], trained, same_tokens=i == TRAINED)) for i in buckets]
-    tried = {edges[i + 1]: comparison for i, comparison in found if comparison is not None and comparison.documents > 1}
-    good = [length for length, comparison in tried.items() if not is_worse(comparison)]
-    length = max(good, default=0) if tried else None
+    trained = sums[judge][TRAINED]
+    read = {edges[i + 1]: cell for i, cell in enumerate(sums[method]) if i >= TRAINED and cell}
+    names = (
+        sorted(set(trained.documents).intersection(*(cell.documents for cell in read.values()))) if trained and read else []
+    )
+    if trained is None or len(names) < 2:
+        return {"method": method, "against": judge, "length": None, "worse_at": [], "steps": [], "sentence": UNKNOWN}
+    baseline = _stretch(edges[TRAINED + 1], trained, names)
+    found = verdict(method, baseline, [_like(baseline, _stretch(n, cell, names)) for n, cell in read.items()], unit="bits")
     return {
         "method": method,
         "against": judge,
-        "length": length,
-        "worse_at": [n for n, comparison in tried.items() if is_worse(comparison)],
-        "stretches": {n: plain(comparison) for n, comparison in tried.items()},
-        "sentence": UNKNOWN if length is None else _sentence(method, judge, length, tried, edges) + _price(length, tried),
+        "length": found.longest or 0,
+        "worse_at": [step.length for step in found.steps if step.p_worse <= LEVEL],
+        "steps": plain(found.steps),
+        "sentence": found.words if judge == REFERENCE else _of_itself(found.words),
     }
 
 
-def is_worse(comparison: Comparison) -> bool:
-    """Significantly, and by more than rounding."""
-    return comparison.difference.low > 0 and comparison.difference.value > NOISE
+def _stretch(length: int, cell: Sums, names: Sequence[str]) -> LastStretch:
+    """In bits, of the documents named and in their order."""
+    where = [cell.documents.index(name) for name in names]
+    return LastStretch(length, cell.sums[where] * BITS, cell.counts[where])
 
 
-def _sentence(method: str, judge: str, length: int, tried: Mapping[int, Comparison], edges: Sequence[int]) -> str:
-    whose = "the model unchanged" if judge == REFERENCE and method != REFERENCE else "it"
-    place = f"{whose} was at {edges[TRAINED]:,} to {edges[TRAINED + 1]:,}"
-    if not length:
-        return f"Every stretch is significantly worse than {place}."
-    at = f"{max(length // 2, edges[TRAINED]):,} to {length:,}"
-    if whose == "it" and length == edges[TRAINED + 1]:
-        return f"Past {length:,} tokens every stretch is significantly worse than {place}."
-    found = tried[length]
-    bits = found.difference.value * BITS
-    how = f"{abs(bits):.3f} bits per token {'better' if bits < 0 else 'worse'}" if abs(bits) > NOISE else "the same"
-    seen = f"{found.documents} documents, which would have shown {found.detectable * BITS:.2f} bits worse"
-    return f"The last stretch, {at}, is not significantly worse than {place}: {how} on the same {seen}."
+def _like(baseline: LastStretch, stretch: LastStretch) -> LastStretch:
+    """Documents that differ by rounding alone do not differ."""
+    same = baseline.sums / baseline.counts * stretch.counts
+    near = abs(stretch.sums - same) < NOISE * BITS * stretch.counts
+    return LastStretch(stretch.length, numpy.where(near, same, stretch.sums), stretch.counts)
 
 
-def _price(length: int, tried: Mapping[int, Comparison]) -> str:
-    """What a longer reading must not hide: shorter lengths at which the method is worse."""
-    worse = [n for n, comparison in tried.items() if n < length and is_worse(comparison)]
-    if not worse:
-        return ""
-    bits = ", ".join(f"{tried[n].difference.value * BITS:.2f} bits at {n:,}" for n in worse)
-    return f" Shorter, it is significantly worse: by {bits}."
+def _of_itself(words: str) -> str:
+    """The verdict's sentence speaks of the unstretched model; without one in the run, a method was judged by itself."""
+    return words.replace("the unstretched model's at", "its own at").replace("the unstretched model at", "it is itself at")
