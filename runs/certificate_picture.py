@@ -17,7 +17,7 @@ from ropewalk.jobs.report.certificate import certificate
 from ropewalk.jobs.report.page import write_page
 from ropewalk.jobs.report.run_folder import read_run
 
-WIDTH, HEIGHT = 1120, 1132
+WIDTH, HEIGHT = 1120, 1176
 
 
 def main(run: Path, out: Path) -> None:
