@@ -109,6 +109,7 @@ def test_a_name_cannot_become_markup_or_end_a_script():
     run = make_run([reading(plan, nasty, [2.0] * 4095) for plan in plans().values()], plans(), {"model": nasty})
     assert nasty not in render(certificate(run))
     assert json.loads(for_script({"name": nasty})) == {"name": nasty}
+    assert "<" not in for_script({"name": nasty})
 
 
 def test_an_older_report_is_replaced_and_anything_else_is_not(made, tmp_path):

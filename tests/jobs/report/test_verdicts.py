@@ -73,6 +73,7 @@ def test_a_longer_reading_does_not_hide_a_worse_shorter_one():
     assert (yarn["length"], yarn["worse_at"]) == (4096, [512, 1024])
     assert yarn["sentence"].startswith("yarn holds to 4,096 tokens: its last stretch there is not significantly worse")
     assert "looks worse at 512, 1,024" in yarn["sentence"]
+    assert yarn["steps"][0]["difference"]["value"] == pytest.approx(0.5, abs=0.03)  # bits
 
 
 def test_rounding_is_no_loss():
