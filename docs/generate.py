@@ -226,6 +226,7 @@ SPECIMENS: dict[str, dict[str, Any]] = {
     },
     "truncate: false, x32": {"rope_type": "yarn", "factor": 32.0, "truncate": False},
     "beta_fast 8, beta_slow 0.5, x8": {"rope_type": "yarn", "factor": 8.0, "beta_fast": 8.0, "beta_slow": 0.5},
+    "mscale 0.707 alone, x40": {"rope_type": "yarn", "factor": 40.0, "mscale": 0.707},
     "no original length, x4": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": None},
     "dynamic, factor 4": {"rope_type": "dynamic", "factor": 4.0},
     "ntk, factor 4": {"rope_type": "ntk", "factor": 4.0},

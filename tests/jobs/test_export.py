@@ -41,6 +41,9 @@ def test_one_config_serves_them_all_and_each_computes_the_plan(tmp_path, method)
         agrees(plan, answer)
     agrees(plan, oracle.ggml(json.loads((tmp_path / "out" / "llama_cpp" / "gguf-keys.json").read_text())))
     assert (tmp_path / "out" / "ollama" / "Modelfile").read_text().startswith("FROM ")
+    card = (tmp_path / "out" / "checkpoint" / "README.md").read_text()
+    assert json.loads(card.partition("```json")[2].partition("```")[0]) == config["rope_parameters"]
+    assert "`llama_cpp/gguf-keys.json` says put into it" in (tmp_path / "out" / "COMMANDS.md").read_text()
 
 
 def test_weights_are_linked_and_never_copied(tmp_path):

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gguf_writer import QWEN3, gguf
-from ropewalk.errors import BadConfig
+from ropewalk.errors import BadConfig, RopewalkError
 from ropewalk.scaling.dialects.gguf import keys_of
+from ropewalk.scaling.engine import get_engine, rotation
 from ropewalk.scaling.gguf_header import read_header
 
 
@@ -73,3 +74,17 @@ def test_no_bytes_make_it_fall_over(tmp_path_factory, data):
     path.write_bytes(good[: data.draw(st.integers(0, len(good)))])
     with contextlib.suppress(BadConfig):
         assert isinstance(read_header(path), dict)
+
+
+values = (
+    st.none() | st.booleans() | st.integers(-3, 2**41) | st.floats() | st.text(max_size=5) | st.lists(st.floats(), max_size=3)
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.sampled_from(sorted(key for key in QWEN3 if key.startswith("qwen3"))), values), values)
+def test_no_keys_make_the_reader_fall_over(odd, factors):
+    with contextlib.suppress(RopewalkError):
+        keys = keys_of({**QWEN3, "rope_freqs.weight": factors, **odd})
+        for name in ("llama_cpp", "ollama"):
+            assert all(loss.said for loss in rotation(get_engine(name), keys).losses)

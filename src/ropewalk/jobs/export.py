@@ -19,6 +19,7 @@ from ropewalk.scaling.dialects.config_files import write_config
 from ropewalk.scaling.engine import Engine, Written, get_engine
 from ropewalk.scaling.plan import ScalingPlan
 
+KEYS = "gguf-keys.json"
 CONFIG, SHARED, COMMANDS, SUMMARY = "config.json", "checkpoint", "COMMANDS.md", "export.json"
 
 
@@ -156,6 +157,9 @@ def commands_page(found: Exported) -> str:
         for engine, commands in part.commands.items():
             title = get_engine(engine).title
             lines += [f"## {title}, {part.plan.target_length:,} tokens (`{part.folder}`)", "", "```bash", *commands, "```", ""]
+            if KEYS in part.written.files:
+                where = f"`{part.folder}/{KEYS}`"
+                lines += [f"x.gguf is the GGUF of ORIGINAL, with what {where} says put into it: metadata, no weights.", ""]
     for name, reason in found.refused.items():
         lines += [f"## {name}: refused", "", reason, ""]
     lines += ["Then see whether the engine does what is written: `ropewalk doctor FOLDER`, or the command in quotes.", ""]

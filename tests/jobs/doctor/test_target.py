@@ -1,12 +1,15 @@
 """Pasted command lines, and what they make of the config they serve."""
 
+import contextlib
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from gguf_writer import QWEN3, gguf
 from published import GEMMA3_4B, LLAMA31_8B, QWEN3_8B, QWEN25_7B
-from ropewalk.errors import BadConfig
+from ropewalk.errors import BadConfig, RopewalkError
 from ropewalk.jobs.doctor.static import compare, examine
 from ropewalk.jobs.doctor.target import resolve
 from ropewalk.scaling.commands import is_command, parse_command
@@ -175,3 +178,23 @@ def test_a_gguf_and_a_params_json(tmp_path):
 def test_bad_command_lines(serve, command, words):
     with pytest.raises(BadConfig, match=words.replace("(", r"\(")):
         serve(command, QWEN25_7B)
+
+
+words = st.sampled_from(
+    ["vllm", "serve", "llama-server", "-m", "-c", "--model", "--rope-scale", "4", "nan", "--hf-overrides", "{}", "'", '"', "=",
+     "--", "--rope-scaling", "yarn", "A=1", "FOLDER", "--max-model-len=9k", "--rope-theta", "-1", "--yarn-orig-ctx", "0"]
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(words, max_size=12))
+def test_no_command_line_makes_it_fall_over(tmp_path, line):
+    (tmp_path / "config.json").write_text(json.dumps(QWEN25_7B))
+    text = " ".join(["vllm serve", *line]).replace("FOLDER", str(tmp_path))
+
+    def missing(name):
+        raise BadConfig(name)
+
+    for start in ("", "./llama-server "):
+        with contextlib.suppress(RopewalkError):
+            examine(resolve(start + text, missing))

@@ -6,12 +6,12 @@ from typing import Any
 from ropewalk.errors import BadConfig
 from ropewalk.scaling.dialects.fields import Fields
 from ropewalk.scaling.dialects.own_files import is_ramped, options
+from ropewalk.scaling.gguf_header import FREQS
 from ropewalk.scaling.keys import GGUF, LENGTH, Keys
 from ropewalk.scaling.plan import Stretch
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.spec import ALL_LAYERS
 
-FREQS = "rope_freqs.weight"
 # Marks of a command line in Keys.model: nothing that a config could hold.
 NO_TYPE, SHIFTS = "ropewalk.no_rope_scaling", "ropewalk.context_shift"
 ARCHITECTURES = {

@@ -8,6 +8,7 @@ from ropewalk.scaling.dialects import gguf
 from ropewalk.scaling.dialects.own_files import is_ramped, only_stretch, options, prove
 from ropewalk.scaling.dialects.quirks import becomes_plain, drops, is_mla, missing_length, plain, temperature
 from ropewalk.scaling.engine import Engine, Quirk, Says, Verb, Written, register
+from ropewalk.scaling.gguf_header import FREQS
 from ropewalk.scaling.keys import CONFIG, FLAGS, GGUF, RAMPED, Keys, mscale
 from ropewalk.scaling.methods.ntk import stretched_theta
 from ropewalk.scaling.plan import ScalingPlan, Stretch
@@ -117,7 +118,7 @@ def metadata(stretch: Stretch, arch: str, target: int) -> dict[str, Any]:
         return {**base, "rope.scaling.type": "yarn", **length, **attn}
     if arch in gguf.ROPE_FACTORS and all(scaled.inv_freq):
         factors = [theta / new for theta, new in zip(rope.inv_freq, scaled.inv_freq, strict=True)]
-        return {**plain_type, "rope.scaling.attn_factor": scaled.attention_factor, gguf.FREQS: factors}
+        return {**plain_type, "rope.scaling.attn_factor": scaled.attention_factor, FREQS: factors}
     if is_ramped(stretch):
         fast, slow, _ = options(stretch)
         betas = {"rope.scaling.yarn_beta_fast": fast, "rope.scaling.yarn_beta_slow": slow}
@@ -157,7 +158,7 @@ def written_keys(plan: ScalingPlan, config: Mapping[str, Any], target: int) -> d
             "llama.cpp computes the temperature of DeepSeek's attention from keys of its own; not written here."
         )
     keys = metadata(stretch, arch, target)
-    named = {key if key == gguf.FREQS else f"{arch}.{key}": value for key, value in keys.items()}
+    named = {key if key == FREQS else f"{arch}.{key}": value for key, value in keys.items()}
     return {"general.architecture": arch, f"{arch}.rope.dimension_count": stretch.rope.rotary_dim, **named}
 
 
@@ -185,7 +186,7 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Wr
         if not said:
             raise
         return Written({}, serve, "flags")
-    carrier = "rope_freqs.weight" if gguf.FREQS in keys else "GGUF keys"
+    carrier = "rope_freqs.weight" if FREQS in keys else "GGUF keys"
     return Written({"gguf-keys.json": keys}, (f"llama-server -m x.gguf -c {plan.target_length}", *serve), carrier)
 
 
