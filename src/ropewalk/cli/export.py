@@ -25,15 +25,20 @@ from ropewalk.cli.common import (
     read_plan,
     read_spec,
 )
+from ropewalk.cli.export_gguf import run_gguf
 from ropewalk.errors import BadOption
 from ropewalk.scaling.engine import get_engine
 from ropewalk.scaling.plan import replaced
 
+DEFAULT = "transformers,vllm,sglang"
+
 
 def run(
     model: Model,
-    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to write.")],
-    engines: Annotated[str, typer.Option("--for", metavar="ENGINES", help="Engines, by commas.")] = "transformers,vllm,sglang",
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The folder to write; the file, of a GGUF.")] = None,
+    engines: Annotated[
+        str | None, typer.Option("--for", metavar="ENGINES", help=f"Engines, by commas. [default: {DEFAULT}]")
+    ] = None,
     to: To = None,
     factor: Factor = None,
     method: MethodName = "yarn",
@@ -42,18 +47,31 @@ def run(
     layers: Layers = None,
     plan_file: Annotated[Path | None, typer.Option("--plan", help="A saved plan, instead of the options above.")] = None,
     versions: Annotated[str | None, typer.Option("--versions", metavar="ENGINE=VERSION", help="By commas: vllm=0.31.")] = None,
+    in_place: Annotated[bool, typer.Option("--in-place", help="Change the GGUF itself, once the new one is whole.")] = False,
+    restore: Annotated[bool, typer.Option("--restore", help="Undo an earlier stretch of the GGUF, bit for bit.")] = False,
     force: Force = False,
     json: Json = False,
 ) -> None:
+    from ropewalk.jobs.gguf.model import is_gguf
+
+    at = parse_versions(versions)
+    if is_gguf(model):
+        run_gguf(
+            model, out, engines=engines, plan_file=plan_file, original_length=original_length, in_place=in_place,
+            asked=(to, factor, method, option, layers), restore=restore, force=force, json=json,
+            version=next((v for name, v in at.items() if get_engine(name).name == "llama_cpp"), ""),
+        )  # fmt: skip
+        return
+    if in_place or restore or out is None:
+        raise BadOption("-o names the folder to write; --in-place and --restore are for a GGUF.")
     from ropewalk.jobs.export import COMMANDS, export, summary
     from ropewalk.models.hub import checkpoint
 
     if plan_file and (to or factor):
         raise BadOption("--plan already says how far to stretch; leave out --to and --factor.")
-    names = [name for name in engines.split(",") if name]
+    names = [name for name in (DEFAULT if engines is None else engines).split(",") if name]
     if not names:
         raise BadOption("--for names no engine.")
-    at = parse_versions(versions)
     for name in (*names, *at):
         get_engine(name)
     config, _ = find_config(model)

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from ropewalk.errors import CannotWrite, OutputExists
 
@@ -48,6 +49,31 @@ def _replace_folder(part: Path, out: Path) -> None:
         raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def new_file(out: Path, *, force: bool = False) -> Iterator[tuple[Path, BinaryIO]]:
+    """A temporary neighbour of `out`, and a stream to write it, that becomes `out` if the block ends well.
+
+    For files too large for `write_file`. Refuses an existing `out` without `force`.
+    """
+    if out.exists() and not force:
+        raise OutputExists(f"{out} exists already. Choose another name, or replace it with --force.")
+    part = None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=out.parent, prefix=f".{out.name}.part-", delete=False) as stream:
+            part = Path(stream.name)
+            yield part, stream.file  # type: ignore[misc]
+        os.replace(part, out)
+        part = None
+    except OSError as error:
+        if isinstance(error, OutputExists | CannotWrite):
+            raise
+        raise CannotWrite(f"{out} was not written: {error.strerror or error}. Nothing was left behind.") from None
+    finally:
+        if part:
+            part.unlink(missing_ok=True)
 
 
 def write_file(path: Path, content: str | bytes) -> None:

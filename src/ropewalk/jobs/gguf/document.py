@@ -1,0 +1,240 @@
+"""A GGUF file as parts that can be put together again: keys and tensor infos as raw bytes, weights as spans of the source.
+
+Format: ggml-org/ggml, docs/gguf.md, versions 2 and 3, little-endian. A file is only read if writing its header again gives
+the same bytes; so whatever is not touched comes out bit for bit, and an undo can be exact.
+"""
+
+import mmap
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from ropewalk.errors import BadConfig
+from ropewalk.scaling.gguf_header import ARRAY, LONGEST_NAME, MAGIC, MOST_KEYS, MOST_TENSORS, SCALARS, STRING
+
+LARGEST_HEADER = 64 * 2**20  # bytes; vocabularies of 256,000 words take about 10 million
+ALIGNMENT = "general.alignment"
+# (numbers per block, bytes per block) by tensor type: GGML_QUANT_SIZES of gguf 0.19.0, which a test holds beside it.
+BLOCKS = {
+    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 40), 10: (256, 84),
+    11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292), 16: (256, 66), 17: (256, 74),
+    18: (256, 98), 19: (256, 50), 20: (32, 18), 21: (256, 110), 22: (256, 82), 23: (256, 136), 24: (1, 1), 25: (1, 2),
+    26: (1, 4), 27: (1, 8), 28: (1, 8), 29: (256, 56), 30: (1, 2), 34: (256, 54), 35: (256, 66), 39: (32, 17), 40: (64, 36),
+    41: (128, 18),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bytes `start` to `end` of the source file."""
+
+    start: int
+    end: int
+
+
+Piece = bytes | Span
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """shape: fastest axis first, as the file has it.  kind: ggml's number.  offset: bytes from the start of the data."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: int
+    offset: int
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        numbers, block = BLOCKS[self.kind]
+        return prod(self.shape) // numbers * block
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """keys: (name, type and value as the file has them).  data: all that follows the header, in order."""
+
+    version: int
+    keys: tuple[tuple[str, bytes], ...]
+    tensors: tuple[Tensor, ...]
+    data: tuple[Piece, ...]
+
+    def raw(self, name: str) -> bytes | None:
+        return dict(self.keys).get(name)
+
+    def value(self, name: str) -> Any:
+        """A number, a string, or a list of them; None where the key is absent."""
+        raw = self.raw(name)
+        return None if raw is None else decoded(raw)
+
+    def tensor(self, name: str) -> Tensor | None:
+        return next((tensor for tensor in self.tensors if tensor.name == name), None)
+
+    @property
+    def alignment(self) -> int:
+        """Bytes."""
+        value = self.value(ALIGNMENT)
+        if value is None:
+            return 32
+        if not isinstance(value, int) or value <= 0 or value & (value - 1):
+            raise ValueError(f"{ALIGNMENT} is {value!r}, which is no power of 2")
+        return value
+
+    @property
+    def data_length(self) -> int:
+        return sum(map(length, self.data))
+
+    def header(self) -> bytes:
+        """Everything before the data, padding included."""
+        head = MAGIC + struct.pack("<IQQ", self.version, len(self.tensors), len(self.keys))
+        keys = b"".join(packed_text(name) + raw for name, raw in self.keys)
+        tensors = b"".join(
+            packed_text(t.name)
+            + struct.pack(f"<I{len(t.shape)}QIQ", len(t.shape), *t.shape, t.kind, t.offset)
+            for t in self.tensors
+        )  # fmt: skip
+        all_of_it = head + keys + tensors
+        return all_of_it + bytes(-len(all_of_it) % self.alignment)
+
+
+def length(piece: Piece) -> int:
+    return len(piece) if isinstance(piece, bytes) else piece.end - piece.start
+
+
+def packed_text(text: str) -> bytes:
+    raw = text.encode()
+    return struct.pack("<Q", len(raw)) + raw
+
+
+def decoded(raw: bytes) -> Any:
+    """The value of a key, from its type and bytes."""
+    return _Cursor(raw).value()
+
+
+def read(path: Path) -> Document:
+    """The parts of the file. BadConfig where it is cut off, contradicts itself, or has anything the format does not know."""
+    try:
+        with path.open("rb") as stream:
+            size = path.stat().st_size
+            if size < 24:
+                raise ValueError("it is too short")
+            with mmap.mmap(stream.fileno(), min(size, LARGEST_HEADER), access=mmap.ACCESS_READ) as head:
+                return _document(head, size)
+    except (ValueError, struct.error) as error:
+        raise BadConfig(
+            f"{path} is not a GGUF that can be rewritten: {error}.\n  Nothing was written. Is the download complete?"
+        ) from None
+    except OSError as error:
+        raise BadConfig(f"{path} cannot be read: {error.strerror}.") from None
+
+
+class _Cursor:
+    def __init__(self, buffer: Any, at: int = 0):
+        self.buffer, self.at = buffer, at
+
+    def take(self, count: int) -> bytes:
+        if count > len(self.buffer) - self.at:
+            raise ValueError("it ends before its header does")
+        self.at += count
+        return bytes(self.buffer[self.at - count : self.at])
+
+    def number(self, form: str) -> Any:
+        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+
+    def text(self) -> str:
+        return self.take(self.number("<Q")).decode("utf-8", errors="surrogateescape")
+
+    def name(self) -> str:
+        raw = self.take(min(self.number("<Q"), LONGEST_NAME + 1))
+        if not raw or len(raw) > LONGEST_NAME:
+            raise ValueError("a name is empty, or longer than the format allows")
+        return raw.decode("utf-8")
+
+    def value(self) -> Any:
+        kind = self.number("<I")
+        if kind != ARRAY:
+            return self._item(kind)
+        kind, count = self.number("<I"), self.number("<Q")
+        return [self._item(kind) for _ in range(count)]
+
+    def _item(self, kind: int) -> Any:
+        return self.text() if kind == STRING else self.number(_form(kind))
+
+    def raw_value(self) -> bytes:
+        """Type and value, passed over without being taken apart."""
+        start, kind, count = self.at, self.number("<I"), 1
+        if kind == ARRAY:
+            kind, count = self.number("<I"), self.number("<Q")
+        if kind == STRING:
+            for _ in range(count):
+                self.take(self.number("<Q"))
+        else:
+            self.take(count * struct.calcsize(_form(kind)))
+        return bytes(self.buffer[start : self.at])
+
+
+def _form(kind: int) -> str:
+    if kind not in SCALARS:
+        raise ValueError(f"value type {kind} is not of the format")
+    return SCALARS[kind]
+
+
+def _document(head: Any, size: int) -> Document:
+    cursor = _Cursor(head)
+    version, tensor_count, key_count = _start(cursor)
+    keys = tuple(_unique("key", ((cursor.name(), cursor.raw_value()) for _ in range(key_count))))
+    infos = ((name, _tensor(cursor, name)) for name in (cursor.name() for _ in range(tensor_count)))
+    tensors = tuple(tensor for _, tensor in _unique("tensor", infos))
+    found = Document(version, keys, tensors, ())
+    header = found.header()
+    if len(header) > size or len(header) > len(head):
+        raise ValueError("it ends before its header does")
+    if header != bytes(head[: len(header)]):
+        raise ValueError("its header is not spelt as the format says (padding that is not zero?)")
+    _check_data(found, size - len(header))
+    return Document(version, keys, tensors, (Span(len(header), size),))
+
+
+def _start(cursor: _Cursor) -> tuple[int, int, int]:
+    if cursor.take(4) != MAGIC:
+        raise ValueError("it does not start with GGUF")
+    version = cursor.number("<I")
+    if version in (2 << 24, 3 << 24):
+        raise ValueError("it is big-endian, which no current engine on a little-endian machine reads")
+    if version not in (2, 3):
+        raise ValueError(f"its version is {version}, and 2 and 3 are known")
+    tensors, keys = cursor.number("<Q"), cursor.number("<Q")
+    if tensors > MOST_TENSORS or keys > MOST_KEYS:
+        raise ValueError(f"it claims {tensors} tensors and {keys} keys")
+    return version, tensors, keys
+
+
+def _tensor(cursor: _Cursor, name: str) -> Tensor:
+    dimensions = cursor.number("<I")
+    if dimensions > 4:
+        raise ValueError(f"{name} has {dimensions} dimensions")
+    shape = tuple(cursor.number("<Q") for _ in range(dimensions))
+    return Tensor(name, shape, cursor.number("<I"), cursor.number("<Q"))
+
+
+def _unique(what: str, named: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    seen: set[str] = set()
+    for name, item in named:
+        if name in seen:
+            raise ValueError(f"the {what} {name} is there twice")
+        seen.add(name)
+        yield name, item
+
+
+def _check_data(found: Document, available: int) -> None:
+    for tensor in found.tensors:
+        if tensor.kind not in BLOCKS:
+            raise ValueError(f"{tensor.name} has tensor type {tensor.kind}, which is not known")
+        if tensor.offset % found.alignment:
+            raise ValueError(f"{tensor.name} is not aligned")
+        if tensor.offset + tensor.size > available:
+            raise ValueError(f"{tensor.name} lies beyond its end")
