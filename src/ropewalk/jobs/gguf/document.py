@@ -196,7 +196,8 @@ def _document(head: Any, size: int) -> Document:
     if header != bytes(head[: len(header)]):
         raise ValueError("its header is not spelt as the format says (padding that is not zero?)")
     _check_data(found, size - len(header))
-    return Document(version, keys, tensors, (Span(len(header), size),))
+    data = (Span(len(header), size),) if size > len(header) else ()
+    return Document(version, keys, tensors, data)
 
 
 def _start(cursor: _Cursor) -> tuple[int, int, int]:
