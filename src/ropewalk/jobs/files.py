@@ -55,14 +55,14 @@ def _replace_folder(part: Path, out: Path) -> None:
 def new_file(out: Path, *, force: bool = False) -> Iterator[tuple[Path, BinaryIO]]:
     """A temporary neighbour of `out`, and a stream to write it, that becomes `out` if the block ends well.
 
-    For files too large for `write_file`. Refuses an existing `out` without `force`.
+    For files too large for `write_file`. The stream is not buffered. Refuses an existing `out` without `force`.
     """
     if out.exists() and not force:
         raise OutputExists(f"{out} exists already. Choose another name, or replace it with --force.")
     part = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=out.parent, prefix=f".{out.name}.part-", delete=False) as stream:
+        with tempfile.NamedTemporaryFile(dir=out.parent, prefix=f".{out.name}.part-", delete=False, buffering=0) as stream:
             part = Path(stream.name)
             yield part, stream.file  # type: ignore[misc]
         os.replace(part, out)

@@ -14,7 +14,7 @@ from ropewalk.jobs.gguf.splice import Progress, content, write
 from ropewalk.scaling.dialects import gguf
 from ropewalk.scaling.dialects.own_files import only_stretch
 from ropewalk.scaling.engine import get_engine, rotation, same
-from ropewalk.scaling.gguf_header import FREQS, read_header
+from ropewalk.scaling.gguf_header import FREQS
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.spec import ModelSpec
 
@@ -53,12 +53,17 @@ class Patched:
 
 def open_gguf(path: Path) -> Source:
     document = original(read(path))
-    tensor = document.tensor(FREQS)
-    factors = b""
-    if tensor is not None:
-        with path.open("rb") as origin:
-            factors = content(cut(document.data, tensor.offset, tensor.offset + tensor.size), origin)
+    factors = factors_of(document, path)
     return Source(path, document, metadata(document, factors), factors)
+
+
+def factors_of(document: Document, path: Path) -> bytes:
+    """The bytes of rope_freqs.weight; none where it is not there."""
+    tensor = document.tensor(FREQS)
+    if tensor is None:
+        return b""
+    with path.open("rb") as origin:
+        return content(cut(document.data, tensor.offset, tensor.offset + tensor.size), origin)
 
 
 def stretch_gguf(
@@ -137,11 +142,12 @@ def _write(
 
 
 def _check(path: Path, new: Document, source: Source, plan: ScalingPlan, version: str) -> None:
-    """What was written is read twice: as bytes, and as llama.cpp reads it."""
+    """What was written is read back and looked at twice: as bytes, and as llama.cpp's keys."""
     again = read(path)
     if again.header() != new.header() or original(again).header() != source.document.header():
         raise Mismatch(f"{path.name} does not read back as it was written. Nothing was left behind.")
-    found = rotation(get_engine("llama_cpp"), gguf.keys_of(read_header(path)), version)
+    written = metadata(again, factors_of(again, path))
+    found = rotation(get_engine("llama_cpp"), gguf.keys_of(written), version)
     if not same(only_stretch(plan, "llama.cpp").scaled(), found.scaled):
         raise Mismatch(f"{path.name} does not say {plan.name} when it is read back. Nothing was left behind.")
 
