@@ -11,6 +11,7 @@ from ropewalk.scaling.engine import get_engine
 from ropewalk.scaling.plan import replaced
 
 LARGE = 2**28  # bytes: below that, a copy takes less than two seconds on any disk
+STEP = 2**26  # bytes
 READERS = {"llama_cpp", "ollama"}
 
 
@@ -94,4 +95,14 @@ def _bar(path: Path, json: bool) -> Iterator[Callable[[int], None]]:
     from ropewalk.cli.progress import cost_bar
 
     with cost_bar(Console(stderr=True), f"copying {human_bytes(size)}") as start:
-        yield start(size, 1, 0)
+        advance, waiting = start(size, 1, 0), 0
+
+        def seldom(count: int) -> None:  # the bar costs more than a copied block does
+            nonlocal waiting
+            waiting += count
+            if waiting >= STEP:
+                advance(waiting)
+                waiting = 0
+
+        yield seldom
+        advance(waiting)
