@@ -63,7 +63,7 @@ def run_gguf(
 
 def _shown(value: Any) -> str:
     if value is None:
-        return "none"
+        return "absent"
     return f"{value:.7g}" if isinstance(value, float) else str(value)
 
 
