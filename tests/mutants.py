@@ -153,7 +153,7 @@ MUTANTS = [
     ),
     Mutant("gpt-oss rounded", "dialects/gpt_oss.py", '"truncate": False,', '"truncate": True,'),
     Mutant("DeepSeek's switch one token early", "dialects/deepseek.py", "longest > keys.rope", "longest >= keys.rope"),
-    Mutant("logits by m", "engine.py", "wanted.attention_factor) ** 2", "wanted.attention_factor)"),
+    Mutant("logits by m", "engine.py", "logits = sharper * sharper", "logits = sharper"),
     Mutant("a version range without its bound", "versions.py", '">=": operator.ge', '">=": operator.gt'),
     Mutant(
         "tensors not aligned", "gguf_header.py", "-(-reader.stream.tell() // aligned)", "(reader.stream.tell() // aligned)"

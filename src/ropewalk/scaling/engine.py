@@ -172,7 +172,8 @@ def get_engine(name: str) -> Engine:
 
 def difference(wanted: Scaled, found: Scaled) -> tuple[float, float]:
     """(largest ratio of a frequency either way, ratio of attention logits)."""
-    logits = (found.attention_factor / wanted.attention_factor) ** 2
+    sharper = found.attention_factor / wanted.attention_factor
+    logits = sharper * sharper  # which overflows to infinity where ** 2 would raise
     if len(wanted.inv_freq) != len(found.inv_freq):
         return math.inf, logits
     return max(_ratio(a, b) for a, b in zip(wanted.inv_freq, found.inv_freq, strict=True)), logits
