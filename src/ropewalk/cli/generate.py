@@ -33,7 +33,9 @@ INTERRUPTED = 130
 def run(
     model: Model,
     prompt: Annotated[str | None, typer.Option("--prompt", help="The text to go on from.")] = None,
-    prompt_file: Annotated[Path | None, typer.Option("--prompt-file", help="A file with that text; - is standard input.")] = None,
+    prompt_file: Annotated[
+        Path | None, typer.Option("--prompt-file", help="A file with that text; - is standard input.")
+    ] = None,
     dynamic: Dynamic = None,
     method: Annotated[str | None, typer.Option("--method", help="As for `ropewalk plan`; needs --factor or --to.")] = None,
     to: To = None,

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ropewalk.errors import BadLength, BadOption, UnknownName
+from ropewalk.errors import BadOption, UnknownName
 from ropewalk.jobs.serve.answer import Answer, Wanted
 from ropewalk.models.attach import Attached, attach
 from ropewalk.models.limits import check_cache, check_length
@@ -37,12 +37,12 @@ class Served:
         return ids
 
     def answer(self, prompt: Sequence[int], wanted: Wanted) -> Answer:
-        """An answer to be written. Raises BadLength, before anything is computed, where it cannot be."""
+        """An answer to be written. Raises BadLength or BadOption, before anything is computed, where it cannot be."""
         if not prompt:
-            raise BadLength("the prompt has no tokens: there is nothing to go on from.")
+            raise BadOption("the prompt has no tokens: there is nothing to go on from.")
         vocabulary = self.model.get_input_embeddings().num_embeddings
         if not all(0 <= token < vocabulary for token in prompt):
-            raise BadLength(f"the prompt has a token outside the vocabulary, 0 to {vocabulary - 1}.")
+            raise BadOption(f"the prompt has a token outside the vocabulary, 0 to {vocabulary - 1}.")
         check_length(len(prompt), wanted.new_tokens, self.longest, plan=self.plan)
         length = len(prompt) + wanted.new_tokens
         check_cache(self.spec, self.plan, length, self.model.dtype, self.model.device)
