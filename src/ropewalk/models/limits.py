@@ -41,10 +41,11 @@ def check_cache(
     """Raises BadLength where the cache of a request is larger than the memory that is free on `device`."""
     needed, free = cache_bytes(spec, plan, length, dtype, rows), available_bytes(device)
     if needed > free:
+        times, kind = f", {rows} times," if rows > 1 else "", str(dtype).removeprefix("torch.")
         raise BadLength(
-            f"the key-value cache of {length:,} tokens{f', {rows} times,' if rows > 1 else ''} takes {needed / 2**30:.1f} GiB "
-            f"in {str(dtype).removeprefix('torch.')}, and {free / 2**30:.1f} GiB are free on {device}.\n"
-            f"  About {int(length * free / needed):,} tokens would fit. Shorten the request, or load the model in a smaller dtype."
+            f"the key-value cache of {length:,} tokens{times} takes {needed / 2**30:.1f} GiB in {kind}, and "
+            f"{free / 2**30:.1f} GiB are free on {device}.\n"
+            f"  About {int(length * free / needed):,} tokens would fit: shorten the request, or load a smaller dtype."
         )
 
 

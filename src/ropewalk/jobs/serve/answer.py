@@ -91,7 +91,7 @@ class Answer:
             return int(logits.argmax())
         scores = (logits / self.wanted.temperature)[None]
         if self.wanted.top_p < 1:
-            scores = TopPLogitsWarper(self.wanted.top_p)(torch.empty(0), scores)  # type: ignore[arg-type]
+            scores = TopPLogitsWarper(self.wanted.top_p)(torch.empty(0), scores)
         return int(torch.multinomial(scores.softmax(-1)[0], 1, generator=self._generator))
 
     def _record(self, token: int, logits: torch.Tensor) -> Chosen:
