@@ -75,8 +75,14 @@ def test_no_plan_static_plan_and_saved_plan(go, tmp_path):
         (["generate", TINY, "--prompt", "a", "--prompt-file", "b"], "give --prompt TEXT or --prompt-file FILE"),
         (["generate", TINY, "--prompt-file", "no/such/file"], "cannot be read as UTF-8 text"),
         (["generate", TINY, "--prompt", ""], "no tokens"),
-        (["generate", TINY, "--prompt", "a", "--max-new-tokens", "600"], "601 tokens (1 of prompt and 600 new), and the model"),
-        (["generate", TINY, "--prompt", "a", "--dynamic", "yarn", "--max-new-tokens", "5000"], "the plan (dynamic-yarn) reaches"),
+        (
+            ["generate", TINY, "--prompt", "a", "--max-new-tokens", "600"],
+            "601 tokens (1 of prompt and 600 new), and the model",
+        ),
+        (
+            ["generate", TINY, "--prompt", "a", "--dynamic", "yarn", "--max-new-tokens", "5000"],
+            "the plan (dynamic-yarn) reaches",
+        ),
         (["generate", TINY, "--prompt", "a", "--dynamic", "yarn", "--method", "ntk"], "and not both"),
         (["generate", TINY, "--prompt", "a", "--method", "yarn"], "give either a factor or a target length"),
         (["generate", TINY, "--prompt", "a", "--dynamic", "yarm"], "no scaling method is called 'dynamic-yarm'"),

@@ -26,7 +26,9 @@ def test_a_request_that_fits_exactly_is_taken():
 
 def test_too_long_says_the_numbers_and_the_way_out():
     plan = make_plan(SPEC, factor=2, method="dynamic-yarn")
-    with pytest.raises(BadLength, match=r"8,200 tokens \(8,000 of prompt and 200 new\).*dynamic-yarn\) reaches 8,192") as error:
+    with pytest.raises(
+        BadLength, match=r"8,200 tokens \(8,000 of prompt and 200 new\).*dynamic-yarn\) reaches 8,192"
+    ) as error:
         check_length(8000, 200, 8192, plan=plan)
     assert "at most 192 new tokens" in str(error.value)
     check_length(8000, 192, 8192, plan=plan)  # the way out is one

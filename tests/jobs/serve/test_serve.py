@@ -205,7 +205,9 @@ def test_without_a_chat_template_there_is_no_chat(causal):
 @pytest.fixture
 def chatting(causal, monkeypatch):
     served, client, _ = causal
-    template = "{% for m in messages %}# {{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}# me:{% endif %}"
+    template = (
+        "{% for m in messages %}# {{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}# me:{% endif %}"
+    )
     monkeypatch.setattr(served.tokenizer, "chat_template", template)
     return served, client
 
@@ -406,7 +408,7 @@ def test_a_failure_is_told_and_the_next_request_is_served(narrow):
 def test_open_requests_are_answered_before_it_ends():
     served = opened(None)
     answers = []
-    with serving(served, rows=1) as (client, engine):
+    with serving(served, rows=1) as (client, _):
         thread = threading.Thread(target=lambda: answers.append(complete(client, SHORT, max_tokens=60)))
         with Brake(served.model) as brake:
             thread.start()

@@ -186,8 +186,8 @@ def _report_errors(app: FastAPI) -> None:
 
     async def invalid(request: Request, error: Any) -> JSONResponse:
         found = error.errors()
-        _, field, *_ = (*found[0]["loc"], None)  # ("body", field, ...), ("body",), or ("body", where JSON breaks off)
-        field = field if isinstance(field, str) else None
+        second = (*found[0]["loc"], None)[1]  # ("body", field, ...), ("body",), or ("body", where JSON breaks off)
+        field = second if isinstance(second, str) else None
         here = [one for one in found if field is None or one["loc"][1] == field]
         unknown = here[0]["type"] == "extra_forbidden" and len(here[0]["loc"]) == 2
         words = "this server does not obey it, so it is refused" if unknown else _either(one["msg"] for one in here)
