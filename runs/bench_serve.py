@@ -1,6 +1,6 @@
 """What writing answers together is worth: processor seconds for mixed requests, by how many rows decode at once.
 
-    python runs/bench_serve.py [requests]     32 of 8 to 900 tokens, 32 new tokens each, on the bundled model
+    python runs/bench_serve.py [requests [plan ...]]     32 of 8 to 900 tokens, 32 new tokens each, on the bundled model
 
 Every answer is compared with transformers' own generate over the same request alone. transformers' continuous batching is
 measured beside it where it takes the model: it refuses attention functions it does not know, so never a causal plan.
@@ -11,6 +11,7 @@ import itertools
 import random
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from ropewalk.scaling.dialects.transformers import read
 from ropewalk.scaling.plan import make_plan
 
 MODEL, NEW, SHORTEST, LONGEST = "ropewalk-tiny", 32, 8, 900
+PLANS = ("none", "yarn", "dynamic-yarn")
 torch.set_num_threads(1)
 
 
@@ -75,10 +77,10 @@ def _without_end(tokens: list[int]) -> list[int]:
     return tokens[:-1] if tokens and tokens[-1] == 0 else tokens
 
 
-def main(count: int) -> None:
+def main(count: int, plans: Sequence[str]) -> None:
     spec = read(read_config(checkpoint(MODEL)))
-    for method in (None, "yarn", "dynamic-yarn"):
-        served = open_model(MODEL, make_plan(spec, factor=8, method=method) if method else None)
+    for method in plans:
+        served = open_model(MODEL, None if method == "none" else make_plan(spec, factor=8, method=method))
         prompts = requests(served, count)
         ways = {"generate, one by one": one_by_one, "continuous batching": continuous}
         ways |= {f"{rows} rows": lambda s, p, rows=rows: together(s, p, rows) for rows in (1, 4, 8, 16)}
@@ -88,15 +90,13 @@ def main(count: int) -> None:
             try:
                 got = way(served, prompts)
             except ValueError as error:
-                print(f"{method or 'none':13} {name:21} refused: {str(error).splitlines()[0][:70]}")
+                print(f"{method:13} {name:21} refused: {str(error).splitlines()[0][:70]}")
                 continue
             seconds, wanted = time.process_time() - start, wanted or got
             same = sum(a == b for a, b in zip(got, wanted, strict=True))
             written = sum(map(len, got))
-            print(
-                f"{method or 'none':13} {name:21} {seconds:6.1f} s {written / seconds:6.0f} tokens/s, {same} of {count} equal"
-            )
+            print(f"{method:13} {name:21} {seconds:6.1f} s {written / seconds:6.0f} tokens/s, {same} of {count} equal")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 32)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 32, sys.argv[2:] or PLANS)

@@ -47,6 +47,8 @@ def test_a_stream_over_a_boundary(causal):
     assert account.finish == "length"
     assert [(p, pytest.approx(s)) for p, s in causal_scales(739)] == account.scales
     assert [(0, 1.0)] + [scale for event in events for scale in event.scales] == account.scales
+    # The query at 724 reads the 25th token that was written, and chooses the 26th.
+    assert [i for i, event in enumerate(events, start=1) if event.scales] == [1, 26]
     # The last token was never read: 739 tokens, 6 layers, keys and values and keys again, 2 heads of 64, 4 bytes.
     assert account.cache_bytes == 739 * 6 * 3 * 2 * 64 * 4
     assert account.peak_bytes > account.cache_bytes
@@ -105,6 +107,7 @@ def test_scales_can_be_told_in_parts():
     told = scales(plan, 0, 1, 4096)
     for position in range(1, 4096, 7):
         told += scales(plan, told[-1][0] + 1, position + 7, 4096, told[-1][1])
+    assert scales(plan, 0, 512, 4096) == [(0, 1.0)]  # 512 is not among its positions
     assert told == [(p, pytest.approx(s)) for p, s in causal_scales(4096)]
 
 
