@@ -187,10 +187,11 @@ def test_streamed_logprobs_are_all_there(causal):
 def test_tokens_of_a_stop_string_have_no_logprobs(causal):
     _, client, _ = causal
     whole = complete(client, SHORT, max_tokens=40, logprobs=0).choices[0]
-    stop = whole.text[20:23]
+    stop = whole.text[20:32]  # of several tokens
     cut = complete(client, SHORT, max_tokens=40, logprobs=0, stop=stop).choices[0]
     assert len(cut.logprobs.tokens) < len(whole.logprobs.tokens)
     assert "".join(cut.logprobs.tokens).startswith(cut.text)
+    assert max(cut.logprobs.text_offset) < len(cut.text)
 
 
 # --- chat
