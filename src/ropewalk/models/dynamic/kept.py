@@ -12,6 +12,7 @@ import torch
 
 from ropewalk.errors import CannotAttach
 from ropewalk.models.dynamic.call import Call, Rotate, Steps
+from ropewalk.models.dynamic.grow import let_grow
 from ropewalk.scaling.schedule import RECOMPUTE
 
 STATE = "_ropewalk"
@@ -58,6 +59,7 @@ def bind(cache: Any, call: Call, plan: str, layer: int) -> State:
         state.positions = call.key_positions = new
         call.past, call.bound = past, True
     assert state is not None
+    let_grow(cache, layer)
     _see(cache, state, layer)
     return state
 
