@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import Any
 
 import torch
+from torch.nn.attention.bias import causal_lower_right
 
 from ropewalk.models.live import LiveTable
 from ropewalk.scaling.method import Scaled
@@ -100,7 +102,7 @@ class Call:
         self.key_positions, self.past, self.bound = positions, 0, False
         self._like = like.new_empty(1) if isinstance(like, torch.Tensor) else like
         self._tables: dict[tuple[Steps, bool, int, int], Pair] = {}
-        self._masks: dict[tuple[int, int, int], torch.Tensor] = {}
+        self._triangle: torch.Tensor | None = None
         self._identity: Pair | None = None
         self.groups = _groups(ladder.steps(positions))
         self.is_plain = all(step == 0 for steps, _ in self.groups for step in steps)
@@ -131,13 +133,22 @@ class Call:
             positions = torch.nn.functional.pad(positions, (0, last - known))
         return self._at(steps, False, first, last, positions)
 
-    def causal_mask(self, first: int, last: int, keys: int, device: torch.device) -> torch.Tensor:
-        """(1, 1, queries, keys), true where a query in columns first to last - 1 of a fresh call may look."""
-        key = (first, last, keys)
-        if key not in self._masks:
-            columns = torch.arange(first, last, device=device)
-            self._masks[key] = (torch.arange(keys, device=device) <= columns[:, None])[None, None]
-        return self._masks[key]
+    def causal_mask(self, first: int, last: int, query: torch.Tensor) -> Any:
+        """(1, 1, queries, last): what a query in columns first to last - 1 of a fresh call may look at; None if everything.
+
+        On the CPU numbers to be added, all cut from one triangle: a mask of truths is turned into them at every attention.
+        Elsewhere PyTorch's own name for this shape, under which it has flash kernels.
+        """
+        if last - first == 1:
+            return None
+        if query.device.type != "cpu":
+            return causal_lower_right(last - first, last)
+        if self._triangle is None or len(self._triangle) < last - first:
+            rows = torch.arange(last - first)[:, None]
+            hidden = torch.arange(self.tokens + last - first) > self.tokens + rows
+            self._triangle = query.new_zeros(hidden.shape).masked_fill_(hidden, -torch.inf)
+        start = self.tokens - first
+        return self._triangle[None, None, : last - first, start : start + last]
 
     def _at(self, steps: Steps, query: bool, first: int, last: int, positions: torch.Tensor) -> Pair:
         key = (steps, query, first, last)

@@ -12,12 +12,13 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from ropewalk.errors import CannotAttach
 from ropewalk.models.dynamic.call import Call, Ladder, Pair, Rotate, Steps
 from ropewalk.models.dynamic.kept import State, bind, keeps, rotated_keys
+from ropewalk.models.dynamic.split import can_split, split_causal
 
 READING = "_ropewalk_reading"
 CALL = "_ropewalk_call"
 BASES = ("sdpa", "eager")
 # Queries whose mask must be spelt out are attended in blocks of this many: less of the masked half is computed.
-BLOCK = 512
+BLOCK = 256
 
 # What transformers' attention functions are: (module, query, key, value, mask, **more) -> (output, weights).
 Stock = Callable[..., Any]
@@ -88,10 +89,15 @@ class Reading:
         if self.state is not None:
             self.state.layers.pop(self.layer, None)
         spans, outputs, weights = [], [], []
-        for first, last, keys, steps in self._parts(key):
+        split = mask is None and can_split(stock, module, query, key, value, kwargs)
+        for first, last, keys, steps in self._parts(key, call.tokens if split else BLOCK):
             q = self.rotate(query[:, :, first:last], *call.of_queries(steps, first, last))
-            seen = self._mask(mask, first, last, keys.shape[2], query.device)
-            output, weight = stock(module, q, keys, value[:, :, : keys.shape[2]], seen, **kwargs)
+            values, weight = value[:, :, : keys.shape[2]], None
+            if split and first:
+                output = split_causal(q, keys, values, kwargs.get("scaling"))
+            else:
+                seen = self._mask(mask, first, last, keys.shape[2], q)
+                output, weight = stock(module, q, keys, values, seen, **kwargs)
             spans.append(first)
             outputs.append(output)
             weights.append(weight)
@@ -111,7 +117,7 @@ class Reading:
         keys = rotated_keys(self.state, self.layer, call, key, steps, self.rotate, both[:, heads:])
         return both[:, :heads], keys
 
-    def _parts(self, key: torch.Tensor) -> Iterator[tuple[int, int, torch.Tensor, Any]]:
+    def _parts(self, key: torch.Tensor, block: int) -> Iterator[tuple[int, int, torch.Tensor, Any]]:
         """(first and last column, the keys they look at, steps): keys are rotated once per group, and cut per block."""
         call, length = self.call, key.shape[2]
         whole = length < call.key_positions.shape[1]  # a window's tail starts anywhere
@@ -119,14 +125,14 @@ class Reading:
             end = length if whole else call.past + ranges[-1][1]
             rotated = self.rotate(key[:, :, :end], *call.of_keys(steps, 0, end, length))
             for first, last in ranges:
-                for start in range(first, last, BLOCK):
-                    stop = min(start + BLOCK, last)
+                for start in range(first, last, block):
+                    stop = min(start + block, last)
                     yield start, stop, rotated if whole else rotated[:, :, : call.past + stop], steps
 
-    def _mask(self, mask: torch.Tensor | None, first: int, last: int, keys: int, device: torch.device) -> Any:
+    def _mask(self, mask: torch.Tensor | None, first: int, last: int, keys: int, query: torch.Tensor) -> Any:
         if mask is not None:
             return mask[:, :, first:last, :keys]
-        return None if first == 0 else self.call.causal_mask(first, last, keys, device)
+        return None if first == 0 else self.call.causal_mask(first, last, query)
 
 
 def _joined(weights: list[Any], keys: int) -> Any:
