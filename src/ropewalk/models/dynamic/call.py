@@ -111,6 +111,11 @@ class Call:
     def tokens(self) -> int:
         return self.positions.shape[-1]
 
+    @property
+    def restarts(self) -> bool:
+        """Do positions fall or stand still anywhere: packed documents, or padding?"""
+        return bool((self.positions[:, 1:] <= self.positions[:, :-1]).any())
+
     def identity(self, embeddings: Pair) -> Pair:
         if self._identity is None:
             self._identity = torch.ones_like(embeddings[0]), torch.zeros_like(embeddings[1])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from transformers.cache_utils import QuantizedLayer
 
 from ropewalk.errors import CannotAttach
 from ropewalk.models.dynamic.call import Call, Rotate, Steps
@@ -49,7 +50,7 @@ def bind(cache: Any, call: Call, plan: str, layer: int) -> State:
     state: State | None = getattr(cache, STATE, None)
     if not call.bound:
         past = int(cache.get_seq_length(layer))
-        _check(state, call, plan, past)
+        _check(cache, state, call, plan, past)
         new = call.positions
         if past and state:
             new = torch.cat([*_alike(state.positions[:, :past].to(new.device), new)], dim=1)
@@ -64,7 +65,12 @@ def bind(cache: Any, call: Call, plan: str, layer: int) -> State:
     return state
 
 
-def _check(state: State | None, call: Call, plan: str, past: int) -> None:
+def _check(cache: Any, state: State | None, call: Call, plan: str, past: int) -> None:
+    if getattr(cache, "offloading", False) or any(isinstance(layer, QuantizedLayer) for layer in cache.layers):
+        raise CannotAttach(
+            "this cache moves its keys off the device or rounds them, and neither was tested with keys that are rotated late.\n"
+            "  Use a dynamic or a static cache, or plan for one scale per request: dynamic-...-request."
+        )
     if past == 0:
         return
     if call.ladder.semantics == RECOMPUTE:
@@ -138,6 +144,7 @@ def rotated_keys(
 
 
 def _fits(kept: Rotated, call: Call, key: torch.Tensor, steps: Steps) -> bool:
-    same = kept.fresh and kept.steps == steps and kept.length == call.past
+    writable = torch.is_inference_mode_enabled() or not kept.keys.is_inference()
+    same = kept.fresh and kept.steps == steps and kept.length == call.past and writable
     room = kept.keys.shape
     return same and (*room[:2], room[3]) == (*key.shape[:2], key.shape[3]) and room[2] >= key.shape[2]

@@ -16,7 +16,8 @@ from ropewalk.models.dynamic.split import can_split, split_causal
 
 READING = "_ropewalk_reading"
 CALL = "_ropewalk_call"
-BASES = ("sdpa", "eager")
+FLASH = ("flash_attention_2", "flash_attention_3", "flash_attention_4")
+BASES = ("sdpa", "eager", *FLASH)
 # Queries whose mask must be spelt out are attended in blocks of this many: less of the masked half is computed.
 BLOCK = 256
 
@@ -34,12 +35,26 @@ def attention_of(module: nn.Module, base: str) -> Stock:
     """The stock attention function that the module would call under the implementation `base`."""
     if base != "eager":
         stock: Stock = ALL_ATTENTION_FUNCTIONS[base]
-        return stock
+        return _named(base, stock) if base in FLASH else stock
     for home in homes(module):
         if found := getattr(home, "eager_attention_forward", None):
             eager: Stock = found
             return eager
     raise CannotAttach(f"{type(module).__name__} has no eager attention function.")
+
+
+def _named(base: str, stock: Stock) -> Stock:
+    """Flash attention looks up in the config which of its packages to load: let it find its own name there."""
+
+    def call(module: Any, *args: Any, **kwargs: Any) -> Any:
+        config, ours = module.config, module.config._attn_implementation
+        config._attn_implementation_internal = base
+        try:
+            return stock(module, *args, **kwargs)
+        finally:
+            config._attn_implementation_internal = ours
+
+    return call
 
 
 def homes(module: nn.Module) -> Iterator[Any]:
@@ -62,7 +77,7 @@ def registered(base: str) -> str:
         reading: Reading | None = module.__dict__.pop(READING, None)
         if reading is None:
             return stock(module, query, key, value, mask, **kwargs)
-        return reading.attend(stock, module, query, key, value, mask, kwargs)
+        return reading.attend(stock, module, query, key, value, mask, kwargs, base in FLASH)
 
     ALL_ATTENTION_FUNCTIONS.register(name, attend)
     ALL_MASK_ATTENTION_FUNCTIONS.register(name, ALL_MASK_ATTENTION_FUNCTIONS[base])
@@ -75,10 +90,13 @@ class Reading:
     def __init__(self, call: Call, state: State | None, layer: int, rotate: Rotate):
         self.call, self.state, self.layer, self.rotate = call, state, layer, rotate
 
-    def attend(self, stock: Any, module: nn.Module, query: Any, key: Any, value: Any, mask: Any, kwargs: Any) -> Any:
+    def attend(
+        self, stock: Any, module: nn.Module, query: Any, key: Any, value: Any, mask: Any, kwargs: Any, flash: bool
+    ) -> Any:
         """Attention with every query, and the keys it reads, rotated at the query's step.
 
         query: (rows, heads, tokens, channels).  key, value: as the cache gave them, keys unrotated.
+        flash: the kernel counts causality from the last query and the last key, and is told of padding by (rows, keys).
         """
         call, groups = self.call, self.call.groups
         if len(groups) == 1:
@@ -86,17 +104,23 @@ class Reading:
             return stock(module, rotated, keys, value, mask, **kwargs)
         if any(kwargs.get(name) is not None for name in ("position_bias", "cu_seq_lens_q")):
             raise CannotAttach("cu_seq_lens and position biases cannot be split by scale: pack sequences by position_ids.")
+        if flash and mask is None and call.restarts:
+            raise CannotAttach(
+                "under flash attention, packed documents that reach beyond the original window cannot be split by scale.\n"
+                '  Load the model with attn_implementation="sdpa", or put one document in each row.'
+            )
+        kwargs = {name: value for name, value in kwargs.items() if name != "position_ids"}  # they count for whole calls
         if self.state is not None:
             self.state.layers.pop(self.layer, None)
         spans, outputs, weights = [], [], []
         split = mask is None and can_split(stock, module, query, key, value, kwargs)
-        for first, last, keys, steps in self._parts(key, call.tokens if split else BLOCK):
+        for first, last, keys, steps in self._parts(key, call.tokens if split or flash else BLOCK):
             q = self.rotate(query[:, :, first:last], *call.of_queries(steps, first, last))
             values, weight = value[:, :, : keys.shape[2]], None
             if split and first:
                 output = split_causal(q, keys, values, kwargs.get("scaling"))
             else:
-                seen = self._mask(mask, first, last, keys.shape[2], q)
+                seen = self._mask(mask, first, last, keys.shape[2], q, flash)
                 output, weight = stock(module, q, keys, values, seen, **kwargs)
             spans.append(first)
             outputs.append(output)
@@ -129,10 +153,10 @@ class Reading:
                     stop = min(start + block, last)
                     yield start, stop, rotated if whole else rotated[:, :, : call.past + stop], steps
 
-    def _mask(self, mask: torch.Tensor | None, first: int, last: int, keys: int, query: torch.Tensor) -> Any:
+    def _mask(self, mask: torch.Tensor | None, first: int, last: int, keys: int, query: torch.Tensor, flash: bool) -> Any:
         if mask is not None:
-            return mask[:, :, first:last, :keys]
-        return None if first == 0 else self.call.causal_mask(first, last, query)
+            return mask[:, :keys] if flash else mask[:, :, first:last, :keys]
+        return None if first == 0 or flash else self.call.causal_mask(first, last, query)
 
 
 def _joined(weights: list[Any], keys: int) -> Any:
