@@ -54,23 +54,40 @@ class Ladder:
     @contextmanager
     def at(self, step: int) -> Iterator[None]:
         """The module as it is at `step`, for as long as the block lasts."""
-        module, prefix = self.table.module, self.table.prefix
-        names = (f"{prefix}inv_freq", f"{prefix}attention_scaling")
-        before = [getattr(module, name) for name in names]
-        for name, value in zip(names, self.values(step), strict=True):
-            setattr(module, name, value)
+        before = self._swap(*self.values(step))
         try:
             yield
         finally:
-            for name, value in zip(names, before, strict=True):
-                setattr(module, name, value)
+            self._swap(*before)
+
+    def _swap(self, inv_freq: torch.Tensor, m: Any) -> tuple[torch.Tensor, Any]:
+        """Set the module's frequencies and attention factor; those it had."""
+        module, prefix = self.table.module, self.table.prefix
+        before = getattr(module, f"{prefix}inv_freq"), getattr(module, f"{prefix}attention_scaling")
+        setattr(module, f"{prefix}inv_freq", inv_freq)
+        setattr(module, f"{prefix}attention_scaling", m)
+        return before
 
     def tables(self, step: int, positions: torch.Tensor, like: torch.Tensor) -> Pair:
         """(cos, sin) for positions (rows, tokens), in the dtype of `like` and the module's own layout."""
+        return self.rotated_by(*self.values(step), positions, like)
+
+    def rotated_by(self, inv_freq: torch.Tensor, m: Any, positions: torch.Tensor, like: torch.Tensor) -> Pair:
+        """(cos, sin) as the module computes them from these frequencies and this attention factor."""
         extra = {"layer_type": self.table.layer_type} if self.table.prefix else {}
-        with self.at(step), torch.no_grad():
-            cos, sin = self.table.module.forward(like, positions, **extra)  # not __call__: our own hook sits there
+        before = self._swap(inv_freq, m)
+        try:
+            with torch.no_grad():
+                cos, sin = self.table.module.forward(like, positions, **extra)  # not __call__: our own hook sits there
+        finally:
+            self._swap(*before)
         return cos, sin
+
+    def stack(self) -> None:
+        """Lay out the values of every step of a gridded schedule, for compiled calls: (steps, pairs) and (steps,)."""
+        pairs = [self.values(step) for step in range(len(self.starts) + 1)]
+        inv_freq = torch.stack([inv_freq.float() for inv_freq, _ in pairs])
+        self.stacked = inv_freq, torch.tensor([m for _, m in pairs], dtype=torch.float32, device=inv_freq.device)
 
     def steps(self, positions: torch.Tensor) -> torch.Tensor:
         """The step of every query, (rows, tokens), on the CPU."""

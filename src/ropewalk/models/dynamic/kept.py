@@ -38,10 +38,14 @@ class Rotated:
 
 @dataclass
 class State:
-    """plan: fingerprint of the plan that filled the cache.  positions: (rows, tokens) of its keys."""
+    """plan: fingerprint of the plan that filled the cache.  positions: (rows, tokens) of its keys.
+
+    slots: the same for a static cache, (rows, capacity), -1 where nothing is; compiled calls write here.
+    """
 
     plan: str
     positions: torch.Tensor
+    slots: torch.Tensor | None = None
     layers: dict[int, Rotated] = field(default_factory=dict)
 
 
@@ -50,6 +54,8 @@ def bind(cache: Any, call: Call, plan: str, layer: int) -> State:
     state: State | None = getattr(cache, STATE, None)
     if not call.bound:
         past = int(cache.get_seq_length(layer))
+        if state and state.slots is not None and past > state.positions.shape[1] and bool((state.slots[:, :past] >= 0).all()):
+            state.positions = state.slots[:, :past].clone()
         _check(cache, state, call, plan, past)
         new = call.positions
         if past and state:
@@ -59,10 +65,22 @@ def bind(cache: Any, call: Call, plan: str, layer: int) -> State:
             setattr(cache, STATE, state)
         state.positions = call.key_positions = new
         call.past, call.bound = past, True
+        _note_slots(cache, state, layer)
     assert state is not None
     let_grow(cache, layer)
     _see(cache, state, layer)
     return state
+
+
+def _note_slots(cache: Any, state: State, layer: int) -> None:
+    """Write down where the keys of a static cache stand, for compiled calls to find."""
+    held = cache.layers[layer] if layer < len(cache.layers) else None
+    if held is None or not held.is_compileable:
+        return
+    if state.slots is None or len(state.slots) != len(state.positions):
+        state.slots = state.positions.new_full((len(state.positions), held.max_cache_len), -1)
+        torch._dynamo.mark_static_address(state.slots)
+    state.slots[:, : state.positions.shape[1]] = state.positions
 
 
 def _check(cache: Any, state: State | None, call: Call, plan: str, past: int) -> None:

@@ -13,6 +13,7 @@ from ropewalk.errors import CannotAttach
 from ropewalk.models.dynamic.call import Call, Ladder, Pair, Rotate, Steps
 from ropewalk.models.dynamic.kept import State, bind, keeps, rotated_keys
 from ropewalk.models.dynamic.split import can_split, split_causal
+from ropewalk.models.dynamic.traced import TracedCall, TracedReading, is_traced
 
 READING = "_ropewalk_reading"
 CALL = "_ropewalk_call"
@@ -74,7 +75,7 @@ def registered(base: str) -> str:
         stock = attention_of(module, base)
         if Watching.now is not None:
             return Watching.now(stock, module, query, key, value, mask, **kwargs)
-        reading: Reading | None = module.__dict__.pop(READING, None)
+        reading: Reading | TracedReading | None = module.__dict__.pop(READING, None)
         if reading is None:
             return stock(module, query, key, value, mask, **kwargs)
         return reading.attend(stock, module, query, key, value, mask, kwargs, base in FLASH)
@@ -174,7 +175,7 @@ class OnRead:
     def __init__(self, ladder: Ladder, plan: str):
         self.ladder, self.plan = ladder, plan
         self.readers: dict[nn.Module, Rotate] = {}
-        self._latest: Call | None = None
+        self._latest: Call | TracedCall | None = None
         self._hooks: list[Any] = []
 
     def install(self) -> None:
@@ -198,6 +199,9 @@ class OnRead:
         positions = kwargs.get("position_ids", given[1])
         if positions.dim() != 2:
             raise CannotAttach(f"positions of shape {tuple(positions.shape)}: only one position per token can be scheduled.")
+        if is_traced(self.ladder, positions):
+            self._latest = TracedCall(self.ladder, positions, output[0])
+            return
         self._latest = Call(self.ladder, positions, output[0])
         # The layers find their call on the tensor they are handed, also when a checkpoint runs them again later.
         setattr(output[0], CALL, self._latest)
@@ -206,12 +210,16 @@ class OnRead:
         embeddings = kwargs.get("position_embeddings")
         if embeddings is None:
             raise CannotAttach(f"{type(module).__name__} is not given position_embeddings by name.")
+        cache = kwargs.get("past_key_values", kwargs.get("layer_past"))
+        layer: Any = module.layer_idx
+        if isinstance(self._latest, TracedCall):
+            self._latest.bind(cache, self.plan, layer)
+            module.__dict__[READING] = TracedReading(self._latest, self.readers[module])
+            return args, {**kwargs, "position_embeddings": self._latest.identity(embeddings)}
         call: Call | None = getattr(embeddings[0], CALL, self._latest)
         assert call is not None
-        cache = kwargs.get("past_key_values", kwargs.get("layer_past"))
         if cache is None and call.is_plain:
             return None  # the stock path, untouched
-        layer: Any = module.layer_idx
         state = None if cache is None else bind(cache, call, self.plan, layer)
         module.__dict__[READING] = Reading(call, state, layer, self.readers[module])
         return args, {**kwargs, "position_embeddings": call.identity(embeddings)}
