@@ -103,7 +103,9 @@ def main() -> None:
     for name, (a, b) in results.items():
         table.add_row(name, f"{a * 1000:.1f} ms", f"{b * 1000:.1f} ms", f"{b / a:.2f}")
     for when, (a, b) in peaks.items():
-        table.add_row(f"peak memory, 8 L, {when}: causal dynamic, stock static YaRN", f"{a:.0f} MB", f"{b:.0f} MB", f"{b / a:.2f}")
+        table.add_row(
+            f"peak memory, 8 L, {when}: causal dynamic, stock static YaRN", f"{a:.0f} MB", f"{b:.0f} MB", f"{b / a:.2f}"
+        )
     console.print(table)
 
 

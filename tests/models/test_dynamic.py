@@ -403,6 +403,26 @@ def test_every_architecture(family):
         assert torch.equal(run(model, ids[:, :100], use_cache=False), again)
 
 
+# Left-padded by more than its window, stock Gemma 2 gives NaN of its own accord in float64.
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f not in {*LATE_REFUSALS, *SINGLE, "gemma2"}])
+def test_every_architecture_batched_is_alone(family):
+    """Left-padded rows of two lengths, read in chunks, after a history; float64."""
+    model, ids = build(tiny_config(family)).double(), tokens(200, 2)
+    mask = torch.ones_like(ids)
+    mask[1, :70] = 0
+    places = (mask.cumsum(1) - 1).clamp(min=0)
+    with attach(model, plan_of(model, "dynamic-yarn")):
+        run(model, tokens(270, 3))
+        cache, both = DynamicCache(config=model.config), []
+        for a, b in pairwise([0, 150, 190, *range(191, 201)]):
+            given = dict(attention_mask=mask[:, :b], position_ids=places[:, a:b], past_key_values=cache)
+            both.append(run(model, ids[:, a:b], **given))
+        both = torch.cat(both, 1)
+        for row, first in ((0, 0), (1, 70)):
+            alone = run(model, ids[row : row + 1, first:], use_cache=False)
+            assert largest(both[row, first:], alone[0]) < 1e-12 * max(1.0, float(alone.abs().max()))
+
+
 @pytest.mark.parametrize("family", LATE_REFUSALS)
 def test_refusals_say_why_and_change_nothing(family):
     model = build(tiny_config(family))

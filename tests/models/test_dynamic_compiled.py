@@ -3,7 +3,7 @@ of a compiler, only that the graph is whole and does the same."""
 
 import pytest
 import torch
-from transformers import StaticCache
+from transformers import CompileConfig, StaticCache
 
 from models.architectures import build, plan_of, tiny_config
 from models.test_dynamic import L, N, in_chunks, largest, llama, planned, run, tokens
@@ -14,6 +14,7 @@ from ropewalk.models.attach import attach
 @pytest.fixture(autouse=True)
 def fresh():
     torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
     yield
     torch._dynamo.reset()
 
@@ -31,7 +32,7 @@ def one_by_one(forward, ids, cache, first, last, **kwargs):
         return torch.cat(outputs, 1)
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("attention", ["sdpa", pytest.param("eager", marks=pytest.mark.slow)])
 def test_decoding_is_one_graph_for_all_steps(attention):
     model, ids = llama(torch.float64, attention), tokens()
     with attach(model, planned(model)):
@@ -45,6 +46,7 @@ def test_decoding_is_one_graph_for_all_steps(attention):
         assert largest(in_chunks(model, ids[:, 190:], [3, 4], cache), whole[:, 190:]) < 1e-12  # and on without it
 
 
+@pytest.mark.slow
 def test_rows_of_different_lengths_have_steps_of_their_own():
     model, ids = llama(torch.float64), tokens(N, 2)
     mask = torch.ones_like(ids)
@@ -58,7 +60,8 @@ def test_rows_of_different_lengths_have_steps_of_their_own():
         assert largest(got[0], run(model, ids[:1])[0, 100:190]) < 1e-12
 
 
-@pytest.mark.parametrize("family", ["qwen3", "gpt_neox", "gemma2", "cohere", "smollm3"])
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["gpt_neox", "gemma2", "cohere", "smollm3"])
 def test_other_layouts(family):
     model, ids = build(tiny_config(family)).double(), tokens(270)
     with attach(model, plan_of(model, "dynamic-yarn")):
@@ -69,6 +72,7 @@ def test_other_layouts(family):
     assert largest(got, whole[:, 180:190]) < 1e-12 * max(1.0, float(whole.abs().max()))
 
 
+@pytest.mark.slow
 def test_longer_calls_break_the_graph_and_give_the_same_numbers():
     model, ids = llama(torch.float64), tokens()
     with attach(model, planned(model)):
@@ -76,9 +80,8 @@ def test_longer_calls_break_the_graph_and_give_the_same_numbers():
         assert largest(run(torch.compile(model, backend="eager"), ids, use_cache=False), whole) < 1e-12
 
 
+@pytest.mark.slow
 def test_generate_with_compiled_decoding():
-    from transformers import CompileConfig
-
     model, ids = llama(torch.float64), tokens(50)
     how = dict(max_new_tokens=60, do_sample=False, eos_token_id=None)
     with attach(model, planned(model)):

@@ -19,7 +19,12 @@ def can_split(stock: Any, module: Any, query: torch.Tensor, key: torch.Tensor, v
     plain = stock is sdpa_attention_forward and not kwargs.get("dropout") and kwargs.get("position_bias") is None
     kernel = query.device.type == "cpu" and query.dtype in PRECISE and query.shape[3] == key.shape[3] == value.shape[3]
     told = kwargs.get("is_causal")
-    return plain and kernel and not torch.is_grad_enabled() and (told is None and getattr(module, "is_causal", True) or told is True)
+    return (
+        plain
+        and kernel
+        and not torch.is_grad_enabled()
+        and (told is None and getattr(module, "is_causal", True) or told is True)
+    )
 
 
 def split_causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None) -> torch.Tensor:

@@ -68,7 +68,9 @@ class TracedReading:
     def __init__(self, call: TracedCall, rotate: Rotate):
         self.call, self.rotate = call, rotate
 
-    def attend(self, stock: Any, module: nn.Module, query: Any, key: Any, value: Any, mask: Any, kwargs: Any, flash: bool) -> Any:
+    def attend(
+        self, stock: Any, module: nn.Module, query: Any, key: Any, value: Any, mask: Any, kwargs: Any, flash: bool
+    ) -> Any:
         assert self.call.of_keys is not None
         query, key = self.rotate(query, *self.call.of_query), self.rotate(key, *self.call.of_keys)
         return stock(module, query, key, value, mask, **kwargs)
