@@ -62,8 +62,9 @@ def dynamic(name: str) -> Callable[[], tuple[float, float]]:
     """One of runs/bench_dynamic.py's comparisons; it loads torch and transformers, so only when its turn comes."""
 
     def bench() -> tuple[float, float]:
-        import bench_dynamic
         import torch
+
+        import bench_dynamic
 
         torch.set_num_threads(1)
         return getattr(bench_dynamic, name)()

@@ -1,7 +1,7 @@
 """Causal dynamic YaRN against stock static YaRN on one GPU: a random Llama, a long prompt, tokens one by one.
 
-python runs/gpu_dynamic.py                  2.0 B parameters, bfloat16, 32768 tokens and 256 more; flash attention must be in use
-python runs/gpu_dynamic.py --tiny           the same steps at a size for the CPU, under SDPA: shows only that they run
+python runs/gpu_dynamic.py           2 B parameters, bfloat16, 32512 tokens and 256 more; flash attention must be in use
+python runs/gpu_dynamic.py --tiny    the same steps at a size for the CPU, under SDPA: shows only that they run
 """
 
 import argparse

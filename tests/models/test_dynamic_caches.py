@@ -37,9 +37,9 @@ def test_nobody_sees_a_token_change():
     again = added(room, cropped, numbered(1, 70))
     twin = added(room, first, numbered(1, 80))
     other = added(room, first, numbered(1, 90))  # the room has moved on: first is not its latest view any more
-    assert again is not room and twin is room and other is not room
+    assert [again is room, twin is room, other is room] == [False, True, False]
     assert torch.equal(first, numbered(8))
-    assert twin.view[0, 0, 8, 0] == 80 and other.view[0, 0, 8, 0] == 90 and again.view[0, 0, 6, 0] == 70
+    assert [twin.view[0, 0, 8, 0], other.view[0, 0, 8, 0], again.view[0, 0, 6, 0]] == [80, 90, 70]
 
 
 def test_a_growing_layer_is_the_stock_layer_in_all_it_answers():
@@ -51,7 +51,8 @@ def test_a_growing_layer_is_the_stock_layer_in_all_it_answers():
             for layer in (ours, stock):
                 layer.crop(crop)
                 layer.reorder_cache(torch.tensor([1, 0]))
-            assert torch.equal(ours.keys, stock.keys) and torch.equal(ours.values, stock.values)
+            assert torch.equal(ours.keys, stock.keys)
+            assert torch.equal(ours.values, stock.values)
             assert ours.get_seq_length() == stock.get_seq_length()
 
 

@@ -45,17 +45,17 @@ def added(room: Room | None, held: torch.Tensor, new: torch.Tensor) -> Room:
     return room
 
 
-class GrowingLayer(DynamicLayer):
+class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     """A DynamicLayer whose tensors are views into rooms. Where gradients are recorded it is the stock layer."""
 
     rooms: tuple[Room | None, Room | None] = (None, None)
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        if torch.is_grad_enabled() or self.get_seq_length() == 0:
+        if torch.is_grad_enabled() or self.keys is None or self.values is None or self.get_seq_length() == 0:
             self.rooms = (None, None)
             return super().update(key_states, value_states, *args, **kwargs)
-        keys, values = self.rooms
-        keys, values = self.rooms = added(keys, self.keys, key_states), added(values, self.values, value_states)
+        keys, values = added(self.rooms[0], self.keys, key_states), added(self.rooms[1], self.values, value_states)
+        self.rooms = keys, values
         self.keys, self.values = keys.view, values.view
         return self.keys, self.values
 

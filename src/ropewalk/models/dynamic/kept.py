@@ -86,7 +86,7 @@ def _note_slots(cache: Any, state: State, layer: int) -> None:
 def _check(cache: Any, state: State | None, call: Call, plan: str, past: int) -> None:
     if getattr(cache, "offloading", False) or any(isinstance(layer, QuantizedLayer) for layer in cache.layers):
         raise CannotAttach(
-            "this cache moves its keys off the device or rounds them, and neither was tested with keys that are rotated late.\n"
+            "this cache moves its keys off the device or rounds them: untested with keys that are rotated late.\n"
             "  Use a dynamic or a static cache, or plan for one scale per request: dynamic-...-request."
         )
     if past == 0:

@@ -19,16 +19,11 @@ def can_split(stock: Any, module: Any, query: torch.Tensor, key: torch.Tensor, v
     plain = stock is sdpa_attention_forward and not kwargs.get("dropout") and kwargs.get("position_bias") is None
     kernel = query.device.type == "cpu" and query.dtype in PRECISE and query.shape[3] == key.shape[3] == value.shape[3]
     told = kwargs.get("is_causal")
-    return (
-        plain
-        and kernel
-        and not torch.is_grad_enabled()
-        and (told is None and getattr(module, "is_causal", True) or told is True)
-    )
+    return plain and kernel and not torch.is_grad_enabled() and (getattr(module, "is_causal", True) if told is None else told)
 
 
 def split_causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None) -> torch.Tensor:
-    """Attention of the last queries of a row.  query: (rows, heads, n, channels).  key, value: (rows, key heads, all, channels).
+    """Attention of the last n queries.  query: (rows, heads, n, channels).  key, value: (rows, key heads, tokens, channels).
 
     Answers (rows, n, heads, channels), as transformers' attention functions do.
     """
@@ -38,4 +33,5 @@ def split_causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sc
     if before:
         earlier, log_earlier = attend(query, key[:, :, :before], value[:, :, :before], 0.0, False, scale=scaling)
         out = out.lerp_(earlier, torch.sigmoid(log_earlier - log_sum)[..., None])
-    return out.transpose(1, 2).contiguous()
+    answer: torch.Tensor = out.transpose(1, 2).contiguous()
+    return answer

@@ -1,4 +1,4 @@
-"""One new token per row under torch.compile: tensors stand where the eager path has Python numbers, so the graph has no breaks.
+"""One new token per row under torch.compile: tensors in place of the eager path's Python numbers, and so no graph breaks.
 
 Nothing is kept rotated: every step rotates all keys at its own scale, which a compiler fuses into one pass over them.
 """
