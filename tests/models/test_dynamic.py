@@ -378,7 +378,7 @@ SINGLE = (
     "afmoe bitnet deepseek_v3 dots1 ernie4_5 falcon_h1 gpt_oss granitemoe helium minimax minimax_m2 mixtral olmoe qwen2_moe "
     "qwen3_moe qwen3_next"
 ).split()
-# Linear attention is summed in another order for chunks: stock Qwen3-Next, unattached, is 6e-5 off there in float32, and so are
+# Linear attention is summed in another order for chunks: stock Qwen3-Next, unattached, is 6e-5 off in float32, and so are
 # we. MiniMax wants a cache of its own class.
 ROUGH, OWN_CACHE = {"qwen3_next": 2e-4}, {"minimax"}
 
