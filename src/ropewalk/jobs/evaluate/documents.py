@@ -6,14 +6,12 @@ take two seconds of a run that reads them for minutes or hours.
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ropewalk.errors import BadConfig
 from ropewalk.jobs.evaluate.sources import Problem, Text, Texts
-
-Encode = Callable[[str], list[int]]
 
 GUESS = 8  # characters per token that are tokenised first; a text is tokenised whole only where this is not enough
 MARGIN = 64  # tokens near a cut in the text may not be those of the whole text
@@ -32,20 +30,24 @@ class Document:
 class Choice:
     """What was chosen, and out of what.
 
-    found: texts seen.  long_enough: those of at least the tokens asked for, or None where the search ended before all were
-    looked at.  duplicates: texts that came again.  problems: what could not be read.
+    documents: fewer than asked for only where no more are long enough.  found: texts seen.  duplicates: texts that came again.
+    problems: what could not be read.
     """
 
     documents: list[Document]
     found: int
-    long_enough: int | None
     duplicates: int
     problems: list[Problem]
 
 
-def encoder(tokenizer: Any) -> Encode:
+def encoder(tokenizer: Any) -> Any:
     """Text to ids without special tokens, and without transformers' warning about long texts."""
-    return lambda text: tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+
+    def encode(text: str) -> list[int]:
+        ids: list[int] = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    return encode
 
 
 def choose(texts: Texts, tokenizer: Any, *, tokens: int, count: int, seed: int = 0, whole: bool = False) -> Choice:
@@ -55,29 +57,25 @@ def choose(texts: Texts, tokenizer: Any, *, tokens: int, count: int, seed: int =
     order of the sources changes nothing.
     whole: keep every token of a document; otherwise its first `tokens`.
     """
-    ranked, duplicates = _ranked(texts, tokens, seed)
+    ranked, found, duplicates = _ranked(texts, tokens, seed)
     chosen: list[Document] = []
-    looked = 0
-    for looked, (sha, text) in enumerate(ranked, 1):
+    for sha, text in ranked:
         ids = _ids(tokenizer, text.text, tokens, whole)
         if len(ids) >= tokens:
             chosen.append(Document(text.name, ids if whole else ids[:tokens], sha))
         if len(chosen) == count:
             break
-    every = len(chosen) if looked == len(ranked) else None
     documents = sorted(chosen, key=lambda document: document.name)
-    return Choice(documents, ranked.found, every, duplicates, list(texts.problems))
+    return Choice(documents, found, duplicates, list(texts.problems))
 
 
-class _Ranked(list[tuple[str, Text]]):
-    found = 0
-
-
-def _ranked(texts: Texts, tokens: int, seed: int) -> tuple[_Ranked, int]:
-    """(sha, text) of the different texts that may be long enough, in the order of a seeded hash."""
-    ranked, seen, duplicates = _Ranked(), set(), 0
+def _ranked(texts: Texts, tokens: int, seed: int) -> tuple[list[tuple[str, Text]], int, int]:
+    """(sha, text) of the different texts that may be long enough, in the order of a seeded hash; texts found; duplicates."""
+    ranked: list[tuple[str, Text]] = []
+    seen: set[str] = set()
+    found = duplicates = 0
     for text in texts:
-        ranked.found += 1
+        found += 1
         data = text.text.encode("utf-8", "surrogatepass")
         sha = hashlib.sha256(data).hexdigest()[:16]
         duplicates += sha in seen
@@ -85,7 +83,7 @@ def _ranked(texts: Texts, tokens: int, seed: int) -> tuple[_Ranked, int]:
             ranked.append((sha, text))
         seen.add(sha)
     ranked.sort(key=lambda item: hashlib.sha256(f"{seed}/{item[0]}".encode()).digest())
-    return ranked, duplicates
+    return ranked, found, duplicates
 
 
 def _ids(tokenizer: Any, text: str, tokens: int, whole: bool) -> tuple[int, ...]:
@@ -104,8 +102,8 @@ def too_few(choice: Choice, *, tokens: int, count: int, needed: int | None = Non
     unread = f", {len(choice.problems)} places could not be read" if choice.problems else ""
     again = f", {choice.duplicates} came twice" if choice.duplicates else ""
     lines = [
-        f"{choice.found} documents were found{unread}{again}; {len(choice.documents)} have the {tokens:,} tokens of the longest "
-        f"length, {count} were asked for."
+        f"{choice.found} documents were found{unread}{again}; {len(choice.documents)} have the {tokens:,} tokens that are read, "
+        f"{count} were asked for."
     ]
     lines += [f"  {problem.place}: {problem.reason}" for problem in choice.problems[:3]]
     if needed is not None:

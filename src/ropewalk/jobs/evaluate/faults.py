@@ -1,6 +1,7 @@
 """What goes wrong while a model reads: memory that runs out, and numbers that are none."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -36,7 +37,7 @@ class Batch:
         start = 0
         while start < len(items):
             piece = items[start : start + self.size]
-            done = _try(read, piece)
+            done = attempt(partial(read, piece))
             if done is None:
                 self._halve(len(piece), max(map(tokens, piece)))
                 continue
@@ -44,26 +45,33 @@ class Batch:
             yield done[0]
 
     def _halve(self, tried: int, longest: int) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
         if tried == 1:
-            raise OutOfMemory(
-                f"one sequence of {longest:,} tokens does not fit into memory, even alone.\n"
-                "  Ask for shorter --lengths, load the weights as --dtype bfloat16, or use a larger device.\n"
-                "  What was finished is kept."
-            )
+            raise too_large(longest)
         self.size = tried // 2
         self.say(f"out of memory with {tried} sequences of {longest:,} tokens at a time; going on with {self.size}.")
 
 
-def _try(read: Callable[[Sequence[T]], R], piece: Sequence[T]) -> tuple[R] | None:
-    """None where memory ran out. The error, and with it every tensor its frames hold, is gone on return."""
+def attempt(read: Callable[[], R]) -> tuple[R] | None:
+    """What `read` returns, in a tuple; None where memory ran out.
+
+    The error, and with it every tensor that its frames hold, is gone on return.
+    """
     try:
-        return (read(piece),)
+        return (read(),)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        return None
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
+
+
+def too_large(tokens: int) -> OutOfMemory:
+    return OutOfMemory(
+        f"one sequence of {tokens:,} tokens does not fit into memory, even alone.\n"
+        "  Ask for shorter --lengths, load the weights as --dtype bfloat16, or use a larger device.\n"
+        "  What was finished is kept."
+    )
 
 
 def check_finite(model: Any, nll: torch.Tensor, ids: Sequence[int], first: int, what: str) -> None:

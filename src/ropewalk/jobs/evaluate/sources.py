@@ -144,7 +144,8 @@ class Texts:
             if isinstance(error, BadConfig):
                 raise
             raise BadConfig(
-                f"{source} is no file here, and could not be streamed from the hub: {type(error).__name__}: {_first_line(error)}\n"
+                f"{source} is no file here, and could not be streamed from the hub: {type(error).__name__}: "
+                f"{_first_line(error)}\n"
                 "  Check the name, its split (owner/name:split; without one, test) and the network."
             ) from None
 
