@@ -102,8 +102,8 @@ def too_few(choice: Choice, *, tokens: int, count: int, needed: int | None = Non
     unread = f", {len(choice.problems)} places could not be read" if choice.problems else ""
     again = f", {choice.duplicates} came twice" if choice.duplicates else ""
     lines = [
-        f"{choice.found} documents were found{unread}{again}; {len(choice.documents)} have the {tokens:,} tokens that are read, "
-        f"{count} were asked for."
+        f"{choice.found} documents were found{unread}{again}; {len(choice.documents)} have the {tokens:,} tokens that are "
+        f"read, {count} were asked for."
     ]
     lines += [f"  {problem.place}: {problem.reason}" for problem in choice.problems[:3]]
     if needed is not None:
