@@ -1,9 +1,9 @@
 """Records of retrieval: the verdicts of the plain way, resumable at any sample, and nothing recorded that is no number."""
 
 import pytest
-import ruler_material
 import torch
 
+import ruler_material
 from ropewalk.errors import NotFinite, UnknownName
 from ropewalk.jobs.evaluate.faults import Batch
 from ropewalk.jobs.evaluate.generate import generate_answers
@@ -122,7 +122,7 @@ def test_a_run_that_stops_anywhere_goes_on_with_what_is_missing(model, material,
 def test_tasks_scored_by_substrings_get_the_score_of_greedy_decoding(model, material, tmp_path, method):
     """The bundled model follows no English question, so its own pass key is dressed as a RULER task: some right, some not."""
     plan = plan_for(model, method)
-    made, _ = make_samples(material, ["passkey"], [300, 900], depths=(0.3, 0.7), count=3, seed=1)
+    made, _ = make_samples(material, ["passkey"], [300, 900], depths=(0.3, 0.7), count=1, seed=1)
     samples = [
         Sample("niah_single_1", s.length, None, n, s.ids, s.answer_start, s.answer_end, s.references, 12)
         for n, s in enumerate(made)
@@ -151,8 +151,8 @@ def test_rulers_offline_tasks_run(model, tmp_path):
     assert not ran & told
     assert len(ran) >= 6
     assert all("1024" in s.why or "tokens" in s.why for s in skipped)
-    asker(model, material, tmp_path).ask(plan_for(model), samples[::3], Advance())
-    assert {r.key.protocol for r in Records(tmp_path)} == {s.task for s in samples[::3]}
+    asker(model, material, tmp_path).ask(plan_for(model), samples[::5], Advance())
+    assert {r.key.protocol for r in Records(tmp_path)} == {s.task for s in samples[::5]}
 
 
 def test_names_of_tasks():
