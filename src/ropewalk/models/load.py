@@ -45,8 +45,8 @@ def load_tokenizer(model: str | Path) -> Any:
 def check_tokenizer(tokenizer: Any, model: Any, name: str) -> None:
     """Raises BadConfig for a tokenizer that cannot be the model's: ids without an embedding, or another BOS or EOS.
 
-    Models state BOS and EOS in config.json and in generation_config.json, and released ones contradict themselves: agreeing with
-    either is enough, and so is saying nothing.
+    Models state BOS and EOS in config.json and in generation_config.json, and released ones contradict themselves:
+    agreeing with either is enough, and so is saying nothing.
     name: what the tokenizer is called in the message.
     """
     rows = model.get_input_embeddings().num_embeddings

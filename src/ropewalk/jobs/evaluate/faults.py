@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+import numpy
 import torch
 
 from ropewalk.errors import NotFinite, OutOfMemory
@@ -74,19 +75,19 @@ def too_large(tokens: int) -> OutOfMemory:
     )
 
 
-def check_finite(model: Any, nll: torch.Tensor, ids: Sequence[int], first: int, what: str) -> None:
+def check_finite(model: Any, nll: numpy.ndarray, ids: Sequence[int], positions: Sequence[int], what: str) -> None:
     """Raises NotFinite, naming the token and the layer, unless every loss is a number.
 
-    nll: (scored tokens,), of ids[first], ids[first + 1], ...
+    nll: (scored tokens,), of ids[positions[0]], ids[positions[1]], ...
     what: the document or sample, and the plan, for the message.
     """
-    wrong = (~torch.isfinite(nll)).nonzero()
+    wrong = numpy.flatnonzero(~numpy.isfinite(nll))
     if not len(wrong):
         return
-    position = first + int(wrong[0])
+    position = positions[int(wrong[0])]
     raise NotFinite(
         f"the loss of {len(wrong)} of {len(nll)} tokens of {what} is not a number: the first is token {position} "
-        f"({float(nll[wrong[0]].item())}).\n"
+        f"({float(nll[wrong[0]])}).\n"
         f"  {first_bad_layer(model, ids)}\n"
         f"  The weights are read as {str(model.dtype).removeprefix('torch.')}. float16 overflows beyond 65,504: try --dtype "
         "bfloat16 or float32.\n  Nothing was recorded for it."

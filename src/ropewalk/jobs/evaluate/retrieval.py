@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
 
-import torch
-
 from ropewalk.errors import BadLength
 from ropewalk.jobs.evaluate.faults import Batch, Say, check_finite
 from ropewalk.jobs.evaluate.generate import generate_answers
@@ -151,7 +149,7 @@ class Asker:
         ids = sample.ids[: sample.answer_end]
         where = "" if sample.depth is None else f", depth {sample.depth:g}"
         what = f"sample {sample.index} of {sample.task} (length {sample.length}{where}) under {plan.name}"
-        check_finite(self.model, torch.from_numpy(verdict.nll), ids, sample.answer_start, what)
+        check_finite(self.model, verdict.nll, ids, range(sample.answer_start, len(ids)), what)
 
     def _file(self, plan: ScalingPlan, sample: Sample, verdict: Verdict, score: float, method: str, **more: Any) -> None:
         """more: facts that are not always there."""

@@ -8,7 +8,7 @@ noticed by its silence, however long the measurements of the others take.
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -34,9 +34,9 @@ class Workers:
     def is_first(self) -> bool:
         return self.rank == 0
 
-    def share(self, items: Sequence[T], group: Callable[[T], int]) -> list[T]:
-        """The items of this process: whole groups in turn, so that what is read together stays together."""
-        return [item for item in items if group(item) % self.world == self.rank]
+    def share(self, items: Sequence[T], group: Callable[[T], int] | None = None) -> list[T]:
+        """The items of this process: in turn, or whole groups in turn where items are read together."""
+        return [item for i, item in enumerate(items) if (group(item) if group else i) % self.world == self.rank]
 
     def beat(self) -> None:
         """Say that something was finished."""
@@ -122,14 +122,6 @@ def workers(silence: float = SILENCE) -> Iterator[Workers]:
         yield ours
     except BaseException as error:
         if not isinstance(error, Stopped):
-            with suppress_lost_store():
+            with suppress(RuntimeError, RopewalkError):
                 ours.fail(error)
         raise
-
-
-@contextmanager
-def suppress_lost_store() -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, RopewalkError):
-        pass
