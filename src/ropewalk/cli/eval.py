@@ -69,11 +69,11 @@ def run(
 ) -> None:
     from rich.console import Console
 
-    from ropewalk.cli.eval_output import as_dict, print_outcome
     from ropewalk.cli.progress import cost_bar
     from ropewalk.jobs.evaluate.job import evaluate, run_folders
     from ropewalk.jobs.evaluate.prepare import split_protocols
     from ropewalk.jobs.evaluate.request import Request
+    from ropewalk.jobs.evaluate.summary import summary
     from ropewalk.jobs.evaluate.workers import workers
 
     options: dict[str, Any] = {
@@ -107,13 +107,45 @@ def run(
         for model, folder in zip(models, run_folders(out, models), strict=True):
             with cost_bar(console, f"measuring {model}") as start:
                 outcomes.append(evaluate(folder, Request(model, **options), start, _say(console, ours.rank), ours))
+    found = [summary(outcome) for outcome in outcomes] if ours.is_first else []
     if ours.is_first and json:
-        print_json(as_dict(outcomes))
-    elif ours.is_first:
-        for outcome in outcomes:
-            print_outcome(Console(highlight=False), outcome)
+        print_json({"runs": found})
+    for one in found if not json else ():
+        _print(Console(highlight=False), one)
     if any(outcome.failures for outcome in outcomes):
         raise typer.Exit(1)
+
+
+def _print(console: Any, run: dict[str, Any]) -> None:
+    for protocol, rows in run["bits_per_token"].items():
+        _print_table(console, f"bits per token, {protocol.partition(':')[0]}", rows, "{:.3f}")
+    for task, rows in run["retrieval"].items():
+        _print_table(console, f"{task}, % right", {m: {n: 100 * s for n, s in row.items()} for m, row in rows.items()}, "{:.0f}")
+    speeds = {method: {"prefill": s["prefill_tokens_per_second"], "decode": s["decode_tokens_per_second"]}
+              for method, s in run["speed"].items()}  # fmt: skip
+    _print_table(console, f"tokens/s at {run['lengths'][-1]:,}", speeds, "{:,.0f}")
+    for skipped in run["skipped"]:
+        console.print(f"left out: {skipped['task']} at {skipped['length']:,}: {skipped['why']}", markup=False)
+    if run["unreadable"]:
+        first = run["unreadable"][0]
+        console.print(f"{len(run['unreadable'])} texts could not be read, such as {first['place']}: {first['reason']}", markup=False)
+    console.print(f"{run['records']} records of {run['documents']['read']} documents, {run['found']} of them from before")
+    console.print(f"[bold]{run['report']}[/]" if run["report"] else "nothing was measured")
+
+
+def _print_table(console: Any, title: str, rows: dict[str, dict[Any, float | None]], form: str) -> None:
+    from rich.table import Table
+
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    if not columns:
+        return
+    table = Table(title, *(f"{c:,}" if isinstance(c, int) else str(c) for c in columns), box=None)
+    for method, row in rows.items():
+        table.add_row(method, *(form.format(v) if (v := row.get(column)) is not None else "" for column in columns))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    console.print(table)
+    console.print()
 
 
 def _question(text: str) -> tuple[str, Path]:

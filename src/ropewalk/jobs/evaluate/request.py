@@ -116,7 +116,7 @@ def settle(path: Path, wanted: Mapping[str, Any]) -> None:
         write_file(path, json.dumps(wanted, indent=2) + "\n")
         return
     try:
-        there = json.loads(path.read_text(encoding="utf-8"))
+        there = dict(json.loads(path.read_text(encoding="utf-8")))
         names = [*dict.fromkeys([*there, *wanted])]
     except (OSError, ValueError, TypeError) as error:
         raise BadConfig(f"{path} cannot be read: {error}.\n  Choose another folder, or delete this one.") from None

@@ -1,0 +1,71 @@
+"""An evaluation in a few numbers, as JSON has them: what the command line prints."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import numpy
+
+from ropewalk.jobs.evaluate.job import REPORT, Outcome
+from ropewalk.jobs.evaluate.readings import Readings
+from ropewalk.jobs.evaluate.records import Record
+from ropewalk.jobs.evaluate.speed import PROTOCOL as SPEED
+from ropewalk.jobs.evaluate.tables import table
+
+BITS = 1 / math.log(2)
+
+
+def summary(outcome: Outcome) -> dict[str, Any]:
+    prepared = outcome.prepared
+    readings = Readings(outcome.records)
+    return {
+        "model": prepared.request.model,
+        "out": str(outcome.out),
+        "report": str(outcome.out / REPORT) if outcome.records else None,
+        "plans": {name: plan.fingerprint for name, plan in prepared.plans.items()},
+        "lengths": prepared.lengths,
+        "bits_per_token": {
+            str(protocol): {
+                method: {line: sums.mean * BITS for line, sums in lines.items()}
+                for method, lines in table(readings, protocol).items()
+            }
+            for protocol in prepared.protocols
+        },
+        "retrieval": _retrieval(outcome.records, {sample.task for sample in prepared.samples}),
+        "speed": _speed(outcome.records),
+        "records": len(outcome.records),
+        "found": outcome.found,
+        "documents": {"found": prepared.choice.found, "read": len(prepared.documents), "duplicates": prepared.choice.duplicates},
+        "unreadable": [problem._asdict() for problem in outcome.problems],
+        "skipped": [skipped._asdict() for skipped in outcome.skipped],
+        "failures": outcome.failures,
+        "notes": prepared.notes,
+    }
+
+
+def _retrieval(records: Iterable[Record], tasks: set[str]) -> dict[str, dict[str, dict[int, float]]]:
+    """Task to method to length to mean score, 0 to 1."""
+    scores: dict[str, dict[str, dict[int, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for record in records:
+        if record.key.protocol in tasks:
+            scores[record.key.protocol][record.key.method][record.key.length].append(record.facts["score"])
+    return {
+        task: {method: {n: sum(s) / len(s) for n, s in sorted(cells.items())} for method, cells in methods.items()}
+        for task, methods in sorted(scores.items())
+    }
+
+
+def _speed(records: Iterable[Record]) -> dict[str, dict[str, float | None]]:
+    """Medians over repeats, per method."""
+    found: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.key.protocol == SPEED:
+            found[record.key.method].append(record)
+    facts = ("prefill_tokens_per_second", "decode_tokens_per_second", "peak_bytes")
+    return {method: {fact: _median(repeats, fact) for fact in facts} for method, repeats in found.items()}
+
+
+def _median(records: list[Record], fact: str) -> float | None:
+    values = [record.facts[fact] for record in records if record.facts[fact] is not None]
+    return float(numpy.median(values)) if values else None
