@@ -31,13 +31,19 @@ def run(
         "out/eval"
     ),
     methods: Annotated[str, typer.Option(help="By commas; `own` is the stretch the config has already.")] = "none,yarn",
-    plan_file: Annotated[list[Path] | None, typer.Option("--plan", help="A saved plan to measure too (again and again).")] = None,
+    plan_file: Annotated[
+        list[Path] | None, typer.Option("--plan", help="A saved plan to measure too (again and again).")
+    ] = None,
     lengths: Annotated[str | None, typer.Option(help="Tokens to measure at, by commas: 4k,8k,16k.")] = None,
-    factor: Annotated[float | None, typer.Option(help="Stretch by this; without --lengths, measure L, 2 L, ... up to it.")] = None,
+    factor: Annotated[
+        float | None, typer.Option(help="Stretch by this; without --lengths, measure L, 2 L, ... up to it.")
+    ] = None,
     original_length: OriginalLength = None,
     data: Annotated[
         list[str] | None,
-        typer.Option(help="File, folder, glob, .jsonl, .parquet or hub id owner/name:split; again for more. Default: library."),
+        typer.Option(
+            help="File, folder, glob, .jsonl, .parquet or hub id owner/name:split; again for more. Default: library."
+        ),
     ] = None,
     text_field: Annotated[str, typer.Option(help="Key or column of the text in jsonl, parquet and hub data.")] = "text",
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first text that cannot be read.")] = False,
@@ -120,7 +126,9 @@ def _print(console: Any, run: dict[str, Any]) -> None:
     for protocol, rows in run["bits_per_token"].items():
         _print_table(console, f"bits per token, {protocol.partition(':')[0]}", rows, "{:.3f}")
     for task, rows in run["retrieval"].items():
-        _print_table(console, f"{task}, % right", {m: {n: 100 * s for n, s in row.items()} for m, row in rows.items()}, "{:.0f}")
+        _print_table(
+            console, f"{task}, % right", {m: {n: 100 * s for n, s in row.items()} for m, row in rows.items()}, "{:.0f}"
+        )
     speeds = {method: {"prefill": s["prefill_tokens_per_second"], "decode": s["decode_tokens_per_second"]}
               for method, s in run["speed"].items()}  # fmt: skip
     _print_table(console, f"tokens/s at {run['lengths'][-1]:,}", speeds, "{:,.0f}")
@@ -128,7 +136,9 @@ def _print(console: Any, run: dict[str, Any]) -> None:
         console.print(f"left out: {skipped['task']} at {skipped['length']:,}: {skipped['why']}", markup=False)
     if run["unreadable"]:
         first = run["unreadable"][0]
-        console.print(f"{len(run['unreadable'])} texts could not be read, such as {first['place']}: {first['reason']}", markup=False)
+        console.print(
+            f"{len(run['unreadable'])} texts could not be read, such as {first['place']}: {first['reason']}", markup=False
+        )
     console.print(f"{run['records']} records of {run['documents']['read']} documents, {run['found']} of them from before")
     console.print(f"[bold]{run['report']}[/]" if run["report"] else "nothing was measured")
 

@@ -87,7 +87,9 @@ def run_folders(out: Path, models: Sequence[str]) -> list[Path]:
         return [out]
     names = [re.sub(r"[^\w.-]+", "--", Path(m).name if _is_local(m) else m).strip("-.") for m in models]
     if len(set(names)) < len(names) or not all(names):
-        raise BadOption(f"two models would share a folder below {out}: {', '.join(names)}. Evaluate them into folders of their own.")
+        raise BadOption(
+            f"two models would share a folder below {out}: {', '.join(names)}. Evaluate them into folders of their own."
+        )
     return [out / name for name in names]
 
 
@@ -95,7 +97,9 @@ def _is_local(model: str) -> bool:
     return local_checkpoint(model) is not None
 
 
-def evaluate(out: Path, request: Request, start: Start, say: Say = lambda sentence: None, workers: Workers | None = None) -> Outcome:
+def evaluate(
+    out: Path, request: Request, start: Start, say: Say = lambda sentence: None, workers: Workers | None = None
+) -> Outcome:
     """Measure what `request` asks for into `out`, and write its report.
 
     start: told the total cost of this process's share, its measurements and how many of them were found on disk; answers a
@@ -179,9 +183,13 @@ def _speed(model: Any, part: Part, records: Records, facts: dict[str, Any], adva
 
 
 def _measured(prepared: Prepared, records: Records) -> list[Record]:
-    """Every record of this run's plans, whichever process made it."""
-    ours = {plan.fingerprint for plan in prepared.plans.values()}
-    return [record for record in records if record.key.plan in ours]
+    """Every record of this run's plans, whichever process made it, under the name that the run gives its plan."""
+    names = {plan.fingerprint: name for name, plan in prepared.plans.items()}
+    return [
+        replace(record, key=replace(record.key, method=names[record.key.plan]))
+        for record in records
+        if record.key.plan in names
+    ]
 
 
 def _device(asked: str) -> str:

@@ -22,7 +22,7 @@ class Request:
     """An evaluation of one model. What is left out takes a default that a person would have taken.
 
     methods: names as `make_plan` reads them, or "own".  extra_plans: further plans by name.
-    lengths: tokens to measure at; empty takes L, 2 L, ... up to `factor`.  factor: of the stretch; None reaches the longest length.
+    lengths: tokens to measure at; empty takes L, 2 L, ... up to `factor`.  factor: None reaches the longest length.
     protocols: how documents are read; empty reads none.  tasks: what is asked; empty asks nothing.
     data: where documents come from.  documents: how many.  samples: per cell.
     """
@@ -82,7 +82,7 @@ def make_plans(request: Request, spec: ModelSpec, lengths: list[int]) -> dict[st
     plans = {
         name: own_plan(spec, longest, request.model)
         if name == OWN
-        else make_plan(spec, method=name, model=request.model, **target)  # type: ignore[arg-type]
+        else make_plan(spec, method=name, model=request.model, **target)
         for name in request.methods
     }
     plans |= request.extra_plans
@@ -122,7 +122,9 @@ def settle(path: Path, wanted: Mapping[str, Any]) -> None:
         raise BadConfig(f"{path} cannot be read: {error}.\n  Choose another folder, or delete this one.") from None
     changed = [name for name in names if there.get(name) != wanted.get(name)]
     if changed:
-        told = "\n".join(f"  {name}: {_short(there.get(name))} there, {_short(wanted.get(name))} asked for" for name in changed)
+        told = "\n".join(
+            f"  {name}: {_short(there.get(name))} there, {_short(wanted.get(name))} asked for" for name in changed
+        )
         raise BadConfig(
             f"{path.parent} holds another run; what differs:\n{told}\n"
             "  Ask for the same to go on with it, or choose another folder with -o."

@@ -36,7 +36,11 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "speed": _speed(outcome.records),
         "records": len(outcome.records),
         "found": outcome.found,
-        "documents": {"found": prepared.choice.found, "read": len(prepared.documents), "duplicates": prepared.choice.duplicates},
+        "documents": {
+            "found": prepared.choice.found,
+            "read": len(prepared.documents),
+            "duplicates": prepared.choice.duplicates,
+        },
         "unreadable": [problem._asdict() for problem in outcome.problems],
         "skipped": [skipped._asdict() for skipped in outcome.skipped],
         "failures": outcome.failures,
