@@ -32,9 +32,7 @@ def test_an_embedding_with_spare_rows_passes():
 
 
 def test_more_tokens_than_embeddings():
-    with pytest.raises(
-        BadConfig, match=r"other/one does not belong to this model: 2 of its tokens.*10; 't11' is 11"
-    ):
+    with pytest.raises(BadConfig, match=r"other/one does not belong to this model: 2 of its tokens.*10; 't11' is 11"):
         check_tokenizer(tokenizer(12), model(10), "other/one")
 
 

@@ -8,6 +8,11 @@ import transformers
 from ropewalk.errors import NotFinite, OutOfMemory
 from ropewalk.jobs.evaluate.faults import Batch, check_finite, first_bad_layer, is_out_of_memory
 from ropewalk.jobs.evaluate.nll import token_nll
+from ropewalk.jobs.evaluate.records import Key, Records
+from ropewalk.jobs.evaluate.run import Measurement, measure
+from ropewalk.models.live import read_live
+from ropewalk.models.load import load_model
+from ropewalk.scaling.plan import make_plan
 
 IDS = list(range(1, 31))
 
@@ -85,7 +90,7 @@ def test_the_layer_that_went_wrong_is_named():
     model = tiny()
     model.model.layers[1].mlp.down_proj.weight.data[3, 5] = float("inf")
     nll = token_nll(model, torch.tensor([IDS]))[0]
-    with pytest.raises(NotFinite, match=r"model\.layers\.1\.mlp\.down_proj \(Linear, float32\)") as stop:
+    with pytest.raises(NotFinite, match=r"model\.layers\.1\.mlp\.down_proj \(Linear, float32\), at token 0\.") as stop:
         check_finite(model, nll.numpy(), IDS, range(1, 30), "the document a.py under yarn")
     assert "29 of 29 tokens of the document a.py under yarn" in str(stop.value)
     assert "the first is token 1 (nan)" in str(stop.value)
@@ -108,3 +113,26 @@ def test_the_position_counts_from_the_start_of_the_sequence():
 
 def test_numbers_pass():
     check_finite(tiny(), numpy.array([0.0, 30.0]), IDS, [28, 29], "x")
+
+
+def test_a_document_that_gives_no_numbers_is_named_and_what_was_finished_is_kept(tmp_path):
+    """Infinite is the embedding of one token; the second document has it at position 20 and is read from token 7 on."""
+    model = load_model("ropewalk-tiny")
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.data.clone())  # it was tied to the embedding
+    model.get_input_embeddings().weight.data[500] = float("inf")
+    plan = make_plan(read_live(model), method="yarn", factor=2)
+
+    def measurement(document, ids):
+        key = Key("m", plan.fingerprint, plan.name, "window", document, len(ids))
+        return Measurement(key, tuple(ids), ((5, 10), (20, len(ids))), {"document": document, "start": 7})
+
+    good = list(range(100, 140))
+    bad = [*good[:20], 500, *good[21:]]
+    records = Records(tmp_path)
+    with pytest.raises(NotFinite) as stop:
+        measure(model, plan, [measurement("a.py", good), measurement("b.py", bad)], records, lambda cost: None)
+    # attention weighs what is masked with 0, and 0 times infinity is no number: every loss is wrong, also before token 20
+    assert "25 of 25 tokens of the document b.py, read from token 7 under yarn" in str(stop.value)
+    assert "the first is token 5 (nan)" in str(stop.value)
+    assert "model.embed_tokens (Embedding, float32), at token 20" in str(stop.value)
+    assert [r.facts["document"] for r in records] == ["a.py"]

@@ -13,7 +13,7 @@ import torch
 from ropewalk.errors import BadConfig, BadOption, NotFinite
 from ropewalk.jobs.evaluate import job
 from ropewalk.jobs.evaluate.job import evaluate, run_folders
-from ropewalk.jobs.evaluate.prepare import prepare, split_protocols, spelled_out
+from ropewalk.jobs.evaluate.prepare import prepare, spelled_out, split_protocols
 from ropewalk.jobs.evaluate.records import Records
 from ropewalk.jobs.evaluate.request import Request
 from ropewalk.jobs.evaluate.summary import summary
@@ -94,7 +94,7 @@ def test_run_json_says_what_could_make_a_difference(whole):
 
 
 def test_a_second_call_reads_nothing_again(whole, monkeypatch):
-    folder, outcome, _ = whole
+    folder, _, _ = whole
     monkeypatch.setattr(job, "load_model", lambda *a, **k: pytest.fail("the weights are not needed"))
     start = Start()
     again = evaluate(folder, Request(**SMALL), start)

@@ -37,7 +37,7 @@ def test_shares_are_disjoint_and_complete_and_keep_groups_together():
     three = [Workers(rank, 3, HashStore()) for rank in range(3)]
     for grouping in (None, lambda item: item[0]):
         shares = [w.share(items, grouping) for w in three]
-        assert sorted(sum(shares, [])) == sorted(items)
+        assert sorted(item for share in shares for item in share) == sorted(items)
         assert all(shares)
     groups = [{group for group, _ in w.share(items, lambda item: item[0])} for w in three]
     assert groups == [{0, 3}, {1}, {2}]
@@ -92,7 +92,7 @@ def test_a_slow_process_that_goes_on_is_waited_for():
 def test_a_failure_is_told_at_once():
     first, second = pair(silence=60)
     second.fail(RuntimeError("out of ink\nand paper"))
-    with pytest.raises(Stopped, match="process 1 of 2 failed: out of ink$"):
+    with pytest.raises(Stopped, match=r"process 1 of 2 failed: out of ink$"):
         first.finish()
 
 

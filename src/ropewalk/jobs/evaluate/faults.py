@@ -104,7 +104,9 @@ def first_bad_layer(model: Any, ids: Sequence[int]) -> str:
             bad = next((t for t in _tensors(output) if t.is_floating_point() and not torch.isfinite(t).all()), None)
             if bad is not None and not found:
                 dtype = str(bad.dtype).removeprefix("torch.")
-                found.append(f"The first layer whose output is not finite is {name} ({type(module).__name__}, {dtype}).")
+                where = int((~torch.isfinite(bad)).nonzero()[0, 1]) if bad.ndim > 1 and bad.shape[1] == len(ids) else None
+                at = "" if where is None else f", at token {where}"
+                found.append(f"The first layer whose output is not finite is {name} ({type(module).__name__}, {dtype}){at}.")
 
         return look
 
