@@ -62,6 +62,9 @@ def run(
     gap: Annotated[bool, typer.Option("--gap", help="Ask each question without its needle too.")] = False,
     tax: Annotated[bool, typer.Option(help="Measure what a plan costs inside the original length.")] = True,
     speed: Annotated[bool, typer.Option(help="Measure tokens per second and memory.")] = True,
+    difference: Annotated[
+        float | None, typer.Option(help="Bits per token: say how many documents it takes to see this difference.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Chooses documents and samples.")] = 0,
     tokenizer: Annotated[str | None, typer.Option(help="Another tokenizer than the model's own: folder or hub id.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto takes an accelerator.")] = "auto",
@@ -100,6 +103,7 @@ def run(
         "gap": gap,
         "tax": tax,
         "speed": speed,
+        "difference": difference,
         "seed": seed,
         "tokenizer": tokenizer,
         "device": device,
@@ -125,6 +129,9 @@ def run(
 def _print(console: Any, run: dict[str, Any]) -> None:
     for protocol, rows in run["bits_per_token"].items():
         _print_table(console, f"bits per token, {protocol.partition(':')[0]}", rows, "{:.3f}")
+    for method, sentence in run["power"].items():
+        console.print(f"{method} against {next(iter(run['plans']))}, in the last column: {sentence}", markup=False)
+    _print_table(console, "bits per token, inside the original length", run["tax"], "{:+.4f}")
     for task, rows in run["retrieval"].items():
         _print_table(
             console, f"{task}, % right", {m: {n: 100 * s for n, s in row.items()} for m, row in rows.items()}, "{:.0f}"

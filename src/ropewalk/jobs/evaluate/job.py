@@ -4,7 +4,6 @@ run.json is written before anything is measured, every record as soon as it is t
 killed at any moment goes on when it is asked for again, and ends with the same records.
 """
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ import torch
 
 from ropewalk.errors import BadOption, CannotAttach, Mismatch, NotFinite, RopewalkError
 from ropewalk.jobs.evaluate.faults import Batch, Say
+from ropewalk.jobs.evaluate.placement import find_device, find_dtype, own_device
 from ropewalk.jobs.evaluate.prepare import Prepared, prepare
 from ropewalk.jobs.evaluate.records import Key, Record, Records
 from ropewalk.jobs.evaluate.request import RUN, Request, settle
@@ -24,6 +24,7 @@ from ropewalk.jobs.evaluate.run import Measurement, bodies, measure, versions, w
 from ropewalk.jobs.evaluate.sources import Problem
 from ropewalk.jobs.evaluate.speed import measure_speed, speed_keys
 from ropewalk.jobs.evaluate.task import Sample
+from ropewalk.jobs.evaluate.tax_records import record_tax, tax_measurements
 from ropewalk.jobs.evaluate.workers import Workers
 from ropewalk.jobs.files import write_file
 from ropewalk.jobs.report.page import write_report
@@ -33,6 +34,7 @@ from ropewalk.scaling.checkpoint import local_checkpoint
 from ropewalk.scaling.plan import ScalingPlan
 
 REPORT = "report.html"
+UNCHANGED = "none"  # pays no tax
 Start = Callable[[float, int, int], Callable[[float], None]]
 Advance = Callable[[float], None]
 
@@ -66,15 +68,18 @@ class Part:
 
     plan: ScalingPlan
     passes: list[Measurement]
+    tax: list[Measurement]
     samples: list[Sample]
     speed: list[Key]
 
     @property
     def cost(self) -> float:
-        return sum(m.cost for m in self.passes) + sum(map(sample_cost, self.samples)) + sum(map(_speed_cost, self.speed))
+        read = sum(m.cost for m in self.passes) + 2 * sum(m.cost for m in self.tax)
+        return read + sum(map(sample_cost, self.samples)) + sum(map(_speed_cost, self.speed))
 
     def keys(self, model_hash: str) -> list[Key]:
-        return [*(m.key for m in self.passes), *(sample_key(model_hash, self.plan, s) for s in self.samples), *self.speed]
+        read = [m.key for m in (*self.passes, *self.tax)]
+        return [*read, *(sample_key(model_hash, self.plan, s) for s in self.samples), *self.speed]
 
 
 def _speed_cost(key: Key) -> float:
@@ -106,7 +111,8 @@ def evaluate(
     function that takes each finished cost.
     """
     workers = workers or Workers()
-    request = replace(request, device=_device(request.device), dtype=_dtype(request.dtype, _device(request.device)))
+    device = find_device(request.device)
+    request = replace(request, device=device, dtype=find_dtype(request.dtype, device))
     prepared = prepare(request)
     for note in prepared.notes:
         say(note)
@@ -139,10 +145,12 @@ def _part(prepared: Prepared, plan: ScalingPlan, workers: Workers) -> Part:
     passes = window_measurements(
         prepared.model_hash, plan, wanted.passes, texts, bos=bos, tokenizer_hash=prepared.tokenizer_hash
     )
+    tax = tax_measurements(prepared.model_hash, plan, prepared.documents)
     speed = speed_keys(prepared.model_hash, plan, prepared.lengths[-1])
     return Part(
         plan,
         workers.share(list(passes)),
+        workers.share(tax) if prepared.request.tax and plan.name != UNCHANGED else [],
         workers.share(prepared.samples, group=lambda sample: sample.index),  # an index has one haystack, read once
         speed if prepared.request.speed and workers.is_first else [],
     )
@@ -152,7 +160,7 @@ def _measure(prepared: Prepared, parts: Sequence[Part], records: Records, advanc
     """What could not be measured, plan by plan. Raises only where nothing could, or where going on makes no sense."""
     request = prepared.request
     model = load_model(
-        prepared.source, dtype=getattr(torch, request.dtype), device=_local(request.device), attention=request.attention
+        prepared.source, dtype=getattr(torch, request.dtype), device=own_device(request.device), attention=request.attention
     )
     check_tokenizer(prepared.tokenizer, model, request.tokenizer or request.model)
     facts = {**versions(model), "device": request.device}
@@ -162,6 +170,7 @@ def _measure(prepared: Prepared, parts: Sequence[Part], records: Records, advanc
     for part in parts:
         try:
             measure(model, part.plan, part.passes, records, advance, batch=batch)
+            record_tax(model, part.plan, part.tax, records, facts, advance)
             asker.ask(part.plan, part.samples, advance)
             _speed(model, part, records, facts, advance)
         except (NotFinite, CannotAttach, Mismatch) as error:
@@ -190,18 +199,3 @@ def _measured(prepared: Prepared, records: Records) -> list[Record]:
         for record in records
         if record.key.plan in names
     ]
-
-
-def _device(asked: str) -> str:
-    if asked != "auto":
-        return asked
-    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _local(device: str) -> str:
-    """Of several devices in one machine, each process takes its own."""
-    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if device == "cuda" else device
-
-
-def _dtype(asked: str, device: str) -> str:
-    return asked if asked != "auto" else "float32" if device == "cpu" else "bfloat16"

@@ -25,6 +25,7 @@ class Request:
     lengths: tokens to measure at; empty takes L, 2 L, ... up to `factor`.  factor: None reaches the longest length.
     protocols: how documents are read; empty reads none.  tasks: what is asked; empty asks nothing.
     data: where documents come from.  documents: how many.  samples: per cell.
+    difference: of bits per token that a person wants to see; it is told how many documents that takes.
     """
 
     model: str
@@ -45,6 +46,7 @@ class Request:
     gap: bool = False
     tax: bool = True
     speed: bool = True
+    difference: float | None = None
     seed: int = 0
     tokenizer: str | None = None
     device: str = "auto"

@@ -1,24 +1,27 @@
 """An evaluation in a few numbers, as JSON has them: what the command line prints."""
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy
 
+from ropewalk.jobs.evaluate.comparisons import paired
 from ropewalk.jobs.evaluate.job import REPORT, Outcome
+from ropewalk.jobs.evaluate.power import in_words
 from ropewalk.jobs.evaluate.readings import Readings
 from ropewalk.jobs.evaluate.records import Record
 from ropewalk.jobs.evaluate.speed import PROTOCOL as SPEED
-from ropewalk.jobs.evaluate.tables import table
+from ropewalk.jobs.evaluate.tables import BITS, Sums, table
+from ropewalk.jobs.evaluate.tax_records import PROTOCOL as TAX
 
-BITS = 1 / math.log(2)
+T = TypeVar("T")
 
 
 def summary(outcome: Outcome) -> dict[str, Any]:
     prepared = outcome.prepared
     readings = Readings(outcome.records)
+    tables = {str(protocol): _in_order(table(readings, protocol), prepared.plans) for protocol in prepared.protocols}
     return {
         "model": prepared.request.model,
         "out": str(outcome.out),
@@ -26,13 +29,12 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "plans": {name: plan.fingerprint for name, plan in prepared.plans.items()},
         "lengths": prepared.lengths,
         "bits_per_token": {
-            str(protocol): {
-                method: {line: sums.mean * BITS for line, sums in lines.items()}
-                for method, lines in table(readings, protocol).items()
-            }
-            for protocol in prepared.protocols
+            protocol: {method: {line: sums.mean * BITS for line, sums in lines.items()} for method, lines in rows.items()}
+            for protocol, rows in tables.items()
         },
+        "power": _power(next(iter(tables.values()), {}), prepared.request.difference),
         "retrieval": _retrieval(outcome.records, {sample.task for sample in prepared.samples}),
+        "tax": _tax(outcome.records),
         "speed": _speed(outcome.records),
         "records": len(outcome.records),
         "found": outcome.found,
@@ -45,6 +47,37 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "skipped": [skipped._asdict() for skipped in outcome.skipped],
         "failures": outcome.failures,
         "notes": prepared.notes,
+    }
+
+
+def _in_order(rows: dict[str, T], plans: Iterable[str]) -> dict[str, T]:
+    return {name: rows[name] for name in plans if name in rows}
+
+
+def _power(rows: dict[str, dict[str, Sums]], wished: float | None) -> dict[str, str]:
+    """What so many documents can tell of each method against the first, in the last line of a table."""
+    first, *others = rows.items() or [("", {})]
+    found = {}
+    for method, lines in others:
+        a, b = (list(cells.values())[-1] for cells in (lines, first[1]))
+        if a.documents == b.documents:
+            error = paired(a.sums * BITS, b.sums * BITS, a.counts).error
+            found[method] = in_words(error, len(a.documents), wished, unit="bits per token")
+    return found
+
+
+def _tax(records: Iterable[Record]) -> dict[str, dict[str, float]]:
+    """Bits per token that a plan adds inside the original length, and KL(base || extended), over all tokens."""
+    found: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.key.protocol == TAX:
+            found[record.key.method].append(record)
+    return {
+        method: {
+            "loss": float(numpy.concatenate([r.nll - r.extra["base_nll"] for r in read]).mean(dtype=float)) * BITS,
+            "kl": float(numpy.concatenate([r.extra["kl"] for r in read]).mean(dtype=float)) * BITS,
+        }
+        for method, read in found.items()
     }
 
 
