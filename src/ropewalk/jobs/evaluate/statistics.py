@@ -64,6 +64,12 @@ class Studentised:
             return 1.0 if self.value <= null or math.isinf(self.error) else 0.0
         return self._share(self.draws >= (self.value - null) / self.error)
 
+    def p_below(self, null: float) -> float:
+        """One-sided: how often a quotient as low as this one comes up when the truth is `null` (or above it)."""
+        if not len(self.draws):
+            return 1.0 if self.value >= null or math.isinf(self.error) else 0.0
+        return self._share(self.draws <= (self.value - null) / self.error)
+
     def _share(self, hits: Array) -> float:
         return float((1 + hits.sum()) / (1 + len(hits)))
 

@@ -13,7 +13,7 @@ import torch
 
 from ropewalk.errors import BadLength
 from ropewalk.jobs.evaluate.comparisons import Comparison, compare
-from ropewalk.jobs.evaluate.nll import head_of
+from ropewalk.jobs.evaluate.nll import CHUNK, head_of
 from ropewalk.jobs.evaluate.statistics import Array, Interval, cluster_mean
 from ropewalk.models.attach import attach
 from ropewalk.scaling.plan import ScalingPlan
@@ -33,7 +33,7 @@ class WindowTax:
 
 @torch.inference_mode()
 def measure_tax(
-    model: Any, plan: ScalingPlan, windows: Iterable[Any], *, chunk: int = 1024
+    model: Any, plan: ScalingPlan, windows: Iterable[Any], *, chunk: int = CHUNK
 ) -> Iterator[WindowTax]:  # fmt: skip
     """Read each window twice, as the model is and under `plan`, and compare token by token.
 
