@@ -13,11 +13,12 @@ import torch
 
 from ropewalk.errors import BadLength
 from ropewalk.jobs.evaluate.comparisons import Comparison, compare
-from ropewalk.jobs.evaluate.nll import CHUNK, head_of
+from ropewalk.jobs.evaluate.nll import head_of
 from ropewalk.jobs.evaluate.statistics import Array, Interval, cluster_mean
 from ropewalk.models.attach import attach
 from ropewalk.scaling.plan import ScalingPlan
 
+CHUNK = 1024  # positions whose two distributions exist at one time
 
 @dataclass(frozen=True, slots=True)
 class WindowTax:
