@@ -143,6 +143,20 @@ def test_tasks_scored_by_substrings_get_the_score_of_greedy_decoding(model, mate
     assert methods == ({TEACHER, GREEDY} if method == "none" else {GREEDY})
 
 
+def test_longrope_is_asked_with_the_list_of_the_length(model, material, grid, tmp_path):
+    """Within the original length the short list, which leaves the model as it is; beyond it the long one, which stretches
+    by 2: as under `none` and under `linear`."""
+    spec, long = read_live(model), [s for n in (300, 700) for s in make_samples(
+        material, ["passkey"], [n], depths=(0.5,), count=1, seed=0)[0]]  # fmt: skip
+    lists = {"short_factor": [1.0] * 32, "long_factor": [2.0] * 32, "attention_factor": 1.0}
+    asker(model, material, tmp_path / "l").ask(make_plan(spec, factor=2, method="longrope", options=lists), long, Advance())
+    nll = {r.key.length: r.nll for r in Records(tmp_path / "l")}
+    for method, length in (("none", 300), ("linear", 700)):
+        asker(model, material, tmp_path / method).ask(make_plan(spec, factor=2, method=method), long, Advance())
+        (right,) = [r.nll for r in Records(tmp_path / method) if r.key.length == length]
+        assert abs(nll[length] - right).max() <= 1e-4
+
+
 def test_rulers_offline_tasks_run(model, tmp_path):
     material = Material(load_tokenizer("ropewalk-tiny"), ruler_material.prose())
     samples, skipped = make_samples(material, expand_tasks(["ruler"], {}), [1024], depths=(0.5,), count=1, seed=0)

@@ -1,7 +1,7 @@
 """Asking a model under a plan: which samples, how each is read, and the record it leaves."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from ropewalk.jobs.evaluate.generate import generate_answers
 from ropewalk.jobs.evaluate.material import Material
 from ropewalk.jobs.evaluate.records import Key, Record, Records
 from ropewalk.jobs.evaluate.reuse import Verdict, each_answer
-from ropewalk.jobs.evaluate.run import is_prefix_consistent
+from ropewalk.jobs.evaluate.run import Advance, is_prefix_consistent, plan_at
 from ropewalk.jobs.evaluate.scoring import cleaned, scoring
 from ropewalk.jobs.evaluate.task import Sample, get_task, tasks
 from ropewalk.models.attach import Attached, attach
@@ -72,6 +72,14 @@ def cost(sample: Sample) -> float:
     return len(sample.ids) * (1 + len(sample.ids) / 4096)
 
 
+def _phases(plan: ScalingPlan, samples: Sequence[Sample]) -> list[tuple[ScalingPlan, list[Sample]]]:
+    """Samples by the plan to attach for them: one phase, or two where longrope's lists switch."""
+    found: dict[ScalingPlan, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        found[plan_at(plan, sample.length)].append(sample)
+    return list(found.items())
+
+
 @dataclass(frozen=True)
 class Asker:
     """Puts questions to one model and files the answers.
@@ -89,21 +97,27 @@ class Asker:
     gap: bool = False
     say: Say = lambda sentence: None
 
-    def ask(self, plan: ScalingPlan, samples: Sequence[Sample], advance: Callable[[float], None]) -> None:
+    def ask(self, plan: ScalingPlan, samples: Sequence[Sample], advance: Advance) -> None:
         """Read what is not on disk yet; `advance` is told the cost of each sample, read or found."""
         missing = [sample for sample in samples if sample_key(self.model_hash, plan, sample) not in self.records]
         advance(sum(map(cost, samples)) - sum(map(cost, missing)))
-        if not missing:
-            return
-        with attach(self.model, plan) as attached:
-            exact = [sample for sample in missing if get_task(sample.task).scoring == "exact"]
-            for sample, verdict, without in self._read(plan, exact):
-                self._file(plan, sample, verdict, float(verdict.exact), TEACHER, nll_without=without)
+        for at, some in _phases(plan, missing):
+            with attach(self.model, at) as attached:
+                self._ask(at, plan, some, attached, advance)
+
+    def _ask(
+        self, at: ScalingPlan, plan: ScalingPlan, samples: Sequence[Sample], attached: Attached, advance: Advance
+    ) -> None:
+        """at: what is attached.  plan: what it is filed under."""
+        exact = [sample for sample in samples if get_task(sample.task).scoring == "exact"]
+        for sample, verdict, without in self._read(at, exact):
+            self._file(plan, sample, verdict, float(verdict.exact), TEACHER, nll_without=without)
+            advance(cost(sample))
+        others = [sample for sample in samples if get_task(sample.task).scoring != "exact"]
+        for _, same in groupby(others, key=lambda sample: (sample.task, sample.length)):
+            for sample, verdict, score, method, text in self._generate(at, list(same), attached):
+                self._file(plan, sample, verdict, score, method, written=text)
                 advance(cost(sample))
-            others = [sample for sample in missing if get_task(sample.task).scoring != "exact"]
-            for _, same in groupby(others, key=lambda sample: (sample.task, sample.length)):
-                for sample in self._generate(plan, list(same), attached):
-                    advance(cost(sample))
 
     def _read(self, plan: ScalingPlan, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Verdict, float | None]]:
         """(sample, verdict, mean loss without its needle) as soon as both readings are there."""
@@ -118,25 +132,27 @@ class Asker:
                 pair = seen.pop(owner)
                 yield samples[owner], pair[False], float(pair[True].nll.mean()) if True in pair else None
 
-    def _generate(self, plan: ScalingPlan, samples: Sequence[Sample], attached: Attached) -> Iterator[Sample]:
-        """Tasks scored by what the model writes. Where teacher forcing shows that greedy decoding writes the answer to the
-        letter, it is not decoded again."""
-        waiting: dict[str, tuple[Sample, Verdict]] = {}
+    def _generate(
+        self, plan: ScalingPlan, samples: Sequence[Sample], attached: Attached
+    ) -> Iterator[tuple[Sample, Verdict, float, str, str]]:
+        """(sample, verdict, score, how it was found, what was written) for tasks scored by what the model writes.
+
+        Where teacher forcing shows that greedy decoding writes the answer to the letter, it is not decoded again.
+        """
         rate = scoring(get_task(samples[0].task).scoring)
+        waiting: dict[str, tuple[Sample, Verdict]] = {}
         for i, verdict in each_answer(self.model, plan, samples, say=self.say):
             sample = samples[i]
             self._check(plan, sample, verdict)
             text = cleaned(self.material.decode(sample.answer))
             if verdict.exact and is_prefix_consistent(plan) and rate(text, sample.references) == 1.0:
-                self._file(plan, sample, verdict, 1.0, TEACHER, written=text)
-                yield sample
+                yield sample, verdict, 1.0, TEACHER, text
             else:
                 waiting[sample.sha] = (sample, verdict)
         rest = sorted((sample for sample, _ in waiting.values()), key=lambda sample: len(sample.prompt))
         for group in self.batch.run(rest, lambda piece: self._write(plan, piece, attached), lambda sample: sample.length):
             for sample, text, score in group:
-                self._file(plan, sample, waiting[sample.sha][1], score, GREEDY, written=text)
-                yield sample
+                yield sample, waiting[sample.sha][1], score, GREEDY, text
 
     def _write(self, plan: ScalingPlan, samples: Sequence[Sample], attached: Attached) -> list[tuple[Sample, str, float]]:
         name = get_task(samples[0].task).scoring

@@ -20,6 +20,7 @@ from ropewalk.scaling.plan import ScalingPlan
 
 CHUNK = 1024  # positions whose two distributions exist at one time
 
+
 @dataclass(frozen=True, slots=True)
 class WindowTax:
     """One window, each (tokens - 1,) float32, nats: -ln p of every token but the first, and KL(base || extended).
