@@ -7,6 +7,7 @@ killed at any moment goes on when it is asked for again, and ends with the same 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -172,23 +173,25 @@ def _measure(prepared: Prepared, parts: Sequence[Part], records: Records, advanc
             measure(model, part.plan, part.passes, records, advance, batch=batch)
             record_tax(model, part.plan, part.tax, records, facts, advance)
             asker.ask(part.plan, part.samples, advance)
-            _speed(model, part, records, facts, advance)
         except (NotFinite, CannotAttach, Mismatch) as error:
             failures.append(error)
             say(f"{part.plan.name} is given up: {error}")
     if len(failures) == len(parts):
         raise failures[0]
+    _speed(model, parts, records, facts, advance)
     return [str(error) for error in failures]
 
 
-def _speed(model: Any, part: Part, records: Records, facts: dict[str, Any], advance: Advance) -> None:
-    missing = [key for key in part.speed if key not in records]
-    advance(sum(map(_speed_cost, part.speed)) - sum(map(_speed_cost, missing)))
-    if missing:
-        with attach(model, part.plan) as attached:
-            for record in measure_speed(model, attached, missing, facts):
-                records.add(record)
-                advance(_speed_cost(record.key))
+def _speed(model: Any, parts: Sequence[Part], records: Records, facts: dict[str, Any], advance: Advance) -> None:
+    """Every plan's first repeat, then every plan's second, ..."""
+    warm: set[str] = set()
+    for turn in zip_longest(*(part.speed for part in parts)):
+        for part, key in zip(parts, turn, strict=True):
+            if key is not None and key not in records:
+                with attach(model, part.plan) as attached:
+                    records.add(measure_speed(model, attached, key, facts, warm=key.plan in warm))
+                warm.add(key.plan)
+            advance(_speed_cost(key) if key is not None else 0)
 
 
 def _measured(prepared: Prepared, records: Records) -> list[Record]:

@@ -1,7 +1,9 @@
-"""How fast a model reads and writes under a plan, and how much memory that takes. Repeats are recorded one by one."""
+"""How fast a model reads and writes under a plan, and how much memory that takes. Repeats are recorded one by one.
+
+The repeats of several plans take turns, so that a machine that grows slower favours none of them.
+"""
 
 import time
-from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -23,20 +25,20 @@ def speed_keys(model_hash: str, plan: ScalingPlan, length: int) -> list[Key]:
     return [Key(model_hash, plan.fingerprint, plan.name, PROTOCOL, f"repeat-{i}", length) for i in range(REPEATS)]
 
 
-def measure_speed(model: Any, attached: Attached, keys: list[Key], facts: dict[str, Any]) -> Iterator[Record]:
-    """One record for each key: tokens per second of one sequence at keys[i].length tokens, on random token ids.
+def measure_speed(model: Any, attached: Attached, key: Key, facts: dict[str, Any], *, warm: bool = False) -> Record:
+    """Tokens per second of one sequence of key.length tokens, on random token ids.
 
     prefill: all but the last DECODED tokens in one call.  decode: those, one by one, with a cache; None for `recompute`,
     which has none.  peak_bytes: the most that was allocated on a CUDA device, weights included; None elsewhere, since the
     memory of a process tells nothing of one call.
-    A first, unrecorded pass warms up.
+    warm: the same was run before; otherwise an unrecorded pass goes first.
     """
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(0, model.get_input_embeddings().num_embeddings, (1, keys[0].length), generator=generator)
+    ids = torch.randint(0, model.get_input_embeddings().num_embeddings, (1, key.length), generator=generator)
     ids = ids.to(model.device)
-    _once(model, attached, ids)
-    for key in keys:
-        yield Record(key, numpy.zeros(0, numpy.float32), {**facts, "length": key.length, **_once(model, attached, ids)})
+    if not warm:
+        _once(model, attached, ids)
+    return Record(key, numpy.zeros(0, numpy.float32), {**facts, "length": key.length, **_once(model, attached, ids)})
 
 
 @torch.inference_mode()

@@ -33,9 +33,12 @@ def summary(outcome: Outcome) -> dict[str, Any]:
             for protocol, rows in tables.items()
         },
         "power": _power(next(iter(tables.values()), {}), prepared.request.difference),
-        "retrieval": _retrieval(outcome.records, {sample.task for sample in prepared.samples}),
-        "tax": _tax(outcome.records),
-        "speed": _speed(outcome.records),
+        "retrieval": {
+            task: _in_order(rows, prepared.plans)
+            for task, rows in _retrieval(outcome.records, {sample.task for sample in prepared.samples}).items()
+        },
+        "tax": _in_order(_tax(outcome.records), prepared.plans),
+        "speed": _in_order(_speed(outcome.records), prepared.plans),
         "records": len(outcome.records),
         "found": outcome.found,
         "documents": {
