@@ -8,7 +8,7 @@ import pytest
 
 from ropewalk.errors import BadOption
 from ropewalk.jobs.evaluate.comparisons import compare, compare_shares, mcnemar, newcombe, perplexity_ratio
-from ropewalk.jobs.evaluate.statistics import Interval
+from ropewalk.jobs.evaluate.statistics import Interval, wilson
 
 
 def test_pairing_shows_what_documents_would_hide():
@@ -63,6 +63,15 @@ def test_newcombe_against_his_own_table(cells, low, high):
 
     assert found.low == pytest.approx(low, abs=5e-5)
     assert found.high == pytest.approx(high, abs=5e-5)
+
+
+def test_newcombe_takes_the_correlation_with_continuity():
+    """By hand: 14 x 10 - 5 x 5 - 34 / 2 = 98 over 19 x 15 from the margins; both shares are 19 of 34."""
+    down, up = 19 / 34 - wilson(19, 34).low, wilson(19, 34).high - 19 / 34
+    half = (down**2 + up**2 - 2 * 98 / 285 * down * up) ** 0.5
+
+    assert newcombe(14, 5, 5, 10).high == pytest.approx(half)
+    assert newcombe(14, 5, 5, 10).low == pytest.approx(-half)
 
 
 def test_newcombe_holds_the_truth():

@@ -68,6 +68,7 @@ def by_hand(model, tokenizer, text, choice):
     return sum(table[i - 1, ids[i]].item() for i in range(start, len(ids)))
 
 
+@pytest.mark.slow
 @needs_lm_eval
 def test_a_local_task_end_to_end(model, tokenizer, folder):
     """Answers against the plain sums, without a plan; with one and a limit of 3 questions, they pair."""
@@ -85,6 +86,7 @@ def test_a_local_task_end_to_end(model, tokenizer, folder):
     assert compare_shares(after.hits, before.hits[:3]).prompts == 3
 
 
+@pytest.mark.slow
 @needs_lm_eval
 def test_an_unknown_task_is_named(model, tokenizer):
     with pytest.raises(UnknownName, match=r"no lm-eval task is called 'helaswag'\. Did you mean 'hellaswag'\?"):

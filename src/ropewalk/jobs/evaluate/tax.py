@@ -13,12 +13,10 @@ import torch
 
 from ropewalk.errors import BadLength
 from ropewalk.jobs.evaluate.comparisons import Comparison, compare
-from ropewalk.jobs.evaluate.nll import head_of
+from ropewalk.jobs.evaluate.nll import LOGITS, head_of
 from ropewalk.jobs.evaluate.statistics import Array, Interval, cluster_mean
 from ropewalk.models.attach import attach
 from ropewalk.scaling.plan import ScalingPlan
-
-CHUNK = 1024  # positions whose two distributions exist at one time
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +33,13 @@ class WindowTax:
 
 @torch.inference_mode()
 def measure_tax(
-    model: Any, plan: ScalingPlan, windows: Iterable[Any], *, chunk: int = CHUNK
+    model: Any, plan: ScalingPlan, windows: Iterable[Any], *, chunk: int | None = None
 ) -> Iterator[WindowTax]:  # fmt: skip
     """Read each window twice, as the model is and under `plan`, and compare token by token.
 
     model: without any plan attached; it is left so.  windows: sequences of token ids, each no longer than the shortest
-    original length of the plan.  chunk: positions whose two distributions exist at one time.
+    original length of the plan.  chunk: positions whose two distributions exist at one time; None: as many as make `LOGITS`
+    numbers, whatever the vocabulary.
 
     Two forward passes a window. In memory at once: two times tokens x hidden size in the model's dtype, and a few times
     chunk x vocabulary floats; where the head cannot be run alone (see `head_of`), two times tokens x vocabulary instead.
@@ -59,7 +58,8 @@ def measure_tax(
         base = _states(model, ids, head is None)
         with attach(model, plan):
             extended = _states(model, ids, head is None)
-        yield _compare(head or torch.nn.Identity(), base, extended, ids[0, 1:], chunk)
+        size = chunk or max(LOGITS // (2 * model.get_input_embeddings().num_embeddings), 1)
+        yield _compare(head or torch.nn.Identity(), base, extended, ids[0, 1:], size)
 
 
 def _states(model: Any, ids: torch.Tensor, logits: bool) -> torch.Tensor:
