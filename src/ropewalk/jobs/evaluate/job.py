@@ -167,19 +167,19 @@ def _measure(prepared: Prepared, parts: Sequence[Part], records: Records, advanc
     facts = {**versions(model), "device": request.device}
     batch = Batch(request.batch, say)
     asker = Asker(model, prepared.model_hash, prepared.material, records, batch, facts, request.gap, say)
-    failures: list[RopewalkError] = []
+    failures: dict[str, RopewalkError] = {}
     for part in parts:
         try:
             measure(model, part.plan, part.passes, records, advance, batch=batch)
             record_tax(model, part.plan, part.tax, records, facts, advance)
             asker.ask(part.plan, part.samples, advance)
         except (NotFinite, CannotAttach, Mismatch) as error:
-            failures.append(error)
+            failures[part.plan.fingerprint] = error
             say(f"{part.plan.name} is given up: {error}")
     if len(failures) == len(parts):
-        raise failures[0]
-    _speed(model, parts, records, facts, advance)
-    return [str(error) for error in failures]
+        raise next(iter(failures.values()))
+    _speed(model, [part for part in parts if part.plan.fingerprint not in failures], records, facts, advance)
+    return [str(error) for error in failures.values()]
 
 
 def _speed(model: Any, parts: Sequence[Part], records: Records, facts: dict[str, Any], advance: Advance) -> None:
