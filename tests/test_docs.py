@@ -16,6 +16,7 @@ import yaml
 from nbclient import NotebookClient
 
 import ropewalk.cli
+from jobs.report import synthetic
 from ropewalk.cli.main import NOT_VERBS, main
 from ropewalk.scaling import method as registry
 from ropewalk.scaling.method import methods
@@ -102,6 +103,8 @@ def example(text):
 @pytest.mark.parametrize("verb", [pytest.param(verb, marks=pytest.mark.slow) if verb in TOO_LONG else verb for verb in VERBS])
 def test_the_example_in_a_verbs_help_runs(verb, folder, capsys, monkeypatch):
     command = example(importlib.import_module(f"ropewalk.cli.{verb}").__doc__)
+    if verb == "report":  # of a run that demo has written
+        synthetic.write(folder / "out" / "demo", synthetic.whole_run(documents=2), synthetic.plans())
     assert shlex.split(command)[1] == verb.replace("_", "-")
     ropewalk_says(command, capsys, monkeypatch)
 
