@@ -15,6 +15,7 @@ import pytest
 import yaml
 from nbclient import NotebookClient
 
+import gguf_files
 import ropewalk.cli
 from jobs.report import synthetic
 from ropewalk.cli.main import NOT_VERBS, main
@@ -25,6 +26,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 TOO_LONG = {"demo"}  # verbs whose example takes minutes
+NEVER_ENDS = {"serve"}  # run as a process by tests/cli/test_running_verbs.py
 SAYS = re.compile(r"print\(.*  # (.+)$", re.MULTILINE)
 
 
@@ -74,6 +76,8 @@ def lines(text):
 @pytest.mark.parametrize("page", WITH_CODE)
 def test_the_code_of_a_page_runs_in_order(page, folder, capsys, monkeypatch):
     namespace = {"__name__": "__page__"}
+    if page == "gguf.md":
+        gguf_files.bundled(folder / "ropewalk-tiny.gguf")
     for language, body in BLOCK.findall(TEXTS[page]):
         if language == "python":
             capsys.readouterr()
@@ -94,13 +98,15 @@ def test_pages_with_code_are_found():
 
 VERBS = sorted(module.name for module in pkgutil.iter_modules(ropewalk.cli.__path__) if module.name not in NOT_VERBS)
 
+RUN = [verb for verb in VERBS if verb not in NEVER_ENDS]
+
 
 def example(text):
     (found,) = re.findall(r"^Example: `(ropewalk .*)`$", text, re.MULTILINE)
     return found
 
 
-@pytest.mark.parametrize("verb", [pytest.param(verb, marks=pytest.mark.slow) if verb in TOO_LONG else verb for verb in VERBS])
+@pytest.mark.parametrize("verb", [pytest.param(verb, marks=pytest.mark.slow) if verb in TOO_LONG else verb for verb in RUN])
 def test_the_example_in_a_verbs_help_runs(verb, folder, capsys, monkeypatch):
     command = example(importlib.import_module(f"ropewalk.cli.{verb}").__doc__)
     if verb == "report":  # of a run that demo has written

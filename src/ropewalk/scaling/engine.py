@@ -21,6 +21,7 @@ from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.versions import parse_version, within
 
 _ENGINES: dict[str, "Engine"] = {}
+NEWEST = (10**9,)  # stands for the version that was looked at, which may be a commit
 SAME = 1e-6  # relative: closer than this is rounding
 
 
@@ -123,7 +124,8 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """name: as in commands and file names.  title: as people write it.  version: the newest that was looked at.
+    """name: as in commands and file names.  title: as people write it.
+    version: the newest that was looked at, a release or a commit.
 
     reads: "config.json", "GGUF" or a format of its own.
     write: a plan for it, or CannotExpress.  read: the keys in a format of its own.
@@ -170,7 +172,8 @@ def get_engine(name: str) -> Engine:
 
 def difference(wanted: Scaled, found: Scaled) -> tuple[float, float]:
     """(largest ratio of a frequency either way, ratio of attention logits)."""
-    logits = (found.attention_factor / wanted.attention_factor) ** 2
+    sharper = found.attention_factor / wanted.attention_factor
+    logits = sharper * sharper  # which overflows to infinity where ** 2 would raise
     if len(wanted.inv_freq) != len(found.inv_freq):
         return math.inf, logits
     return max(_ratio(a, b) for a, b in zip(wanted.inv_freq, found.inv_freq, strict=True)), logits
@@ -191,7 +194,7 @@ def same(wanted: Scaled, found: Scaled | None, tolerance: float = SAME) -> bool:
 
 def rotation(engine: Engine, keys: Keys, version: str = "") -> Rotation:
     """What an engine at a version does with written keys, and every loss on the way."""
-    number = parse_version(version or engine.version)
+    number = parse_version(version) if version else NEWEST
     losses: list[Loss] = []
     now = keys
     for quirk in engine.quirks:

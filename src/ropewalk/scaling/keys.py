@@ -17,7 +17,7 @@ from ropewalk.scaling.dialects.fields import Fields
 from ropewalk.scaling.dialects.transformers_layers import FULL
 from ropewalk.scaling.dialects.transformers_read import read, rope_parts
 from ropewalk.scaling.dialects.transformers_scaling import read_scaling, rope_type_of
-from ropewalk.scaling.method import Scaled
+from ropewalk.scaling.method import Scaled, check_factor
 from ropewalk.scaling.plan import Stretch
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.spec import ALL_LAYERS
@@ -67,7 +67,9 @@ class Keys:
 
     @property
     def factor(self) -> float:
-        return _number(self, "factor") or max(self.longest / self.rope.original_length, 1.0)
+        factor = _number(self, "factor") or max(self.longest / self.rope.original_length, 1.0)
+        check_factor(factor)
+        return factor
 
     @property
     def states_length(self) -> bool:

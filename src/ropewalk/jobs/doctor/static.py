@@ -37,8 +37,9 @@ def examine(target: Target, names: Sequence[str] = (), versions: Mapping[str, st
     found = []
     for engine in chosen:
         _check_reads(engine, target)
-        version = known.get(engine.name, engine.version)
-        found.append(Diagnosis(engine.name, engine.title, version, tuple(rotation(engine, k, version) for k in target.layers)))
+        given = known.get(engine.name, "")
+        rotations = tuple(rotation(engine, keys, given) for keys in target.layers)
+        found.append(Diagnosis(engine.name, engine.title, given or engine.version, rotations))
     return tuple(found)
 
 

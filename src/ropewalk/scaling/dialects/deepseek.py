@@ -60,4 +60,4 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Wr
     return Written({"config.json": new}, (), "ModelArgs")
 
 
-ENGINE = register(Engine("deepseek", "DeepSeek's code", "3", "ModelArgs", QUIRKS, write, read))
+ENGINE = register(Engine("deepseek", "DeepSeek's code", "9b4e978", "ModelArgs", QUIRKS, write, read))

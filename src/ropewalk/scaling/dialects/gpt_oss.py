@@ -59,4 +59,4 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Wr
     return Written({"config.json": new}, (), "ModelConfig")
 
 
-ENGINE = register(Engine("gpt_oss", "gpt-oss's code", "1", "ModelConfig", QUIRKS, write, read))
+ENGINE = register(Engine("gpt_oss", "gpt-oss's code", "7b58334", "ModelConfig", QUIRKS, write, read))

@@ -194,4 +194,4 @@ def read(metadata: Mapping[str, Any]) -> tuple[Keys, ...]:
     return (gguf.keys_of(metadata),)
 
 
-ENGINE = register(Engine("llama_cpp", "llama.cpp", "b10488", GGUF, QUIRKS, write, read))
+ENGINE = register(Engine("llama_cpp", "llama.cpp", "0c1e57098", GGUF, QUIRKS, write, read))

@@ -100,4 +100,4 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Wr
     return Written({"transformer_config.json": new}, (), "TransformerConfig")
 
 
-ENGINE = register(Engine("megatron", "Megatron", "0.15", "TransformerConfig", QUIRKS, write, read))
+ENGINE = register(Engine("megatron", "Megatron", "d98e8a6", "TransformerConfig", QUIRKS, write, read))

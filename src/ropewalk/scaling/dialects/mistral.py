@@ -68,4 +68,4 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Wr
     return Written({"params.json": new}, (), "params.json")
 
 
-ENGINE = register(Engine("mistral", "params.json", "1", "params.json", (), write, read))
+ENGINE = register(Engine("mistral", "params.json", "as vLLM reads it", "params.json", (), write, read))

@@ -59,4 +59,4 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Wr
     return Written({**inner.files, "Modelfile": modelfile(plan)}, commands, inner.carrier)
 
 
-ENGINE = register(Engine("ollama", "Ollama", "0.12", GGUF, QUIRKS, write, llama_cpp.read))
+ENGINE = register(Engine("ollama", "Ollama", "fb30760", GGUF, QUIRKS, write, llama_cpp.read))

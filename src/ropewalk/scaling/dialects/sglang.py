@@ -23,6 +23,8 @@ from ropewalk.scaling.plan import ScalingPlan
 
 PULLS = "https://github.com/sgl-project/sglang/pull"
 LONGER = "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN"
+# Two pull requests, of mid-2026 and of August 2026; no release was looked at to date them better.
+READS_V5, LAGUNA_FIX = "0.5.13", "0.5.20"
 FACTORY = "sglang 0.5.23, srt/layers/rotary_embedding/factory.py"
 
 
@@ -113,11 +115,11 @@ def _asked(keys: Keys) -> Says | None:
 QUIRKS = (
     Quirk(Verb.CRASHES, _asked, "https://github.com/sgl-project/sglang/issues/2108",
           way_out=f"Set {LONGER}=1, or raise max_position_embeddings."),
-    Quirk(Verb.IGNORES, _old_v5, f"{PULLS}/26187", "< 0.5.13", "Write rope_scaling beside rope_parameters."),
+    Quirk(Verb.IGNORES, _old_v5, f"{PULLS}/26187", f"< {READS_V5}", "Write rope_scaling beside rope_parameters."),
     Quirk(Verb.REPLACES, missing_length(lambda keys: keys.longest, *RAMPED), FACTORY,
           way_out="Write original_max_position_embeddings."),
     Quirk(Verb.CRASHES, _mrope_mscale, "sglang 0.5.23, rotary_embedding/mrope.py:439"),
-    Quirk(Verb.REPLACES, _laguna, f"{PULLS}/33558", "< 0.5.20", "Use a release after August 2026."),
+    Quirk(Verb.REPLACES, _laguna, f"{PULLS}/33558", f"< {LAGUNA_FIX}", "Use a release after August 2026."),
     Quirk(Verb.IGNORES, _temperature, f"{FACTORY}:319",
           way_out="Add mscale and mscale_all_dim: 1 with m = (0.1 mscale ln s + 1) / (0.1 ln s + 1)."),
     Quirk(Verb.REPLACES, _mla_type, "sglang 0.5.23, models/deepseek_v2.py:2064"),

@@ -45,4 +45,4 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Wr
     return Written({"config.json": new}, commands(plan, new), carrier)
 
 
-ENGINE = register(Engine("tensorrt_llm", "TensorRT-LLM", "1", "config.json", QUIRKS, write, commands=commands))
+ENGINE = register(Engine("tensorrt_llm", "TensorRT-LLM", "000a01d", "config.json", QUIRKS, write, commands=commands))

@@ -16,6 +16,8 @@ from ropewalk.scaling.methods.ntk import stretched_theta
 from ropewalk.scaling.plan import ScalingPlan
 
 REPOSITORY = "https://github.com/huggingface/transformers"
+# Pull request 40320, of August 2025; no release was looked at to date it better.
+FACTOR_FIX = "4.56"
 ROPE_UTILS = "transformers 5.23.0, modeling_rope_utils.py"
 LONGROPE_ONLY = ("phi3", "phi4_multimodal", "phimoe")
 
@@ -114,7 +116,7 @@ QUIRKS = (
           way_out="Write a larger rope_theta."),
     Quirk(Verb.REPLACES, missing_length(lambda keys: keys.longest, *RAMPED), f"{ROPE_UTILS}:836",
           way_out="Write original_max_position_embeddings."),
-    Quirk(Verb.REPLACES, _ratio_wins, f"{REPOSITORY}/issues/38224", "< 4.56",
+    Quirk(Verb.REPLACES, _ratio_wins, f"{REPOSITORY}/issues/38224", f"< {FACTOR_FIX}",
           "Make max_position_embeddings factor x original."),
     Quirk(Verb.IGNORES, temperature(absolute, "attention_factor", "mscale", "mscale_all_dim"), f"{ROPE_UTILS}:436",
           way_out="Write attention_factor, the absolute value."),

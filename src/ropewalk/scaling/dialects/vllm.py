@@ -24,6 +24,8 @@ ISSUES, PULLS = "https://github.com/vllm-project/vllm/issues", "https://github.c
 ALIGNED = "0.32"
 # The one that turned `dynamic` from static to nothing is of May 2026; no release was looked at to date it better.
 DYNAMIC_FIX = "0.21"
+# transformers 5, whose setter replaces the dict with the base in it, came in with pull request 28542 of late 2025; as above.
+TRANSFORMERS_5 = "0.13"
 LONGER = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 SCALED_TYPES = ("linear", "dynamic", "ntk", "proportional")  # max_position_embeddings is multiplied by the factor
 
@@ -128,7 +130,7 @@ QUIRKS = (
     Quirk(Verb.CRASHES, _asked, "vllm 0.32.0, config/model.py, _get_and_verify_max_len", f">= {ALIGNED}",
           "Put max_position_embeddings beside rope_parameters in --hf-overrides."),
     Quirk(Verb.CRASHES, _asked_before, f"{ISSUES}/8793", f"< {ALIGNED}"),
-    Quirk(Verb.IGNORES, lost_theta, f"{ISSUES}/37886", ">= 0.13",
+    Quirk(Verb.IGNORES, lost_theta, f"{ISSUES}/37886", f">= {TRANSFORMERS_5}",
           way_out="Repeat rope_theta inside the override, under rope_parameters."),
     Quirk(Verb.CRASHES, _no_length, GET_ROPE, way_out="Write original_max_position_embeddings: it has no default here."),
     Quirk(
