@@ -83,7 +83,7 @@ def test_a_gguf_is_known_by_its_first_bytes_where_it_has_no_ending(export, tmp_p
         ("x.gguf --plan p.json --factor 2 -o y.gguf", "leave out --to and --factor"),
         ("x.gguf --factor 4 --for vllm -o y.gguf", "vLLM reads no GGUF"),
         ("x.gguf --factor 4 --method dynamic -o y.gguf", "ladder"),
-        ("x.gguf --factor 4 --method proportional --option proportion=0.25 -o y.gguf", "cannot carry proportional"),
+        ("x.gguf --factor 4 --method proportional --option proportion=0.25 -o y.gguf", "no GGUF key says proportional"),
         ("x.gguf --factor 4 --layers sliding_attention -o y.gguf", "no rotary layer type"),
         ("no.gguf --factor 4 -o y.gguf", "No such file"),
         ("ropewalk-tiny --factor 4", "-o names the folder"),
