@@ -10,7 +10,7 @@ import time
 import pytest
 
 from ropewalk.errors import CannotWrite, OutputExists
-from ropewalk.jobs.files import new_folder, write_file
+from ropewalk.jobs.files import new_file, new_folder, write_file
 
 
 def test_a_finished_folder_gets_its_name(tmp_path):
@@ -78,3 +78,21 @@ def test_a_killed_writer_leaves_no_folder_of_that_name(tmp_path):
     with new_folder(tmp_path / "out") as folder:  # and the remains are not in the way
         (folder / "a").write_text("whole")
     assert (tmp_path / "out" / "a").read_text() == "whole"
+
+
+def test_a_large_file_takes_its_name_once_it_is_whole(tmp_path):
+    out = tmp_path / "new" / "x"
+    with new_file(out) as (part, stream):
+        stream.write(b"half")
+        assert not out.exists()
+        assert part.read_bytes() == b"half"
+        stream.write(b" and half")
+    assert (out.read_bytes(), os.listdir(out.parent)) == (b"half and half", ["x"])
+    with pytest.raises(OutputExists), new_file(out):
+        pass
+    with pytest.raises(CannotWrite, match=r"x was not written: no room\. Nothing was left behind"), new_file(out, force=True):
+        raise OSError("no room")
+    with pytest.raises(ZeroDivisionError), new_file(out, force=True) as (_, stream):
+        stream.write(b"less")
+        raise ZeroDivisionError
+    assert (out.read_bytes(), os.listdir(out.parent)) == (b"half and half", ["x"])

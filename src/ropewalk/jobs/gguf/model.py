@@ -66,7 +66,7 @@ def _length(keys: Keys, has_factors: bool) -> tuple[int, str]:
     where = f"{keys.kind}.rope.scaling.original_context_length"
     if keys.states_length:
         return keys.rope.original_length, where
-    if has_factors or keys.rope_type != "default":
+    if keys.rope_type != "default":  # factors are read as longrope
         raise BadConfig(
             f"the window is stretched already ({FREQS if has_factors else keys.rope_type}), and {where} is missing:\n"
             "  the file does not say from what. Give --original-length, as in the model's card: 8192 for Llama 3.1."
