@@ -54,7 +54,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_complete(out):
 
 
 def test_the_numbers_say_what_the_field_knows(out):
-    """Past L YaRN holds where plain RoPE fails, on the same tokens; inside it, dynamic scaling is plain RoPE to the last bit."""
+    """Past L YaRN holds where plain RoPE fails, on the same tokens; inside it, dynamic scaling is plain RoPE."""
     folder, _, _ = out
     table = loss_by_position(Records(folder / "records"), [0, 256, 512, 1024])
     none, dynamic, causal, yarn = (table[name] for name in ("none", "dynamic-request", "dynamic-yarn", "yarn"))
