@@ -8,10 +8,14 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
+from ropewalk.errors import CannotExpress
 from ropewalk.jobs.explore.models import preset_files
 from ropewalk.jobs.explore.page import explorer
 from ropewalk.scaling.dialects.transformers import read
+from ropewalk.scaling.engine import Engine, engines, losses_of
+from ropewalk.scaling.keys import layers_of
 from ropewalk.scaling.method import Method, Option, Scaled, get_method, methods
+from ropewalk.scaling.plan import make_plan
 from ropewalk.scaling.rope import Rope
 
 # Presets of the explorer and the factor to draw them at.
@@ -188,6 +192,145 @@ No config can say it: transformers knows one dynamic rule, over ntk, and its sta
 """
 
 
+# Two models for the engine table: llama.cpp's graph of the first multiplies by rope factors, that of the second does not.
+LLAMA = {
+    "model_type": "llama", "hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 32,
+    "max_position_embeddings": 4096, "rope_theta": 10_000.0,
+}  # fmt: skip
+QWEN = {**LLAMA, "model_type": "qwen2", "max_position_embeddings": 32_768, "rope_theta": 1e6}
+PLANS: dict[str, tuple[str, dict[str, Option]]] = {
+    "linear": ("linear", {}),
+    "ntk": ("ntk", {}),
+    "rope_theta": ("rope_theta", {"rope_theta": 500_000.0}),
+    "ntk_by_parts": ("ntk_by_parts", {}),
+    "yarn": ("yarn", {}),
+    "yarn, other betas": ("yarn", {"beta_fast": 16.0}),
+    "yarn, not rounded": ("yarn", {"truncate": False}),
+    "yarn, m = 1.1": ("yarn", {"attention_factor": 1.1}),
+    "yarn, the paper's ramp": ("yarn", {"ramp": "turns"}),
+    "llama3": ("llama3", {}),
+    "longrope": ("longrope", {"long_factor": tuple(1 + i / 21 for i in range(64))}),
+    "proportional": ("proportional", {"proportion": 0.25}),
+    "resonance": ("resonance", {}),
+    "dynamic": ("dynamic-request", {}),
+}
+READERS = ("transformers", "vllm", "sglang", "mlx_lm", "tensorrt_llm", "llama_cpp", "ollama")
+OWN = ("megatron", "mistral", "deepseek", "gpt_oss")
+# What people write, and what each engine makes of it: rope_scaling dicts on the first model, whose L is 4096.
+SPECIMENS: dict[str, dict[str, Any]] = {
+    "attention_factor 1, x8 (by parts)": {"rope_type": "yarn", "factor": 8.0, "attention_factor": 1.0},
+    "attn_factor 0.878, x4 (DeepSeek-R1-0528-Qwen3-8B)": {
+        "rope_type": "yarn",
+        "factor": 4.0,
+        "attn_factor": 0.8782488562869419,
+    },
+    "truncate: false, x32": {"rope_type": "yarn", "factor": 32.0, "truncate": False},
+    "beta_fast 8, beta_slow 0.5, x8": {"rope_type": "yarn", "factor": 8.0, "beta_fast": 8.0, "beta_slow": 0.5},
+    "mscale 0.707 alone, x40": {"rope_type": "yarn", "factor": 40.0, "mscale": 0.707},
+    "no original length, x4": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": None},
+    "dynamic, factor 4": {"rope_type": "dynamic", "factor": 4.0},
+    "ntk, factor 4": {"rope_type": "ntk", "factor": 4.0},
+    "linear, factor 4 (a whole number)": {"rope_type": "linear", "factor": 4},
+}
+
+
+def _carried(engine: Engine, method: str, options: dict[str, Option], config: dict[str, Any]) -> str:
+    plan = make_plan(read(config), factor=4, method=method, options=options)
+    try:
+        return engine.write(plan, config, "").carrier
+    except CannotExpress:
+        return "refused"
+
+
+def carrier_table(names: Sequence[str], config: dict[str, Any]) -> str:
+    found = engines()
+    head = "| plan, x4 | " + " | ".join(found[name].title for name in names) + " |\n|" + "---|" * (len(names) + 1)
+    rows = [
+        f"| {title} | " + " | ".join(_carried(found[name], method, options, config) for name in names) + " |"
+        for title, (method, options) in PLANS.items()
+    ]
+    return "\n".join([head, *rows])
+
+
+def loss_list() -> str:
+    """Every specimen, engine by engine, as the doctor says it."""
+    parts = []
+    for title, said in SPECIMENS.items():
+        rope = {"original_max_position_embeddings": 4096, **said}
+        window = 4096 * int(said["factor"])
+        config = {**LLAMA, "rope_scaling": {k: v for k, v in rope.items() if v is not None}, "max_position_embeddings": window}
+        parts.append(f"\n**{title}**\n")
+        for name in READERS[:-1]:
+            for loss in losses_of(engines()[name], layers_of(config)):
+                parts.append(f"- {loss.said}. {loss.way_out} Source: {_link(loss.source)}.".replace("  ", " "))
+    return "\n".join(parts)
+
+
+def _link(source: str) -> str:
+    return f"<{source}>" if source.startswith("https://") and " " not in source else source
+
+
+def engines_page() -> str:
+    versions = ", ".join(f"{engine.title} {engine.version}" for engine in engines().values() if engine.name in READERS)
+    return f"""# Engines
+
+The same key means different things to different engines, and an engine that overlooks one says nothing. Ropewalk knows what
+each of them makes of what is written, as data: one file per engine in `scaling/dialects/`. The tables below are computed from
+those files when this site is built; each engine's arithmetic is written a second time in the tests, and agrees with what is
+written for it to 1e-6. How to check a config, a GGUF or a command: [doctor](doctor.md). How to write them:
+`ropewalk export MODEL --factor 4 --for vllm,sglang,mlx,llama.cpp,ollama -o OUT`.
+
+What was looked at: {versions}.
+vLLM 0.32, llama.cpp and MLX-LM were run, the rest was read in source; TensorRT-LLM in an old version. Later versions may
+differ, and `--versions vllm=0.31` asks about another.
+
+## What carries a plan
+
+*its own keys*: the method under its own name. *mscale*: yarn with `attention_factor` and, beside it, `mscale` and
+`mscale_all_dim`, which say the same to engines that overlook it. *longrope lists*: one factor per pair. *GGUF keys*: metadata.
+*rope_freqs.weight*: a tensor of one factor per pair, for graphs that multiply by it. *flags*: the command line alone.
+*refused*: nothing says it exactly, and `ropewalk export` says how far off the nearest is. A dynamic plan is never written: no
+two engines agree what it means; an export holds a ladder of static factors instead.
+
+A model like Llama 2:
+
+{carrier_table(READERS, LLAMA)}
+
+A model like Qwen 2.5. llama.cpp's graph of it has no rope factors:
+
+{carrier_table(("llama_cpp", "ollama"), QWEN)}
+
+Formats of an engine's own:
+
+{carrier_table(OWN, LLAMA)}
+
+## What is read otherwise
+
+Written on a Llama with L = 4,096, as the doctor says it. An engine that is not named does what is written.
+{loss_list()}
+
+## What no table shows
+
+- **The window.** vLLM and SGLang multiply `max_position_embeddings` by the factor of `linear`, also where it is stretched
+  already; for yarn they stop at `max_position_embeddings`. Give `--max-model-len` or `--context-length`, as the
+  printed commands do.
+- **`--hf-overrides` replaces the dict** that holds `rope_theta` (vLLM): repeat the base inside it.
+- **longrope.** vLLM and MLX-LM use the long list at every length, transformers and SGLang switch; a cache filled before the
+  switch is read with the other list.
+- **A context shift in llama.cpp** multiplies cached keys by yarn's attention factor once more. Ollama asks for it always.
+- **Spelling.** transformers 4, MLX-LM (for most models) and TensorRT-LLM read `rope_scaling` and `rope_theta`, not
+  `rope_parameters`. Ropewalk writes both.
+- **float32.** cos is off by 5e-4 at 32 k tokens, 5e-3 at 131 k, 4e-2 at 1 M (fastest pair), wherever
+  angles are computed in it.
+- **DeepSeek's attention** multiplies its softmax by (0.1 mscale_all_dim ln s + 1)^2, on channels that do not rotate. A plan
+  reaches rotated channels alone, so a plan of another factor is refused for such a config.
+- **Others, by reading or running them once:** litgpt 2685705 inverts yarn's ramp; LLaMA-Factory 0.9.5 sets L to the new length
+  before `dynamic`, which then never triggers; the YaRN authors' repository ignores `rope_theta` for its Llama yarn.
+
+Whatever you serve with, compare its log-probabilities with transformers' on one long text before you trust it.
+"""
+
+
 def index_page() -> str:
     rows = [f"| [{name}]({name}.md) | {method.summary} |" for name, method in methods().items()]
     return (
@@ -202,13 +345,13 @@ def index_page() -> str:
 def pages() -> dict[str, str]:
     """Every generated page: its path below docs/, and its Markdown."""
     made = {f"methods/{name}.md": method_page(method) for name, method in methods().items()}
-    return {"methods/index.md": index_page(), "methods/dynamic.md": dynamic_page(), **made}
+    return {"engines.md": engines_page(), "methods/index.md": index_page(), "methods/dynamic.md": dynamic_page(), **made}
 
 
 def on_config(config: Any) -> Any:
     (section,) = [entry["Methods"] for entry in config.nav if isinstance(entry, dict) and "Methods" in entry]
     listed = [*section]
-    section[:] = listed + [path for path in pages() if path not in listed]
+    section[:] = listed + [path for path in pages() if path.startswith("methods/") and path not in listed]
     return config
 
 

@@ -139,6 +139,31 @@ MUTANTS = [
     ),
     Mutant("stale keys believed", f"{DYNAMIC}/kept.py", "same = kept.fresh and kept", "same = kept"),
     Mutant("not read back", WRITE, "    prove(plan, new)\n", ""),
+    # engines: each is judged by a second implementation, or by the ledger
+    Mutant("vLLM's ntk without its shift", "dialects/vllm.py", "2 * (i + 1) / d", "2 * i / d"),
+    Mutant("static alpha of dynamic", "dialects/vllm.py", "f * f - f + 1", "f * f - f"),
+    Mutant("attn_factor of SGLang forgotten", "dialects/sglang.py", '* float(keys.said.get("attn_factor", 1.0))', ""),
+    Mutant("MLX-LM's default length", "dialects/mlx_lm.py", "lambda keys: 4096", "lambda keys: 8192"),
+    Mutant(
+        "GGUF's attn_factor the wrong way",
+        "dialects/llama_cpp.py",
+        "attention_factor / mscale(s)",
+        "attention_factor * mscale(s)",
+    ),
+    Mutant("rope factors inverted", "dialects/llama_cpp.py", "[theta / new for theta, new", "[new / theta for theta, new"),
+    Mutant(
+        "mscale that is not solved for",
+        "dialects/config_files.py",
+        "slope = (m * mscale(s) - 1)",
+        "slope = (m * mscale(s) - 2)",
+    ),
+    Mutant("gpt-oss rounded", "dialects/gpt_oss.py", '"truncate": False,', '"truncate": True,'),
+    Mutant("DeepSeek's switch one token early", "dialects/deepseek.py", "longest > keys.rope", "longest >= keys.rope"),
+    Mutant("logits by m", "engine.py", "logits = sharper * sharper", "logits = sharper"),
+    Mutant("a version range without its bound", "versions.py", '">=": operator.ge', '">=": operator.gt'),
+    Mutant(
+        "tensors not aligned", "gguf_header.py", "-(-reader.stream.tell() // aligned)", "(reader.stream.tell() // aligned)"
+    ),
 ]
 
 

@@ -344,3 +344,12 @@ def test_transformers_own_functions_agree(rope, head_dim, name, options, keys):
 
     assert list(ours.inv_freq) == pytest.approx(theirs.double().tolist(), rel=5e-7, abs=0)
     assert ours.attention_factor == pytest.approx(float(m), abs=1e-7)
+
+
+@pytest.mark.parametrize(("factor", "words"), [(1e308, "beyond the largest number"), (-2.0, "above 0"), (0.0, "above 0")])
+def test_a_base_that_no_number_can_hold(factor, words):
+    """Found by fuzzing HunYuan's alpha, which is read into this."""
+    from ropewalk.scaling.methods.ntk import stretched_theta
+
+    with pytest.raises(BadOption, match=words):
+        stretched_theta(Rope(8, 1e4, 4096), factor)

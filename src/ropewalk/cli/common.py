@@ -77,6 +77,17 @@ def parse_option(text: str) -> tuple[str, Option]:
     return name, numbers if "," in value else numbers[0]
 
 
+def parse_versions(text: str | None) -> dict[str, str]:
+    """vllm=0.31,sglang=0.5.19 -> {"vllm": "0.31", "sglang": "0.5.19"}"""
+    found = {}
+    for part in filter(None, (text or "").split(",")):
+        name, equals, version = part.partition("=")
+        if not equals or not name.strip() or not version.strip():
+            raise BadOption(f"{part!r} is not a version. Write ENGINE=VERSION, such as vllm=0.31.")
+        found[name.strip()] = version.strip()
+    return found
+
+
 def find_config(model: str) -> tuple[dict[str, Any], Path]:
     """The model's config, and where it was found; goes to the hub only for a hub id."""
     path = local_checkpoint(model)

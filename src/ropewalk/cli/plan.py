@@ -27,7 +27,9 @@ from ropewalk.cli.common import (
     read_spec,
 )
 from ropewalk.errors import CannotExpress
+from ropewalk.scaling.dialects.config_files import losses
 from ropewalk.scaling.dialects.transformers import write
+from ropewalk.scaling.engine import Loss, engines
 from ropewalk.scaling.plan import ScalingPlan, Stretch, replaced
 from ropewalk.scaling.spec import ModelSpec
 
@@ -62,6 +64,7 @@ def run(
         _print_plan(console, plan)
         _print_cache(console, spec, plan.target_length)
         _print_paste(console, plan, config)
+        _print_losses(console, plan, config)
 
 
 def pairs(stretch: Stretch) -> dict[str, Any]:
@@ -88,6 +91,7 @@ def _as_dict(model: str, spec: ModelSpec, plan: ScalingPlan | None, config: dict
         "attention_factor": {name: stretch.scaled().attention_factor for name, stretch in plan.stretches},
         "cache_bytes": {"fp16": spec.cache_bytes(plan.target_length, 2), "fp8": spec.cache_bytes(plan.target_length, 1)},
         "paste": _paste(plan, config),
+        "losses": [{"said": loss.said, **dataclasses.asdict(loss)} for loss in _losses(plan, config)],
     }
 
 
@@ -157,6 +161,23 @@ def _print_paste(console: Console, plan: ScalingPlan, config: dict[str, Any]) ->
     for name in ("long_factor", "short_factor"):
         text = _fold(text, name)
     console.print(text, markup=False)
+
+
+def _losses(plan: ScalingPlan, config: dict[str, Any]) -> list[Loss]:
+    """What the engines that read a config.json make of the plan's own keys, where it is not the plan."""
+    readers = [engine for engine in engines().values() if engine.reads == "config.json"]
+    try:
+        return [loss for engine in readers for loss in losses(engine, plan, config)]
+    except CannotExpress:
+        return []
+
+
+def _print_losses(console: Console, plan: ScalingPlan, config: dict[str, Any]) -> None:
+    found = _losses(plan, config)
+    for loss in found:
+        console.print(f"[yellow]note[/] {loss.said}")
+    if found:
+        console.print("[bold]ropewalk export[/] writes what each of them reads right, where there is such a thing.")
 
 
 def _fold(text: str, name: str) -> str:

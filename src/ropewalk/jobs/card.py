@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ropewalk.scaling.dialects.transformers import spell
 from ropewalk.scaling.method import get_method
 from ropewalk.scaling.plan import ScalingPlan
 
@@ -49,7 +48,7 @@ NOT_MEASURED = (
 
 def model_card(source: Path, plan: ScalingPlan, config: Mapping[str, Any], measured: str = NOT_MEASURED) -> str:
     rows = ["| layers | method | factor | original length | rope_theta | attention factor |", "|---|---|---|---|---|---|"]
-    rules, keys = [], {}
+    rules = []
     for layer_type, stretch in plan.stretches:
         rope, method = stretch.rope, get_method(stretch.method)
         options = ", ".join(f"{name}={value}" for name, value in stretch.options if not isinstance(value, tuple))
@@ -59,7 +58,6 @@ def model_card(source: Path, plan: ScalingPlan, config: Mapping[str, Any], measu
             f"{rope.original_length:,} | {rope.rope_theta:g} | {m:.4f} |"
         )
         rules.append(f"*{stretch.name}*: {method.summary} Source: {method.source}.")
-        keys[layer_type] = spell(stretch, nested=len(plan.stretches) > 1, kind=str(config.get("model_type", "")))
     return CARD.format(
         source=source.name,
         name=source.name,
@@ -69,5 +67,5 @@ def model_card(source: Path, plan: ScalingPlan, config: Mapping[str, Any], measu
         table="\n".join(rows),
         rules="\n\n".join(dict.fromkeys(rules)),
         measured=measured,
-        keys=json.dumps(next(iter(keys.values())) if len(keys) == 1 else keys, indent=2),
+        keys=json.dumps(config.get("text_config", config)["rope_parameters"], indent=2),
     )

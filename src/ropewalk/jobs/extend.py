@@ -26,22 +26,32 @@ def extend(source: Path, plan: ScalingPlan, out: Path, *, force: bool = False) -
     Weights are hard-linked where the file system allows it, copied otherwise, and never loaded.
     What `write` gives has been read back and says the plan's frequencies; nothing is copied before that.
     """
+    check_places(source, out)
+    config = read_config(source)
+    written = transformers.write(plan, config)
+    with new_folder(out, force=force) as folder:
+        fill(folder, source, plan, written)
+    return written
+
+
+def check_places(source: Path, out: Path) -> None:
+    """Raise BadConfig unless `source` is a whole checkpoint and `out` lies outside it."""
     if not source.is_dir():
         raise BadConfig(f"{source} is not a folder: to write a checkpoint, the weights are needed and not the config alone.")
     if out.resolve() == source.resolve() or source.resolve() in out.resolve().parents:
         raise BadConfig(f"{out} is the source checkpoint, or inside it. Choose another place.")
     weight_files(source)
-    config = read_config(source)
-    written = transformers.write(plan, config)
-    with new_folder(out, force=force) as folder:
-        for path in sorted(source.iterdir()):
-            if path.is_file() and path.name not in (CONFIG, CARD, PLAN) and not _is_pickle(path):
-                _link(path, folder / path.name)
-        _write_json(folder / CONFIG, written)
-        _widen_tokenizer(folder / TOKENIZER, written)
-        (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
-        (folder / CARD).write_text(model_card(source, plan, written), encoding="utf-8")
-    return written
+
+
+def fill(folder: Path, source: Path, plan: ScalingPlan, config: Mapping[str, Any]) -> None:
+    """Make `folder` a checkpoint: the files of `source`, with `config` in place of its own, the plan and a card."""
+    for path in sorted(source.iterdir()):
+        if path.is_file() and path.name not in (CONFIG, CARD, PLAN) and not _is_pickle(path):
+            _link(path, folder / path.name)
+    _write_json(folder / CONFIG, config)
+    _widen_tokenizer(folder / TOKENIZER, config)
+    (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
+    (folder / CARD).write_text(model_card(source, plan, config), encoding="utf-8")
 
 
 def _is_pickle(path: Path) -> bool:

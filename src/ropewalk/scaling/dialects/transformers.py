@@ -17,7 +17,7 @@ from ropewalk.scaling.methods.ntk import stretched_theta
 from ropewalk.scaling.plan import ScalingPlan, Stretch
 from ropewalk.scaling.schedule import REQUEST
 
-__all__ = ["prove", "read", "spell", "write"]
+__all__ = ["prove", "read", "spell", "spell_as_lists", "write"]
 
 # Keys of the old dict that a new stretch must carry on: they say what is rotated, not how far.
 CARRIED_KEYS = ("partial_rotary_factor", "mrope_section", "mrope_interleaved", "llama_4_scaling_beta", "interleaved")
@@ -26,11 +26,13 @@ TEMPERATURE_KEYS = ("mscale", "mscale_all_dim")
 LONGROPE_ONLY = frozenset({"phi3", "phi4_multimodal", "phimoe"})
 
 
-def write(plan: ScalingPlan, config: Mapping[str, Any]) -> dict[str, Any]:
+def write(plan: ScalingPlan, config: Mapping[str, Any], *, as_lists: bool = False) -> dict[str, Any]:
     """A copy of `config` that makes stock transformers compute the plan's frequencies.
 
     Flat configs get both spellings, v5 and v4, with the same values; nested ones v5 alone, since v4 cannot say them.
+    as_lists: write longrope factors even where there is a name for the method.
     """
+    said = spell_as_lists if as_lists else spell
     new = copy.deepcopy(dict(config))
     target = new["text_config"] if isinstance(new.get("text_config"), dict) else new
     kind = str(target.get("model_type", ""))
@@ -49,7 +51,7 @@ def write(plan: ScalingPlan, config: Mapping[str, Any]) -> dict[str, Any]:
     for layer_type, rope in spec.ropes:
         stretch = plan.stretch(layer_type) or current.get(layer_type) or Stretch(rope)
         keys = CARRIED_KEYS + (TEMPERATURE_KEYS if stretch == current.get(layer_type) else ())
-        dicts[layer_type] = {**_carried(old[layer_type], keys), **spell(stretch, nested=nested, kind=kind)}
+        dicts[layer_type] = {**_carried(old[layer_type], keys), **said(stretch, nested=nested, kind=kind)}
     named_base = "rotary_emb_base" in target  # transformers 4 reads GPT-NeoX's base under this name alone
     for key in V4_KEYS:
         target.pop(key, None)
@@ -156,6 +158,15 @@ def spell(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str
         if named:
             return {**named, **base, **original}
     return {**_as_longrope(stretch), **base, **original}
+
+
+def spell_as_lists(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str, Any]:
+    """longrope keys for any static stretch, with m under both of the names that engines read it by."""
+    if stretch.dynamic:
+        raise CannotExpress(f"longrope's lists are static, and {stretch.name} is not.")
+    m = stretch.scaled().attention_factor
+    base = {"rope_theta": float(stretch.rope.rope_theta), "original_max_position_embeddings": stretch.rope.original_length}
+    return {**_as_longrope(stretch), **base, "short_mscale": m, "long_mscale": m}
 
 
 def _as_named(stretch: Stretch, options: Mapping[str, Option], nested: bool) -> dict[str, Any] | None:

@@ -22,4 +22,9 @@ def stretched_theta(rope: Rope, factor: float) -> float:
     """b' of the definition: the plain rope_theta that any engine can read."""
     if rope.rotary_dim == 2:
         raise BadOption("ntk cannot stretch a rotary_dim of 2: its only pair is both the first, kept, and the last, slowed.")
-    return float(rope.rope_theta * factor ** (rope.rotary_dim / (rope.rotary_dim - 2)))
+    if not factor > 0:
+        raise BadOption(f"ntk by {factor:g}: the base can only be stretched by a number above 0.")
+    try:
+        return float(rope.rope_theta * factor ** (rope.rotary_dim / (rope.rotary_dim - 2)))
+    except OverflowError:
+        raise BadOption(f"ntk by {factor:g}: the base would be beyond the largest number.") from None

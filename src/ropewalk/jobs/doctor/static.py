@@ -1,0 +1,97 @@
+"""What each engine really does with what is written, by computation alone: no model is loaded, and no torch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ropewalk.errors import BadOption
+from ropewalk.jobs.doctor.target import Target
+from ropewalk.scaling.engine import Engine, Loss, Rotation, difference, get_engine, rotation
+from ropewalk.scaling.keys import CONFIG, FLAGS, GGUF, Keys
+from ropewalk.scaling.versions import parse_version
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """One engine, one version, every layer type."""
+
+    engine: str
+    title: str
+    version: str
+    rotations: tuple[Rotation, ...]
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        return tuple(dict.fromkeys(loss for rotation in self.rotations for loss in rotation.losses))
+
+
+def examine(target: Target, names: Sequence[str] = (), versions: Mapping[str, str] | None = None) -> tuple[Diagnosis, ...]:
+    """names: engines; the target's own by default.  versions: by engine name; the newest that was looked at by default."""
+    chosen = [get_engine(name) for name in names or target.engines]
+    known = {get_engine(name).name: version for name, version in (versions or {}).items()}
+    for name, version in known.items():
+        parse_version(version)
+        if name not in {engine.name for engine in chosen}:
+            raise BadOption(
+                f"--versions names {name}, which is not among the engines looked at: {', '.join(e.name for e in chosen)}."
+            )
+    found = []
+    for engine in chosen:
+        _check_reads(engine, target)
+        given = known.get(engine.name, "")
+        rotations = tuple(rotation(engine, keys, given) for keys in target.layers)
+        found.append(Diagnosis(engine.name, engine.title, given or engine.version, rotations))
+    return tuple(found)
+
+
+def _check_reads(engine: Engine, target: Target) -> None:
+    """llama.cpp and Ollama take a config.json through a converter; every other engine reads its own kind of text alone."""
+    taken = {engine.reads, CONFIG, FLAGS} if engine.reads == GGUF else {engine.reads}
+    for keys in target.layers:
+        if keys.text not in taken:
+            raise BadOption(f"{engine.title} reads a {engine.reads}, and {target.title} is a {keys.text}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far two stacks are apart on one layer type; None where one of them does not run or lacks the layer type.
+
+    frequency: the largest ratio of a frequency, either way.  attention_factor: rollout over trainer.
+    logits: the square of that.
+    """
+
+    layer_type: str
+    frequency: float | None
+    attention_factor: float | None
+    logits: float | None
+
+    @property
+    def differs(self) -> bool:
+        if self.frequency is None or self.logits is None:
+            return True
+        return self.frequency > 1 + 1e-6 or abs(self.logits - 1) > 1e-6
+
+
+def compare(trainer: Diagnosis, rollout: Diagnosis) -> tuple[Difference, ...]:
+    """What differs between what a trainer computes and what its rollout engine computes."""
+    ours, theirs = ({r.layer_type: r.scaled for r in d.rotations} for d in (trainer, rollout))
+    found = []
+    for layer_type in dict.fromkeys((*ours, *theirs)):
+        a, b = ours.get(layer_type), theirs.get(layer_type)
+        if a is None or b is None:
+            found.append(Difference(layer_type, None, None, None))
+            continue
+        frequency, logits = difference(a, b)
+        found.append(Difference(layer_type, frequency, b.attention_factor / a.attention_factor, logits))
+    return tuple(found)
+
+
+def meaning(keys: Keys) -> str:
+    """One line: what the text says if every key is honoured."""
+    stretch, where = keys.stretch(), "" if keys.layer_type == "all" else f"{keys.layer_type}: "
+    rope = keys.rope
+    base = f"{where}{rope.rotary_dim // 2} pairs, base {rope.rope_theta:,g}"
+    if stretch.method == "none":
+        return f"{base}, plain, {keys.longest:,} tokens"
+    m = keys.scaled().attention_factor
+    factor = f"{keys.factor:g}" if stretch.dynamic else f"{stretch.factor:g}"
+    return f"{base}, {stretch.name} x{factor}, {rope.original_length:,} -> {keys.target:,} tokens, attention factor {m:.4f}"

@@ -1,0 +1,86 @@
+"""GGUF's keys for the rotary embedding, read into transformers' words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ropewalk.errors import BadConfig
+from ropewalk.scaling.dialects.fields import Fields
+from ropewalk.scaling.dialects.own_files import is_ramped, options
+from ropewalk.scaling.gguf_header import FREQS
+from ropewalk.scaling.keys import GGUF, LENGTH, Keys
+from ropewalk.scaling.plan import Stretch
+from ropewalk.scaling.rope import Rope
+from ropewalk.scaling.spec import ALL_LAYERS
+
+# Marks of a command line in Keys.model: nothing that a config could hold.
+NO_TYPE, SHIFTS = "ropewalk.no_rope_scaling", "ropewalk.context_shift"
+ARCHITECTURES = {
+    "mistral": "llama", "mixtral": "llama", "llama4_text": "llama4", "gemma3_text": "gemma3", "deepseek_v2": "deepseek2",
+    "deepseek_v3": "deepseek2", "gpt_oss": "gpt-oss", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
+    "ministral3": "mistral3",
+    "gpt_neox": "gptneox", "granitemoe": "granite", "hunyuan_v1_dense": "hunyuan-dense",
+}  # fmt: skip
+# Graphs that multiply by rope factors: those of the 25 that call get_rope_factors which were named when it was read.
+ROPE_FACTORS = frozenset(
+    "llama llama4 mistral3 phi3 cohere2 deci exaone exaone4 granite minicpm3 hunyuan-dense apertus arcee smollm3".split()
+)
+TYPES = {"none": "default", "linear": "linear", "yarn": "yarn", "longrope": "longrope"}
+
+
+def architecture(kind: str) -> str:
+    """GGUF's name of a model_type."""
+    return ARCHITECTURES.get(kind, kind)
+
+
+def flags_can_say(stretch: Stretch) -> bool:
+    """Whether llama.cpp's command line has words for the method at all."""
+    plain = stretch.method in ("none", "linear", "ntk", "rope_theta")
+    return plain or (is_ramped(stretch) and options(stretch)[2])
+
+
+def keys_of(metadata: Mapping[str, Any]) -> Keys:
+    """The rotary keys of a GGUF's metadata. `rope_freqs.weight`, a tensor, may be among them as a list of numbers."""
+    fields = Fields(metadata)
+    arch = fields.text("general.architecture")
+    if not arch:
+        raise BadConfig("general.architecture is missing: these are not the keys of a model's GGUF.")
+
+    def key(name: str) -> str:
+        return f"{arch}.{name}"
+
+    longest = fields.whole(key("context_length")) or 0
+    if not longest:
+        raise BadConfig(f"{key('context_length')} is missing: the GGUF does not say how far the model reads.")
+    original = fields.whole(key("rope.scaling.original_context_length"))
+    theta = fields.number(key("rope.freq_base")) or 10_000.0
+    rope = Rope(_rotary_dim(fields, arch), theta, original or longest)
+    kind = fields.text(key("rope.scaling.type")) or "none"
+    if kind not in TYPES:
+        raise BadConfig(f"{key('rope.scaling.type')} is {kind!r}; llama.cpp knows {', '.join(TYPES)}.")
+    said: dict[str, Any] = {"rope_type": TYPES[kind]}
+    names = {
+        "rope.scaling.factor": "factor", "rope.scaling.attn_factor": "attn_factor",
+        "rope.scaling.yarn_attn_factor": "attention_factor", "rope.scaling.yarn_beta_fast": "beta_fast",
+        "rope.scaling.yarn_beta_slow": "beta_slow",
+    }  # fmt: skip
+    said |= {ours: value for theirs, ours in names.items() if (value := fields.number(key(theirs))) is not None}
+    if original:
+        said[LENGTH] = original
+    factors = fields.numbers(FREQS)
+    if factors and kind == "none":
+        m = said.pop("attn_factor", 1.0)
+        said |= {"rope_type": "longrope", "long_factor": list(factors), "short_factor": list(factors), "attention_factor": m}
+        said.setdefault("factor", 1.0)
+    model: dict[str, Any] = {"model_type": arch, "max_position_embeddings": longest}
+    if arch == "deepseek2" and kind == "yarn":  # its temperature goes to the softmax, and m cancels on cos and sin
+        model["qk_rope_head_dim"], said["attention_factor"] = rope.rotary_dim, 1.0
+    return Keys(ALL_LAYERS, said, rope, model, GGUF)
+
+
+def _rotary_dim(fields: Fields, arch: str) -> int:
+    if stated := fields.whole(f"{arch}.rope.dimension_count") or fields.whole(f"{arch}.attention.key_length"):
+        return stated
+    width, heads = fields.whole(f"{arch}.embedding_length"), fields.whole(f"{arch}.attention.head_count")
+    if not width or not heads:
+        raise BadConfig(f"neither {arch}.rope.dimension_count nor embedding_length and head_count are there.")
+    return width // heads

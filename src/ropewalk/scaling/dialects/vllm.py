@@ -1,0 +1,188 @@
+"""vLLM: config.json, --hf-overrides. Read at 0.33.0, run at 0.32.0 (CPU)."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ropewalk.scaling.dialects.config_files import write_config
+from ropewalk.scaling.dialects.marks import ASKED, ENVIRONMENT, OLD_FLAG
+from ropewalk.scaling.dialects.quirks import (
+    drops,
+    is_mla,
+    long_lists_always,
+    lost_theta,
+    static_dynamic,
+    temperature,
+    without_factor,
+)
+from ropewalk.scaling.engine import Engine, Quirk, Says, Verb, Written, register
+from ropewalk.scaling.keys import RAMPED, Keys, deepseek_ratio, mscale
+from ropewalk.scaling.plan import ScalingPlan
+
+ISSUES, PULLS = "https://github.com/vllm-project/vllm/issues", "https://github.com/vllm-project/vllm/pull"
+# The pull request that aligned yarn with transformers is of September 2026, between 0.31 and 0.32.
+ALIGNED = "0.32"
+# The one that turned `dynamic` from static to nothing is of May 2026; no release was looked at to date it better.
+DYNAMIC_FIX = "0.21"
+# transformers 5, whose setter replaces the dict with the base in it, came in with pull request 28542 of late 2025; as above.
+TRANSFORMERS_5 = "0.13"
+LONGER = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
+SCALED_TYPES = ("linear", "dynamic", "ntk", "proportional")  # max_position_embeddings is multiplied by the factor
+
+
+def _old(keys: Keys) -> float:
+    return mscale(keys.factor) * float(keys.said.get("attn_factor", 1.0))
+
+
+def _new(keys: Keys) -> float:
+    """As transformers: attention_factor, or the ratio where both mscale keys are truthy, or m(s)."""
+    if "attention_factor" in keys.said:
+        return float(keys.said["attention_factor"])
+    both = keys.said.get("mscale") and keys.said.get("mscale_all_dim")
+    return deepseek_ratio(keys) if both else mscale(keys.factor)
+
+
+def _yarn_of_others(effect: Any) -> Any:
+    """DeepSeek's attention turns every scaled type into its own yarn, which reads DeepSeek's keys."""
+    return lambda keys: None if is_mla(keys) else effect(keys)
+
+
+def _mla_type(keys: Keys) -> Says | None:
+    if not is_mla(keys) or keys.rope_type in ("default", "yarn") or keys.said.get("attention_factor") == 1.0:
+        return None
+    return Says(f'rope_type "{keys.rope_type}" of a DeepSeek model: it becomes yarn', keys.but(rope_type="yarn"))
+
+
+def _mla_truncate(keys: Keys) -> Says | None:
+    return drops("truncate")(keys) if is_mla(keys) else None
+
+
+def _other_ntk(keys: Keys) -> Says | None:
+    """Base b s and every frequency divided by s^(2/d): pair i is slowed by s^(2 (i + 1) / d)."""
+    if keys.rope_type != "ntk":
+        return None
+    d, s = keys.rope.rotary_dim, keys.factor
+    lists = [s ** (2 * (i + 1) / d) for i in range(d // 2)]
+    return Says('rope_type "ntk", another formula', keys.but(rope_type="longrope", long_factor=lists, short_factor=lists,
+                                                              attention_factor=1.0))  # fmt: skip
+
+
+def _no_length(keys: Keys) -> Says | None:
+    if keys.rope_type not in RAMPED or keys.states_length:
+        return None
+    return Says(f"{keys.rope_type} without original_max_position_embeddings", runs=False)
+
+
+def _whole_factor(keys: Keys) -> Says | None:
+    if keys.rope_type == "linear" and isinstance(keys.said.get("factor"), int):
+        return Says(
+            f"factor: {keys.said['factor']} without a decimal point (TypeError: 'int' object is not iterable)", runs=False
+        )
+    return None
+
+
+def _longrope_temperature(keys: Keys) -> Says | None:
+    if keys.rope_type not in ("longrope", "su") or "attention_factor" not in keys.said or "long_mscale" in keys.said:
+        return None
+    return Says("attention_factor of longrope", keys.but(attention_factor=None, factor=None))
+
+
+def _twice(keys: Keys) -> Says | None:
+    if keys.rope_type != "linear" or "gemma3" in keys.kind or not keys.states_length or keys.longest < keys.target:
+        return None
+    window = round(keys.longest * keys.factor)
+    return Says(
+        f"max_position_embeddings {keys.longest:,}, stretched already: it is multiplied by factor again", window=window
+    )
+
+
+def _short_window(keys: Keys) -> Says | None:
+    if keys.rope_type != "yarn" or keys.longest >= keys.target:
+        return None
+    return Says(f"at max_position_embeddings, below the {keys.target:,} that factor says", window=keys.longest)
+
+
+def _old_flag(keys: Keys) -> Says | None:
+    return Says("--rope-scaling, which is gone", runs=False) if keys.model.get(OLD_FLAG) else None
+
+
+def _asked(keys: Keys) -> Says | None:
+    """--max-model-len above the window that is derived from the config is a ValueError."""
+    asked, derived = keys.model.get(ASKED), _window(keys, ())
+    if not asked or asked <= derived or LONGER in keys.model.get(ENVIRONMENT, ()):
+        return None
+    return Says(f"--max-model-len {asked:,}, above the {derived:,} that it derives (ValueError)", runs=False)
+
+
+def _asked_before(keys: Keys) -> Says | None:
+    """Before 0.32 yarn's window was L s."""
+    return None if keys.rope_type == "yarn" and (keys.model.get(ASKED) or 0) <= keys.target else _asked(keys)
+
+
+def _window(keys: Keys, version: tuple[int, ...]) -> int:
+    return round(keys.longest * keys.factor) if keys.rope_type in SCALED_TYPES else keys.longest
+
+
+GET_ROPE = "vllm 0.33.0, model_executor/layers/rotary_embedding/__init__.py"
+QUIRKS = (
+    Quirk(Verb.CRASHES, _old_flag, "https://github.com/vllm-project/recipes/issues/856", ">= 0.11.1",
+          "Use --hf-overrides with rope_parameters, rope_theta and max_position_embeddings."),
+    Quirk(Verb.CRASHES, _asked, "vllm 0.32.0, config/model.py, _get_and_verify_max_len", f">= {ALIGNED}",
+          "Put max_position_embeddings beside rope_parameters in --hf-overrides."),
+    Quirk(Verb.CRASHES, _asked_before, f"{ISSUES}/8793", f"< {ALIGNED}"),
+    Quirk(Verb.IGNORES, lost_theta, f"{ISSUES}/37886", f">= {TRANSFORMERS_5}",
+          way_out="Repeat rope_theta inside the override, under rope_parameters."),
+    Quirk(Verb.CRASHES, _no_length, GET_ROPE, way_out="Write original_max_position_embeddings: it has no default here."),
+    Quirk(
+        Verb.IGNORES, _yarn_of_others(temperature(_old, "attn_factor")), f"{PULLS}/56446", f"< {ALIGNED}",
+        "Add attn_factor = m / (0.1 ln s + 1), or use 0.32.",
+    ),
+    Quirk(
+        Verb.IGNORES, _yarn_of_others(temperature(_new, "attention_factor", "mscale", "mscale_all_dim")),
+        "https://github.com/deepseek-ai/DeepSeek-R1/issues/684", f">= {ALIGNED}",
+        "Write attention_factor, the absolute value.",
+    ),
+    Quirk(Verb.REPLACES, _mla_type, "vllm 0.33.0, models/deepseek_v2.py:542"),
+    Quirk(Verb.IGNORES, _mla_truncate, "vllm 0.33.0, deepseek_yarn"),
+    Quirk(Verb.REPLACES, static_dynamic(lambda f: f * f - f + 1), f"{ISSUES}/41236", f"< {DYNAMIC_FIX}",
+          "Use a static factor."),
+    Quirk(
+        Verb.IGNORES, static_dynamic(lambda f: 1.0), f"{PULLS}/55910", f">= {DYNAMIC_FIX}",
+        "Use a static factor: beyond the original window its table ends and logits are NaN.",
+    ),
+    Quirk(Verb.CRASHES, _whole_factor, "vllm 0.32.0, linear_scaling_rope.py:70", way_out="Write 4.0, not 4."),
+    Quirk(
+        Verb.IGNORES, _longrope_temperature, "vllm 0.32.0, phi3_long_rope_scaled_rope.py",
+        way_out="Add short_mscale and long_mscale.",
+    ),
+    Quirk(Verb.IGNORES, long_lists_always, "vllm 0.33.0, phi3_long_rope_scaled_rope.py:51"),
+    Quirk(Verb.REPLACES, _other_ntk, f"{GET_ROPE}; ntk_scaling_rope.py:31", way_out="Write the larger rope_theta instead."),
+    Quirk(Verb.IGNORES, without_factor, "vllm 0.33.0, gemma4_rope.py"),
+    Quirk(
+        Verb.REPLACES, _twice, "https://github.com/NVIDIA-NeMo/Safe-Synthesizer/pull/623",
+        way_out="Give --max-model-len.",
+    ),
+    Quirk(
+        Verb.CLAMPS, _short_window, f"{PULLS}/56446", f">= {ALIGNED}",
+        "Raise max_position_embeddings, in the config or beside rope_parameters in --hf-overrides.",
+    ),
+)  # fmt: skip
+
+
+def commands(plan: ScalingPlan, config: Mapping[str, Any], folder: str = "DIR") -> tuple[str, ...]:
+    text = config.get("text_config", config)
+    override = {key: text[key] for key in ("rope_parameters", "max_position_embeddings")}
+    if text is not config:
+        override = {"text_config": override}
+    return (
+        f"vllm serve {folder} --max-model-len {plan.target_length}",
+        f"vllm serve ORIGINAL --max-model-len {plan.target_length} --hf-overrides '{json.dumps(override)}'",
+    )
+
+
+def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Written:
+    carrier, new = write_config([ENGINE], plan, config, {ENGINE.name: version})
+    return Written({"config.json": new}, commands(plan, new), carrier)
+
+
+ENGINE = register(Engine("vllm", "vLLM", "0.33", "config.json", QUIRKS, write, commands=commands, window=_window))
