@@ -22,7 +22,7 @@ def encoder(tokenizer: Any) -> Any:
 
 def library_documents(tokenizer: Any, *, tokens: int, count: int, seed: int = 0) -> list[Document]:
     """`count` held-out library files of at least `tokens` - 1 tokens, chosen by seed; BOS first, cut to `tokens`."""
-    found = list(_long_enough(tokenizer, tokens))
+    found = list(long_enough(tokenizer, tokens))
     if len(found) < count:
         raise BadConfig(
             f"only {len(found)} held-out library files have {tokens} tokens, {count} were asked for.\n"
@@ -32,7 +32,8 @@ def library_documents(tokenizer: Any, *, tokens: int, count: int, seed: int = 0)
     return sorted(chosen, key=lambda document: document.name)
 
 
-def _long_enough(tokenizer: Any, tokens: int) -> Iterator[Document]:
+def long_enough(tokenizer: Any, tokens: int) -> Iterator[Document]:
+    """Every held-out library file of at least `tokens` - 1 tokens, in name order; BOS first, cut to `tokens`."""
     encode, root = encoder(tokenizer), library_root()
     for path in library_files(held_out=True):
         text = read_text(path)
