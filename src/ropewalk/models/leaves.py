@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ropewalk.errors import CannotAttach
@@ -99,19 +101,23 @@ def _answer(table: LiveTable, law: Law, scale: float) -> Callable[..., Any]:
 
 @contextmanager
 def _checkpointed(model: Any) -> Iterator[None]:
-    """Layers forget their activations and compute them again. Only the layers are told that they train: dropout stays off."""
+    """Layers forget their activations and compute them again. Only the layers are told that they train: dropout stays off.
+
+    Set on the layers themselves: the model's own switch has one name in transformers 5.17 and another from 5.23 on.
+    """
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
-    if layers:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
     for layer in layers:
-        layer.training = True
+        layer.__dict__.update(training=True, gradient_checkpointing=True, _gradient_checkpointing_func=_again)
     try:
         yield
     finally:
         for layer in layers:
             layer.training = False
-        if layers:
-            model.gradient_checkpointing_disable()
+            for name in ("gradient_checkpointing", "_gradient_checkpointing_func"):
+                layer.__dict__.pop(name, None)
+
+
+_again = partial(checkpoint, use_reentrant=False)
 
 
 @contextmanager

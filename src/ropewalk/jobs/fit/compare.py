@@ -1,5 +1,6 @@
 """The fitted plan against the plans that need no fit, on documents that neither the search nor the choice has seen."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +69,7 @@ def compare(bits: Mapping[str, numpy.ndarray], original: int, edges: Sequence[in
             _mean(rows[:, original - 1 :]),
             _mean(rows[:, : original - 1]),
             _mean((rows - fitted)[:, original - 1 :]),
-            tuple(float(rows[:, max(a - 1, 0) : b - 1].mean()) for a, b in zip(edges, edges[1:], strict=False)),
+            tuple(float(rows[:, max(a - 1, 0) : b - 1].mean()) for a, b in itertools.pairwise(edges)),
         )
         for name, rows in bits.items()
     }

@@ -26,7 +26,7 @@ def library_sets(tokenizer: Any, tokens: int, seed: int) -> Sets:
     named = {document.name for document in report}
     others = [d for d in _all_long_enough(tokenizer, tokens) if d.name not in named]
     random.Random(seed).shuffle(others)
-    n = min(8, len(others) // 2)
+    n = min(6, len(others) // 2)
     if not n:
         raise BadConfig(f"only {len(report)} held-out library files have {tokens} tokens; a fit needs {LEAST} and more.")
     return Sets(tuple(others[n:]), tuple(others[:n]), tuple(report))

@@ -86,14 +86,14 @@ def gradient(
         with rotating_by(model, plan, lambda scale: space.law(leaf, scale), len(item.ids)), torch.enable_grad():
             loss = _graph(model, item) / len(items)
             loss.backward()  # type: ignore[no-untyped-call]
-        total += float(loss)
+        total += loss.item()
     assert leaf.grad is not None
     return total, leaf.grad
 
 
 def _graph(model: Any, item: Item) -> torch.Tensor:
     ids = torch.tensor([item.ids], device=model.device)
-    weights = torch.from_numpy(item.weights[item.first - 1 :]).to(ids.device)
+    weights = torch.from_numpy(item.weights[item.first - 1 :]).to(ids.device, _kept(model.dtype))
     targets = ids[0, item.first :]
     with torch.no_grad():
         head = head_of(model, ids)
@@ -109,7 +109,9 @@ def _graph(model: Any, item: Item) -> torch.Tensor:
 
 
 def _nll(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    kept = logits if logits.dtype == torch.float64 else logits.float()
-    return torch.nn.functional.cross_entropy(kept, targets, reduction="none").to(
-        torch.promote_types(kept.dtype, torch.float32)
-    )
+    return torch.nn.functional.cross_entropy(logits.to(_kept(logits.dtype)), targets, reduction="none")
+
+
+def _kept(dtype: torch.dtype) -> torch.dtype:
+    """log-softmax is float32 whatever the model's dtype, and float64 in float64."""
+    return torch.promote_types(dtype, torch.float32)

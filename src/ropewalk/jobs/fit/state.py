@@ -51,6 +51,6 @@ def load_state(out: Path, key: dict[str, Any], *, force: bool) -> State | None:
     if state.key != key:
         differ = sorted(name for name in {*key, *state.key} if key.get(name) != state.key.get(name))
         raise OutputExists(
-            f"{path} belongs to another search: other {', '.join(differ)}.\n  Choose another name, or begin again with --force."
+            f"{path} belongs to another search: other {', '.join(differ)}.\n  Choose another name, or begin anew: --force."
         )
     return state
