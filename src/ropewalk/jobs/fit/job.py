@@ -148,7 +148,8 @@ class _Search:
         del key["budget"]
         found = load_state(self.out, key, force=force)
         if found:
-            self.state, self.each = found, self._time_one()
+            self.state = found
+            self.each = self._time_one()
             return
         start = [0.0] * self.space.size
         plans = {FITTED: self.plan(start), **self.rivals}
@@ -181,14 +182,13 @@ class _Search:
         self._save()
 
     def _look(self, step: Step) -> bool:
-        if not math.isfinite(step.loss):
-            return False
-        loss = self._loss(self.plan(step.u))
-        if not loss < self.state.loss:
-            return False
-        self.state.u, self.state.loss = list(step.u), loss
+        """Is this point better than the best, on the documents that choose? Whatever the answer, the state is saved."""
+        loss = self._loss(self.plan(step.u)) if math.isfinite(step.loss) else math.nan
+        better = loss < self.state.loss
+        if better:
+            self.state.u, self.state.loss = list(step.u), loss
         self._save()
-        return True
+        return better
 
     def _save(self) -> None:
         write_file(self.out, self.plan(self.state.u).to_json())

@@ -1,6 +1,7 @@
 """The two searches: down the gradient, and without one. Both hand over points; what is best is decided on other documents."""
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,7 +75,8 @@ def evolve(space: Space, start: Sequence[float], losses: Losses, *, width: float
 
 def _strategy(space: Space, start: Sequence[float], width: float, seed: int) -> Any:
     try:
-        import cma
+        with warnings.catch_warnings(action="ignore"):  # it misses matplotlib, for plots that are not asked for
+            import cma
     except ImportError:
         raise BadOption("the search without gradients needs the cma package: pip install 'ropewalk[fit]'.") from None
     options = {"bounds": [list(space.low), list(space.high)], "seed": seed + 1, "verbose": -9}
