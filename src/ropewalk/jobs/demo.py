@@ -8,8 +8,17 @@ from typing import Any
 
 from ropewalk.jobs.card import model_card
 from ropewalk.jobs.evaluate.documents import library_documents
-from ropewalk.jobs.evaluate.records import Record, Records, weights_hash
-from ropewalk.jobs.evaluate.run import Measurement, measure, passkey_measurements, passkey_samples, position_measurements
+from ropewalk.jobs.evaluate.protocols import Position
+from ropewalk.jobs.evaluate.records import Record, Records, tokenizer_hash, weights_hash
+from ropewalk.jobs.evaluate.run import (
+    Measurement,
+    bodies,
+    measure,
+    passkey_measurements,
+    passkey_samples,
+    wanted_passes,
+    window_measurements,
+)
 from ropewalk.jobs.evaluate.tables import loss_by_position
 from ropewalk.jobs.extend import CARD, extend
 from ropewalk.jobs.files import write_file
@@ -79,13 +88,21 @@ def _write_card(checkpoint: Path, source: Path, plans: dict[str, ScalingPlan], r
 def _measurements(
     demo: Demo, plans: dict[str, ScalingPlan], tokenizer: Any, model_hash: str, original: int
 ) -> dict[str, list[Measurement]]:
-    target = round(original * demo.factor)
+    target, bos = round(original * demo.factor), tokenizer.bos_token_id
     lengths = [original * 2**i for i in range(target.bit_length()) if original * 2**i <= target]
     documents = library_documents(tokenizer, tokens=target, count=demo.documents, seed=demo.seed)
     samples = passkey_samples(tokenizer, documents, lengths, DEPTHS, demo.samples, demo.seed)
+    texts, protocol, tokens = bodies(documents, bos), Position((0, *lengths)), tokenizer_hash(tokenizer)
     return {
         name: [
-            *position_measurements(model_hash, plan, documents, lengths),
+            *window_measurements(
+                model_hash,
+                plan,
+                wanted_passes([protocol], documents, plan, bos=bos).passes,
+                texts,
+                bos=bos,
+                tokenizer_hash=tokens,
+            ),
             *passkey_measurements(model_hash, plan, samples),
         ]
         for name, plan in plans.items()

@@ -10,7 +10,6 @@ import transformers
 from ropewalk.errors import BadConfig
 from ropewalk.jobs.evaluate.nll import head_of, score, token_nll
 from ropewalk.jobs.evaluate.records import Key, Record, Records
-from ropewalk.jobs.evaluate.statistics import cluster_mean, wilson
 from ropewalk.jobs.evaluate.tables import loss_by_position, passkey_by_length, passkey_grid
 from ropewalk.jobs.evaluate.tasks.passkey import make_passkey
 
@@ -99,10 +98,10 @@ def test_loss_by_position_by_hand():
     """Two documents of tokens 0 (BOS) to 3; 1 nat = 1.4427 bits. The dynamic one has a shorter reading for tokens 0-1."""
     nat = 1 / numpy.log(2)
     records = [
-        record("yarn", "position", 4, [1, 2, 3], document="a"),
-        record("yarn", "position", 4, [3, 4, 5], item="b", document="b"),
-        record("dynamic", "position", 2, [7], item="c", document="a"),
-        record("dynamic", "position", 4, [9, 9, 5], document="a"),
+        record("yarn", "window", 4, [1, 2, 3], document="a"),
+        record("yarn", "window", 4, [3, 4, 5], item="b", document="b"),
+        record("dynamic", "window", 2, [7], item="c", document="a", shortest=2),
+        record("dynamic", "window", 4, [9, 9, 5], document="a", shortest=4),
     ]
     table = loss_by_position(records, [0, 2, 4])
     assert [b.value for b in table["yarn"]] == pytest.approx([2 * nat, 3.5 * nat])
@@ -117,22 +116,6 @@ def test_passkey_table_by_hand():
     grid = passkey_grid(records)["yarn"]
     assert grid[512, 0.0].value == 0.5
     assert passkey_by_length(grid) == {512: 0.75}
-
-
-def test_wilson_against_published_values():
-    """Brown, Cai & DasGupta 2001 and any table of Wilson intervals: 10 of 10 has [0.722, 1], 0 of 20 [0, 0.161]."""
-    assert wilson(10, 10).low == pytest.approx(0.7225, abs=1e-4)
-    assert wilson(10, 10).high == pytest.approx(1.0)
-    assert wilson(0, 20).high == pytest.approx(0.1611, abs=1e-4)
-
-
-def test_the_bootstrap_resamples_documents_not_tokens():
-    """Ten documents that differ by 1 nat, a thousand tokens each: the standard error is that of ten numbers."""
-    rng = numpy.random.default_rng(3)
-    means = rng.normal(3, 1, 10)
-    interval = cluster_mean(means * 1000, numpy.full(10, 1000))
-    assert interval.value == pytest.approx(means.mean())
-    assert (interval.high - interval.low) / 2 == pytest.approx(1.96 * means.std() / 10**0.5, rel=0.1)
 
 
 @pytest.mark.parametrize("depth", [0.0, 0.3, 1.0])

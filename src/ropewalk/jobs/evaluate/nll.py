@@ -1,5 +1,6 @@
 """The one primitive of evaluation: the negative log-likelihood of every token, without holding every logit."""
 
+import inspect
 import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,7 +9,7 @@ import torch
 
 Head = Callable[[torch.Tensor], torch.Tensor]
 
-CHUNK = 1024  # positions whose logits exist at one time
+LOGITS = 2**25  # numbers that exist at one time: 128 MiB of float32, and little more than that again for the softmax
 SELF_TEST_LENGTH = 48
 
 _heads: "weakref.WeakKeyDictionary[Any, Head | None]" = weakref.WeakKeyDictionary()
@@ -24,32 +25,61 @@ class Scores(NamedTuple):
     greedy: torch.Tensor
 
 
-def token_nll(model: Any, ids: torch.Tensor, *, first: int = 1, chunk: int = CHUNK) -> torch.Tensor:
-    """-ln p(ids[:, i] | ids[:, :i]) for i from `first` to the end: (batch, tokens - first) float32, nats. See `score`."""
-    return score(model, ids, first=first, chunk=chunk).nll
+def token_nll(
+    model: Any, ids: torch.Tensor, *, first: int = 1, positions: torch.Tensor | None = None, chunk: int | None = None
+) -> torch.Tensor:
+    """-ln p(ids[:, i] | ids[:, :i]), nats, for i from `first` to the end or in `positions`: (batch, scored). See `score`."""
+    return score(model, ids, first=first, positions=positions, chunk=chunk).nll
 
 
 @torch.inference_mode()
-def score(model: Any, ids: torch.Tensor, *, first: int = 1, chunk: int = CHUNK) -> Scores:
-    """Score every token from `first` on, given all before it, in one forward pass.
+def score(
+    model: Any, ids: torch.Tensor, *, first: int = 1, positions: torch.Tensor | None = None, chunk: int | None = None
+) -> Scores:
+    """Score tokens of a sequence, each given all before it, in one forward pass.
 
     ids: (batch, tokens) of token ids, without padding.
-    first: the first token to score, at least 1.
-    chunk: positions per call of the head; logits never take more than batch x chunk x vocabulary floats.
+    first: the first token to score, at least 1; all after it are scored too.
+    positions: (scored,) whole numbers from 1 to tokens - 1, rising: the tokens to score, instead of `first`.
+    chunk: positions per call of the head. None: as many as make `LOGITS` numbers, whatever batch and vocabulary.
 
     The head is run only on scored positions; log-softmax is float32 whatever the model's dtype. Before its first use on
     a model the head is compared with the model's own logits; heads that cap or scale are recognised, and any other makes
-    this fall back to the model's full logits.
+    this fall back to the model's own logits at the scored positions, which then exist all at once.
     Time grows as one forward pass; memory for logits does not grow with the length.
     """
-    if not 1 <= first < ids.shape[1]:
-        raise ValueError(f"first is {first}; it must be from 1 to tokens - 1 = {ids.shape[1] - 1}.")
-    head, targets = head_of(model, ids), ids[:, first:]
+    before = _positions(ids, first, positions) - 1
+    head, targets = head_of(model, ids), ids[:, before + 1]
     if head is None:
-        return _score(model(ids, use_cache=False).logits[:, first - 1 : -1], targets)
-    hidden = model.base_model(ids, use_cache=False).last_hidden_state[:, first - 1 : -1]
-    pieces = [_score(head(h), t) for h, t in zip(torch.split(hidden, chunk, 1), torch.split(targets, chunk, 1), strict=True)]
+        return _score(_own_logits(model, ids, before), targets)
+    hidden = model.base_model(ids, use_cache=False).last_hidden_state[:, before]
+    size = chunk or max(LOGITS // (len(ids) * _vocabulary(model)), 1)
+    pieces = [_score(head(h), t) for h, t in zip(torch.split(hidden, size, 1), torch.split(targets, size, 1), strict=True)]
     return Scores(torch.cat([piece.nll for piece in pieces], 1), torch.cat([piece.greedy for piece in pieces], 1))
+
+
+def _positions(ids: torch.Tensor, first: int, positions: torch.Tensor | None) -> torch.Tensor:
+    tokens = ids.shape[1]
+    if positions is None:
+        if not 1 <= first < tokens:
+            raise ValueError(f"first is {first}; it must be from 1 to tokens - 1 = {tokens - 1}.")
+        return torch.arange(first, tokens, device=ids.device)
+    if not len(positions) or positions.min() < 1 or positions.max() >= tokens:
+        raise ValueError(f"positions must be at least one, from 1 to tokens - 1 = {tokens - 1}.")
+    return positions.to(ids.device)
+
+
+def _own_logits(model: Any, ids: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    """The model's logits at some positions, by transformers' own option where the model takes it."""
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        kept: torch.Tensor = model(ids, use_cache=False, logits_to_keep=where).logits
+        return kept
+    logits: torch.Tensor = model(ids, use_cache=False).logits
+    return logits[:, where]
+
+
+def _vocabulary(model: Any) -> int:
+    return int(model.get_output_embeddings().weight.shape[0])
 
 
 def _score(logits: torch.Tensor, targets: torch.Tensor) -> Scores:

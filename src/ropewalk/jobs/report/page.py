@@ -105,7 +105,7 @@ def _plan_row(plan: ScalingPlan) -> dict[str, str]:
 
 
 def _how(records: Sequence[Record], facts: Mapping[str, Any]) -> str:
-    documents = {r.facts["document"] for r in records if r.key.protocol == "position"}
+    documents = {r.facts["document"] for r in records if r.key.protocol == "window"}
     return (
         f"{len(documents)} held-out files of the Python standard library, each begun by BOS, read in one pass per method; "
         "a token is filed under its own position. Dynamic scaling reads each document once per length and takes "
