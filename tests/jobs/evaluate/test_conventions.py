@@ -7,8 +7,8 @@ a time. They share no code with Ropewalk but the model.
 import numpy
 import pytest
 import torch
-from reading import BOS, documents, plan_for, read_all, small_model
 
+from reading import BOS, documents, plan_for, read_all, small_model
 from ropewalk.jobs.evaluate.documents import Document, library_documents
 from ropewalk.jobs.evaluate.protocols import parse_protocol
 from ropewalk.jobs.evaluate.tables import compat, table

@@ -10,7 +10,7 @@ import torch
 
 from ropewalk.jobs.evaluate.documents import Document
 from ropewalk.jobs.evaluate.nll import token_nll
-from ropewalk.jobs.evaluate.statistics import Interval, cluster_mean
+from ropewalk.jobs.evaluate.statistics import Interval, cluster_mean, studentised
 from ropewalk.jobs.evaluate.tables import BITS
 from ropewalk.models.attach import attach
 from ropewalk.scaling.method import Option
@@ -68,7 +68,7 @@ def compare(bits: Mapping[str, numpy.ndarray], original: int, edges: Sequence[in
         name: Compared(
             _mean(rows[:, original - 1 :]),
             _mean(rows[:, : original - 1]),
-            _mean((rows - fitted)[:, original - 1 :]),
+            _difference((rows - fitted)[:, original - 1 :]),
             tuple(float(rows[:, max(a - 1, 0) : b - 1].mean()) for a, b in itertools.pairwise(edges)),
         )
         for name, rows in bits.items()
@@ -76,5 +76,13 @@ def compare(bits: Mapping[str, numpy.ndarray], original: int, edges: Sequence[in
 
 
 def _mean(rows: numpy.ndarray) -> Interval:
-    """Documents are what is resampled, and a difference of documents is resampled as one number: that is the pairing."""
-    return cluster_mean(rows.sum(1, dtype=numpy.float64), numpy.full(len(rows), rows.shape[1]))
+    return cluster_mean(*_pooled(rows))
+
+
+def _difference(rows: numpy.ndarray) -> Interval:
+    """Documents are what is resampled, and a difference is resampled as one number per document: that is the pairing."""
+    return studentised(*_pooled(rows)).symmetric()
+
+
+def _pooled(rows: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+    return rows.sum(1, dtype=numpy.float64), numpy.full(len(rows), rows.shape[1])

@@ -9,7 +9,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from ropewalk.jobs.evaluate.documents import Document
-from ropewalk.jobs.evaluate.nll import CHUNK, head_of, token_nll
+from ropewalk.jobs.evaluate.nll import head_of, token_nll
 from ropewalk.jobs.evaluate.run import passkey_samples
 from ropewalk.jobs.fit.family import Space
 from ropewalk.models.attach import attach
@@ -17,6 +17,7 @@ from ropewalk.models.leaves import rotating_by
 from ropewalk.scaling.plan import ScalingPlan
 
 DEPTHS = (0.1, 0.3, 0.5, 0.7, 0.9)
+CHUNK = 1024  # positions whose logits exist at one time
 
 
 @dataclass(frozen=True)
