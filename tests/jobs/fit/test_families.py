@@ -21,6 +21,7 @@ CASES = [(name, dynamic) for name in families() for dynamic in (None, CAUSAL) if
 def points(space):
     draw = torch.Generator().manual_seed(0)
     yield torch.zeros(space.size, dtype=torch.float64)
+    yield from (torch.tensor(u, dtype=torch.float64) for u in space.known)
     for width in (0.3, 5.0):
         yield space.inside(width * torch.randn(space.size, dtype=torch.float64, generator=draw))
 

@@ -16,20 +16,26 @@ from ropewalk.scaling.schedule import Dynamic
 
 @dataclass(frozen=True)
 class Space:
-    """What a search moves in: points u of a box, float64, that begin at 0 and have a scale of about 1.
+    """What a search moves in: points u of a box, float64, of a scale of about 1; 0 is the paper's numbers.
 
     law: (u, s) -> (inv_freq, attention factor) at scale s, float64, differentiable in u.
     stretch: the same as a Stretch of the registry's methods; nothing else is written or measured.
+    known: points besides 0 that were good on some model; the search begins at the best of them.
     """
 
     low: tuple[float, ...]
     high: tuple[float, ...]
     law: Callable[[torch.Tensor, float], tuple[torch.Tensor, torch.Tensor]]
     stretch: Callable[[Sequence[float]], Stretch]
+    known: tuple[tuple[float, ...], ...] = ()
 
     @property
     def size(self) -> int:
         return len(self.low)
+
+    @property
+    def starts(self) -> list[list[float]]:
+        return [[0.0] * self.size, *map(list, self.known)]
 
     def inside(self, u: torch.Tensor) -> torch.Tensor:
         """The nearest point of the box."""

@@ -151,14 +151,18 @@ class _Search:
             self.state = found
             self.each = self._time_one()
             return
-        start = [0.0] * self.space.size
-        plans = {FITTED: self.plan(start), **self.rivals}
+        starts = self.space.starts
+        plans = {**self.rivals, **{f"start {i + 1}": self.plan(u) for i, u in enumerate(starts)}}
         measured = {}
         for i, (name, plan) in enumerate(plans.items()):
             self.watch(Progress(f"choosing documents under {name}", i / len(plans)))
             measured[name] = self._loss(plan)
         self.each = self.seconds / (len(plans) * len(self.choosing))
-        self.state = State(key, start, measured.pop(FITTED), measured)
+        losses = [measured.pop(f"start {i + 1}") for i in range(len(starts))]
+        if not any(map(math.isfinite, losses)):
+            raise BadOption("the loss is not a number wherever this family starts: look at the model or its dtype first.")
+        best = min(range(len(starts)), key=lambda i: losses[i] if math.isfinite(losses[i]) else math.inf)
+        self.state = State(key, starts[best], losses[best], measured)
         self._save()
 
     @property
