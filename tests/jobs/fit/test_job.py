@@ -4,13 +4,18 @@ import dataclasses
 import json
 
 import pytest
+import torch
 
 from ropewalk.errors import BadLength, BadOption, OutputExists, UnknownName
+from ropewalk.jobs.evaluate.nll import token_nll
+from ropewalk.jobs.extend import extend
 from ropewalk.jobs.fit import job
 from ropewalk.jobs.fit.compare import FITTED
+from ropewalk.jobs.fit.family import get_family
 from ropewalk.jobs.fit.job import Fit, run_fit
 from ropewalk.jobs.fit.material import Sets, library_sets
 from ropewalk.jobs.fit.objective import answer_items, far_items, losses
+from ropewalk.models.attach import attach
 from ropewalk.models.load import load_model, load_tokenizer
 from ropewalk.scaling.checkpoint import bundled_model, read_config
 from ropewalk.scaling.dialects.transformers import read
@@ -98,11 +103,6 @@ def test_bad_options(options, error, words):
 
 def test_the_far_loss_is_the_mean_beyond_the_window_plus_a_share_of_that_within(parts):
     """By hand, from the loss of every token."""
-    import torch
-
-    from ropewalk.jobs.evaluate.nll import token_nll
-    from ropewalk.models.attach import attach
-
     model, _, _, spec, sets = parts
     plan = make_plan(spec, factor=1.25)
     with attach(model, plan):
@@ -122,3 +122,23 @@ def test_answers_count_alone(parts):
         assert digits.isdigit()
         assert item.weights.sum() == pytest.approx(1)
         assert len(item.ids) == TARGET
+
+
+@pytest.mark.parametrize("family", ["free", "monotone"])
+def test_what_is_written_is_the_same_in_stock_transformers(parts, tmp_path, family):
+    """The oracle is a checkpoint that transformers loads by itself: losses to 1e-4, and inside the window the model's own."""
+    model, _, folder, spec, sets = parts
+    rope = spec.rope("all")
+    space = get_family(family).space(rope, 1.25, None)
+    u = space.inside(torch.randn(space.size, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
+    plan = ScalingPlan((("all", space.stretch(u.tolist())),), TARGET)
+    extend(folder, plan, tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["rope_parameters"]["rope_type"] == "longrope"
+    assert config["rope_parameters"]["short_factor"] == [1.0] * 32
+    stock = load_model(tmp_path / "out")
+    ids = torch.tensor([sets.fit[0].ids])
+    with attach(model, plan):
+        ours = token_nll(model, ids)
+    assert (token_nll(stock, ids) - ours).abs().max() < 1e-4 * ours.max()
+    assert token_nll(stock, ids).mean().item() == pytest.approx(ours.mean().item(), abs=1e-4)
