@@ -58,9 +58,34 @@ def tables_against_transformers() -> tuple[float, float]:
     return compare(lambda: rotation_tables(scaled, positions), lambda: module(like, positions[None]), rounds=9)
 
 
+def dynamic(name: str) -> Callable[[], tuple[float, float]]:
+    """One of runs/bench_dynamic.py's comparisons; it loads torch and transformers, so only when its turn comes."""
+
+    def bench() -> tuple[float, float]:
+        import torch
+
+        import bench_dynamic
+
+        torch.set_num_threads(1)
+        return getattr(bench_dynamic, name)()
+
+    return bench
+
+
+def peak_of_reading() -> dict[str, tuple[float, float]]:
+    """Peak resident MB of whole processes: (causal, stock static YaRN)."""
+    import bench_dynamic
+
+    found = bench_dynamic.peak_memory()
+    return {when: (found["causal"][when], found["static"][when]) for when in ("prefill", "decoding")}
+
+
 BENCHES = {
     "`ropewalk plan` against `from transformers import AutoConfig`": plan_against_autoconfig,
     "tables of 131072 positions, float64 inside, against transformers' float32 module": tables_against_transformers,
+    "a token after 4096, causal dynamic YaRN against stock static YaRN": dynamic("decoding_against_static"),
+    "a token after 4096, causal dynamic YaRN against recomputing": dynamic("decoding_against_recompute"),
+    "reading 8 L = 4096 tokens, causal dynamic YaRN against stock static YaRN": dynamic("prefill_against_static"),
 }
 
 
@@ -70,14 +95,18 @@ def main() -> None:
     args = parser.parse_args()
     console = Console(stderr=args.json)
     results = {name: bench() for name, bench in track(BENCHES.items(), "measuring", console=console)}
+    peaks = peak_of_reading()
     if args.json:
-        print(
-            json.dumps({name: {"ours": a, "theirs": b, "times_faster": b / a} for name, (a, b) in results.items()}, indent=2)
-        )
+        times = {name: {"ours": a, "theirs": b, "times_faster": b / a} for name, (a, b) in results.items()}
+        print(json.dumps({**times, "peak_mb": {when: {"causal": a, "static": b} for when, (a, b) in peaks.items()}}, indent=2))
         return
     table = Table("what", "ours", "theirs", "times faster", box=None)
     for name, (a, b) in results.items():
-        table.add_row(name, f"{a * 1000:.0f} ms", f"{b * 1000:.0f} ms", f"{b / a:.2f}")
+        table.add_row(name, f"{a * 1000:.1f} ms", f"{b * 1000:.1f} ms", f"{b / a:.2f}")
+    for when, (a, b) in peaks.items():
+        table.add_row(
+            f"peak memory, 8 L, {when}: causal dynamic, stock static YaRN", f"{a:.0f} MB", f"{b:.0f} MB", f"{b / a:.2f}"
+        )
     console.print(table)
 
 

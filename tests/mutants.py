@@ -1,4 +1,4 @@
-"""Break the ground floor by one line at a time, and demand that its tests notice.
+"""Break the ground floor, and dynamic reading, by one line at a time, and demand that its tests notice.
 
     python tests/mutants.py [words]     only the mutants whose description contains `words`
 
@@ -32,6 +32,7 @@ class Mutant:
 
 
 RAMP, WRITE = "ramp.py", "dialects/transformers.py"
+DYNAMIC = "../models/dynamic"
 READ, SCALING = "dialects/transformers_read.py", "dialects/transformers_scaling.py"
 MUTANTS = [
     Mutant(
@@ -132,12 +133,19 @@ MUTANTS = [
         "m not written", WRITE, '"factor": float(stretch.factor), "attention_factor": m}', '"factor": float(stretch.factor)}'
     ),
     Mutant("the caller's config changed", WRITE, "copy.deepcopy(dict(config))", "dict(config)"),
+    Mutant("merged by the wrong weight", f"{DYNAMIC}/split.py", "log_earlier - log_sum", "log_sum - log_earlier"),
+    Mutant(
+        "a room shared after it was left", f"{DYNAMIC}/grow.py", "return held is self.view and writable", "return writable"
+    ),
+    Mutant("stale keys believed", f"{DYNAMIC}/kept.py", "same = kept.fresh and kept", "same = kept"),
     Mutant("not read back", WRITE, "    prove(plan, new)\n", ""),
 ]
 
 
 def likely(mutant: Mutant) -> str:
     """The test file that should notice; the whole ground floor is asked only where it does not."""
+    if mutant.file.startswith(DYNAMIC):
+        return "tests/models/test_dynamic_caches.py"
     name = Path(mutant.file).stem
     name = {
         "transformers": "transformers_write",

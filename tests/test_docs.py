@@ -16,6 +16,7 @@ import yaml
 from nbclient import NotebookClient
 
 import ropewalk.cli
+from jobs.report import synthetic
 from ropewalk.cli.main import NOT_VERBS, main
 from ropewalk.scaling import method as registry
 from ropewalk.scaling.method import methods
@@ -24,6 +25,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 TOO_LONG = {"demo", "fit"}  # verbs whose example takes minutes
+NEVER_ENDS = {"serve"}  # run as a process by tests/cli/test_running_verbs.py
 SAYS = re.compile(r"print\(.*  # (.+)$", re.MULTILINE)
 
 
@@ -93,15 +95,19 @@ def test_pages_with_code_are_found():
 
 VERBS = sorted(module.name for module in pkgutil.iter_modules(ropewalk.cli.__path__) if module.name not in NOT_VERBS)
 
+RUN = [verb for verb in VERBS if verb not in NEVER_ENDS]
+
 
 def example(text):
     (found,) = re.findall(r"^Example: `(ropewalk .*)`$", text, re.MULTILINE)
     return found
 
 
-@pytest.mark.parametrize("verb", [pytest.param(verb, marks=pytest.mark.slow) if verb in TOO_LONG else verb for verb in VERBS])
+@pytest.mark.parametrize("verb", [pytest.param(verb, marks=pytest.mark.slow) if verb in TOO_LONG else verb for verb in RUN])
 def test_the_example_in_a_verbs_help_runs(verb, folder, capsys, monkeypatch):
     command = example(importlib.import_module(f"ropewalk.cli.{verb}").__doc__)
+    if verb == "report":  # of a run that demo has written
+        synthetic.write(folder / "out" / "demo", synthetic.whole_run(documents=2), synthetic.plans())
     assert shlex.split(command)[1] == verb.replace("_", "-")
     ropewalk_says(command, capsys, monkeypatch)
 

@@ -9,6 +9,9 @@ RopewalkError
 ├── CannotExpress   the place to write to has no spelling for this plan
 ├── CannotAttach    this live model cannot carry the plan
 ├── Mismatch        the live model does not do what the plan says
+├── NotFinite       the model answered with NaN or infinity
+├── OutOfMemory     one sequence at a time does not fit either
+├── Stopped         another process of the same run failed, or fell silent
 ├── OutputExists    the output is there already
 └── CannotWrite     the output could not be written; nothing half-written was left behind
 
@@ -48,6 +51,18 @@ class CannotAttach(RopewalkError, ValueError):
 
 
 class Mismatch(RopewalkError, RuntimeError):
+    pass
+
+
+class NotFinite(RopewalkError, RuntimeError):
+    pass
+
+
+class OutOfMemory(RopewalkError, RuntimeError):
+    pass
+
+
+class Stopped(RopewalkError, RuntimeError):
     pass
 
 

@@ -378,8 +378,9 @@ SINGLE = (
     "afmoe bitnet deepseek_v3 dots1 ernie4_5 falcon_h1 gpt_oss granitemoe helium minimax minimax_m2 mixtral olmoe qwen2_moe "
     "qwen3_moe qwen3_next"
 ).split()
-# Linear attention is summed in another order for chunks; MiniMax wants a cache of its own class.
-ROUGH, OWN_CACHE = {"qwen3_next": 1e-3}, {"minimax"}
+# Linear attention is summed in another order for chunks: stock Qwen3-Next, unattached, is 6e-5 off in float32, and so are
+# we. MiniMax wants a cache of its own class.
+ROUGH, OWN_CACHE = {"qwen3_next": 2e-4}, {"minimax"}
 
 
 def test_twenty_architectures_are_held_to_float64():
@@ -401,6 +402,26 @@ def test_every_architecture(family):
         again = run(model, ids[:, :100], use_cache=False)
     if not read_live(model).scaling:
         assert torch.equal(run(model, ids[:, :100], use_cache=False), again)
+
+
+# Left-padded by more than its window, stock Gemma 2 gives NaN of its own accord in float64.
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f not in {*LATE_REFUSALS, *SINGLE, "gemma2"}])
+def test_every_architecture_batched_is_alone(family):
+    """Left-padded rows of two lengths, read in chunks, after a history; float64."""
+    model, ids = build(tiny_config(family)).double(), tokens(200, 2)
+    mask = torch.ones_like(ids)
+    mask[1, :70] = 0
+    places = (mask.cumsum(1) - 1).clamp(min=0)
+    with attach(model, plan_of(model, "dynamic-yarn")):
+        run(model, tokens(270, 3))
+        cache, both = DynamicCache(config=model.config), []
+        for a, b in pairwise([0, 150, 190, *range(191, 201)]):
+            given = dict(attention_mask=mask[:, :b], position_ids=places[:, a:b], past_key_values=cache)
+            both.append(run(model, ids[:, a:b], **given))
+        both = torch.cat(both, 1)
+        for row, first in ((0, 0), (1, 70)):
+            alone = run(model, ids[row : row + 1, first:], use_cache=False)
+            assert largest(both[row, first:], alone[0]) < 1e-12 * max(1.0, float(alone.abs().max()))
 
 
 @pytest.mark.parametrize("family", LATE_REFUSALS)

@@ -35,9 +35,17 @@ Layers = Annotated[
     str | None,
     typer.Option("--layers", metavar="TYPES", help="Layer types to stretch, by commas (default: those that see all)."),
 ]
+Dynamic = Annotated[
+    str | None,
+    typer.Option("--dynamic", metavar="METHOD", help="The scale grows with the position: yarn is --method dynamic-yarn."),
+]
+PlanFile = Annotated[Path | None, typer.Option("--plan", help="A saved plan, instead of the options that make one.")]
+Dtype = Annotated[str, typer.Option("--dtype", help="Of the weights in memory: float32, bfloat16 or float16.")]
+Device = Annotated[str, typer.Option("--device", help="Where the model runs: cpu, cuda, cuda:1, mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
 
+DYNAMIC_FACTOR = 8.0
 UNITS = {"k": 2**10, "m": 2**20}
 
 
@@ -109,6 +117,34 @@ def read_plan(path: Path) -> ScalingPlan:
         return ScalingPlan.from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise BadConfig(f"{path} cannot be read: {error}") from None
+
+
+def plan_to_run(
+    model: str,
+    dynamic: str | None,
+    method: str | None,
+    to: str | None,
+    factor: float | None,
+    options: list[str] | None,
+    original_length: str | None,
+    plan_file: Path | None,
+) -> ScalingPlan | None:
+    """The plan that a verb which runs a model asks for; None runs it as it is.
+
+    A dynamic plan leaves short texts alone however far it reaches, so it has a factor of its own: DYNAMIC_FACTOR.
+    """
+    if plan_file:
+        if dynamic or method or to or factor or options or original_length:
+            raise BadOption("--plan already says how to stretch; leave out the other options of the plan.")
+        return read_plan(plan_file)
+    if dynamic and method:
+        raise BadOption(f"give --dynamic {dynamic} or --method {method}, and not both.")
+    if not (dynamic or method or to or factor):
+        return None
+    name = f"dynamic-{dynamic}" if dynamic else method or "yarn"
+    if name.startswith("dynamic") and not (to or factor):
+        factor = DYNAMIC_FACTOR
+    return plan_from(read_spec(find_config(model)[0], original_length), model, to, factor, name, options)
 
 
 def print_json(data: dict[str, Any]) -> None:

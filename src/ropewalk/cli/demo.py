@@ -44,7 +44,7 @@ def run(
 
 def _tables(records: list[Any], plans: dict[str, Any]) -> tuple[list[int], dict[str, Any], dict[str, Any]]:
     from ropewalk.jobs.evaluate.tables import loss_by_position, passkey_by_length, passkey_grid
-    from ropewalk.jobs.report.page import coarse_edges
+    from ropewalk.jobs.report.loss import coarse_edges
 
     (_, stretch), *_ = next(iter(plans.values())).stretches
     edges = coarse_edges(stretch.rope.original_length, max(plan.target_length for plan in plans.values()))

@@ -22,7 +22,8 @@ from ropewalk.jobs.evaluate.run import (
 from ropewalk.jobs.evaluate.tables import loss_by_position
 from ropewalk.jobs.extend import CARD, extend
 from ropewalk.jobs.files import write_file
-from ropewalk.jobs.report.page import coarse_edges, write_report
+from ropewalk.jobs.report.loss import coarse_edges
+from ropewalk.jobs.report.page import write_report
 from ropewalk.models.load import load_model, load_tokenizer
 from ropewalk.scaling.checkpoint import BUNDLED, bundled_model, read_config
 from ropewalk.scaling.dialects.transformers import read

@@ -42,5 +42,35 @@ def load_tokenizer(model: str | Path) -> Any:
         raise BadConfig(f"the tokenizer of {model} cannot be loaded: {_first_line(error)}") from error
 
 
+def check_tokenizer(tokenizer: Any, model: Any, name: str) -> None:
+    """Raises BadConfig for a tokenizer that cannot be the model's: ids without an embedding, or another BOS or EOS.
+
+    Models state BOS and EOS in config.json and in generation_config.json, and released ones contradict themselves:
+    agreeing with either is enough, and so is saying nothing.
+    name: what the tokenizer is called in the message.
+    """
+    rows = model.get_input_embeddings().num_embeddings
+    outside = {token: i for token, i in tokenizer.get_vocab().items() if i >= rows}
+    if outside:
+        token, i = max(outside.items(), key=lambda item: item[1])
+        raise BadConfig(
+            f"the tokenizer {name} does not belong to this model: {len(outside):,} of its tokens have no embedding "
+            f"(the model has {rows:,}; {token!r} is {i:,}).\n  Give the right one with --tokenizer."
+        )
+    for kind in ("bos_token_id", "eos_token_id"):
+        ours, theirs = getattr(tokenizer, kind), _stated(model, kind)
+        if ours is not None and theirs and ours not in theirs:
+            raise BadConfig(
+                f"the tokenizer {name} does not belong to this model: its {kind} is {ours}, the model's "
+                f"{' or '.join(map(str, sorted(theirs)))}.\n  Give the right one with --tokenizer."
+            )
+
+
+def _stated(model: Any, kind: str) -> set[int]:
+    """The ids that config and generation config give; some give several."""
+    values = [getattr(place, kind, None) for place in (model.config.get_text_config(), model.generation_config)]
+    return {int(i) for value in values if value is not None for i in (value if isinstance(value, list | tuple) else [value])}
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -101,9 +101,9 @@ def plainly(model, texts, bos, length, stride):
 def five(tmp_path_factory):
     """(ours, plain) perplexities of the bundled model under YaRN x4; documents of different sizes, in no particular order."""
     model, tokenizer = load_model("ropewalk-tiny"), load_tokenizer("ropewalk-tiny")
-    found = library_documents(tokenizer, tokens=1800, count=5)
-    texts = [Document(d.name, d.ids[:n]) for d, n in zip(found, (1800, 700, 1500, 640, 900), strict=True)]
-    plan, bos, length, stride = plan_for(model, "yarn"), tokenizer.bos_token_id, 512, 64
+    found = library_documents(tokenizer, tokens=1500, count=4)
+    texts = [Document(d.name, d.ids[:n]) for d, n in zip(found, (1500, 700, 640, 900), strict=True)]
+    plan, bos, length, stride = plan_for(model, "yarn"), tokenizer.bos_token_id, 512, 128
     with attach(model, plan):
         plain = plainly(model, [list(d.ids[1:]) for d in texts], bos, length, stride)
     _, readings = read_all(tmp_path_factory.mktemp("five"), model, plan, list(plain), texts, bos=bos, batch=4)

@@ -9,7 +9,7 @@ Keys and values of a token depend on the tokens before it alone only where the p
 read one by one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from ropewalk.jobs.evaluate.faults import Say, attempt, too_large
 from ropewalk.jobs.evaluate.nll import head_of, score
 from ropewalk.jobs.evaluate.run import is_prefix_consistent
 from ropewalk.jobs.evaluate.task import Sample
@@ -71,16 +72,33 @@ def read_answers(
     float32 to 1e-5 nats (measured: 2e-5 under `linear` unfinetuned, which makes nonsense of the model).
     advance: called with 1 for each sample read.
     """
-    if not samples:
-        return []
-    reader = Reader(model) if reuse and can_reuse(model, plan) else None
     verdicts: dict[int, Verdict] = {}
-    for i in sorted(range(len(samples)), key=lambda i: samples[i].ids):
-        sample = samples[i]
-        ids = sample.ids[: sample.answer_end]
-        verdicts[i] = (reader.score if reader else partial(_score_alone, model))(ids, sample.answer_start)
+    for i, verdict in each_answer(model, plan, samples, reuse=reuse):
+        verdicts[i] = verdict
         advance(1)
     return [verdicts[i] for i in range(len(samples))]
+
+
+def each_answer(
+    model: Any, plan: ScalingPlan, samples: Sequence[Sample], *, reuse: bool = True, say: Say = lambda sentence: None
+) -> Iterator[tuple[int, Verdict]]:
+    """(index of the sample, verdict) as they are read, in the order that shares most.
+
+    Where memory runs out, the shared cache is given up, and `say` is told; raises OutOfMemory where that is not enough.
+    """
+    if not samples:
+        return
+    reader = Reader(model) if reuse and can_reuse(model, plan) else None
+    for i in sorted(range(len(samples)), key=lambda i: samples[i].ids):
+        ids, first = samples[i].ids[: samples[i].answer_end], samples[i].answer_start
+        done = attempt(partial(reader.score, ids, first)) if reader else None
+        if reader and done is None:
+            reader = None
+            say(f"out of memory with a cache of {len(ids):,} tokens; going on without sharing prefixes.")
+        done = done or attempt(partial(_score_alone, model, ids, first))
+        if done is None:
+            raise too_large(len(ids))
+        yield i, done[0]
 
 
 def _score_alone(model: Any, ids: Sequence[int], first: int) -> Verdict:

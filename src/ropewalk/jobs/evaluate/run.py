@@ -13,6 +13,7 @@ import torch
 import transformers
 
 from ropewalk.jobs.evaluate.documents import Document, encoder
+from ropewalk.jobs.evaluate.faults import Batch, check_finite
 from ropewalk.jobs.evaluate.nll import score
 from ropewalk.jobs.evaluate.protocols import CORPUS, Protocol, Window
 from ropewalk.jobs.evaluate.records import Key, Record, Records, ids_hash
@@ -157,6 +158,19 @@ class Measurement:
     facts: dict[str, Any]
 
     @property
+    def positions(self) -> list[int]:
+        """Indices of the scored tokens."""
+        return [i for low, high in self.scored for i in range(low, high)]
+
+    @property
+    def what(self) -> str:
+        """For messages."""
+        if "document" not in self.facts:
+            return f"a {self.key.protocol} sample of {len(self.ids):,} tokens"
+        start = self.facts.get("start", 0)
+        return f"the document {self.facts['document']}" + (f", read from token {start:,}" if start else "")
+
+    @property
     def cost(self) -> float:
         """Relative time of the pass: linear layers, and attention that grows with the square of the length."""
         return len(self.ids) * (1 + len(self.ids) / 4096)
@@ -255,9 +269,8 @@ def alike(wanted: Sequence[Measurement], batch: int) -> Iterator[list[Measuremen
 def read(model: Any, group: Sequence[Measurement], facts: Mapping[str, Any]) -> list[Record]:
     """One forward pass for measurements of one shape, as `alike` gives them, under whatever plan is attached."""
     scored = group[0].scored
-    positions = torch.cat([torch.arange(low, high) for low, high in scored])
     ids = torch.tensor([m.ids for m in group], device=model.device)
-    nll, greedy = score(model, ids, positions=positions)
+    nll, greedy = score(model, ids, positions=torch.tensor(group[0].positions))
     where = {"first": scored[0][0], "scored": [list(r) for r in scored]}
     return [
         Record(m.key, row.float().cpu().numpy(), {**m.facts, **facts, **where, "exact": bool(right.all())})
@@ -266,19 +279,30 @@ def read(model: Any, group: Sequence[Measurement], facts: Mapping[str, Any]) -> 
 
 
 def measure(
-    model: Any, plan: ScalingPlan, wanted: Sequence[Measurement], records: Records, advance: Advance, *, batch: int = 1
-) -> None:
+    model: Any, plan: ScalingPlan, wanted: Sequence[Measurement], records: Records, advance: Advance, *,
+    batch: Batch | None = None,
+) -> None:  # fmt: skip
     """Make the measurements that are not on disk yet. `advance` is told the cost of each, made or found.
 
-    batch: sequences per forward pass; the numbers do not depend on it (float32: 1e-5 nats).
+    batch: sequences per forward pass, one by default; the numbers do not depend on it (float32: 1e-5 nats). It is halved
+    where memory runs out.
+    Raises NotFinite for a loss that is no number, and OutOfMemory where one sequence alone does not fit; what was finished
+    is kept.
     """
+    batch = batch or Batch(1)
     missing = [m for m in wanted if m.key not in records]
     advance(sum(m.cost for m in wanted) - sum(m.cost for m in missing))
     facts = versions(model)
     for one_plan, measurements in phases(plan, missing):
         records.check_model(measurements[0].key.model)
         with attach(model, one_plan):
-            for group in alike(measurements, batch):
-                for record in read(model, group, facts):
-                    records.add(record)
-                advance(sum(m.cost for m in group))
+            for same in alike(measurements, len(measurements)):
+                for group in batch.run(same, lambda piece: list(zip(piece, read(model, piece, facts), strict=True)), _tokens):
+                    for m, record in group:
+                        check_finite(model, record.nll, m.ids, m.positions, f"{m.what} under {plan.name}")
+                        records.add(record)
+                    advance(sum(m.cost for m, _ in group))
+
+
+def _tokens(m: Measurement) -> int:
+    return len(m.ids)

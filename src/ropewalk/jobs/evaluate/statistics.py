@@ -137,7 +137,7 @@ def cluster_mean(sums: Array, counts: Array, *, samples: int = SAMPLES, seed: in
     return studentised(sums, counts, samples=samples, seed=seed).equal_tailed()
 
 
-def wilson(hits: int, tries: int, z: float = 1.959964) -> Interval:
+def wilson(hits: float, tries: int, z: float = 1.959964) -> Interval:
     """A proportion with its 95 % score interval (Wilson 1927): right at 0 and at 1, where the usual one has no width."""
     share = hits / tries
     centre = (share + z * z / (2 * tries)) / (1 + z * z / tries)

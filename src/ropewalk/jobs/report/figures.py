@@ -1,79 +1,142 @@
-"""The two pictures people expect, drawn by plotly from tables."""
+"""The pictures of the certificate, drawn by plotly from the tables.
+
+Colours are mid-tones that stand out on white and on near-black alike, so one figure serves both themes; the page's style sheet
+colours the axes. Text, legend and theme belong to the page, not to the picture.
+"""
 
 import itertools
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from math import log10
+from typing import Any
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from ropewalk.jobs.evaluate.statistics import Interval
-
-# Okabe & Ito 2008: told apart by most colour-blind readers. The same method has the same colour in every picture.
-PALETTE = ("#555555", "#D55E00", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#56B4E9", "#7A5195")
-SHADES = ((0.0, "#eef1f5"), (1.0, "#0072B2"))
-FONT = "system-ui, -apple-system, 'Segoe UI', sans-serif"
-LAYOUT = {
-    "template": "plotly_white",
-    "font": {"family": FONT, "size": 13},
-    "paper_bgcolor": "rgba(0,0,0,0)",
-    "plot_bgcolor": "rgba(0,0,0,0)",
-    "margin": {"l": 60, "r": 20, "t": 30, "b": 50},
+# Told apart by most colour-blind readers (after Okabe & Ito 2008); a method has the same colour on every page.
+COLOURS = {
+    "none": "#7d8590",
+    "linear": "#d8572a",
+    "ntk": "#b98300",
+    "ntk_by_parts": "#169c76",
+    "yarn": "#1f7fd1",
+    "llama3": "#8b62cf",
+    "longrope": "#c2558f",
 }
+SPARE = ("#2796a6", "#6f8f1f", "#a8674a", "#5a78c9", "#9a6fb0")
+SYMBOLS = ("circle-open", "square-open", "diamond-open", "x-thin-open", "triangle-up-open")
+DASHES = ("dash", "dot", "dashdot", "longdash")
+AXIS = {"showline": False, "zeroline": False, "ticks": "", "gridcolor": "#8884", "gridwidth": 1, "fixedrange": True}
 
 
-def loss_figure(losses: Mapping[str, Sequence[Interval]], edges: Sequence[int], original: int) -> go.Figure:
+def styles(methods: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """(colour, dash) of each method: `dynamic-yarn` has yarn's colour and is dashed; `dynamic` alone is over ntk."""
+    found: dict[str, tuple[str, str]] = {}
+    spare, dashes = iter(itertools.cycle(SPARE)), iter(itertools.cycle(DASHES))
+    for method in methods:
+        static = _under(method)
+        colour = COLOURS.get(static) or next((c for m, (c, _) in found.items() if _under(m) == static), None) or next(spare)
+        taken = any(c == colour for c, _ in found.values())
+        found[method] = (colour, next(dashes) if taken or static != method else "solid")
+    return found
+
+
+def _under(method: str) -> str:
+    """The static method a name is over: its longest part that is a method with a colour."""
+    name = method.partition("@")[0]
+    if not name.startswith("dynamic"):
+        return name
+    parts = name.split("-")[1:]
+    return next((part for part in parts if part in COLOURS), "ntk")
+
+
+def loss_figure(
+    losses: Mapping[str, Sequence[Mapping[str, Any] | None]], edges: Sequence[int], original: int
+) -> dict[str, Any]:
     """Loss by position: one line per method with its 95 % band, the trained length marked."""
     figure = go.Figure()
-    middles = [(low * high) ** 0.5 if low else high / 2 for low, high in itertools.pairwise(edges)]
-    for colour, (method, buckets) in zip(PALETTE, losses.items(), strict=False):
-        band = [b.high for b in buckets] + [b.low for b in reversed(buckets)]
+    spans = list(itertools.pairwise(edges))
+    for method, (colour, dash) in styles(losses).items():
+        known = [(span, bucket) for span, bucket in zip(spans, losses[method], strict=True) if bucket]
+        x = [_middle(*span) for span, _ in known]
+        if all(bucket["low"] is not None for _, bucket in known):
+            high, low = ([bucket[end] for _, bucket in known] for end in ("high", "low"))
+            figure.add_scatter(
+                x=[*x, *reversed(x)], y=[*high, *reversed(low)], fill="toself", line_width=0, fillcolor=colour + "18",
+                legendgroup=method, hoverinfo="skip", mode="lines",
+            )  # fmt: skip
         figure.add_scatter(
-            x=[*middles, *reversed(middles)], y=band, fill="toself", line_width=0, fillcolor=colour, opacity=0.08,
-            legendgroup=method, showlegend=False, hoverinfo="skip",
+            x=x, y=[bucket["value"] for _, bucket in known], name=method, legendgroup=method, mode="lines+markers",
+            line={"color": colour, "width": 2.4, "dash": dash}, marker_size=5,
+            hovertemplate="%{y:.3f}<extra>" + method + "</extra>",
         )  # fmt: skip
-        figure.add_scatter(
-            x=middles, y=[b.value for b in buckets], name=method, legendgroup=method, mode="lines+markers",
-            line={"color": colour, "width": 2.5}, marker_size=5,
-            hovertemplate="%{y:.3f} bits per token<extra>" + method + "</extra>",
-        )  # fmt: skip
-    figure.add_vline(x=original, line_dash="dash", line_color="#888")
+    figure.add_vline(x=original, line_dash="dot", line_color="#888", line_width=1.5)
     figure.add_annotation(
-        x=math.log10(original), y=1, yref="paper", text=f" trained length {original:,}", showarrow=False, xanchor="left",
-        font_color="#666",
+        x=log10(original), y=1, yref="paper", text=f" trained length {original:,}", showarrow=False, xanchor="left",
+        yanchor="top", font_size=12,
     )  # fmt: skip
-    ticks = [edges[-1] >> i for i in range(6)][::-1]
+    first = _middle(*spans[0])
+    ticks = [tick for i in range(26) if first <= (tick := (original << i) // 4) <= edges[-1]]
     figure.update_xaxes(
-        type="log", tickvals=ticks, ticktext=[f"{t:,}" for t in ticks], title="position in the document, tokens"
-    )
-    figure.update_yaxes(title="loss, bits per token")
-    figure.update_layout(**LAYOUT, height=460, legend={"orientation": "h", "y": 1.12}, hovermode="x unified")
-    return figure
-
-
-def passkey_figure(grids: Mapping[str, Mapping[tuple[int, float], Interval]]) -> go.Figure:
-    """Pass keys read back: depth by length, one heat map per method, all on one colour scale."""
-    columns = min(3, len(grids))
-    rows = -(-len(grids) // columns)
-    figure = make_subplots(
-        rows, columns, subplot_titles=list(grids), shared_xaxes=True, shared_yaxes=True, horizontal_spacing=0.04,
-        vertical_spacing=0.24 / rows,
+        **AXIS, type="log", tickvals=ticks, ticktext=[_short(t) for t in ticks], title="position in the document, tokens",
+        range=[log10(first * 0.93), log10(edges[-1] * 1.03)], hoverformat=",.0f",
     )  # fmt: skip
-    for i, grid in enumerate(grids.values()):
-        lengths = sorted({length for length, _ in grid})
-        depths = sorted({depth for _, depth in grid})
-        values = [[100 * grid[length, depth].value for length in lengths] for depth in depths]
-        labels = [[f"{grid[n, d].low:.0%} to {grid[n, d].high:.0%}" for n in lengths] for d in depths]
-        figure.add_heatmap(
-            x=[f"{n:,}" for n in lengths], y=[f"{d:.0%}" for d in depths], z=values, text=values, customdata=labels,
-            texttemplate="%{text:.0f}", zmin=0, zmax=100, coloraxis="coloraxis", xgap=2, ygap=2,
-            hovertemplate="length %{x}, depth %{y}: %{z:.0f} %<br>95 % interval %{customdata}<extra></extra>",
-            row=i // columns + 1, col=i % columns + 1,
+    figure.update_yaxes(**AXIS, title="bits per token")
+    return _finished(figure, hovermode="x unified")
+
+
+def anchor_figure(
+    own: Mapping[str, Mapping[int, float]], anchors: Sequence[Mapping[str, Any]], original: int
+) -> dict[str, Any]:
+    """Loss over all tokens up to a length, as a ratio to itself at the original length; published curves are thin.
+
+    own: method to length to ratio; anchors: with lengths, ratios and their own original_length.
+    """
+    figure = go.Figure()
+    for i, anchor in enumerate(anchors):
+        figure.add_scatter(
+            x=[n / anchor["original_length"] for n in anchor["lengths"]], y=anchor["ratios"], name=anchor["name"],
+            mode="lines+markers", line={"color": "#8a8f98", "width": 1.2, "dash": (*DASHES, "solid")[i % 5]},
+            marker={"size": 6, "symbol": SYMBOLS[i % len(SYMBOLS)]},
+            hovertemplate="%{y:.2f} at %{x:.3~g}\N{MULTIPLICATION SIGN}<extra>" + anchor["name"] + "</extra>",
         )  # fmt: skip
-    figure.update_yaxes(autorange="reversed", type="category")
-    figure.update_xaxes(type="category")
+    for method, (colour, dash) in styles(own).items():
+        figure.add_scatter(
+            x=[n / original for n in own[method]], y=[*own[method].values()], name=method, legendgroup=method,
+            mode="lines+markers", line={"color": colour, "width": 2.8, "dash": dash}, marker_size=6,
+            hovertemplate="%{y:.2f} at %{x:.3~g}\N{MULTIPLICATION SIGN}<extra>" + method + "</extra>",
+        )  # fmt: skip
+    figure.add_hline(y=1, line_dash="dot", line_color="#888", line_width=1.5)
+    ticks = [2**i for i in range(7)]
+    figure.update_xaxes(
+        **AXIS,
+        type="log",
+        tickvals=ticks,
+        ticktext=[f"{t}\N{MULTIPLICATION SIGN}" for t in ticks],
+        title="length / original length",
+    )
+    figure.update_yaxes(**AXIS, title="loss / loss at original length", range=_ratio_range(own, anchors))
+    return _finished(figure, hovermode="closest")
+
+
+def _ratio_range(own: Mapping[str, Mapping[int, float]], anchors: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Curves that break leave the picture at 1.7 times: where they go from there says nothing."""
+    values = [r for row in own.values() for r in row.values()] + [r for anchor in anchors for r in anchor["ratios"]]
+    return [min(values) - 0.08, min(max(values) + 0.08, 1.7)]
+
+
+def _middle(low: int, high: int) -> float:
+    """Where a bucket is drawn: its middle on the logarithmic axis."""
+    return (low * high) ** 0.5 if low else high / 2
+
+
+def _short(tokens: int) -> str:
+    return f"{tokens // 1024}k" if tokens % 1024 == 0 and tokens >= 8192 else f"{tokens:,}"
+
+
+def _finished(figure: go.Figure, *, hovermode: str) -> dict[str, Any]:
+    """As plain JSON values; without a template, which would be larger than the data."""
     figure.update_layout(
-        **LAYOUT, height=270 * rows + 60,
-        coloraxis={"colorscale": SHADES, "cmin": 0, "cmax": 100, "colorbar": {"title": "% found", "thickness": 12}},
+        template=None, showlegend=False, hovermode=hovermode, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
+        margin={"l": 52, "r": 12, "t": 10, "b": 46}, autosize=True, dragmode=False,
     )  # fmt: skip
-    return figure
+    made = figure.to_plotly_json()
+    return {"data": list(made["data"]), "layout": made["layout"]}

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import Any
 
 import torch
+from torch.nn.attention.bias import causal_lower_right
 
 from ropewalk.models.live import LiveTable
 from ropewalk.scaling.method import Scaled
@@ -52,23 +54,40 @@ class Ladder:
     @contextmanager
     def at(self, step: int) -> Iterator[None]:
         """The module as it is at `step`, for as long as the block lasts."""
-        module, prefix = self.table.module, self.table.prefix
-        names = (f"{prefix}inv_freq", f"{prefix}attention_scaling")
-        before = [getattr(module, name) for name in names]
-        for name, value in zip(names, self.values(step), strict=True):
-            setattr(module, name, value)
+        before = self._swap(*self.values(step))
         try:
             yield
         finally:
-            for name, value in zip(names, before, strict=True):
-                setattr(module, name, value)
+            self._swap(*before)
+
+    def _swap(self, inv_freq: torch.Tensor, m: Any) -> tuple[torch.Tensor, Any]:
+        """Set the module's frequencies and attention factor; those it had."""
+        module, prefix = self.table.module, self.table.prefix
+        before = getattr(module, f"{prefix}inv_freq"), getattr(module, f"{prefix}attention_scaling")
+        setattr(module, f"{prefix}inv_freq", inv_freq)
+        setattr(module, f"{prefix}attention_scaling", m)
+        return before
 
     def tables(self, step: int, positions: torch.Tensor, like: torch.Tensor) -> Pair:
         """(cos, sin) for positions (rows, tokens), in the dtype of `like` and the module's own layout."""
+        return self.rotated_by(*self.values(step), positions, like)
+
+    def rotated_by(self, inv_freq: torch.Tensor, m: Any, positions: torch.Tensor, like: torch.Tensor) -> Pair:
+        """(cos, sin) as the module computes them from these frequencies and this attention factor."""
         extra = {"layer_type": self.table.layer_type} if self.table.prefix else {}
-        with self.at(step), torch.no_grad():
-            cos, sin = self.table.module.forward(like, positions, **extra)  # not __call__: our own hook sits there
+        before = self._swap(inv_freq, m)
+        try:
+            with torch.no_grad():
+                cos, sin = self.table.module.forward(like, positions, **extra)  # not __call__: our own hook sits there
+        finally:
+            self._swap(*before)
         return cos, sin
+
+    def stack(self) -> None:
+        """Lay out the values of every step of a gridded schedule, for compiled calls: (steps, pairs) and (steps,)."""
+        pairs = [self.values(step) for step in range(len(self.starts) + 1)]
+        inv_freq = torch.stack([inv_freq.float() for inv_freq, _ in pairs])
+        self.stacked = inv_freq, torch.tensor([m for _, m in pairs], dtype=torch.float32, device=inv_freq.device)
 
     def steps(self, positions: torch.Tensor) -> torch.Tensor:
         """The step of every query, (rows, tokens), on the CPU."""
@@ -100,7 +119,7 @@ class Call:
         self.key_positions, self.past, self.bound = positions, 0, False
         self._like = like.new_empty(1) if isinstance(like, torch.Tensor) else like
         self._tables: dict[tuple[Steps, bool, int, int], Pair] = {}
-        self._masks: dict[tuple[int, int, int], torch.Tensor] = {}
+        self._triangle: torch.Tensor | None = None
         self._identity: Pair | None = None
         self.groups = _groups(ladder.steps(positions))
         self.is_plain = all(step == 0 for steps, _ in self.groups for step in steps)
@@ -108,6 +127,11 @@ class Call:
     @property
     def tokens(self) -> int:
         return self.positions.shape[-1]
+
+    @property
+    def restarts(self) -> bool:
+        """Do positions fall or stand still anywhere: packed documents, or padding?"""
+        return bool((self.positions[:, 1:] <= self.positions[:, :-1]).any())
 
     def identity(self, embeddings: Pair) -> Pair:
         if self._identity is None:
@@ -131,13 +155,22 @@ class Call:
             positions = torch.nn.functional.pad(positions, (0, last - known))
         return self._at(steps, False, first, last, positions)
 
-    def causal_mask(self, first: int, last: int, keys: int, device: torch.device) -> torch.Tensor:
-        """(1, 1, queries, keys), true where a query in columns first to last - 1 of a fresh call may look."""
-        key = (first, last, keys)
-        if key not in self._masks:
-            columns = torch.arange(first, last, device=device)
-            self._masks[key] = (torch.arange(keys, device=device) <= columns[:, None])[None, None]
-        return self._masks[key]
+    def causal_mask(self, first: int, last: int, query: torch.Tensor) -> Any:
+        """(1, 1, queries, last): what a query in columns first to last - 1 of a fresh call may look at; None if everything.
+
+        On the CPU numbers to be added, all cut from one triangle: a mask of truths is turned into them at every attention.
+        Elsewhere PyTorch's own name for this shape, under which it has flash kernels.
+        """
+        if last - first == 1:
+            return None
+        if query.device.type != "cpu":
+            return causal_lower_right(last - first, last)
+        if self._triangle is None or len(self._triangle) < last - first:
+            rows = torch.arange(last - first)[:, None]
+            hidden = torch.arange(self.tokens + last - first) > self.tokens + rows
+            self._triangle = query.new_zeros(hidden.shape).masked_fill_(hidden, -torch.inf)
+        start = self.tokens - first
+        return self._triangle[None, None, : last - first, start : start + last]
 
     def _at(self, steps: Steps, query: bool, first: int, last: int, positions: torch.Tensor) -> Pair:
         key = (steps, query, first, last)

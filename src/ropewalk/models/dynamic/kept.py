@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from transformers.cache_utils import QuantizedLayer
 
 from ropewalk.errors import CannotAttach
 from ropewalk.models.dynamic.call import Call, Rotate, Steps
+from ropewalk.models.dynamic.grow import let_grow
 from ropewalk.scaling.schedule import RECOMPUTE
 
 STATE = "_ropewalk"
@@ -36,10 +38,14 @@ class Rotated:
 
 @dataclass
 class State:
-    """plan: fingerprint of the plan that filled the cache.  positions: (rows, tokens) of its keys."""
+    """plan: fingerprint of the plan that filled the cache.  positions: (rows, tokens) of its keys.
+
+    slots: the same for a static cache, (rows, capacity), -1 where nothing is; compiled calls write here.
+    """
 
     plan: str
     positions: torch.Tensor
+    slots: torch.Tensor | None = None
     layers: dict[int, Rotated] = field(default_factory=dict)
 
 
@@ -48,7 +54,9 @@ def bind(cache: Any, call: Call, plan: str, layer: int) -> State:
     state: State | None = getattr(cache, STATE, None)
     if not call.bound:
         past = int(cache.get_seq_length(layer))
-        _check(state, call, plan, past)
+        if state and state.slots is not None and past > state.positions.shape[1] and bool((state.slots[:, :past] >= 0).all()):
+            state.positions = state.slots[:, :past].clone()
+        _check(cache, state, call, plan, past)
         new = call.positions
         if past and state:
             new = torch.cat([*_alike(state.positions[:, :past].to(new.device), new)], dim=1)
@@ -57,12 +65,30 @@ def bind(cache: Any, call: Call, plan: str, layer: int) -> State:
             setattr(cache, STATE, state)
         state.positions = call.key_positions = new
         call.past, call.bound = past, True
+        _note_slots(cache, state, layer)
     assert state is not None
+    let_grow(cache, layer)
     _see(cache, state, layer)
     return state
 
 
-def _check(state: State | None, call: Call, plan: str, past: int) -> None:
+def _note_slots(cache: Any, state: State, layer: int) -> None:
+    """Write down where the keys of a static cache stand, for compiled calls to find."""
+    held = cache.layers[layer] if layer < len(cache.layers) else None
+    if held is None or not held.is_compileable:
+        return
+    if state.slots is None or len(state.slots) != len(state.positions):
+        state.slots = state.positions.new_full((len(state.positions), held.max_cache_len), -1)
+        torch._dynamo.mark_static_address(state.slots)
+    state.slots[:, : state.positions.shape[1]] = state.positions
+
+
+def _check(cache: Any, state: State | None, call: Call, plan: str, past: int) -> None:
+    if getattr(cache, "offloading", False) or any(isinstance(layer, QuantizedLayer) for layer in cache.layers):
+        raise CannotAttach(
+            "this cache moves its keys off the device or rounds them: untested with keys that are rotated late.\n"
+            "  Use a dynamic or a static cache, or plan for one scale per request: dynamic-...-request."
+        )
     if past == 0:
         return
     if call.ladder.semantics == RECOMPUTE:
@@ -136,6 +162,7 @@ def rotated_keys(
 
 
 def _fits(kept: Rotated, call: Call, key: torch.Tensor, steps: Steps) -> bool:
-    same = kept.fresh and kept.steps == steps and kept.length == call.past
+    writable = torch.is_inference_mode_enabled() or not kept.keys.is_inference()
+    same = kept.fresh and kept.steps == steps and kept.length == call.past and writable
     room = kept.keys.shape
     return same and (*room[:2], room[3]) == (*key.shape[:2], key.shape[3]) and room[2] >= key.shape[2]

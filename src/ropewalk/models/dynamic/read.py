@@ -12,12 +12,15 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from ropewalk.errors import CannotAttach
 from ropewalk.models.dynamic.call import Call, Ladder, Pair, Rotate, Steps
 from ropewalk.models.dynamic.kept import State, bind, keeps, rotated_keys
+from ropewalk.models.dynamic.split import can_split, split_causal
+from ropewalk.models.dynamic.traced import TracedCall, TracedReading, is_traced
 
 READING = "_ropewalk_reading"
 CALL = "_ropewalk_call"
-BASES = ("sdpa", "eager")
+FLASH = ("flash_attention_2", "flash_attention_3", "flash_attention_4")
+BASES = ("sdpa", "eager", *FLASH)
 # Queries whose mask must be spelt out are attended in blocks of this many: less of the masked half is computed.
-BLOCK = 512
+BLOCK = 256
 
 # What transformers' attention functions are: (module, query, key, value, mask, **more) -> (output, weights).
 Stock = Callable[..., Any]
@@ -33,12 +36,26 @@ def attention_of(module: nn.Module, base: str) -> Stock:
     """The stock attention function that the module would call under the implementation `base`."""
     if base != "eager":
         stock: Stock = ALL_ATTENTION_FUNCTIONS[base]
-        return stock
+        return _named(base, stock) if base in FLASH else stock
     for home in homes(module):
         if found := getattr(home, "eager_attention_forward", None):
             eager: Stock = found
             return eager
     raise CannotAttach(f"{type(module).__name__} has no eager attention function.")
+
+
+def _named(base: str, stock: Stock) -> Stock:
+    """Flash attention looks up in the config which of its packages to load: let it find its own name there."""
+
+    def call(module: Any, *args: Any, **kwargs: Any) -> Any:
+        config, ours = module.config, module.config._attn_implementation
+        config._attn_implementation_internal = base
+        try:
+            return stock(module, *args, **kwargs)
+        finally:
+            config._attn_implementation_internal = ours
+
+    return call
 
 
 def homes(module: nn.Module) -> Iterator[Any]:
@@ -58,10 +75,10 @@ def registered(base: str) -> str:
         stock = attention_of(module, base)
         if Watching.now is not None:
             return Watching.now(stock, module, query, key, value, mask, **kwargs)
-        reading: Reading | None = module.__dict__.pop(READING, None)
+        reading: Reading | TracedReading | None = module.__dict__.pop(READING, None)
         if reading is None:
             return stock(module, query, key, value, mask, **kwargs)
-        return reading.attend(stock, module, query, key, value, mask, kwargs)
+        return reading.attend(stock, module, query, key, value, mask, kwargs, base in FLASH)
 
     ALL_ATTENTION_FUNCTIONS.register(name, attend)
     ALL_MASK_ATTENTION_FUNCTIONS.register(name, ALL_MASK_ATTENTION_FUNCTIONS[base])
@@ -74,10 +91,13 @@ class Reading:
     def __init__(self, call: Call, state: State | None, layer: int, rotate: Rotate):
         self.call, self.state, self.layer, self.rotate = call, state, layer, rotate
 
-    def attend(self, stock: Any, module: nn.Module, query: Any, key: Any, value: Any, mask: Any, kwargs: Any) -> Any:
+    def attend(
+        self, stock: Any, module: nn.Module, query: Any, key: Any, value: Any, mask: Any, kwargs: Any, flash: bool
+    ) -> Any:
         """Attention with every query, and the keys it reads, rotated at the query's step.
 
         query: (rows, heads, tokens, channels).  key, value: as the cache gave them, keys unrotated.
+        flash: the kernel counts causality from the last query and the last key, and is told of padding by (rows, keys).
         """
         call, groups = self.call, self.call.groups
         if len(groups) == 1:
@@ -85,13 +105,24 @@ class Reading:
             return stock(module, rotated, keys, value, mask, **kwargs)
         if any(kwargs.get(name) is not None for name in ("position_bias", "cu_seq_lens_q")):
             raise CannotAttach("cu_seq_lens and position biases cannot be split by scale: pack sequences by position_ids.")
+        if flash and mask is None and call.restarts:
+            raise CannotAttach(
+                "under flash attention, packed documents that reach beyond the original window cannot be split by scale.\n"
+                '  Load the model with attn_implementation="sdpa", or put one document in each row.'
+            )
+        kwargs = {name: value for name, value in kwargs.items() if name != "position_ids"}  # they count for whole calls
         if self.state is not None:
             self.state.layers.pop(self.layer, None)
         spans, outputs, weights = [], [], []
-        for first, last, keys, steps in self._parts(key):
+        split = mask is None and can_split(stock, module, query, key, value, kwargs)
+        for first, last, keys, steps in self._parts(key, call.tokens if split or flash else BLOCK):
             q = self.rotate(query[:, :, first:last], *call.of_queries(steps, first, last))
-            seen = self._mask(mask, first, last, keys.shape[2], query.device)
-            output, weight = stock(module, q, keys, value[:, :, : keys.shape[2]], seen, **kwargs)
+            values, weight = value[:, :, : keys.shape[2]], None
+            if split and first:
+                output = split_causal(q, keys, values, kwargs.get("scaling"))
+            else:
+                seen = self._mask(mask, first, last, keys.shape[2], q, flash)
+                output, weight = stock(module, q, keys, values, seen, **kwargs)
             spans.append(first)
             outputs.append(output)
             weights.append(weight)
@@ -111,7 +142,7 @@ class Reading:
         keys = rotated_keys(self.state, self.layer, call, key, steps, self.rotate, both[:, heads:])
         return both[:, :heads], keys
 
-    def _parts(self, key: torch.Tensor) -> Iterator[tuple[int, int, torch.Tensor, Any]]:
+    def _parts(self, key: torch.Tensor, block: int) -> Iterator[tuple[int, int, torch.Tensor, Any]]:
         """(first and last column, the keys they look at, steps): keys are rotated once per group, and cut per block."""
         call, length = self.call, key.shape[2]
         whole = length < call.key_positions.shape[1]  # a window's tail starts anywhere
@@ -119,14 +150,14 @@ class Reading:
             end = length if whole else call.past + ranges[-1][1]
             rotated = self.rotate(key[:, :, :end], *call.of_keys(steps, 0, end, length))
             for first, last in ranges:
-                for start in range(first, last, BLOCK):
-                    stop = min(start + BLOCK, last)
+                for start in range(first, last, block):
+                    stop = min(start + block, last)
                     yield start, stop, rotated if whole else rotated[:, :, : call.past + stop], steps
 
-    def _mask(self, mask: torch.Tensor | None, first: int, last: int, keys: int, device: torch.device) -> Any:
+    def _mask(self, mask: torch.Tensor | None, first: int, last: int, keys: int, query: torch.Tensor, flash: bool) -> Any:
         if mask is not None:
-            return mask[:, :, first:last, :keys]
-        return None if first == 0 else self.call.causal_mask(first, last, keys, device)
+            return mask[:, :keys] if flash else mask[:, :, first:last, :keys]
+        return None if first == 0 or flash else self.call.causal_mask(first, last, query)
 
 
 def _joined(weights: list[Any], keys: int) -> Any:
@@ -144,7 +175,7 @@ class OnRead:
     def __init__(self, ladder: Ladder, plan: str):
         self.ladder, self.plan = ladder, plan
         self.readers: dict[nn.Module, Rotate] = {}
-        self._latest: Call | None = None
+        self._latest: Call | TracedCall | None = None
         self._hooks: list[Any] = []
 
     def install(self) -> None:
@@ -168,6 +199,9 @@ class OnRead:
         positions = kwargs.get("position_ids", given[1])
         if positions.dim() != 2:
             raise CannotAttach(f"positions of shape {tuple(positions.shape)}: only one position per token can be scheduled.")
+        if is_traced(self.ladder, positions):
+            self._latest = TracedCall(self.ladder, positions, output[0])
+            return
         self._latest = Call(self.ladder, positions, output[0])
         # The layers find their call on the tensor they are handed, also when a checkpoint runs them again later.
         setattr(output[0], CALL, self._latest)
@@ -176,12 +210,16 @@ class OnRead:
         embeddings = kwargs.get("position_embeddings")
         if embeddings is None:
             raise CannotAttach(f"{type(module).__name__} is not given position_embeddings by name.")
+        cache = kwargs.get("past_key_values", kwargs.get("layer_past"))
+        layer: Any = module.layer_idx
+        if isinstance(self._latest, TracedCall):
+            self._latest.bind(cache, self.plan, layer)
+            module.__dict__[READING] = TracedReading(self._latest, self.readers[module])
+            return args, {**kwargs, "position_embeddings": self._latest.identity(embeddings)}
         call: Call | None = getattr(embeddings[0], CALL, self._latest)
         assert call is not None
-        cache = kwargs.get("past_key_values", kwargs.get("layer_past"))
         if cache is None and call.is_plain:
             return None  # the stock path, untouched
-        layer: Any = module.layer_idx
         state = None if cache is None else bind(cache, call, self.plan, layer)
         module.__dict__[READING] = Reading(call, state, layer, self.readers[module])
         return args, {**kwargs, "position_embeddings": call.identity(embeddings)}

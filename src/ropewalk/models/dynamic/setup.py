@@ -38,6 +38,7 @@ class LateRotation:
             )
         for on_read, _ in self.tables:
             with_base(on_read.ladder)
+            on_read.ladder.stack()
         stock = [self._logits(on_read, step, late=False) for on_read, step in self._tests()]
         self._config._attn_implementation = registered(self._before)
         found = probe(self.model, [table for _, table in self.tables])

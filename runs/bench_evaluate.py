@@ -1,0 +1,204 @@
+"""What one pass, shared windows and a head in chunks are worth: against plain loops, side by side in one run.
+
+Fig. 1: 64 lengths of a document, one forward pass each, as in jquesnelle/yarn's eval/perplexity.py with --truncate.
+Sliding: windows of 1024, 2048 and 4096 tokens, stride 256: one sweep for all against a sweep for each.
+Head: a random model with a vocabulary of 151,936 against all of its logits at once; each side in processes of its own.
+
+Run: python runs/bench_evaluate.py [--json] [--rounds 3] [--tokens 8192]
+"""
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from ropewalk.jobs.evaluate.documents import Document, library_documents
+from ropewalk.jobs.evaluate.nll import score
+from ropewalk.jobs.evaluate.protocols import Prefix, Protocol, Sliding
+from ropewalk.jobs.evaluate.readings import Readings
+from ropewalk.jobs.evaluate.records import Records
+from ropewalk.jobs.evaluate.run import bodies, measure, wanted_passes, window_measurements
+from ropewalk.models.attach import attach
+from ropewalk.models.live import read_live
+from ropewalk.models.load import load_model, load_tokenizer
+from ropewalk.scaling.plan import ScalingPlan, make_plan
+
+FIGURE = Prefix(tuple(range(64, 4097, 64)))
+GRID = [Sliding(c, 256) for c in (1024, 2048, 4096)]
+VOCABULARY, LONG, FULL = 151_936, 32_768, 4_096
+SIDES = ("full", "chunked", "tail")
+
+
+def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
+    began = time.perf_counter()
+    made = work()
+    return time.perf_counter() - began, made
+
+
+def in_turns(sides: dict[str, Callable[[], Any]], rounds: int) -> tuple[dict[str, float], dict[str, Any]]:
+    """Median seconds of each side, taken in turns, and what each made last."""
+    taken: dict[str, list[float]] = {name: [] for name in sides}
+    made: dict[str, Any] = {}
+    for _ in range(rounds):
+        for name, work in sides.items():
+            took, made[name] = seconds(work)
+            taken[name].append(took)
+    return {name: statistics.median(times) for name, times in taken.items()}, made
+
+
+def ours(model: Any, plan: ScalingPlan, document: Document, bos: int, protocols: Sequence[Protocol]) -> Readings:
+    """From the document to readings on disk and back."""
+    with tempfile.TemporaryDirectory() as folder:
+        passes = wanted_passes(protocols, [document], plan, bos=bos).passes
+        texts = bodies([document], bos)
+        wanted = list(window_measurements("m", plan, passes, texts, bos=bos, tokenizer_hash="t"))
+        records = Records(Path(folder))
+        measure(model, plan, wanted, records, lambda cost: None)
+        return Readings(list(records))
+
+
+@torch.no_grad()
+def published(model: Any, ids: Sequence[int], lengths: Sequence[int]) -> dict[int, numpy.ndarray]:
+    """A forward pass with all logits for each length; per-token losses instead of their mean, to be compared."""
+    found = {}
+    for length in lengths:
+        row = torch.tensor([ids[:length]])
+        logits = model(row, use_cache=False).logits.float()
+        loss = torch.nn.functional.cross_entropy(logits[0, :-1], row[0, 1:], reduction="none")
+        found[length] = loss.numpy()
+    return found
+
+
+def attached_published(model: Any, plan: ScalingPlan, ids: Sequence[int], lengths: Sequence[int]) -> dict[int, numpy.ndarray]:
+    with attach(model, plan):
+        return published(model, ids, lengths)
+
+
+def figure(model: Any, plan: ScalingPlan, document: Document, bos: int, rounds: int) -> dict[str, float]:
+    taken, made = in_turns(
+        {
+            "ours": lambda: ours(model, plan, document, bos, [FIGURE]),
+            "published": lambda: attached_published(model, plan, document.ids, FIGURE.lengths),
+        },
+        rounds,
+    )
+    windows = FIGURE.windows(document.name, len(document.ids) - 1)
+    apart = max(float(abs(made["ours"].nll(plan.name, w) - made["published"][w.length]).max()) for w in windows)
+    return {**taken, "ratio": taken["published"] / taken["ours"], "largest difference, nats": apart}
+
+
+def sliding(model: Any, plan: ScalingPlan, document: Document, bos: int, rounds: int) -> dict[str, float]:
+    taken, made = in_turns(
+        {
+            "shared": lambda: ours(model, plan, document, bos, GRID),
+            "separate": lambda: [ours(model, plan, document, bos, [protocol]) for protocol in GRID],
+        },
+        rounds,
+    )
+    apart = max(
+        float(abs(made["shared"].nll(plan.name, w) - alone.nll(plan.name, w)).max())
+        for protocol, alone in zip(GRID, made["separate"], strict=True)
+        for w in protocol.windows(document.name, len(document.ids) - 1)
+    )
+    return {**taken, "ratio": taken["separate"] / taken["shared"], "largest difference, nats": apart}
+
+
+def high_water() -> float:
+    """This program's own peak resident memory, MB. `ru_maxrss` would do, but it survives exec: a child has its parent's."""
+    return int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
+
+
+def child(side: str, length: int) -> None:
+    """Score a window of a random model in this process: all logits at once, in chunks, or only the last 256 tokens."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=LONG, tie_word_embeddings=True,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config).eval()
+    ids = torch.randint(0, VOCABULARY, (1, length), generator=torch.Generator().manual_seed(1))
+    score(model, ids[:, :64])
+    before = high_water()
+    sides = {
+        "full": lambda: torch.from_numpy(published(model, ids[0].tolist(), [length])[length]),
+        "chunked": lambda: score(model, ids).nll[0],
+        "tail": lambda: score(model, ids, first=length - 256).nll[0],
+    }
+    took, nll = seconds(sides[side])
+    print(json.dumps({"seconds": took, "MB": high_water() - before, "last": nll[-256:].tolist()}))
+
+
+def head(rounds: int) -> dict[str, float]:
+    """Full logits are measured at 4,096 tokens: at 32,768 they take 19.9 GB, and their softmax as much again."""
+    found: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
+    for _ in range(rounds):
+        for side in SIDES:
+            found[side].append(_run_child(side, FULL))
+    long = _run_child("chunked", LONG)
+    last = {side: numpy.array(runs[-1]["last"]) for side, runs in found.items()}
+    took = {side: statistics.median(run["seconds"] for run in runs) for side, runs in found.items()}
+    peak = {side: statistics.median(run["MB"] for run in runs) for side, runs in found.items()}
+    logits = LONG * VOCABULARY * 4 / 2**20
+    return {
+        **{f"{side}, seconds at {FULL}": value for side, value in took.items()},
+        **{f"{side}, MB at {FULL}": value for side, value in peak.items()},
+        f"chunked, MB at {LONG}": long["MB"],
+        f"logits alone, MB at {LONG}": logits,
+        f"share of the logits at {LONG}": long["MB"] / logits,
+        "all tokens, times as fast": took["full"] / took["chunked"],
+        "last 256, times as fast": took["full"] / took["tail"],
+        "largest difference, nats": float(max(abs(last["full"] - last[side]).max() for side in SIDES)),
+    }
+
+
+def _run_child(side: str, length: int) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--child", side, str(length)]
+    run = subprocess.run(command, check=True, capture_output=True, text=True)
+    answer: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return answer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=8192, help="of the document that the sweeps slide over")
+    parser.add_argument("--only", choices=("figure", "sliding", "head"))
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if args.child:
+        child(args.child[0], int(args.child[1]))
+        return
+    model, tokenizer = load_model("ropewalk-tiny"), load_tokenizer("ropewalk-tiny")
+    plan, bos = make_plan(read_live(model), factor=8, method="yarn"), tokenizer.bos_token_id
+    document = library_documents(tokenizer, tokens=args.tokens, count=1)[0]
+    short = Document(document.name, document.ids[: FIGURE.lengths[-1]])
+    parts: dict[str, Callable[[], dict[str, float]]] = {
+        "figure": lambda: figure(model, plan, short, bos, args.rounds),
+        "sliding": lambda: sliding(model, plan, document, bos, args.rounds),
+        "head": lambda: head(args.rounds),
+    }
+    found = {name: part() for name, part in parts.items() if args.only in (None, name)}
+    if args.json:
+        print(json.dumps(found, indent=2))
+        return
+    for name, numbers in found.items():
+        print(name)
+        for what, value in numbers.items():
+            print(f"  {what:36} {value:12.4g}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""An evaluation from a request to a run folder: run.json, plans/, records/, report.html.
+
+run.json is written before anything is measured, every record as soon as it is there, and the report last. So a run that is
+killed at any moment goes on when it is asked for again, and ends with the same records.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ropewalk.errors import BadOption, CannotAttach, Mismatch, NotFinite, RopewalkError
+from ropewalk.jobs.evaluate.faults import Batch, Say
+from ropewalk.jobs.evaluate.placement import find_device, find_dtype, own_device
+from ropewalk.jobs.evaluate.prepare import Prepared, prepare
+from ropewalk.jobs.evaluate.records import Key, Record, Records
+from ropewalk.jobs.evaluate.request import RUN, Request, settle
+from ropewalk.jobs.evaluate.retrieval import Asker, Skipped, sample_key
+from ropewalk.jobs.evaluate.retrieval import cost as sample_cost
+from ropewalk.jobs.evaluate.run import Measurement, bodies, measure, versions, wanted_passes, window_measurements
+from ropewalk.jobs.evaluate.sources import Problem
+from ropewalk.jobs.evaluate.speed import measure_speed, speed_keys
+from ropewalk.jobs.evaluate.task import Sample
+from ropewalk.jobs.evaluate.tax_records import record_tax, tax_measurements
+from ropewalk.jobs.evaluate.workers import Workers
+from ropewalk.jobs.files import write_file
+from ropewalk.jobs.report.page import write_report
+from ropewalk.models.attach import attach
+from ropewalk.models.load import check_tokenizer, load_model
+from ropewalk.scaling.checkpoint import local_checkpoint
+from ropewalk.scaling.plan import ScalingPlan
+
+REPORT = "report.html"
+UNCHANGED = "none"  # pays no tax
+Start = Callable[[float, int, int], Callable[[float], None]]
+Advance = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did.
+
+    records: those of its own plans.  found: how many measurements were on disk before.  skipped: tasks that do not fit.
+    problems: texts that could not be read.  failures: what a plan could not be measured for; its other records are kept.
+    """
+
+    out: Path
+    prepared: Prepared
+    records: list[Record]
+    found: int
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        return self.prepared.skipped
+
+    @property
+    def problems(self) -> list[Problem]:
+        return self.prepared.choice.problems
+
+
+@dataclass(frozen=True)
+class Part:
+    """What this process measures under one plan."""
+
+    plan: ScalingPlan
+    passes: list[Measurement]
+    tax: list[Measurement]
+    samples: list[Sample]
+    speed: list[Key]
+
+    @property
+    def cost(self) -> float:
+        read = sum(m.cost for m in self.passes) + 2 * sum(m.cost for m in self.tax)
+        return read + sum(map(sample_cost, self.samples)) + sum(map(_speed_cost, self.speed))
+
+    def keys(self, model_hash: str) -> list[Key]:
+        read = [m.key for m in (*self.passes, *self.tax)]
+        return [*read, *(sample_key(model_hash, self.plan, s) for s in self.samples), *self.speed]
+
+
+def _speed_cost(key: Key) -> float:
+    return key.length * (1 + key.length / 4096)
+
+
+def run_folders(out: Path, models: Sequence[str]) -> list[Path]:
+    """One model's run is `out` itself; several get a folder each below it, named after them."""
+    if len(models) == 1:
+        return [out]
+    names = [re.sub(r"[^\w.-]+", "--", Path(m).name if _is_local(m) else m).strip("-.") for m in models]
+    if len(set(names)) < len(names) or not all(names):
+        raise BadOption(
+            f"two models would share a folder below {out}: {', '.join(names)}. Evaluate them into folders of their own."
+        )
+    return [out / name for name in names]
+
+
+def _is_local(model: str) -> bool:
+    return local_checkpoint(model) is not None
+
+
+def evaluate(
+    out: Path, request: Request, start: Start, say: Say = lambda sentence: None, workers: Workers | None = None
+) -> Outcome:
+    """Measure what `request` asks for into `out`, and write its report.
+
+    start: told the total cost of this process's share, its measurements and how many of them were found on disk; answers a
+    function that takes each finished cost.
+    """
+    workers = workers or Workers()
+    device = find_device(request.device)
+    request = replace(request, device=device, dtype=find_dtype(request.dtype, device))
+    prepared = prepare(request)
+    for note in prepared.notes:
+        say(note)
+    workers.first_alone(lambda: settle(out / RUN, prepared.facts()))
+    if workers.is_first:
+        for name, plan in prepared.plans.items():
+            write_file(out / "plans" / f"{name}.json", plan.to_json())
+    records = Records(out / "records")
+    parts = [_part(prepared, plan, workers) for plan in prepared.plans.values()]
+    keys = [key for part in parts for key in part.keys(prepared.model_hash)]
+    found = sum(key in records for key in keys)
+    advance = start(sum(part.cost for part in parts), len(keys), found)
+
+    def beat(cost: float) -> None:
+        workers.beat()
+        advance(cost)
+
+    failures = _measure(prepared, parts, records, beat, say) if found < len(keys) else []
+    workers.finish()
+    measured = _measured(prepared, records)
+    if workers.is_first and measured:
+        write_report(out / REPORT, measured, prepared.plans)
+    return Outcome(out, prepared, measured, found, failures)
+
+
+def _part(prepared: Prepared, plan: ScalingPlan, workers: Workers) -> Part:
+    bos = prepared.tokenizer.bos_token_id
+    wanted = wanted_passes(prepared.protocols, prepared.documents, plan, bos=bos)
+    texts = bodies(prepared.documents, bos)
+    passes = window_measurements(
+        prepared.model_hash, plan, wanted.passes, texts, bos=bos, tokenizer_hash=prepared.tokenizer_hash
+    )
+    tax = tax_measurements(prepared.model_hash, plan, prepared.documents)
+    speed = speed_keys(prepared.model_hash, plan, prepared.lengths[-1])
+    return Part(
+        plan,
+        workers.share(list(passes)),
+        workers.share(tax) if prepared.request.tax and plan.name != UNCHANGED else [],
+        workers.share(prepared.samples, group=lambda sample: sample.index),  # an index has one haystack, read once
+        speed if prepared.request.speed and workers.is_first else [],
+    )
+
+
+def _measure(prepared: Prepared, parts: Sequence[Part], records: Records, advance: Advance, say: Say) -> list[str]:
+    """What could not be measured, plan by plan. Raises only where nothing could, or where going on makes no sense."""
+    request = prepared.request
+    model = load_model(
+        prepared.source, dtype=getattr(torch, request.dtype), device=own_device(request.device), attention=request.attention
+    )
+    check_tokenizer(prepared.tokenizer, model, request.tokenizer or request.model)
+    facts = {**versions(model), "device": request.device}
+    batch = Batch(request.batch, say)
+    asker = Asker(model, prepared.model_hash, prepared.material, records, batch, facts, request.gap, say)
+    failures: dict[str, RopewalkError] = {}
+    for part in parts:
+        try:
+            measure(model, part.plan, part.passes, records, advance, batch=batch)
+            record_tax(model, part.plan, part.tax, records, facts, advance)
+            asker.ask(part.plan, part.samples, advance)
+        except (NotFinite, CannotAttach, Mismatch) as error:
+            failures[part.plan.fingerprint] = error
+            say(f"{part.plan.name} is given up: {error}")
+    if len(failures) == len(parts):
+        raise next(iter(failures.values()))
+    _speed(model, [part for part in parts if part.plan.fingerprint not in failures], records, facts, advance)
+    return [str(error) for error in failures.values()]
+
+
+def _speed(model: Any, parts: Sequence[Part], records: Records, facts: dict[str, Any], advance: Advance) -> None:
+    """Every plan's first repeat, then every plan's second, ..."""
+    warm: set[str] = set()
+    for turn in zip_longest(*(part.speed for part in parts)):
+        for part, key in zip(parts, turn, strict=True):
+            if key is not None and key not in records:
+                with attach(model, part.plan) as attached:
+                    records.add(measure_speed(model, attached, key, facts, warm=key.plan in warm))
+                warm.add(key.plan)
+            advance(_speed_cost(key) if key is not None else 0)
+
+
+def _measured(prepared: Prepared, records: Records) -> list[Record]:
+    """Every record of this run's plans, whichever process made it, under the name that the run gives its plan."""
+    names = {plan.fingerprint: name for name, plan in prepared.plans.items()}
+    return [
+        replace(record, key=replace(record.key, method=names[record.key.plan]))
+        for record in records
+        if record.key.plan in names
+    ]

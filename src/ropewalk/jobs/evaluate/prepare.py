@@ -1,0 +1,138 @@
+"""Everything an evaluation decides before the weights are loaded: plans, documents, samples, and what makes no sense."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ropewalk.jobs.evaluate.documents import Choice, Document, check_documents, choose, describe
+from ropewalk.jobs.evaluate.material import Material
+from ropewalk.jobs.evaluate.protocols import Position, Prefix, Protocol, parse_protocol
+from ropewalk.jobs.evaluate.records import tokenizer_hash, weights_hash
+from ropewalk.jobs.evaluate.request import Request, make_plans, original_length, wanted_lengths
+from ropewalk.jobs.evaluate.retrieval import Skipped, expand_tasks, make_samples
+from ropewalk.jobs.evaluate.sources import LIBRARY, Texts
+from ropewalk.jobs.evaluate.task import Sample
+from ropewalk.models.hub import checkpoint
+from ropewalk.models.load import load_tokenizer
+from ropewalk.scaling.checkpoint import read_config
+from ropewalk.scaling.dialects.transformers import read
+from ropewalk.scaling.plan import ScalingPlan, replaced
+
+STRIDE = 256  # of `sliding` where none is given: that of the papers
+WINDOWS = 4  # of `random` where none is given
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """source: the checkpoint's folder.  needed: tokens that a document must have, BOS included.  notes: what a person should
+    know of the plans."""
+
+    request: Request
+    source: Path
+    plans: dict[str, ScalingPlan]
+    lengths: list[int]
+    tokenizer: Any
+    model_hash: str
+    tokenizer_hash: str
+    material: Material
+    protocols: list[Protocol]
+    needed: int
+    choice: Choice
+    samples: list[Sample]
+    skipped: list[Skipped]
+    notes: list[str]
+
+    @property
+    def documents(self) -> list[Document]:
+        return self.choice.documents
+
+    def facts(self) -> dict[str, Any]:
+        """For run.json: whatever could make a difference to a number."""
+        request = self.request
+        return {
+            "model": request.model,
+            "model_hash": self.model_hash,
+            "tokenizer_hash": self.tokenizer_hash,
+            "plans": {name: plan.fingerprint for name, plan in self.plans.items()},
+            "lengths": self.lengths,
+            "protocols": [str(protocol) for protocol in self.protocols],
+            "tasks": list(dict.fromkeys([*(s.task for s in self.samples), *(s.task for s in self.skipped)])),
+            "samples": request.samples,
+            "depths": list(request.depths),
+            "gap": request.gap,
+            "tax": request.tax,
+            "speed": request.speed,
+            "seed": request.seed,
+            "data": list(request.data),
+            "documents": describe(self.documents),
+            "device": request.device,
+            "dtype": request.dtype,
+            "attention": request.attention,
+            "versions": {name: version(name) for name in ("ropewalk", "torch", "transformers")},
+        }
+
+
+def prepare(request: Request) -> Prepared:
+    """Raises the errors of everything that can be seen without the weights."""
+    source = checkpoint(request.model)
+    spec = read(read_config(source), original_length=request.original_length)
+    lengths = wanted_lengths(request, spec)
+    plans = make_plans(request, spec, lengths)
+    tokenizer = load_tokenizer(request.tokenizer or source)
+    original = original_length(spec)
+    protocols = [spelled_out(name, lengths, original, request.seed) for name in request.protocols]
+    bos = tokenizer.bos_token_id is not None
+    needed = max((protocol.needs(bos) + bos for protocol in protocols), default=0)
+    choice = _choose(request, tokenizer, protocols, max(needed, original if request.tax else 0))
+    material = Material(tokenizer, _haystack(request), dict(request.questions))
+    samples, skipped = make_samples(
+        material, expand_tasks(request.tasks, request.questions), lengths,
+        depths=request.depths, count=request.samples, seed=request.seed,
+    )  # fmt: skip
+    notes = [*spec.warnings, *dict.fromkeys(note for plan in plans.values() for note in replaced(spec, plan))]
+    return Prepared(
+        request, source, plans, lengths, tokenizer, weights_hash(source), tokenizer_hash(tokenizer), material, protocols,
+        needed, choice, samples, skipped, notes,
+    )  # fmt: skip
+
+
+def spelled_out(text: str, lengths: Sequence[int], original: int, seed: int) -> Protocol:
+    """A protocol with its numbers. A name alone takes them from the lengths; `random` is short for `random_window`."""
+    name, colon, numbers = text.strip().partition(":")
+    longest = max(lengths)
+    defaults = {
+        "position": sorted({0, original // 2, original, *lengths} & set(range(longest + 1))),
+        "prefix": sorted(lengths),
+        "sliding": [longest, min(STRIDE, longest // 2)],
+        "random_window": [longest, WINDOWS, seed],
+    }
+    name = "random_window" if name == "random" else name
+    if not colon and name in defaults:
+        return parse_protocol(f"{name}:{','.join(map(str, defaults[name]))}")
+    return parse_protocol(f"{name}{colon}{numbers}")
+
+
+def split_protocols(text: str) -> tuple[str, ...]:
+    """`position,sliding:1024,256` holds two: a comma before a letter separates."""
+    return tuple(part for part in re.split(r",(?=\s*[A-Za-z_])", text) if part.strip())
+
+
+def _choose(request: Request, tokenizer: Any, protocols: Sequence[Protocol], tokens: int) -> Choice:
+    """Documents for the protocols and the tax; none where neither is asked for."""
+    if not tokens:
+        return Choice([], 0, 0, [])
+    texts = Texts(request.data, request.text_field, request.strict, request.seed)
+    whole = any(not isinstance(protocol, Position | Prefix) for protocol in protocols)
+    choice = choose(texts, tokenizer, tokens=tokens, count=request.documents, seed=request.seed, whole=whole)
+    check_documents(choice, tokens=tokens, count=request.documents)
+    return choice
+
+
+def _haystack(request: Request) -> str | None:
+    """A person's own text is the haystack too; the standard library brings prose and code apart."""
+    if request.data == (LIBRARY,) or not request.tasks:
+        return None
+    return "\n".join(text.text for text in Texts(request.data, request.text_field, request.strict, request.seed))

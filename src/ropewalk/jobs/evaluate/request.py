@@ -1,0 +1,138 @@
+"""What an evaluation is asked to do, and run.json, which says so in the run's folder before anything is measured."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ropewalk.errors import BadConfig, BadLength, BadOption
+from ropewalk.jobs.evaluate.sources import LIBRARY, TEXT_FIELD
+from ropewalk.jobs.files import write_file
+from ropewalk.scaling.plan import ScalingPlan, Stretch, make_plan
+from ropewalk.scaling.spec import ModelSpec
+
+SCHEMA = "ropewalk.run/1"
+RUN = "run.json"
+OWN = "own"  # the stretch that the checkpoint's config has already
+
+
+@dataclass(frozen=True)
+class Request:
+    """An evaluation of one model. What is left out takes a default that a person would have taken.
+
+    methods: names as `make_plan` reads them, or "own".  extra_plans: further plans by name.
+    lengths: tokens to measure at; empty takes L, 2 L, ... up to `factor`.  factor: None reaches the longest length.
+    protocols: how documents are read; empty reads none.  tasks: what is asked; empty asks nothing.
+    data: where documents come from.  documents: how many.  samples: per cell.
+    difference: of bits per token that a person wants to see; it is told how many documents that takes.
+    """
+
+    model: str
+    methods: tuple[str, ...] = ("none", "yarn")
+    extra_plans: Mapping[str, ScalingPlan] = field(default_factory=dict)
+    lengths: tuple[int, ...] = ()
+    factor: float | None = None
+    original_length: int | None = None
+    protocols: tuple[str, ...] = ("position",)
+    tasks: tuple[str, ...] = ()
+    data: tuple[str, ...] = (LIBRARY,)
+    text_field: str = TEXT_FIELD
+    strict: bool = False
+    documents: int = 12
+    samples: int = 20
+    depths: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    questions: Mapping[str, Path] = field(default_factory=dict)
+    gap: bool = False
+    tax: bool = True
+    speed: bool = True
+    difference: float | None = None
+    seed: int = 0
+    tokenizer: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    attention: str = "sdpa"
+    batch: int = 4
+    silence: float = 1800.0
+
+
+def original_length(spec: ModelSpec) -> int:
+    """What the model was trained at: of the layers that are stretched, where layer types differ."""
+    return max(spec.rope(name).original_length for name in spec.stretchable or dict(spec.ropes))
+
+
+def wanted_lengths(request: Request, spec: ModelSpec) -> list[int]:
+    original = original_length(spec)
+    if request.lengths:
+        found = sorted(set(request.lengths))
+        if found[0] < 2:
+            raise BadLength(f"a length of {found[0]} holds nothing to predict; ask for 2 tokens or more.")
+        return found
+    if request.factor is None:
+        raise BadLength("how far is the model to be read? Give --lengths, such as 4k,8k,16k, or --factor.")
+    if request.factor < 1:
+        raise BadLength(f"factor is {request.factor}; it must be a number of 1 or more.")
+    target = round(original * request.factor)
+    doubled = [original * 2**i for i in range(target.bit_length()) if original * 2**i < target]
+    return [*doubled, target]
+
+
+def make_plans(request: Request, spec: ModelSpec, lengths: list[int]) -> dict[str, ScalingPlan]:
+    """The plans by name, each once. Raises BadLength for a length that no plan reaches."""
+    original, longest = original_length(spec), lengths[-1]
+    target = {"factor": request.factor} if request.factor is not None else {"target_length": max(longest, original)}
+    plans = {
+        name: own_plan(spec, longest, request.model)
+        if name == OWN
+        else make_plan(spec, method=name, model=request.model, **target)
+        for name in request.methods
+    }
+    plans |= request.extra_plans
+    if not plans:
+        raise BadOption("nothing to measure: name at least one method.")
+    reached = max(plan.target_length for plan in plans.values())
+    if longest > reached:
+        raise BadLength(
+            f"the longest length, {longest:,}, is beyond the {reached:,} tokens that the plans reach.\n"
+            "  Leave out --factor to stretch as far as is measured, or ask for shorter lengths."
+        )
+    by_fingerprint: dict[str, str] = {}
+    for name, plan in plans.items():
+        first = by_fingerprint.setdefault(plan.fingerprint, name)
+        if first != name:
+            raise BadOption(f"{first} and {name} are the same plan for this model; measure one of them.")
+    return plans
+
+
+def own_plan(spec: ModelSpec, longest: int, model: str) -> ScalingPlan:
+    """What the checkpoint does as it is: its own stretch where its config has one."""
+    found = dict(spec.scaling)
+    stretches = tuple((name, found.get(name) or Stretch(rope)) for name, rope in spec.ropes if name in spec.stretchable)
+    return ScalingPlan(stretches, max(longest, *(stretch.target_length for _, stretch in stretches)), model)
+
+
+def settle(path: Path, wanted: Mapping[str, Any]) -> None:
+    """Write run.json, or see that the one that is there asks for the same. Raises BadConfig, naming what differs."""
+    wanted = json.loads(json.dumps({"schema": SCHEMA, **wanted}))
+    if not path.exists():
+        write_file(path, json.dumps(wanted, indent=2) + "\n")
+        return
+    try:
+        there = dict(json.loads(path.read_text(encoding="utf-8")))
+        names = [*dict.fromkeys([*there, *wanted])]
+    except (OSError, ValueError, TypeError) as error:
+        raise BadConfig(f"{path} cannot be read: {error}.\n  Choose another folder, or delete this one.") from None
+    changed = [name for name in names if there.get(name) != wanted.get(name)]
+    if changed:
+        told = "\n".join(
+            f"  {name}: {_short(there.get(name))} there, {_short(wanted.get(name))} asked for" for name in changed
+        )
+        raise BadConfig(
+            f"{path.parent} holds another run; what differs:\n{told}\n"
+            "  Ask for the same to go on with it, or choose another folder with -o."
+        )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 100 else f"{text[:60]} ... {text[-30:]}"

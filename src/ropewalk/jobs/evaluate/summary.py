@@ -1,0 +1,111 @@
+"""An evaluation in a few numbers, as JSON has them: what the command line prints."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import numpy
+
+from ropewalk.jobs.evaluate.comparisons import paired
+from ropewalk.jobs.evaluate.job import REPORT, Outcome
+from ropewalk.jobs.evaluate.power import in_words
+from ropewalk.jobs.evaluate.readings import Readings
+from ropewalk.jobs.evaluate.records import Record
+from ropewalk.jobs.evaluate.speed import PROTOCOL as SPEED
+from ropewalk.jobs.evaluate.tables import BITS, Sums, table
+from ropewalk.jobs.evaluate.tax_records import PROTOCOL as TAX
+
+T = TypeVar("T")
+
+
+def summary(outcome: Outcome) -> dict[str, Any]:
+    prepared = outcome.prepared
+    readings = Readings(outcome.records)
+    tables = {str(protocol): _in_order(table(readings, protocol), prepared.plans) for protocol in prepared.protocols}
+    return {
+        "model": prepared.request.model,
+        "out": str(outcome.out),
+        "report": str(outcome.out / REPORT) if outcome.records else None,
+        "plans": {name: plan.fingerprint for name, plan in prepared.plans.items()},
+        "lengths": prepared.lengths,
+        "bits_per_token": {
+            protocol: {method: {line: sums.mean * BITS for line, sums in lines.items()} for method, lines in rows.items()}
+            for protocol, rows in tables.items()
+        },
+        "power": _power(next(iter(tables.values()), {}), prepared.request.difference),
+        "retrieval": {
+            task: _in_order(rows, prepared.plans)
+            for task, rows in _retrieval(outcome.records, {sample.task for sample in prepared.samples}).items()
+        },
+        "tax": _in_order(_tax(outcome.records), prepared.plans),
+        "speed": _in_order(_speed(outcome.records), prepared.plans),
+        "records": len(outcome.records),
+        "found": outcome.found,
+        "documents": {
+            "found": prepared.choice.found,
+            "read": len(prepared.documents),
+            "duplicates": prepared.choice.duplicates,
+        },
+        "unreadable": [problem._asdict() for problem in outcome.problems],
+        "skipped": [skipped._asdict() for skipped in outcome.skipped],
+        "failures": outcome.failures,
+        "notes": prepared.notes,
+    }
+
+
+def _in_order(rows: dict[str, T], plans: Iterable[str]) -> dict[str, T]:
+    return {name: rows[name] for name in plans if name in rows}
+
+
+def _power(rows: dict[str, dict[str, Sums]], wished: float | None) -> dict[str, str]:
+    """What so many documents can tell of each method against the first, in the last line of a table."""
+    first, *others = rows.items() or [("", {})]
+    found = {}
+    for method, lines in others:
+        a, b = (list(cells.values())[-1] for cells in (lines, first[1]))
+        if a.documents == b.documents:
+            error = paired(a.sums * BITS, b.sums * BITS, a.counts).error
+            found[method] = in_words(error, len(a.documents), wished, unit="bits per token")
+    return found
+
+
+def _tax(records: Iterable[Record]) -> dict[str, dict[str, float]]:
+    """Bits per token that a plan adds inside the original length, and KL(base || extended), over all tokens."""
+    found: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.key.protocol == TAX:
+            found[record.key.method].append(record)
+    return {
+        method: {
+            "loss": float(numpy.concatenate([r.nll - r.extra["base_nll"] for r in read]).mean(dtype=float)) * BITS,
+            "kl": float(numpy.concatenate([r.extra["kl"] for r in read]).mean(dtype=float)) * BITS,
+        }
+        for method, read in found.items()
+    }
+
+
+def _retrieval(records: Iterable[Record], tasks: set[str]) -> dict[str, dict[str, dict[int, float]]]:
+    """Task to method to length to mean score, 0 to 1."""
+    scores: dict[str, dict[str, dict[int, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for record in records:
+        if record.key.protocol in tasks:
+            scores[record.key.protocol][record.key.method][record.key.length].append(record.facts["score"])
+    return {
+        task: {method: {n: sum(s) / len(s) for n, s in sorted(cells.items())} for method, cells in methods.items()}
+        for task, methods in sorted(scores.items())
+    }
+
+
+def _speed(records: Iterable[Record]) -> dict[str, dict[str, float | None]]:
+    """Medians over repeats, per method."""
+    found: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.key.protocol == SPEED:
+            found[record.key.method].append(record)
+    facts = ("prefill_tokens_per_second", "decode_tokens_per_second", "peak_bytes")
+    return {method: {fact: _median(repeats, fact) for fact in facts} for method, repeats in found.items()}
+
+
+def _median(records: list[Record], fact: str) -> float | None:
+    values = [record.facts[fact] for record in records if record.facts[fact] is not None]
+    return float(numpy.median(values)) if values else None

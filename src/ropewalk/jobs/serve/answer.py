@@ -1,0 +1,104 @@
+"""One answer while it is written: which token is next, its probability, the text so far, and why it ended."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import TopPLogitsWarper
+
+from ropewalk.errors import BadOption
+from ropewalk.jobs.serve.text import Text
+from ropewalk.scaling.rope import is_number, is_whole
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How an answer is to be written.
+
+    new_tokens: at most.  temperature: 0 takes the most probable token, and then top_p and seed change nothing.
+    seed: of this answer's own random numbers; None takes another each time.
+    logprobs: how many alternatives to record at each token; None records no probabilities at all.
+    """
+
+    new_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stops: tuple[str, ...] = ()
+    logprobs: int | None = None
+
+    def __post_init__(self) -> None:
+        if not is_whole(self.new_tokens) or self.new_tokens < 1:
+            raise BadOption(f"new tokens are {self.new_tokens!r}; they must be a whole number of 1 or more.")
+        if not is_number(self.temperature) or not 0 <= self.temperature <= 100:
+            raise BadOption(f"temperature is {self.temperature!r}; it must be from 0 (the most probable token) to 100.")
+        if not is_number(self.top_p) or not 0 < self.top_p <= 1:
+            raise BadOption(f"top_p is {self.top_p!r}; it must be above 0 and at most 1.")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One token and, if asked for, its log-probability and the most probable ones; offset: of its text in the answer.
+
+    Probabilities are the model's own, before temperature and top_p.
+    """
+
+    token: int
+    offset: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+
+
+class Answer:
+    """finish: None while it is written, then "stop" (the end token or a stop string) or "length"."""
+
+    def __init__(self, tokenizer: Any, prompt: Sequence[int], wanted: Wanted, ends: frozenset[int] = frozenset()):
+        self.prompt, self.wanted, self._ends = list(prompt), wanted, ends
+        self.chosen: list[Chosen] = []
+        self.text = Text(tokenizer, self.prompt, wanted.stops)
+        self.written, self.finish = 0, None  # type: int, str | None
+        self._generator = torch.Generator()
+        if wanted.seed is None:
+            self._generator.seed()
+        else:
+            self._generator.manual_seed(wanted.seed)
+
+    @property
+    def length(self) -> int:
+        """The most tokens it will have, with its prompt."""
+        return len(self.prompt) + self.wanted.new_tokens
+
+    def add(self, logits: torch.Tensor) -> str:
+        """Choose the next token from logits (vocabulary,); answers the text that may be shown now."""
+        logits = logits.detach().float().cpu()
+        token = self._choose(logits)
+        self.written += 1
+        if token in self._ends:
+            self.finish = "stop"
+            return self.text.end()
+        self.chosen.append(self._record(token, logits))
+        shown = self.text.add(token)
+        if self.text.stopped:
+            self.finish = "stop"
+        elif self.written == self.wanted.new_tokens:
+            self.finish = "length"
+            shown += self.text.end()
+        return shown
+
+    def _choose(self, logits: torch.Tensor) -> int:
+        if self.wanted.temperature == 0:
+            return int(logits.argmax())
+        scores = (logits / self.wanted.temperature)[None]
+        if self.wanted.top_p < 1:
+            scores = TopPLogitsWarper(self.wanted.top_p)(torch.empty(0), scores)
+        return int(torch.multinomial(scores.softmax(-1)[0], 1, generator=self._generator))
+
+    def _record(self, token: int, logits: torch.Tensor) -> Chosen:
+        offset = len(self.text.whole)
+        if self.wanted.logprobs is None:
+            return Chosen(token, offset)
+        logprobs = logits.log_softmax(-1)
+        values, tokens = logprobs.topk(min(self.wanted.logprobs, len(logprobs)))
+        top = tuple(zip(tokens.tolist(), values.tolist(), strict=True))
+        return Chosen(token, offset, float(logprobs[token]), top)

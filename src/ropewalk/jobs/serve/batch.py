@@ -1,0 +1,97 @@
+"""Answers that are written together: each prompt is read alone, then all rows decode in one call per token.
+
+Rows may join and leave between any two tokens. Every row keeps its own positions, and padding is masked, so that an answer
+is what it would be alone, up to the rounding of sums (of the order of 1e-6 in float32 logits).
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from ropewalk.errors import BadOption
+from ropewalk.jobs.serve.answer import Answer
+from ropewalk.models.attach import Attached
+from ropewalk.models.joining import can_join, joined, thinned
+from ropewalk.scaling.schedule import CAUSAL, RECOMPUTE, REQUEST
+
+CHUNK = 1024  # tokens of a prompt that are read in one call
+
+
+class Batch:
+    """The rows that decode now, and how many there may be.
+
+    attached: the plan on the model, if there is one.
+    """
+
+    def __init__(self, model: Any, attached: Attached | None = None, most_rows: int = 8):
+        self.model, self.attached = model, attached
+        meanings = {s.dynamic.semantics for _, s in attached.plan.stretches if s.dynamic} if attached else set()
+        if RECOMPUTE in meanings:
+            raise BadOption(
+                "recompute reads everything anew for every token it writes, and has no cache to write on.\n"
+                "  Plan for causal, whose cache is exact: dynamic-METHOD."
+            )
+        plain = can_join(DynamicCache(config=model.config))
+        self.most_rows = most_rows if plain and REQUEST not in meanings else 1
+        self.chunk = CHUNK if plain and meanings <= {CAUSAL, REQUEST} else 2**62
+        self._one_scale = REQUEST in meanings
+        self.answers: list[Answer] = []
+        self._cache: Any = None
+
+    @torch.inference_mode()
+    def read(self, answer: Answer) -> Iterator[tuple[int, str]]:
+        """Read a prompt; answers (tokens read so far, text to show), then let the row decode with the others."""
+        cache = DynamicCache(config=self.model.config)
+        for start in range(0, len(answer.prompt), self.chunk):
+            ids = torch.tensor([answer.prompt[start : start + self.chunk]], device=self.model.device)
+            logits = self._forward(answer.length, ids, cache)
+            read = start + ids.shape[1]
+            if read < len(answer.prompt):
+                yield read, ""
+        shown = answer.add(logits[0])
+        if answer.finish is None:
+            self._cache = joined(self.model, [self._cache, cache]) if self.answers else cache
+            self.answers.append(answer)
+        yield len(answer.prompt), shown
+
+    @torch.inference_mode()
+    def step(self) -> list[tuple[Answer, str]]:
+        """One more token for every row: (answer, text to show). Rows that are finished leave."""
+        rows, device = list(self.answers), self.model.device
+        ids = torch.tensor([[answer.chosen[-1].token] for answer in rows], device=device)
+        held = torch.tensor([_held(answer) for answer in rows], device=device)
+        columns = torch.arange(int(held.max()) + 1, device=device)
+        padding = held.max() - held
+        mask = (columns >= padding[:, None]).long() if padding.any() else None
+        logits = self._forward(rows[0].length, ids, self._cache, attention_mask=mask, position_ids=held[:, None])
+        shown = [(answer, answer.add(row)) for answer, row in zip(rows, logits, strict=True)]
+        self.keep([answer for answer in rows if answer.finish is None])
+        return shown
+
+    def keep(self, answers: list[Answer]) -> None:
+        """Let all other rows leave."""
+        rows = [row for row, answer in enumerate(self.answers) if answer in answers]
+        if not rows:
+            self._cache = None
+        elif len(rows) < len(self.answers):
+            length = max(_held(self.answers[row]) for row in rows)
+            with torch.inference_mode():
+                self._cache = thinned(self.model, self._cache, rows, length)
+        self.answers = [self.answers[row] for row in rows]
+
+    def _forward(self, length: int, ids: torch.Tensor, cache: Any, **more: Any) -> torch.Tensor:
+        """Logits after the last token of each row, (rows, vocabulary). length: of the request, if it has one scale."""
+        scope: AbstractContextManager[None] = nullcontext()
+        if self._one_scale and self.attached:
+            scope = self.attached.request(length)
+        with scope:
+            logits: torch.Tensor = self.model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **more).logits
+        return logits[:, -1]
+
+
+def _held(answer: Answer) -> int:
+    """Tokens of a row in the cache: all but the newest."""
+    return len(answer.prompt) + len(answer.chosen) - 1

@@ -1,0 +1,73 @@
+"""A model that is ready to write: loaded, with its plan attached and measured, its tokenizer and its limits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ropewalk.errors import BadOption, UnknownName
+from ropewalk.jobs.serve.answer import Answer, Wanted
+from ropewalk.models.attach import Attached, attach
+from ropewalk.models.limits import check_cache, check_length
+from ropewalk.models.live import read_live
+from ropewalk.models.load import load_model, load_tokenizer
+from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.spec import ModelSpec
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Served:
+    """spec: as read before the plan was attached.  longest: prompt and answer together, tokens."""
+
+    model: Any
+    tokenizer: Any
+    spec: ModelSpec
+    attached: Attached | None
+    longest: int
+
+    @property
+    def plan(self) -> ScalingPlan | None:
+        return self.attached.plan if self.attached else None
+
+    def tokens(self, text: str, *, special: bool = True) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=special)["input_ids"]
+        return ids
+
+    def answer(self, prompt: Sequence[int], wanted: Wanted) -> Answer:
+        """An answer to be written. Raises BadLength or BadOption, before anything is computed, where it cannot be."""
+        if not prompt:
+            raise BadOption("the prompt has no tokens: there is nothing to go on from.")
+        vocabulary = self.model.get_input_embeddings().num_embeddings
+        if not all(0 <= token < vocabulary for token in prompt):
+            raise BadOption(f"the prompt has a token outside the vocabulary, 0 to {vocabulary - 1}.")
+        check_length(len(prompt), wanted.new_tokens, self.longest, plan=self.plan)
+        length = len(prompt) + wanted.new_tokens
+        check_cache(self.spec, self.plan, length, self.model.dtype, self.model.device)
+        return Answer(self.tokenizer, prompt, wanted, ends(self.model))
+
+
+def ends(model: Any) -> frozenset[int]:
+    """The tokens that end a text."""
+    end = getattr(model.generation_config, "eos_token_id", None)
+    return frozenset(end if isinstance(end, (list, tuple)) else [] if end is None else [end])
+
+
+def open_model(name: str, plan: ScalingPlan | None, *, dtype: str = "float32", device: str = "cpu") -> Served:
+    if dtype not in DTYPES:
+        raise UnknownName("dtype", dtype, DTYPES)
+    check_device(device)
+    model, tokenizer = load_model(name, dtype=getattr(torch, dtype), device=device), load_tokenizer(name)
+    spec = read_live(model)
+    attached = attach(model, plan) if plan else None
+    return Served(model, tokenizer, spec, attached, plan.target_length if plan else spec.max_length)
+
+
+def check_device(name: str) -> None:
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise BadOption(f"device {name!r} cannot be used here: {reason}\n  --device cpu always can.") from None

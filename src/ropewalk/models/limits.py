@@ -1,0 +1,69 @@
+"""What stops a request before anything is computed: the plan's target length, and the memory for its key-value cache."""
+
+from pathlib import Path
+
+import torch
+
+from ropewalk.errors import BadLength
+from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.schedule import REQUEST
+from ropewalk.scaling.spec import ModelSpec
+
+GROUP_LIMIT = Path("/sys/fs/cgroup")  # where a container finds the memory it may use
+KEYS_KEPT_ROTATED = 1.5  # a plan that rotates on read keeps keys (half the cache) a second time while it decodes
+
+
+def check_length(prompt: int, new: int, longest: int, *, plan: ScalingPlan | None = None) -> None:
+    """Raises BadLength where a prompt and the tokens to be written after it do not fit into `longest` tokens together."""
+    if prompt + new <= longest:
+        return
+    whose = f"the plan ({plan.name}) reaches" if plan else "the model was made for"
+    raise BadLength(
+        f"the request needs {prompt + new:,} tokens ({prompt:,} of prompt and {new:,} new), and {whose} {longest:,}.\n"
+        f"  {_way_out(prompt, longest)}, or stretch further: a larger --factor or --to."
+    )
+
+
+def _way_out(prompt: int, longest: int) -> str:
+    room = longest - prompt
+    return f"Ask for at most {room:,} new tokens" if room > 0 else f"Shorten the prompt by {1 - room:,} tokens or more"
+
+
+def cache_bytes(spec: ModelSpec, plan: ScalingPlan | None, length: int, dtype: torch.dtype, rows: int = 1) -> int:
+    """Key-value cache of `rows` sequences of `length` tokens; 0 where the config does not tell."""
+    late = plan and any(s.dynamic and s.dynamic.semantics != REQUEST for _, s in plan.stretches)
+    return int(rows * spec.cache_bytes(length, dtype.itemsize) * (KEYS_KEPT_ROTATED if late else 1))
+
+
+def check_cache(
+    spec: ModelSpec, plan: ScalingPlan | None, length: int, dtype: torch.dtype, device: torch.device, *, rows: int = 1
+) -> None:
+    """Raises BadLength where the cache of a request is larger than the memory that is free on `device`."""
+    needed, free = cache_bytes(spec, plan, length, dtype, rows), available_bytes(device)
+    if needed > free:
+        times, kind = f", {rows} times," if rows > 1 else "", str(dtype).removeprefix("torch.")
+        raise BadLength(
+            f"the key-value cache of {length:,} tokens{times} takes {needed / 2**30:.1f} GiB in {kind}, and "
+            f"{free / 2**30:.1f} GiB are free on {device}.\n"
+            f"  About {int(length * free / needed):,} tokens would fit: shorten the request, or load a smaller dtype."
+        )
+
+
+def available_bytes(device: torch.device) -> int:
+    """Memory that could be allocated on `device` now: on the CPU, what is free or can be freed, here and in this container."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    import psutil
+
+    return min(int(psutil.virtual_memory().available), _left_in_container())
+
+
+def _left_in_container(group: Path = GROUP_LIMIT) -> int:
+    """What cgroup v2 leaves to this container; its file cache can be freed. No limit: a very large number."""
+    try:
+        limit = int((group / "memory.max").read_text())  # "max" where there is none
+        used = int((group / "memory.current").read_text())
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return max(limit - used + int(stat["inactive_file"]), 0)
+    except (OSError, ValueError, KeyError):
+        return 2**62

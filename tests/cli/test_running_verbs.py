@@ -1,0 +1,146 @@
+"""generate and serve as a person meets them."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import openai
+import pytest
+
+import ropewalk
+from ropewalk.cli.main import main
+
+TINY = "ropewalk-tiny"
+SHORT = "def area(width, height):"
+
+
+def run(capsys, monkeypatch, *args):
+    monkeypatch.setattr(sys, "argv", ["ropewalk", *map(str, args)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+        sys.exit(0)
+    out, err = capsys.readouterr()
+    return stop.value.code or 0, out, err
+
+
+@pytest.fixture
+def go(capsys, monkeypatch):
+    return lambda *args: run(capsys, monkeypatch, *args)
+
+
+def test_text_goes_to_stdout_and_all_else_to_stderr(go):
+    code, out, err = go("generate", TINY, "--prompt", SHORT, "--dynamic", "yarn", "--max-new-tokens", 12)
+    assert code == 0
+    code, told, _ = go("generate", TINY, "--prompt", SHORT, "--dynamic", "yarn", "--max-new-tokens", 12, "--json")
+    data = json.loads(told)
+    assert out == data["text"] + "\n"
+    assert len(data["tokens"]) == 12
+    assert data["scales"] == [{"position": 0, "scale": 1.0}]
+    assert data["plan"]["target_length"] == 4096  # factor 8 unless one is given
+    assert data["decode_tokens_per_s"] > 0
+    assert data["peak_bytes"] > 2**20
+    assert "from position 0: scale 1]" in err
+    assert re.search(r"12 written \(length\); prefill [\d,]+ tokens/s, decode [\d,]+ tokens/s; cache .* peak memory", err)
+
+
+def test_a_prompt_file_over_the_window(go, tmp_path):
+    file = tmp_path / "prompt.txt"
+    file.write_text("x = 1\n" * 400)
+    code, out, err = go("generate", TINY, "--prompt-file", file, "--dynamic", "yarn", "--max-new-tokens", 3)
+    assert code == 0
+    assert out
+    assert err.index("position 512: scale 1.414") < err.index("position 724: scale 2")
+    assert "tokens read, about" in err
+
+
+def test_no_plan_static_plan_and_saved_plan(go, tmp_path):
+    _, plain, _ = go("generate", TINY, "--prompt", SHORT, "--max-new-tokens", 20)
+    _, dynamic, _ = go("generate", TINY, "--prompt", SHORT, "--dynamic", "yarn", "--max-new-tokens", 20)
+    assert plain == dynamic  # inside the window a causal plan changes nothing
+    _, static, err = go("generate", TINY, "--prompt", SHORT, "--method", "linear", "--factor", 8, "--max-new-tokens", 20)
+    assert static != plain
+    assert "scale 8]" in err
+    _, made, _ = go("plan", TINY, "--method", "linear", "--factor", 8, "--json")
+    (tmp_path / "plan.json").write_text(json.dumps(json.loads(made)["plan"]))
+    assert go("generate", TINY, "--prompt", SHORT, "--plan", tmp_path / "plan.json", "--max-new-tokens", 20)[1] == static
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["generate", TINY], "give --prompt TEXT or --prompt-file FILE"),
+        (["generate", TINY, "--prompt", "a", "--prompt-file", "b"], "give --prompt TEXT or --prompt-file FILE"),
+        (["generate", TINY, "--prompt-file", "no/such/file"], "cannot be read as UTF-8 text"),
+        (["generate", TINY, "--prompt", ""], "no tokens"),
+        (
+            ["generate", TINY, "--prompt", "a", "--max-new-tokens", "600"],
+            "601 tokens (1 of prompt and 600 new), and the model",
+        ),
+        (
+            ["generate", TINY, "--prompt", "a", "--dynamic", "yarn", "--max-new-tokens", "5000"],
+            "the plan (dynamic-yarn) reaches",
+        ),
+        (["generate", TINY, "--prompt", "a", "--dynamic", "yarn", "--method", "ntk"], "and not both"),
+        (["generate", TINY, "--prompt", "a", "--method", "yarn"], "give either a factor or a target length"),
+        (["generate", TINY, "--prompt", "a", "--dynamic", "yarm"], "no scaling method is called 'dynamic-yarm'"),
+        (["generate", TINY, "--prompt", "a", "--plan", "p", "--factor", "2"], "leave out the other options"),
+        (["generate", TINY, "--prompt", "a", "--temperature", "-1"], "temperature is -1"),
+        (["generate", TINY, "--prompt", "a", "--dtype", "int8"], "no dtype is called 'int8'"),
+        (["generate", TINY, "--prompt", "a", "--device", "gpu0"], "device 'gpu0' cannot be used here"),
+        (["generate", TINY, "--prompt", "a", "--dynamic", "yarn-recompute"], "Plan for causal"),
+        (["serve", TINY, "--dynamic", "longrope"], "longrope"),
+        (["serve", TINY, "--host", "256.1.1.1"], "cannot listen on 256.1.1.1"),
+    ],
+)
+def test_bad_input_is_one_clear_message(go, args, message):
+    code, out, err = go(*args)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert "Traceback" not in err
+
+
+def start(*args):
+    env = {**os.environ, "PYTHONPATH": str(Path(ropewalk.__file__).parent.parent), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "ropewalk", *args]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
+
+
+def test_ctrl_c_while_writing_ends_cleanly():
+    how = ("--dynamic", "yarn", "--max-new-tokens", "4000", "--temperature", "1", "--json")
+    process = start("generate", TINY, "--prompt", SHORT, *how)
+    process.stderr.readline()  # the first scale: writing begins
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    data = json.loads(out)
+    assert data["finish"] == "interrupted"
+    assert 0 < len(data["tokens"]) < 4000
+
+
+@pytest.mark.parametrize(("ending", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, -signal.SIGTERM)])
+def test_serve_answers_until_it_is_told_to_end(ending, code):
+    process = start("serve", TINY, "--dynamic", "yarn", "--port", "0")
+    ready = process.stderr.readline().decode()
+    url = re.search(r"http://127\.0\.0\.1:\d+/v1", ready)[0]
+    assert "dynamic-yarn, 4,096 tokens" in ready
+    client = openai.OpenAI(base_url=url, api_key="none")
+    assert client.completions.create(model=TINY, prompt=SHORT, max_tokens=3).choices[0].text
+    process.send_signal(ending)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert b"Traceback" not in err
+
+
+def test_without_the_extra_it_says_what_to_install(go, monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "ropewalk.jobs.serve.run", raising=False)
+    code, _, err = go("serve", TINY)
+    assert code == 2
+    assert "pip install 'ropewalk[serve]'" in err

@@ -1,0 +1,233 @@
+"""A run from request to report on the bundled model, broken off in every way a run can be."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from ropewalk.errors import BadConfig, BadOption, NotFinite
+from ropewalk.jobs.evaluate import job
+from ropewalk.jobs.evaluate.job import evaluate, run_folders
+from ropewalk.jobs.evaluate.prepare import prepare, spelled_out, split_protocols
+from ropewalk.jobs.evaluate.records import Records
+from ropewalk.jobs.evaluate.request import Request
+from ropewalk.jobs.evaluate.summary import summary
+from ropewalk.models.load import load_model
+
+SMALL = dict(
+    model="ropewalk-tiny", methods=("none", "dynamic-request"), lengths=(256, 640), documents=3, tasks=("passkey",),
+    samples=2, depths=(0.5,), speed=False, tax=False, device="cpu",
+)  # fmt: skip
+# The same, for a process of its own: `python -c CHILD folder`.
+CHILD = f"""
+import sys
+from pathlib import Path
+from ropewalk.jobs.evaluate.job import evaluate
+from ropewalk.jobs.evaluate.request import Request
+from ropewalk.jobs.evaluate.workers import workers
+with workers(silence=60) as ours:
+    evaluate(Path(sys.argv[1]), Request(**{SMALL!r}), lambda *sizes: lambda cost: None, print, ours)
+"""
+
+
+class Start:
+    """Stands in for the progress bar; looks into the folder when measuring begins."""
+
+    def __init__(self, folder=None):
+        self.folder, self.done, self.listed = folder, 0.0, set()
+
+    def __call__(self, total, pieces, found):
+        self.total, self.pieces, self.found = total, pieces, found
+        self.listed = {path.name for path in self.folder.iterdir()} if self.folder else set()
+        return self.advance
+
+    def advance(self, cost):
+        self.done += cost
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing disturbed: its folder, outcome, and what its progress bar was told."""
+    folder = tmp_path_factory.mktemp("whole")
+    start = Start(folder)
+    return folder, evaluate(folder, Request(**SMALL), start), start
+
+
+def same_records(a, b):
+    """Keys and facts to the letter, losses to float32's order of sums."""
+    first, second = list(Records(a / "records")), list(Records(b / "records"))
+    assert [r.key for r in first] == [r.key for r in second]
+    for x, y in zip(first, second, strict=True):
+        assert x.facts == y.facts
+        assert abs(x.nll - y.nll).max() <= 1e-5
+
+
+def test_the_folder_holds_everything_and_run_json_came_first(whole):
+    folder, outcome, start = whole
+    assert start.listed == {"run.json", "plans"}
+    assert {path.name for path in folder.iterdir()} == {"run.json", "plans", "records", "report.html"}
+    assert {path.name for path in (folder / "plans").iterdir()} == {"none.json", "dynamic-request.json"}
+    # three documents, once under `none` and once per upper edge under a dynamic plan; 2 lengths x 2 samples x 2 plans
+    assert {r.key.protocol for r in outcome.records} == {"window", "passkey"}
+    passkeys = [r for r in outcome.records if r.key.protocol == "passkey"]
+    assert len(passkeys) == 8
+    assert sum(r.key.method == "none" for r in outcome.records) == 3 + 4
+    assert len(outcome.records) == start.pieces
+    assert start.done == pytest.approx(start.total)
+    assert not outcome.failures
+
+
+def test_run_json_says_what_could_make_a_difference(whole):
+    folder, outcome, _ = whole
+    facts = json.loads((folder / "run.json").read_text())
+    assert facts["model_hash"] == outcome.records[0].key.model
+    assert set(facts["plans"].values()) == {r.key.plan for r in outcome.records}
+    assert facts["protocols"] == ["position:0,256,512,640"]
+    assert {d["name"] for d in facts["documents"]} == {r.facts["document"] for r in outcome.records if "document" in r.facts}
+    assert facts["versions"]["torch"] == torch.__version__
+    assert (facts["device"], facts["dtype"], facts["seed"]) == ("cpu", "float32", 0)
+
+
+def test_a_second_call_reads_nothing_again(whole, monkeypatch):
+    folder, _, _ = whole
+    monkeypatch.setattr(job, "load_model", lambda *a, **k: pytest.fail("the weights are not needed"))
+    start = Start()
+    again = evaluate(folder, Request(**SMALL), start)
+    assert (again.found, len(again.records)) == (start.pieces, start.pieces)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"lengths": (256, 512)}, r"lengths: \[256, 640\] there, \[256, 512\] asked for"),
+        ({"methods": ("none",)}, "plans: "),
+        ({"seed": 1}, "seed: 0 there, 1 asked for"),
+        ({"samples": 3}, "samples: 2 there, 3 asked for"),
+        ({"dtype": "bfloat16"}, 'dtype: "float32" there, "bfloat16" asked for'),
+    ],
+)
+def test_another_request_is_refused_by_what_differs(whole, change, told):
+    with pytest.raises(BadConfig, match=f"holds another run; what differs:\n(.*\n)*  {told}"):
+        evaluate(whole[0], Request(**{**SMALL, **change}), Start())
+
+
+def test_a_run_killed_at_any_moment_goes_on_to_the_same_records(whole, tmp_path):
+    """kill -9, once before the first record and once between records."""
+    for round_, wanted in enumerate((0, 4)):
+        child = subprocess.Popen([sys.executable, "-c", CHILD, tmp_path], stdout=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + 240
+            while (len(list((tmp_path / "records").glob("*.safetensors"))) < wanted) or not (tmp_path / "run.json").exists():
+                assert child.poll() is None, "it ended before it could be killed"
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        finally:
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+        assert not (tmp_path / "report.html").exists(), round_
+    start = Start()
+    outcome = evaluate(tmp_path, Request(**SMALL), start)
+    assert 4 <= outcome.found < start.pieces
+    same_records(tmp_path, whole[0])
+    assert not list((tmp_path / "records").glob("*.part-*"))
+
+
+def test_two_processes_make_the_records_of_one(whole, tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", tmp_path / "child.py"]
+    (tmp_path / "child.py").write_text(CHILD)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, tmp_path / "run"], capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr
+    same_records(tmp_path / "run", whole[0])
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_plan_that_gives_no_numbers_is_given_up_and_the_others_are_kept(tmp_path, monkeypatch):
+    real = job.measure
+
+    def broken(model, plan, *args, **kwargs):
+        if plan.name == "none":
+            raise NotFinite("the loss of 3 tokens is not a number")
+        real(model, plan, *args, **kwargs)
+
+    monkeypatch.setattr(job, "measure", broken)
+    said = []
+    outcome = evaluate(tmp_path, Request(**SMALL), Start(), said.append)
+    assert outcome.failures == ["the loss of 3 tokens is not a number"]
+    assert {r.key.method for r in outcome.records} == {"dynamic-request"}
+    assert "none is given up: the loss of 3 tokens is not a number" in said
+    monkeypatch.setattr(job, "measure", lambda *a, **k: broken(None, outcome.prepared.plans["none"]))
+    with pytest.raises(NotFinite):
+        evaluate(tmp_path / "all", Request(**SMALL), Start())
+
+
+def test_memory_that_runs_out_halves_the_batch_and_the_run_goes_on(whole, tmp_path, monkeypatch):
+    def cramped(*args, **kwargs):
+        model = load_model(*args, **kwargs)
+
+        def refuse(module, args):
+            if args and len(args[0]) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+        model.base_model.register_forward_pre_hook(refuse)
+        return model
+
+    monkeypatch.setattr(job, "load_model", cramped)
+    said = []
+    evaluate(tmp_path, Request(**{**SMALL, "batch": 4}), Start(), said.append)
+    assert [sentence for sentence in said if "out of memory" in sentence] == [
+        "out of memory with 3 sequences of 640 tokens at a time; going on with 1."
+    ]
+    same_records(tmp_path, whole[0])
+
+
+def test_own_texts_are_documents_and_haystack(tmp_path):
+    text = "A quiet line about ropes and nothing else.\n" * 400
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text(name + text)
+    (tmp_path / "rows.jsonl").write_text("{broken\n")
+    request = Request(**{**SMALL, "data": (str(tmp_path),), "documents": 2, "samples": 1})
+    prepared = prepare(request)
+    assert [d.name.rpartition("/")[2] for d in prepared.documents] == ["a.txt", "b.txt"]
+    assert [p.place.rpartition("/")[2] for p in prepared.choice.problems] == ["rows.jsonl:1"]
+    assert "ropes" in prepared.tokenizer.decode(prepared.samples[0].ids)
+    with pytest.raises(BadConfig, match=r"rows\.jsonl:1"):
+        prepare(Request(**{**SMALL, "data": (str(tmp_path),), "strict": True}))
+    with pytest.raises(BadConfig, match="2 documents were found, 1 places could not be read; 0 have the 100,000 tokens"):
+        prepare(Request(**{**SMALL, "data": (str(tmp_path),), "lengths": (100_000,)}))
+
+
+def test_the_summary_is_json_and_counts_what_was_read(whole):
+    told = json.loads(json.dumps(summary(whole[1])))
+    assert set(told["bits_per_token"]["position:0,256,512,640"]) == {"none", "dynamic-request"}
+    assert set(told["retrieval"]["passkey"]["none"]) == {"256", "640"}
+    assert told["documents"] == {"found": told["documents"]["found"], "read": 3, "duplicates": 0}
+    assert told["records"] == len(whole[1].records)
+
+
+def test_protocols_take_their_numbers_from_the_lengths():
+    def spelled(text):
+        return str(spelled_out(text, [512, 2048], 512, 7))
+
+    assert spelled("position") == "position:0,256,512,2048"
+    assert spelled("prefix") == "prefix:512,2048"
+    assert spelled("sliding") == "sliding:2048,256"
+    assert spelled("random") == "random_window:2048,4,7"
+    assert spelled("random:512,2") == "random_window:512,2,0"
+    assert spelled("sliding:1k,128") == "sliding:1024,128"
+    assert split_protocols("position,sliding:1024,256, random:512,2") == ("position", "sliding:1024,256", " random:512,2")
+
+
+def test_several_models_get_a_folder_each(tmp_path):
+    local = tmp_path / "my model"
+    local.mkdir()
+    assert run_folders(tmp_path, ["ropewalk-tiny"]) == [tmp_path]
+    found = run_folders(tmp_path, ["ropewalk-tiny", "Qwen/Qwen3-8B", str(local)])
+    assert [folder.name for folder in found] == ["ropewalk-tiny", "Qwen--Qwen3-8B", "my--model"]
+    with pytest.raises(BadOption, match="share a folder"):
+        run_folders(tmp_path, [str(local), str(local)])

@@ -1,0 +1,91 @@
+"""What is asked for: plans, lengths, and a folder that holds one run."""
+
+import json
+
+import pytest
+
+from ropewalk.errors import BadConfig, BadLength, BadOption
+from ropewalk.jobs.evaluate.request import Request, make_plans, original_length, own_plan, settle, wanted_lengths
+from ropewalk.scaling.dialects.transformers import read
+
+PLAIN = read({"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4, "max_position_embeddings": 512})
+YARN = read(
+    {
+        "model_type": "llama",
+        "hidden_size": 64,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 2048,
+        "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 512},
+    }
+)
+
+
+def plans(spec, **options):
+    request = Request("m", **options)
+    return make_plans(request, spec, wanted_lengths(request, spec))
+
+
+def test_lengths_are_as_asked_or_double_up_to_the_factor():
+    assert wanted_lengths(Request("m", lengths=(2048, 512, 512)), PLAIN) == [512, 2048]
+    assert wanted_lengths(Request("m", factor=4), PLAIN) == [512, 1024, 2048]
+    assert wanted_lengths(Request("m", factor=3), PLAIN) == [512, 1024, 1536]
+    assert wanted_lengths(Request("m", factor=1), PLAIN) == [512]
+    for options in ({}, {"lengths": (1,)}, {"factor": 0.5}):
+        with pytest.raises(BadLength):
+            wanted_lengths(Request("m", **options), PLAIN)
+
+
+def test_a_stretched_config_is_stretched_from_its_original_length():
+    assert original_length(YARN) == 512
+    assert wanted_lengths(Request("m", factor=2), YARN) == [512, 1024]
+
+
+def test_plans_reach_the_longest_length_or_the_factor():
+    assert {n: p.target_length for n, p in plans(PLAIN, methods=("none", "ntk"), lengths=(256, 2048)).items()} == {
+        "none": 2048,
+        "ntk": 2048,
+    }
+    assert plans(PLAIN, methods=("yarn",), lengths=(256,))["yarn"].target_length == 512
+    assert plans(PLAIN, methods=("yarn",), lengths=(1024,), factor=8)["yarn"].target_length == 4096
+
+
+def test_a_length_that_no_plan_reaches_is_refused():
+    with pytest.raises(BadLength, match=r"the longest length, 4,096, is beyond the 1,024 tokens that the plans reach"):
+        plans(PLAIN, methods=("yarn",), lengths=(4096,), factor=2)
+
+
+def test_own_is_the_stretch_of_the_config():
+    found = plans(YARN, methods=("own", "none"), lengths=(4096,))
+    (_, stretch), *_ = found["own"].stretches
+    assert (stretch.method, stretch.factor, found["own"].target_length) == ("yarn", 4.0, 4096)
+    assert own_plan(PLAIN, 512, "m").name == "none"
+
+
+def test_the_same_plan_under_two_names_is_said():
+    with pytest.raises(BadOption, match="own and yarn are the same plan"):
+        plans(YARN, methods=("own", "yarn"), lengths=(2048,))
+    with pytest.raises(BadOption, match="name at least one method"):
+        plans(PLAIN, methods=(), lengths=(512,))
+
+
+def test_the_same_request_goes_on_and_another_is_told_apart(tmp_path):
+    path = tmp_path / "run" / "run.json"
+    wanted = {"model": "m", "lengths": [512, 1024], "seed": 0, "depths": (0.5,)}
+    settle(path, wanted)
+    written = path.read_bytes()
+    assert json.loads(written)["schema"] == "ropewalk.run/1"
+    settle(path, dict(wanted))
+    assert path.read_bytes() == written
+    with pytest.raises(BadConfig) as stop:
+        settle(path, {**wanted, "lengths": [512], "gap": True})
+    assert "lengths: [512, 1024] there, [512] asked for" in str(stop.value)
+    assert "gap: null there, true asked for" in str(stop.value)
+    assert "seed" not in str(stop.value)
+    assert path.read_bytes() == written
+
+
+@pytest.mark.parametrize("content", ["{", "[1, 2]", "\0"])
+def test_a_broken_run_json_is_named(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(BadConfig, match=r"run\.json cannot be read"):
+        settle(tmp_path / "run.json", {"model": "m"})

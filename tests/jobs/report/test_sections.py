@@ -1,0 +1,118 @@
+"""Sections from records made by hand: other protocols, retrieval against the base model, speed ratios, provenance."""
+
+import json
+
+import pytest
+
+from jobs.report.synthetic import answer, plans, reading, timed
+from ropewalk.jobs.report import sections
+from ropewalk.jobs.report.markdown import markdown
+from ropewalk.jobs.report.provenance import provenance
+from ropewalk.jobs.report.run_folder import make_run
+
+LN2 = 0.6931471805599453
+PLANS = plans(["none", "yarn"])
+NONE, YARN = PLANS["none"], PLANS["yarn"]
+FACTS = {
+    "model": "org/name",
+    "tokenizer_hash": "abcd",
+    "lengths": [512, 1024],
+    "protocols": ["position:0,512,1024", "prefix:2,4"],
+    "tasks": ["needle"],
+    "samples": 20,
+    "depths": [0.0, 0.25],
+    "gap": True,
+    "seed": 7,
+    "data": ["library"],
+    "documents": [{"name": "a", "sha": "1", "tokens": 9}],
+    "dtype": "float32",
+    "versions": {"ropewalk": "0.1.0", "torch": "2.11.0"},
+}
+
+
+def run(*records, **facts):
+    return make_run(records, PLANS, facts)
+
+
+def test_perplexity_by_prefix_by_hand():
+    """Tokens 1 to 3 cost 1, 2 and 3 bits: up to 2 tokens, BOS being one, perplexity is 2; up to 4 it is 2 ** 2."""
+    (table,) = sections.protocols(run(reading(YARN, "a", [LN2, 2 * LN2, 3 * LN2]), protocols=["position:0,2", "prefix:2,4"]))
+    assert table["protocol"] == "prefix:2,4"
+    assert [table["rows"]["yarn"][line]["value"] for line in table["lines"]] == pytest.approx([2.0, 4.0])
+
+
+def test_a_protocol_that_nothing_was_read_for_has_no_table():
+    assert sections.protocols(run(answer(YARN, "needle", 512, 0.5, 0, 1.0), protocols=["prefix:2,4"])) == []
+
+
+def test_a_cell_is_hatched_exactly_if_its_interval_includes_the_base_models_share():
+    """none finds 5 of 10. 9 of 10 has [0.60, 0.98], which leaves 0.5 out; 8 of 10 has [0.49, 0.94], which does not."""
+
+    def ten(plan, length, hits):
+        return [answer(plan, "needle", length, 0.5, i, float(i < hits)) for i in range(10)]
+
+    records = [*ten(NONE, 512, 5), *ten(NONE, 1024, 5), *ten(YARN, 512, 9), *ten(YARN, 1024, 8)]
+    (task,) = sections.retrieval(run(*records))
+    assert [cell["same"] for cell in task["grids"]["yarn"][0]] == [False, True]
+    assert [cell["same"] for cell in task["grids"]["none"][0]] == [False, False]
+    assert [cell["same"] for cell in task["by_length"]["yarn"]] == [False, True]
+
+
+def test_a_cell_that_was_not_measured_is_none():
+    records = [answer(NONE, "needle", 512, 0.0, 0, 1.0), answer(NONE, "needle", 1024, 1.0, 0, 1.0)]
+    (task,) = sections.retrieval(run(*records))
+    assert [[cell is not None for cell in row] for row in task["grids"]["none"]] == [[True, False], [False, True]]
+
+
+def test_speed_is_shown_as_a_ratio_to_the_model_unchanged_at_the_same_length():
+    records = [
+        timed(NONE, 512, 0, 200.0, 50.0, 1e6),
+        timed(YARN, 512, 0, 150.0, 50.0, 1e6),
+        timed(YARN, 1024, 0, 100.0, 50.0, 1e6),
+    ]
+    prefill, *_ = sections.speed(run(*records))["tables"]
+    assert prefill["rows"]["none"] == [{"value": 200.0, "ratio": None}, None]
+    assert prefill["rows"]["yarn"] == [{"value": 150.0, "ratio": 0.75}, {"value": 100.0, "ratio": None}]
+
+
+def test_a_quantity_that_was_nowhere_measured_has_no_table():
+    record = timed(NONE, 512, 0, 200.0, 50.0, 1e6)
+    record.facts["peak_bytes"] = None
+    assert [table["form"] for table in sections.speed(run(record))["tables"]] == [",.0f", ",.1f"]
+
+
+def test_the_ruler_section_names_the_tasks_that_are_missing():
+    ruler = sections.ruler(run(*(answer(YARN, task, 512, None, 0, 1.0) for task in ("vt", "cwe"))))
+    assert ruler["tasks"] == ["vt", "cwe"]  # in the order of RULER's own table
+    assert len(ruler["missing_tasks"]) == 11
+
+
+def test_provenance_says_the_command_that_makes_the_records_again():
+    made = provenance(make_run([reading(YARN, "a", [1.0] * 9, bos=True)], PLANS, FACTS))
+    assert made["commands"][0] == (
+        "ropewalk eval org/name --methods none,yarn --lengths 512,1024 --documents 1 "
+        "--protocols position:0,512,1024,prefix:2,4 --tasks needle --samples 20 --depths 0,0.25 --seed 7 "
+        "--dtype float32 --gap -o RUN"
+    )
+    facts = dict(made["facts"])
+    assert (facts["tokenizer"], facts["torch"], facts["seed"], facts["each begins with"]) == ("abcd", "2.11.0", "7", "BOS")
+
+
+def test_versions_that_differ_between_records_are_all_shown():
+    records = [reading(YARN, "a", [1.0], torch="2.11.0"), reading(YARN, "b", [1.0], torch="2.13.0")]
+    assert dict(provenance(run(*records))["facts"])["torch"] == "2.11.0, 2.13.0"
+
+
+def test_a_plan_that_is_no_method_by_name_is_made_again_from_its_file():
+    made = provenance(make_run([reading(YARN, "a", [1.0])], {"mine": YARN}, FACTS))
+    assert "--plan plans/mine.json" in made["commands"][0]
+    assert "--methods" not in made["commands"][0]
+
+
+def test_markdown_escapes_what_would_end_a_cell():
+    from ropewalk.jobs.report.certificate import certificate
+
+    plan = plans(["yarn"])["yarn"]
+    made = certificate(make_run([reading(plan, "a", [1.0] * 1023)], {"a|b": plan}))
+    assert "| a\\|b |" in markdown(made)
+    assert json.dumps(made, allow_nan=False)

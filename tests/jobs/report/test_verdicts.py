@@ -1,0 +1,155 @@
+"""How far a method reads, and what the page says first: runs whose answer is known because they were made for it."""
+
+import math
+
+import numpy
+import pytest
+
+from jobs.report.synthetic import plans, reading
+from ropewalk.jobs.evaluate.statistics import Interval
+from ropewalk.jobs.report.certificate import certificate
+from ropewalk.jobs.report.loss import coarse_edges, fine_edges, loss, prefix_ratios
+from ropewalk.jobs.report.page import render
+from ropewalk.jobs.report.plain import kind
+from ropewalk.jobs.report.run_folder import make_run
+from ropewalk.jobs.report.verdicts import verdicts
+
+PLANS = plans(["none", "linear", "yarn"])
+EDGES = [0, 256, 512, 1024, 2048, 4096]
+DOCUMENTS = range(8)
+
+
+def steps(*levels):
+    """A loss of levels[i] bits per token in the bucket i."""
+    return numpy.concatenate(
+        [numpy.full(high - max(low, 1), level) for low, high, level in zip(EDGES, EDGES[1:], levels, strict=False)]
+    )
+
+
+def run(**methods):
+    """Eight documents, some harder than others; a method differs from its steps by at most 0.02 bits."""
+    records = []
+    for name, levels in methods.items():
+        wobble = numpy.random.default_rng(len(name)).uniform(-0.02, 0.02, len(DOCUMENTS))
+        for d in DOCUMENTS:
+            nll = (steps(*levels) + d / 4 + wobble[d]) * math.log(2)
+            records.append(reading(PLANS[name], f"document {d}", nll))
+    return make_run(records, {name: PLANS[name] for name in methods})
+
+
+NONE = (3.0, 3.0, 4.0, 5.0, 6.0)
+
+
+def lengths(**methods):
+    return {verdict["method"]: verdict["length"] for verdict in verdicts(run(**methods))}
+
+
+def test_edges():
+    assert coarse_edges(512, 4096) == EDGES
+    assert fine_edges(512, 4096)[:6] == [0, 128, 256, 384, 512, 736]
+    assert fine_edges(512, 4096)[-1] == 4096
+    assert fine_edges(512, 1024)[-1] == 1024
+
+
+def test_the_model_unchanged_reads_as_far_as_it_was_trained():
+    assert lengths(none=NONE) == {"none": 512}
+
+
+def test_a_method_reads_to_where_its_last_stretch_stops_being_as_good_as_the_model_was():
+    assert lengths(none=NONE, yarn=(3.0, 3.0, 3.0, 2.9, 4.0)) == {"none": 512, "yarn": 2048}
+    assert lengths(none=NONE, yarn=(3.0, 3.0, 3.0, 2.9, 2.8)) == {"none": 512, "yarn": 4096}
+
+
+def test_a_method_that_is_evenly_bad_reads_nowhere():
+    """Flat, and as good at 4,096 as at 512: but twice as bad as the model unchanged was."""
+    (_, linear) = verdicts(run(none=NONE, linear=(6.0,) * 5))
+    assert linear["length"] == 0
+    assert linear["sentence"].startswith("linear is worse at every length tested than the unstretched model at 512")
+
+
+def test_a_longer_reading_does_not_hide_a_worse_shorter_one():
+    """Half a bit worse at 512 and 1,024, better at 4,096."""
+    (_, yarn) = verdicts(run(none=NONE, yarn=(3.5, 3.5, 3.5, 2.5, 2.5)))
+    assert (yarn["length"], yarn["worse_at"]) == (4096, [512, 1024])
+    assert yarn["sentence"].startswith("yarn holds to 4,096 tokens: its last stretch there is not significantly worse")
+    assert "looks worse at 512, 1,024" in yarn["sentence"]
+    assert yarn["steps"][0]["difference"]["value"] == pytest.approx(0.5, abs=0.03)  # bits
+
+
+def test_rounding_is_no_loss():
+    """5e-6 bits worse in every document alike: an interval without width, and a difference that means nothing."""
+    base = [reading(PLANS["none"], f"{d}", steps(*NONE) + d) for d in DOCUMENTS]
+    same = [reading(PLANS["yarn"], f"{d}", steps(*(3.0 + 5e-6,) * 5) + d) for d in DOCUMENTS]
+    found = verdicts(make_run(base + same, {name: PLANS[name] for name in ("none", "yarn")}))
+    assert found[1]["worse_at"] == []
+
+
+def test_without_the_model_unchanged_a_method_is_its_own_judge():
+    (yarn,) = verdicts(run(yarn=(3.0, 3.0, 3.0, 4.0, 5.0)))
+    assert (yarn["length"], yarn["against"]) == (1024, "yarn")
+    assert "its last stretch there is not significantly worse than its own at 512" in yarn["sentence"]
+    (linear,) = verdicts(run(linear=(3.0, 3.0, 4.0, 5.0, 6.0)))
+    assert "unstretched" not in linear["sentence"]
+
+
+def test_a_difference_too_small_for_the_documents_is_called_what_it_is():
+    """Where documents disagree by more than a bit, half a bit worse is not significant, and it is told what would be."""
+    base = [reading(PLANS["none"], f"{d}", steps(*NONE)) for d in range(6)]
+    other = [reading(PLANS["yarn"], f"{d}", steps(*(3.5 + shift,) * 5)) for d, shift in enumerate((-2, 2, -1, 1.5, -1.5, 1))]
+    (_, yarn) = verdicts(make_run(base + other, {name: PLANS[name] for name in ("none", "yarn")}))
+    assert yarn["length"] == 4096
+    assert "6 documents would have shown a loss of" in yarn["sentence"]
+
+
+def test_the_headline_is_the_method_that_reads_furthest_and_of_two_the_one_with_less_loss():
+    made = certificate(run(none=NONE, linear=(3.0, 3.0, 3.0, 3.0, 2.9), yarn=(3.0, 3.0, 3.0, 3.0, 2.5)))
+    assert made["headline"]["title"] == "ropewalk-tiny reads to 4,096 tokens"
+    assert made["headline"]["method"] == "yarn"
+    assert made["headline"]["times"] == 8
+    assert made["headline"]["sentence"].startswith("yarn holds to 4,096 tokens")
+    assert (made["tiles"][0]["label"], made["tiles"][0]["value"]) == ("reads to, with yarn", "4,096")
+
+
+def test_a_run_where_nothing_reads_says_so():
+    made = certificate(run(none=NONE, yarn=(6.0,) * 5))
+    assert (made["headline"]["title"], made["headline"]["times"]) == ("ropewalk-tiny reads to 512 tokens", 1)
+
+
+def test_rows_are_bits_and_the_lowest_of_a_column_is_marked_as_it_is_written():
+    rows = loss(run(none=NONE, yarn=(3.0, 3.0, 3.0, 3.0, 2.5)))["rows"]
+    assert rows["yarn"][-1]["value"] == pytest.approx(2.5 + 3.5 / 4, abs=0.02)  # documents 0 to 7 add 7 / 8 on average
+    assert [cell["best"] for cell in rows["yarn"]][2:] == [True, True, True]
+    assert [cell["best"] for cell in rows["none"]][2:] == [False, False, False]
+
+
+def test_ratios_of_perplexity_are_paired_and_coloured_by_their_interval():
+    """yarn is 3.5 bits better than none in the last stretch (2^-3.5 = 0.088), and half a bit than none where trained."""
+    compared = loss(run(none=NONE, yarn=(3.0, 3.0, 3.0, 3.0, 2.5)))["compared"]
+    assert [(other["method"], other["bucket"]) for other in compared["against"]] == [("none", 1), ("none", 4), ("yarn", 4)]
+    trained, here, itself = compared["rows"]["yarn"]
+    assert here["ratio"]["value"] == pytest.approx(2**-3.5, rel=0.03)
+    assert trained["ratio"]["value"] == pytest.approx(2**-0.5, rel=0.03)
+    assert (trained["kind"], here["kind"], itself) == ("better", "better", None)
+    assert compared["rows"]["none"][2]["kind"] == "worse"
+    assert compared["rows"]["none"][2]["ratio"]["value"] == pytest.approx(2**3.5, rel=0.03)
+
+
+def test_an_interval_that_holds_1_has_no_colour():
+    assert [kind(Interval(1.0, *ends), 1.0) for ends in ((0.9, 1.1), (1.01, 1.1), (0.9, 0.99))] == ["", "worse", "better"]
+
+
+def test_prefix_ratios_are_means_over_all_tokens_up_to_a_length():
+    """4 bits for 511 tokens, then 2 for the next 512: (511 * 4 + 512 * 2) / 1023 / 4 = 0.7498 at 1,024; documents alike."""
+    records = [reading(PLANS["yarn"], name, steps(4.0, 4.0, 2.0, 2.0, 2.0)) for name in "ab"]
+    found = prefix_ratios(make_run(records, {"yarn": PLANS["yarn"]}), [512, 1024])
+    assert found["yarn"] == {512: 1.0, 1024: pytest.approx((511 * 4 + 512 * 2) / 1023 / 4, abs=1e-6)}
+
+
+def test_one_document_has_no_interval_and_the_page_says_unknown():
+    records = [reading(plan, "only", steps(*NONE)) for plan in PLANS.values()]
+    made = certificate(make_run(records, PLANS))
+    assert made["loss"]["rows"]["yarn"][0]["low"] is None
+    assert made["verdicts"][0]["length"] is None
+    assert made["headline"]["title"] == "ropewalk-tiny, measured to 4,096 tokens"
+    assert made["headline"]["sentence"].startswith("No verdict: it needs two documents")
+    assert "unknown to unknown" in render(made)

@@ -1,0 +1,100 @@
+"""torch.compile on an attached model. fullgraph=True is an error at the first graph break; the backend checks no arithmetic
+of a compiler, only that the graph is whole and does the same."""
+
+import pytest
+import torch
+from transformers import CompileConfig, StaticCache
+
+from models.architectures import build, plan_of, tiny_config
+from models.test_dynamic import L, N, in_chunks, largest, llama, planned, run, tokens
+from ropewalk.errors import CannotAttach
+from ropewalk.models.attach import attach
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+def compiled(model, backend="eager", **how):
+    return torch.compile(model.forward, backend=backend, fullgraph=True, **how)
+
+
+def one_by_one(forward, ids, cache, first, last, **kwargs):
+    with torch.no_grad():
+        outputs = []
+        for i in range(first, last):
+            more = {name: value[:, : i + 1] if "mask" in name else value[:, i : i + 1] for name, value in kwargs.items()}
+            outputs.append(forward(ids[:, i : i + 1], past_key_values=cache, **more).logits)
+        return torch.cat(outputs, 1)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", pytest.param("eager", marks=pytest.mark.slow)])
+def test_decoding_is_one_graph_for_all_steps(attention):
+    model, ids = llama(torch.float64, attention), tokens()
+    with attach(model, planned(model)):
+        whole = run(model, ids, use_cache=False)
+        cache = StaticCache(config=model.config, max_cache_len=N)
+        run(model, ids[:, :50], past_key_values=cache)
+        places = torch.arange(N)[None]
+        got = one_by_one(compiled(model, "aot_eager"), ids, cache, 50, 190, position_ids=places)
+        assert largest(got, whole[:, 50:190]) < 1e-12
+        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+        assert largest(in_chunks(model, ids[:, 190:], [3, 4], cache), whole[:, 190:]) < 1e-12  # and on without it
+
+
+@pytest.mark.slow
+def test_rows_of_different_lengths_have_steps_of_their_own():
+    model, ids = llama(torch.float64), tokens(N, 2)
+    mask = torch.ones_like(ids)
+    mask[1, :80] = 0
+    places = (mask.cumsum(1) - 1).clamp(min=0)
+    with attach(model, planned(model)):
+        cache = StaticCache(config=model.config, max_cache_len=N)
+        run(model, ids[:, :100], past_key_values=cache, attention_mask=mask[:, :100], position_ids=places[:, :100])
+        got = one_by_one(compiled(model), ids, cache, 100, 190, attention_mask=mask, position_ids=places)
+        assert largest(got[1], run(model, ids[1:, 80:])[0, 20:110]) < 1e-12
+        assert largest(got[0], run(model, ids[:1])[0, 100:190]) < 1e-12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["gpt_neox", "gemma2", "cohere", "smollm3"])
+def test_other_layouts(family):
+    model, ids = build(tiny_config(family)).double(), tokens(270)
+    with attach(model, plan_of(model, "dynamic-yarn")):
+        whole = run(model, ids, use_cache=False)
+        cache = StaticCache(config=model.config, max_cache_len=270)
+        run(model, ids[:, :180], past_key_values=cache)
+        got = one_by_one(compiled(model), ids, cache, 180, 190, position_ids=torch.arange(270)[None])
+    assert largest(got, whole[:, 180:190]) < 1e-12 * max(1.0, float(whole.abs().max()))
+
+
+@pytest.mark.slow
+def test_longer_calls_break_the_graph_and_give_the_same_numbers():
+    model, ids = llama(torch.float64), tokens()
+    with attach(model, planned(model)):
+        whole = run(model, ids, use_cache=False)
+        assert largest(run(torch.compile(model, backend="eager"), ids, use_cache=False), whole) < 1e-12
+
+
+@pytest.mark.slow
+def test_generate_with_compiled_decoding():
+    model, ids = llama(torch.float64), tokens(50)
+    how = dict(max_new_tokens=60, do_sample=False, eos_token_id=None)
+    with attach(model, planned(model)):
+        wanted = model.generate(ids, use_cache=False, **how)
+        config = CompileConfig(fullgraph=True, backend="eager", mode=None)
+        config._compile_all_devices = True  # generate compiles on accelerators only, unless told
+        assert torch.equal(model.generate(ids, cache_implementation="static", compile_config=config, **how), wanted)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 1
+
+
+def test_a_cache_filled_elsewhere_is_refused():
+    model, ids = llama(), tokens(L)
+    cache = StaticCache(config=model.config, max_cache_len=N)
+    run(model, ids, past_key_values=cache)
+    with attach(model, planned(model)), pytest.raises(CannotAttach, match="filled under the attached plan"):
+        run(torch.compile(model, backend="eager"), ids[:, :1], past_key_values=cache, position_ids=torch.tensor([[L]]))

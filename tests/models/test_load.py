@@ -1,0 +1,55 @@
+"""A tokenizer that is not the model's is refused by name."""
+
+import pytest
+import transformers
+from tokenizers import Tokenizer, models
+
+from ropewalk.errors import BadConfig
+from ropewalk.models.load import check_tokenizer, load_model, load_tokenizer
+
+
+def model(vocabulary=10, bos=1, eos=2, generation_eos=None):
+    config = transformers.LlamaConfig(vocab_size=vocabulary, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+                                      num_attention_heads=1, bos_token_id=bos, eos_token_id=eos)  # fmt: skip
+    found = transformers.LlamaForCausalLM(config)
+    if generation_eos is not None:
+        found.generation_config.eos_token_id = generation_eos
+    return found
+
+
+def tokenizer(vocabulary=10, bos="t1", eos="t2"):
+    words = Tokenizer(models.WordLevel({f"t{i}": i for i in range(vocabulary)}, unk_token="t0"))
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=words, bos_token=bos, eos_token=eos)
+
+
+def test_the_models_own_passes():
+    check_tokenizer(load_tokenizer("ropewalk-tiny"), load_model("ropewalk-tiny"), "ropewalk-tiny")
+
+
+def test_an_embedding_with_spare_rows_passes():
+    """Embeddings are padded to round numbers: Qwen2.5 has 151,936 rows for 151,665 tokens."""
+    check_tokenizer(tokenizer(10), model(16), "x")
+
+
+def test_more_tokens_than_embeddings():
+    with pytest.raises(BadConfig, match=r"other/one does not belong to this model: 2 of its tokens.*10; 't11' is 11"):
+        check_tokenizer(tokenizer(12), model(10), "other/one")
+
+
+def test_another_bos():
+    with pytest.raises(BadConfig, match=r"its bos_token_id is 3, the model's 1\."):
+        check_tokenizer(tokenizer(bos="t3"), model(), "x")
+
+
+def test_another_eos():
+    with pytest.raises(BadConfig, match=r"its eos_token_id is 4, the model's 2 or 5\."):
+        check_tokenizer(tokenizer(eos="t4"), model(generation_eos=[2, 5]), "x")
+
+
+def test_agreeing_with_the_generation_config_is_enough():
+    check_tokenizer(tokenizer(eos="t5"), model(generation_eos=[2, 5]), "x")
+
+
+def test_saying_nothing_is_no_contradiction():
+    check_tokenizer(tokenizer(bos=None), model(), "x")
+    check_tokenizer(tokenizer(), model(bos=None, eos=None), "x")
