@@ -113,10 +113,6 @@ def too_few(choice: Choice, *, tokens: int, count: int, needed: int | None = Non
 
 
 def library_documents(tokenizer: Any, *, tokens: int, count: int, seed: int = 0) -> list[Document]:
-<<<<<<< HEAD
-    """`count` held-out library files of at least `tokens` - 1 tokens, chosen by seed; BOS first, cut to `tokens`."""
-    found = list(long_enough(tokenizer, tokens))
-=======
     """`count` held-out library files of at least `tokens` tokens, as the demo's published figures read them: every file is
     tokenised, and `count` of the long ones are drawn."""
     texts = Texts()
@@ -125,7 +121,6 @@ def library_documents(tokenizer: Any, *, tokens: int, count: int, seed: int = 0)
         for text in texts
         if len(text.text) >= tokens and len(ids := _ids(tokenizer, text.text, tokens, False)) >= tokens
     ]
->>>>>>> 5014dd3347e2cd61315b37b074ee9371446298c4
     if len(found) < count:
         raise BadConfig(
             f"only {len(found)} held-out library files have {tokens} tokens, {count} were asked for.\n"
@@ -134,17 +129,6 @@ def library_documents(tokenizer: Any, *, tokens: int, count: int, seed: int = 0)
     return sorted(random.Random(seed).sample(found, count), key=lambda document: document.name)
 
 
-<<<<<<< HEAD
-def long_enough(tokenizer: Any, tokens: int) -> Iterator[Document]:
-    """Every held-out library file of at least `tokens` - 1 tokens, in name order; BOS first, cut to `tokens`."""
-    encode, root = encoder(tokenizer), library_root()
-    for path in library_files(held_out=True):
-        text = read_text(path)
-        if text and len(text) >= tokens:  # a token is at least a character here
-            ids = encode(text[: tokens * 8])
-            if len(ids) >= tokens - 1:
-                yield Document(path.relative_to(root).as_posix(), (tokenizer.bos_token_id, *ids[: tokens - 1]))
-=======
 def check_documents(choice: Choice, *, tokens: int, count: int, least: int = 2) -> None:
     """Raises BadConfig where there are fewer than `least` documents: an interval over documents needs two."""
     if len(choice.documents) < min(least, count):
@@ -154,4 +138,3 @@ def check_documents(choice: Choice, *, tokens: int, count: int, least: int = 2) 
 def describe(documents: Sequence[Document]) -> list[dict[str, Any]]:
     """For run.json: which documents were read."""
     return [{"name": d.name, "sha": d.sha, "tokens": len(d.ids)} for d in documents]
->>>>>>> 5014dd3347e2cd61315b37b074ee9371446298c4

@@ -1,6 +1,7 @@
 """Three sets of documents that never mix: to fit on, to choose on, to report on."""
 
 import random
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any
 
 from ropewalk.errors import BadConfig
 from ropewalk.jobs.corpus import read_text
-from ropewalk.jobs.evaluate.documents import Document, encoder, library_documents, long_enough
+from ropewalk.jobs.evaluate.documents import Document, choose, encoder, library_documents
+from ropewalk.jobs.evaluate.sources import Texts
 
 LEAST = 6  # documents: two for each set
 
@@ -33,8 +35,9 @@ def library_sets(tokenizer: Any, tokens: int, seed: int) -> Sets:
 
 
 def _all_long_enough(tokenizer: Any, tokens: int) -> list[Document]:
-    # Built from the machine's own configuration, so different on each.
-    return [d for d in long_enough(tokenizer, tokens) if not d.name.startswith("_sysconfigdata")]
+    found = choose(Texts(), tokenizer, tokens=tokens, count=sys.maxsize).documents
+    # Left out: built from the machine's own configuration, so different on each.
+    return sorted((d for d in found if not d.name.startswith("_sysconfigdata")), key=lambda d: d.name)
 
 
 def read_sets(tokenizer: Any, paths: Sequence[Path], tokens: int, seed: int) -> Sets:
