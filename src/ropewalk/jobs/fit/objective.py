@@ -1,5 +1,6 @@
 """What a fit lowers: a weighted mean of the loss of some tokens of some documents, with and without a gradient."""
 
+import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,9 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from ropewalk.jobs.evaluate.documents import Document
+from ropewalk.jobs.evaluate.material import Material
 from ropewalk.jobs.evaluate.nll import head_of, token_nll
-from ropewalk.jobs.evaluate.run import passkey_samples
+from ropewalk.jobs.evaluate.tasks.passkey import make_passkey
 from ropewalk.jobs.fit.family import Space
 from ropewalk.models.attach import attach
 from ropewalk.models.leaves import rotating_by
@@ -53,10 +55,12 @@ def answer_items(tokenizer: Any, documents: Sequence[Document], length: int, see
     LongRoPE2 (Shang et al. 2025, arXiv:2502.20082, section 3.3) searches on such answer tokens, whose loss needs the
     distant needle, rather than on all tokens, most of which do not need it.
     """
-    items = []
+    items, material = [], Material(tokenizer)
     for i, document in enumerate(documents):
-        depth = DEPTHS[i % len(DEPTHS)]
-        ((_, sample),) = passkey_samples(tokenizer, [document], [length], [depth], 1, seed + i)
+        sample = make_passkey(
+            document.ids[1:], material.encode, length=length, depth=DEPTHS[i % len(DEPTHS)], rng=random.Random(seed + i),
+            bos=tokenizer.bos_token_id, newlines=material.newlines,
+        )  # fmt: skip
         weights = numpy.zeros(length - 1, dtype=numpy.float32)
         weights[-sample.answer_length :] = 1 / sample.answer_length
         items.append(Item(document.name, sample.ids, weights))
