@@ -48,7 +48,7 @@ def _print_tables(console: Any, found: dict[str, Any]) -> None:
     tax = {m: {"loss": row["loss"], "KL": row["kl"]} for m, row in found["tax"].items()}
     _print_table(console, "bits per token at", losses, "{:.3f}", best=min)
     _print_table(console, "pass key found at", passkeys, "{:.0f} %")
-    _print_table(console, "bits added below 512", tax, "{:.4f}")
+    _print_table(console, "bits added below 512", tax, "{:z.4f}")
 
 
 def _print_table(console: Any, title: str, rows: dict[str, dict[str, float]], form: str, best: Any = None) -> None:

@@ -131,7 +131,7 @@ def _print(console: Any, run: dict[str, Any]) -> None:
         _print_table(console, f"bits per token, {protocol.partition(':')[0]}", rows, "{:.3f}")
     for method, sentence in run["power"].items():
         console.print(f"{method} against {next(iter(run['plans']))}, in the last column: {sentence}", markup=False)
-    _print_table(console, "bits per token, inside the original length", run["tax"], "{:+.4f}")
+    _print_table(console, "bits per token, inside the original length", run["tax"], "{:+z.4f}")
     for task, rows in run["retrieval"].items():
         _print_table(
             console, f"{task}, % right", {m: {n: 100 * s for n, s in row.items()} for m, row in rows.items()}, "{:.0f}"
