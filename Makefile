@@ -27,6 +27,8 @@ fmt: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python runs/bench.py
+	$(BIN)/python runs/bench_evaluate.py
+	$(BIN)/python runs/bench_ruler.py
 
 mutants: $(STAMP)
 	$(BIN)/python tests/mutants.py
