@@ -11,7 +11,7 @@ demo: $(STAMP)
 	$(BIN)/ropewalk demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 
 test-all: $(DOCS_STAMP) mutants
 	$(BIN)/python -m pytest
@@ -27,6 +27,8 @@ fmt: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python runs/bench.py
+	$(BIN)/python runs/bench_evaluate.py
+	$(BIN)/python runs/bench_ruler.py
 
 mutants: $(STAMP)
 	$(BIN)/python tests/mutants.py

@@ -23,12 +23,13 @@ import numpy
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from ropewalk.jobs.evaluate.documents import Document, library_documents
+from ropewalk.jobs.evaluate.documents import Document, choose
 from ropewalk.jobs.evaluate.nll import score
 from ropewalk.jobs.evaluate.protocols import Prefix, Protocol, Sliding
 from ropewalk.jobs.evaluate.readings import Readings
 from ropewalk.jobs.evaluate.records import Records
 from ropewalk.jobs.evaluate.run import bodies, measure, wanted_passes, window_measurements
+from ropewalk.jobs.evaluate.sources import Texts
 from ropewalk.models.attach import attach
 from ropewalk.models.live import read_live
 from ropewalk.models.load import load_model, load_tokenizer
@@ -183,7 +184,7 @@ def main() -> None:
         return
     model, tokenizer = load_model("ropewalk-tiny"), load_tokenizer("ropewalk-tiny")
     plan, bos = make_plan(read_live(model), factor=8, method="yarn"), tokenizer.bos_token_id
-    document = library_documents(tokenizer, tokens=args.tokens, count=1)[0]
+    document = choose(Texts(), tokenizer, tokens=args.tokens, count=1).documents[0]
     short = Document(document.name, document.ids[: FIGURE.lengths[-1]])
     parts: dict[str, Callable[[], dict[str, float]]] = {
         "figure": lambda: figure(model, plan, short, bos, args.rounds),

@@ -24,20 +24,16 @@ from transformers import DynamicCache
 
 from ropewalk.jobs.corpus import library_files, read_text
 from ropewalk.jobs.evaluate.comparisons import Comparison, compare, compare_shares
-from ropewalk.jobs.evaluate.documents import Document, encoder, library_documents
+from ropewalk.jobs.evaluate.documents import Document, choose, encoder
+from ropewalk.jobs.evaluate.faults import Batch
+from ropewalk.jobs.evaluate.material import Material
 from ropewalk.jobs.evaluate.nll import token_nll
 from ropewalk.jobs.evaluate.protocols import Position
 from ropewalk.jobs.evaluate.readings import Readings
 from ropewalk.jobs.evaluate.records import Key, Record, Records, ids_hash, tokenizer_hash, weights_hash
-from ropewalk.jobs.evaluate.run import (
-    WINDOW,
-    bodies,
-    measure,
-    passkey_measurements,
-    passkey_samples,
-    wanted_passes,
-    window_measurements,
-)
+from ropewalk.jobs.evaluate.retrieval import Asker, make_samples, sample_key
+from ropewalk.jobs.evaluate.run import WINDOW, bodies, measure, versions, wanted_passes, window_measurements
+from ropewalk.jobs.evaluate.sources import Texts
 from ropewalk.jobs.evaluate.tables import BITS, Sums, sums_by_position
 from ropewalk.models.attach import attach
 from ropewalk.models.load import load_model, load_tokenizer
@@ -56,9 +52,9 @@ METHODS = {
 }
 POLICIES = ("static", "causal-1", "causal-2", "causal-4", "causal-8", "request", "rotate", "recompute")
 CHUNK = 64  # tokens per call under `rotate`, whose numbers depend on it: nearer to one by one, and 64 times faster
-SPOTS = 6  # tokens per document and bucket under `recompute`, each a reading of its own
+SPOTS = 4  # tokens per document and bucket under `recompute`, each a reading of its own
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-LENGTHS = (1024, 2048, 4096)
+LENGTHS = (1024, 4096)
 
 
 @dataclass(frozen=True)
@@ -92,8 +88,9 @@ class Bench:
         self.source = bundled_model()
         self.model, self.tokenizer = load_model(self.source), load_tokenizer(self.source)
         self.hash, self.tokenizer_hash = weights_hash(self.source), tokenizer_hash(self.tokenizer)
-        self.documents = library_documents(self.tokenizer, tokens=TARGET, count=documents, seed=1)
-        self.prompts = passkey_samples(self.tokenizer, self.documents, LENGTHS, DEPTHS, samples, seed=1)
+        self.documents = choose(Texts(), self.tokenizer, tokens=TARGET, count=documents, seed=1).documents
+        self.material = Material(self.tokenizer)
+        self.prompts, _ = make_samples(self.material, ["passkey"], LENGTHS, depths=DEPTHS, count=samples, seed=1)
 
     def records(self, scheme: Scheme, start: str = "base") -> Records:
         return Records(self.out / "records" / start / f"{scheme.label}-{scheme.policy}".replace(", ", "-"))
@@ -111,8 +108,10 @@ class Bench:
             windows = window_measurements(
                 self.hash, scheme.plan, wanted.passes, bodies(self.documents, bos), bos=bos, tokenizer_hash=self.tokenizer_hash
             )
-            keys = passkey_measurements(self.hash, scheme.plan, self.prompts)
-            measure(self.model, scheme.plan, [*windows, *keys], records, lambda cost: None)
+            measure(self.model, scheme.plan, list(windows), records, lambda cost: None)
+            Asker(self.model, self.hash, self.material, records, Batch(1), versions(self.model)).ask(
+                scheme.plan, self.prompts, lambda cost: None
+            )
         return records
 
     def _key(self, scheme: Scheme, protocol: str, ids: Sequence[int]) -> Key:
@@ -129,12 +128,12 @@ class Bench:
                         "shortest": 2, "scored": [[1, len(document.ids)]],
                     }  # fmt: skip
                     records.add(Record(key, self._fed(document.ids, 1).numpy(), facts))
-            for depth, sample in self.prompts:
-                key = self._key(scheme, "passkey", sample.ids)
+            for sample in self.prompts:
+                key = sample_key(self.hash, scheme.plan, sample)
                 if key not in records:
-                    first = len(sample.ids) - sample.answer_length
-                    nll, greedy = self._fed_with_choices(sample.ids, first)
-                    records.add(Record(key, nll.numpy(), {"depth": depth, "exact": bool(greedy.all())}))
+                    nll, greedy = self._fed_with_choices(sample.ids, sample.answer_start)
+                    facts = {"depth": sample.depth, "index": sample.index, "exact": bool(greedy.all())}
+                    records.add(Record(key, nll.numpy(), facts))
 
     def _fed(self, ids: Sequence[int], first: int) -> torch.Tensor:
         return self._fed_with_choices(ids, first)[0]

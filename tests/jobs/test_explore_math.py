@@ -30,6 +30,7 @@ CASES = [
     ("yarn", {}),
     ("yarn", {"truncate": False, "temperature_slope": 0.07}),
     ("yarn", {"ramp": "turns"}),
+    ("yarn", {"beta_fast": 2.5, "beta_growth": 1.0, "truncate": False}),
     ("yarn", {"attention_factor": 1.0, "ramp": "turns"}),
     ("yarn", {"attention_factor": 1.25, "beta_fast": 24.0}),
     ("llama3", {}),

@@ -12,7 +12,7 @@ import torch
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, StaticCache
 
 from models.architectures import FAMILIES, build, plan_of, tiny_config
-from ropewalk.errors import CannotAttach
+from ropewalk.errors import BadLength, CannotAttach
 from ropewalk.models.attach import attach
 from ropewalk.models.live import read_live
 from ropewalk.scaling.plan import make_plan
@@ -128,7 +128,7 @@ def loss_of(logits, ids):
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_numbers_and_gradients_are_the_references(attention):
-    model, ids = llama(torch.float64, attention), tokens(270)
+    model, ids = llama(torch.float64, attention), tokens(round(L * FACTOR))
     wanted = naive_logits(model, ids)
     wanted_gradients = gradients(model, loss_of(wanted, ids))
     with attach(model, planned(model)):
@@ -212,6 +212,16 @@ def test_positions_that_jump():
     with attach(model, planned(model)), torch.no_grad():
         got = run(model, ids, position_ids=positions[None])
         assert largest(got, naive_logits(model, ids, positions)) < 1e-5
+
+
+@pytest.mark.parametrize("method", ["dynamic-yarn", "dynamic-yarn-rotate", "dynamic-yarn-recompute"])
+def test_beyond_the_target_is_refused(method):
+    """The last position that a target of n tokens has is n - 1."""
+    model, target = llama(torch.float32), round(L * FACTOR)
+    with attach(model, planned(model, method)):
+        run(model, tokens(4), position_ids=torch.arange(target - 4, target)[None])
+        with pytest.raises(BadLength, match=rf"position {target:,} was read, and {method} reaches {target:,} tokens"):
+            run(model, tokens(4), position_ids=torch.arange(target - 3, target + 1)[None])
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])

@@ -1,13 +1,11 @@
 """The bundled model is what its card says."""
 
-import random
-
 import pytest
 import torch
 
-from ropewalk.jobs.evaluate.documents import library_documents
+from ropewalk.jobs.evaluate.material import Material
 from ropewalk.jobs.evaluate.nll import score
-from ropewalk.jobs.evaluate.run import passkey_samples
+from ropewalk.jobs.evaluate.task import get_task
 from ropewalk.models.load import load_model, load_tokenizer
 from ropewalk.scaling.checkpoint import bundled_model
 
@@ -36,10 +34,6 @@ def test_digits_are_single_tokens_and_text_comes_back(tokenizer):
 @pytest.mark.parametrize("depth", [0.0, 0.25, 0.5, 0.75, 1.0])
 def test_it_finds_the_pass_key_inside_its_window_at_every_depth(model, tokenizer, depth):
     """At least 95 % of tries; 40 tries."""
-    documents = library_documents(tokenizer, tokens=1024, count=20)
-    samples = passkey_samples(tokenizer, documents, [512], [depth], 40, seed=random.Random(int(depth * 100)).randrange(1000))
-    found = 0
-    for _, sample in samples:
-        first = len(sample.ids) - sample.answer_length
-        found += bool(score(model, torch.tensor([sample.ids]), first=first).greedy.all())
+    samples = list(get_task("passkey")(Material(tokenizer), length=512, count=40, seed=1, depths=[depth]))
+    found = sum(bool(score(model, torch.tensor([s.ids]), first=s.answer_start).greedy.all()) for s in samples)
     assert found >= 38

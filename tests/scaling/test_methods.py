@@ -7,6 +7,7 @@ import math
 import pytest
 
 from ropewalk.errors import BadConfig, BadLength, BadOption, UnknownName
+from ropewalk.scaling.dialects.transformers import spell
 from ropewalk.scaling.method import Scaled, get_method, methods
 from ropewalk.scaling.plan import ScalingPlan, Stretch, normal_options
 from ropewalk.scaling.rope import Rope
@@ -353,3 +354,19 @@ def test_a_base_that_no_number_can_hold(factor, words):
 
     with pytest.raises(BadOption, match=words):
         stretched_theta(Rope(8, 1e4, 4096), factor)
+
+
+def test_beta_growth_moves_the_fast_end_with_the_scale():
+    """By hand: at s = 8 a growth of 1 is a ramp from 20 turns, at s = 2 one from 5, and it never passes beta_slow."""
+    yarn = get_method("yarn")
+    for factor, fast in ((8.0, 20.0), (2.0, 5.0)):
+        grown = yarn(LLAMA2, factor, beta_fast=2.5, beta_growth=1.0)
+        assert grown == yarn(LLAMA2, factor, beta_fast=fast)
+    assert yarn(LLAMA2, 8, beta_fast=2.5, beta_growth=-2.0) == yarn(LLAMA2, 8, beta_fast=1.0)
+    with pytest.raises(BadOption, match="beta_growth is 5; it must be a number from -4 to 4"):
+        yarn(LLAMA2, 4, beta_growth=5)
+
+
+def test_no_config_names_beta_growth_so_longrope_carries_it():
+    plan = Stretch(LLAMA2, "yarn", 8.0, normal_options("yarn", {"beta_fast": 2.5, "beta_growth": 1.0}))
+    assert spell(plan)["rope_type"] == "longrope"

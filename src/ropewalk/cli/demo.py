@@ -1,9 +1,8 @@
-"""Watch the bundled model read eight times further: seven plans, a table, two plots and a checkpoint, in minutes.
+"""Watch the bundled model read eight times further: seven plans, two tables, a certificate and a checkpoint, in minutes.
 
 Example: `ropewalk demo -o out/demo`
 """
 
-import itertools
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,63 +24,43 @@ def run(
 
     from ropewalk.cli.progress import cost_bar
     from ropewalk.jobs.demo import Demo, run_demo
-    from ropewalk.jobs.evaluate.records import Records
+    from ropewalk.jobs.evaluate.summary import summary
 
     console = Console(stderr=json, highlight=False)
     console.print("ropewalk-tiny was trained at 512 tokens. Seven plans read it at 4,096.")
-    demo = Demo(documents=documents, samples=samples, seed=seed)
     with cost_bar(console, "measuring") as start:
-        plans = run_demo(out, demo, start)
-    records = list(Records(out / "records"))
+        outcome = run_demo(out, Demo(documents=documents, samples=samples, seed=seed), start, console.print)
+    found = summary(outcome)
     if json:
-        print_json(_as_dict(out, records, plans))
-    else:
-        _print_tables(console, records, plans)
-        console.print(f"\n[bold]{out / 'report.html'}[/]  the same as pictures: open it in a browser")
-        console.print(f"[bold]{out / 'checkpoint'}[/]   yarn, factor 8: stock transformers loads it")
-        console.print(f"[bold]{out / 'records'}[/]      every token's loss; [bold]{out / 'plans'}[/] every plan as JSON")
+        print_json({**found, "checkpoint": str(out / "checkpoint")})
+        return
+    _print_tables(console, found)
+    console.print(f"\n[bold]{out / 'report.html'}[/]  the certificate: the same with intervals, as pictures, in a browser")
+    console.print(f"[bold]{out / 'checkpoint'}[/]   yarn, factor 8: stock transformers loads it")
+    console.print(f"[bold]{out / 'records'}[/]      every token's loss; [bold]{out / 'plans'}[/] every plan as JSON")
 
 
-def _tables(records: list[Any], plans: dict[str, Any]) -> tuple[list[int], dict[str, Any], dict[str, Any]]:
-    from ropewalk.jobs.evaluate.tables import loss_by_position, passkey_by_length, passkey_grid
-    from ropewalk.jobs.report.loss import coarse_edges
-
-    (_, stretch), *_ = next(iter(plans.values())).stretches
-    edges = coarse_edges(stretch.rope.original_length, max(plan.target_length for plan in plans.values()))
-    keys = {plan.fingerprint for plan in plans.values()}
-    records = [record for record in records if record.key.plan in keys]
-    grids = passkey_grid(records)
-    return edges, loss_by_position(records, edges), {m: passkey_by_length(grid) for m, grid in grids.items()}
-
-
-def _as_dict(out: Path, records: list[Any], plans: dict[str, Any]) -> dict[str, Any]:
-    edges, losses, passkeys = _tables(records, plans)
-    return {
-        "edges": edges,
-        "bits_per_token": {method: [b.value for b in losses[method]] for method in plans},
-        "passkey": {method: passkeys[method] for method in plans},
-        "files": [str(out / name) for name in ("report.html", "checkpoint", "records", "plans")],
+def _print_tables(console: Any, found: dict[str, Any]) -> None:
+    (losses,) = found["bits_per_token"].values()
+    passkeys = {
+        method: {f"{n:,}": 100 * share for n, share in row.items()} for method, row in found["retrieval"]["passkey"].items()
     }
+    tax = {m: {"loss": row["loss"], "KL": row["kl"]} for m, row in found["tax"].items()}
+    _print_table(console, "bits per token at", losses, "{:.3f}", best=min)
+    _print_table(console, "pass key found at", passkeys, "{:.0f} %")
+    _print_table(console, "bits added below 512", tax, "{:z.4f}")
 
 
-def _print_tables(console: Any, records: list[Any], plans: dict[str, Any]) -> None:
+def _print_table(console: Any, title: str, rows: dict[str, dict[str, float]], form: str, best: Any = None) -> None:
     from rich.table import Table
 
-    edges, losses, passkeys = _tables(records, plans)
-    loss = Table("bits per token at", *(f"{a}-{b}" for a, b in itertools.pairwise(edges)), box=None)
-    best = [min(round(buckets[i].value, 3) for buckets in losses.values()) for i in range(len(edges) - 1)]  # as shown
-    for method in plans:
-        cells = [_mark(f"{b.value:.3f}", round(b.value, 3) == best[i]) for i, b in enumerate(losses[method])]
-        loss.add_row(method, *cells)
-    found = Table("pass key found at", *(f"{length}" for length in next(iter(passkeys.values()))), box=None)
-    for method in plans:
-        found.add_row(method, *(f"{100 * share:.0f} %" for share in passkeys[method].values()))
-    for table in (loss, found):
-        for column in table.columns[1:]:
-            column.justify = "right"
-        console.print()
-        console.print(table)
-
-
-def _mark(text: str, best: bool) -> str:
-    return f"[bold green]{text}[/]" if best else text
+    columns = list(next(iter(rows.values())))
+    table = Table(title, *columns, box=None)
+    shown = {method: [form.format(row[column]) for column in columns] for method, row in rows.items()}
+    bests = [best(column, key=float) if best else None for column in zip(*shown.values(), strict=True)]
+    for method, cells in shown.items():
+        table.add_row(method, *(f"[bold green]{c}[/]" if c == b else c for c, b in zip(cells, bests, strict=True)))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    console.print()
+    console.print(table)

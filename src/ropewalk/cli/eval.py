@@ -59,12 +59,18 @@ def run(
     questions: Annotated[
         list[str] | None, typer.Option(metavar="TASK=FILE", help="qa_1=SQuAD file, qa_2=HotpotQA file.")
     ] = None,
+    ruler_compat: Annotated[
+        bool, typer.Option("--ruler-compat", help="RULER's prompts byte for byte as the reference generator's.")
+    ] = False,
     gap: Annotated[bool, typer.Option("--gap", help="Ask each question without its needle too.")] = False,
     tax: Annotated[bool, typer.Option(help="Measure what a plan costs inside the original length.")] = True,
     speed: Annotated[bool, typer.Option(help="Measure tokens per second and memory.")] = True,
     difference: Annotated[
         float | None, typer.Option(help="Bits per token: say how many documents it takes to see this difference.")
     ] = None,
+    stop_early: Annotated[
+        bool, typer.Option("--stop-early", help="Read documents until every plan is told from the first; the level holds.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Chooses documents and samples.")] = 0,
     tokenizer: Annotated[str | None, typer.Option(help="Another tokenizer than the model's own: folder or hub id.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; auto takes an accelerator.")] = "auto",
@@ -101,6 +107,8 @@ def run(
         "depths": _numbers(depths, "--depths"),
         "questions": dict(_question(text) for text in questions or ()),
         "gap": gap,
+        "ruler_compat": ruler_compat,
+        "stop_early": stop_early,
         "tax": tax,
         "speed": speed,
         "difference": difference,
@@ -131,7 +139,7 @@ def _print(console: Any, run: dict[str, Any]) -> None:
         _print_table(console, f"bits per token, {protocol.partition(':')[0]}", rows, "{:.3f}")
     for method, sentence in run["power"].items():
         console.print(f"{method} against {next(iter(run['plans']))}, in the last column: {sentence}", markup=False)
-    _print_table(console, "bits per token, inside the original length", run["tax"], "{:+.4f}")
+    _print_table(console, "bits per token, inside the original length", run["tax"], "{:+z.4f}")
     for task, rows in run["retrieval"].items():
         _print_table(
             console, f"{task}, % right", {m: {n: 100 * s for n, s in row.items()} for m, row in rows.items()}, "{:.0f}"

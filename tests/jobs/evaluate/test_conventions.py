@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from reading import BOS, documents, plan_for, read_all, small_model
-from ropewalk.jobs.evaluate.documents import Document, library_documents
+from ropewalk.jobs.evaluate.documents import Document, choose
 from ropewalk.jobs.evaluate.protocols import parse_protocol
+from ropewalk.jobs.evaluate.sources import Texts
 from ropewalk.jobs.evaluate.tables import compat, table
 from ropewalk.models.attach import attach
 from ropewalk.models.load import load_model, load_tokenizer
@@ -101,7 +102,7 @@ def plainly(model, texts, bos, length, stride):
 def five(tmp_path_factory):
     """(ours, plain) perplexities of the bundled model under YaRN x4; documents of different sizes, in no particular order."""
     model, tokenizer = load_model("ropewalk-tiny"), load_tokenizer("ropewalk-tiny")
-    found = library_documents(tokenizer, tokens=1500, count=4)
+    found = choose(Texts(), tokenizer, tokens=1500, count=4).documents
     texts = [Document(d.name, d.ids[:n]) for d, n in zip(found, (1500, 700, 640, 900), strict=True)]
     plan, bos, length, stride = plan_for(model, "yarn"), tokenizer.bos_token_id, 512, 128
     with attach(model, plan):

@@ -8,7 +8,7 @@ import pytest
 
 from ropewalk.errors import BadConfig
 from ropewalk.jobs.evaluate import sources
-from ropewalk.jobs.evaluate.documents import check_documents, choose, library_documents, too_few
+from ropewalk.jobs.evaluate.documents import check_documents, choose, too_few
 from ropewalk.jobs.evaluate.sources import Texts
 from ropewalk.models.load import load_tokenizer
 
@@ -174,8 +174,6 @@ def test_too_few_documents_is_an_error_that_counts(books, tokenizer):
         BadConfig, match=r"11 documents were found, 1 came twice; 0 have the 50,000 tokens that are read, 3 were asked for"
     ):
         check_documents(choice, tokens=50_000, count=3)
-    with pytest.raises(BadConfig, match="held-out library files have 10000000 tokens"):
-        library_documents(tokenizer, tokens=10_000_000, count=1)
 
 
 def test_a_tokenizer_without_bos_adds_none(books):

@@ -10,7 +10,7 @@ import transformers
 from ropewalk.errors import BadConfig
 from ropewalk.jobs.evaluate.nll import head_of, score, token_nll
 from ropewalk.jobs.evaluate.records import Key, Record, Records
-from ropewalk.jobs.evaluate.tables import loss_by_position, passkey_by_length, passkey_grid
+from ropewalk.jobs.evaluate.tables import loss_by_position
 from ropewalk.jobs.evaluate.tasks.passkey import make_passkey
 
 
@@ -106,16 +106,6 @@ def test_loss_by_position_by_hand():
     table = loss_by_position(records, [0, 2, 4])
     assert [b.value for b in table["yarn"]] == pytest.approx([2 * nat, 3.5 * nat])
     assert [b.value for b in table["dynamic"]] == pytest.approx([7 * nat, 7 * nat])
-
-
-def test_passkey_table_by_hand():
-    records = [
-        record("yarn", "passkey", 512, [0], item=str(i), depth=depth, exact=exact)
-        for i, (depth, exact) in enumerate([(0.0, True), (0.0, False), (1.0, True), (1.0, True)])
-    ]
-    grid = passkey_grid(records)["yarn"]
-    assert grid[512, 0.0].value == 0.5
-    assert passkey_by_length(grid) == {512: 0.75}
 
 
 @pytest.mark.parametrize("depth", [0.0, 0.3, 1.0])

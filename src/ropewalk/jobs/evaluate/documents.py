@@ -5,7 +5,6 @@ take two seconds of a run that reads them for minutes or hours.
 """
 
 import hashlib
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -110,23 +109,6 @@ def too_few(choice: Choice, *, tokens: int, count: int, needed: int | None = Non
         lines.append(f"  To see the difference asked about, about {needed} are needed.")
     lines.append("  Give more or longer texts with --data, ask for fewer --documents, or for a shorter --lengths.")
     return "\n".join(lines)
-
-
-def library_documents(tokenizer: Any, *, tokens: int, count: int, seed: int = 0) -> list[Document]:
-    """`count` held-out library files of at least `tokens` tokens, as the demo's published figures read them: every file is
-    tokenised, and `count` of the long ones are drawn."""
-    texts = Texts()
-    found = [
-        Document(text.name, ids[:tokens])
-        for text in texts
-        if len(text.text) >= tokens and len(ids := _ids(tokenizer, text.text, tokens, False)) >= tokens
-    ]
-    if len(found) < count:
-        raise BadConfig(
-            f"only {len(found)} held-out library files have {tokens} tokens, {count} were asked for.\n"
-            "  Ask for fewer documents or a shorter target; some distributions ship a reduced standard library."
-        )
-    return sorted(random.Random(seed).sample(found, count), key=lambda document: document.name)
 
 
 def check_documents(choice: Choice, *, tokens: int, count: int, least: int = 2) -> None:

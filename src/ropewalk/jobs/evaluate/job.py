@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ropewalk.errors import BadOption, CannotAttach, Mismatch, NotFinite, RopewalkError
+from ropewalk.jobs.evaluate.early import read_until_clear
 from ropewalk.jobs.evaluate.faults import Batch, Say
 from ropewalk.jobs.evaluate.placement import find_device, find_dtype, own_device
 from ropewalk.jobs.evaluate.prepare import Prepared, prepare
@@ -115,6 +116,8 @@ def evaluate(
     device = find_device(request.device)
     request = replace(request, device=device, dtype=find_dtype(request.dtype, device))
     prepared = prepare(request)
+    if request.stop_early:
+        _check_stop_early(prepared, workers)
     for note in prepared.notes:
         say(note)
     workers.first_alone(lambda: settle(out / RUN, prepared.facts()))
@@ -137,6 +140,16 @@ def evaluate(
     if workers.is_first and measured:
         write_report(out / REPORT, measured, prepared.plans)
     return Outcome(out, prepared, measured, found, failures)
+
+
+def _check_stop_early(prepared: Prepared, workers: Workers) -> None:
+    if len(prepared.plans) < 2 or not prepared.protocols or any(protocol.corpus for protocol in prepared.protocols):
+        raise BadOption(
+            "stopping early compares other plans with the first, document by document: name two or more methods and protocols "
+            "that read documents one by one."
+        )
+    if workers.world > 1:
+        raise BadOption("stopping early looks at documents one after another: run it in one process, without torchrun.")
 
 
 def _part(prepared: Prepared, plan: ScalingPlan, workers: Workers) -> Part:
@@ -168,9 +181,13 @@ def _measure(prepared: Prepared, parts: Sequence[Part], records: Records, advanc
     batch = Batch(request.batch, say)
     asker = Asker(model, prepared.model_hash, prepared.material, records, batch, facts, request.gap, say)
     failures: dict[str, RopewalkError] = {}
+    if request.stop_early:
+        names, planned = [d.name for d in prepared.documents], [(part.plan, part.passes) for part in parts]
+        read_until_clear(model, planned, names, prepared.protocols[0], records, advance, batch, say, request.seed)
     for part in parts:
         try:
-            measure(model, part.plan, part.passes, records, advance, batch=batch)
+            if not request.stop_early:
+                measure(model, part.plan, part.passes, records, advance, batch=batch)
             record_tax(model, part.plan, part.tax, records, facts, advance)
             asker.ask(part.plan, part.samples, advance)
         except (NotFinite, CannotAttach, Mismatch) as error:

@@ -63,6 +63,8 @@ class Prepared:
             "samples": request.samples,
             "depths": list(request.depths),
             "gap": request.gap,
+            "ruler_compat": request.ruler_compat,
+            "stop_early": request.stop_early,
             "tax": request.tax,
             "speed": request.speed,
             "seed": request.seed,
@@ -90,7 +92,7 @@ def prepare(request: Request) -> Prepared:
     material = Material(tokenizer, _haystack(request), dict(request.questions))
     samples, skipped = make_samples(
         material, expand_tasks(request.tasks, request.questions), lengths,
-        depths=request.depths, count=request.samples, seed=request.seed,
+        depths=request.depths, count=request.samples, seed=request.seed, compat=request.ruler_compat,
     )  # fmt: skip
     notes = [*spec.warnings, *dict.fromkeys(note for plan in plans.values() for note in replaced(spec, plan))]
     return Prepared(

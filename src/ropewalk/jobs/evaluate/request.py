@@ -25,6 +25,8 @@ class Request:
     lengths: tokens to measure at; empty takes L, 2 L, ... up to `factor`.  factor: None reaches the longest length.
     protocols: how documents are read; empty reads none.  tasks: what is asked; empty asks nothing.
     data: where documents come from.  documents: how many.  samples: per cell.
+    ruler_compat: RULER's prompts byte for byte as the reference generator's.
+    stop_early: read documents until every plan is told from the first one, in the first protocol's last line.
     difference: of bits per token that a person wants to see; it is told how many documents that takes.
     """
 
@@ -44,6 +46,8 @@ class Request:
     depths: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
     questions: Mapping[str, Path] = field(default_factory=dict)
     gap: bool = False
+    ruler_compat: bool = False
+    stop_early: bool = False
     tax: bool = True
     speed: bool = True
     difference: float | None = None

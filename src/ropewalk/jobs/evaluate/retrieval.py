@@ -41,18 +41,21 @@ def expand_tasks(names: Sequence[str], questions: Mapping[str, Any]) -> list[str
 
 
 def make_samples(
-    material: Material, names: Sequence[str], lengths: Sequence[int], *, depths: Sequence[float], count: int, seed: int
-) -> tuple[list[Sample], list[Skipped]]:
+    material: Material, names: Sequence[str], lengths: Sequence[int], *, depths: Sequence[float], count: int, seed: int,
+    compat: bool = False,
+) -> tuple[list[Sample], list[Skipped]]:  # fmt: skip
     """The samples of every task and length, the same for every method; and the tasks that do not fit a length, with why.
 
     A sample longer than its length would be cut by no one: it is left out and told as well.
+    compat: RULER's tasks as the reference generator writes them, flaws included.
     """
     samples: list[Sample] = []
     skipped: list[Skipped] = []
     for name in names:
+        options = {"compat": True} if compat and "compat" in get_task(name).defaults else {}
         for length in lengths:
             try:
-                made = list(get_task(name)(material, length=length, count=count, seed=seed, depths=depths))
+                made = list(get_task(name)(material, length=length, count=count, seed=seed, depths=depths, **options))
             except BadLength as error:
                 skipped.append(Skipped(name, length, str(error).partition("\n")[0]))
                 continue

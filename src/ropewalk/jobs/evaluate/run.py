@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,12 +11,11 @@ from typing import Any, NamedTuple
 import torch
 import transformers
 
-from ropewalk.jobs.evaluate.documents import Document, encoder
+from ropewalk.jobs.evaluate.documents import Document
 from ropewalk.jobs.evaluate.faults import Batch, check_finite
 from ropewalk.jobs.evaluate.nll import score
 from ropewalk.jobs.evaluate.protocols import CORPUS, Protocol, Window
 from ropewalk.jobs.evaluate.records import Key, Record, Records, ids_hash
-from ropewalk.jobs.evaluate.tasks.passkey import PassKey, make_passkey
 from ropewalk.models.attach import attach
 from ropewalk.scaling.plan import ScalingPlan, Stretch
 from ropewalk.scaling.schedule import CAUSAL
@@ -199,41 +197,6 @@ def window_measurements(
         item = hashlib.sha256(json.dumps([window.document, window.start, window.bos, one.scored, ids_hash(ids)]).encode())
         key = Key(model_hash, plan.fingerprint, plan.name, WINDOW, item.hexdigest()[:16], window.length)
         yield Measurement(key, ids, one.scored, facts)
-
-
-def passkey_measurements(
-    model_hash: str, plan: ScalingPlan, samples: Sequence[tuple[float, PassKey]]
-) -> Iterator[Measurement]:
-    for depth, sample in samples:
-        key = Key(model_hash, plan.fingerprint, plan.name, "passkey", ids_hash(sample.ids), len(sample.ids))
-        first = len(sample.ids) - sample.answer_length
-        yield Measurement(key, sample.ids, ((first, len(sample.ids)),), {"depth": depth})
-
-
-def passkey_samples(
-    tokenizer: Any, documents: Sequence[Document], lengths: Sequence[int], depths: Sequence[float], count: int, seed: int = 0
-) -> list[tuple[float, PassKey]]:
-    """(depth, sample) for every length and depth, `count` of each: the same for every method, so that methods pair."""
-    encode = encoder(tokenizer)
-    newlines = {i for i in range(len(tokenizer)) if tokenizer.decode([i]).startswith("\n")}
-    rng = random.Random(seed)
-    return [
-        (
-            depth,
-            make_passkey(
-                rng.choice(documents).ids[1:],
-                encode,
-                length=length,
-                depth=depth,
-                rng=rng,
-                bos=tokenizer.bos_token_id,
-                newlines=newlines,
-            ),
-        )
-        for length in lengths
-        for depth in depths
-        for _ in range(count)
-    ]
 
 
 def versions(model: Any) -> dict[str, str]:

@@ -1,19 +1,18 @@
 """An evaluation in a few numbers, as JSON has them: what the command line prints."""
 
-from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import numpy
 
 from ropewalk.jobs.evaluate.comparisons import paired
+from ropewalk.jobs.evaluate.cost_tables import speed_table, tax_table
 from ropewalk.jobs.evaluate.job import REPORT, Outcome
 from ropewalk.jobs.evaluate.power import in_words
 from ropewalk.jobs.evaluate.readings import Readings
 from ropewalk.jobs.evaluate.records import Record
-from ropewalk.jobs.evaluate.speed import PROTOCOL as SPEED
+from ropewalk.jobs.evaluate.retrieval_tables import task_scores
 from ropewalk.jobs.evaluate.tables import BITS, Sums, table
-from ropewalk.jobs.evaluate.tax_records import PROTOCOL as TAX
 
 T = TypeVar("T")
 
@@ -69,43 +68,30 @@ def _power(rows: dict[str, dict[str, Sums]], wished: float | None) -> dict[str, 
     return found
 
 
-def _tax(records: Iterable[Record]) -> dict[str, dict[str, float]]:
+def _tax(records: list[Record]) -> dict[str, dict[str, float]]:
     """Bits per token that a plan adds inside the original length, and KL(base || extended), over all tokens."""
-    found: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        if record.key.protocol == TAX:
-            found[record.key.method].append(record)
+    return {method: {"loss": tax.loss.value, "kl": tax.kl.value} for method, tax in tax_table(records).items()}
+
+
+def _retrieval(records: list[Record], tasks: Iterable[str]) -> dict[str, dict[str, dict[int, float]]]:
+    """Task to method to length to mean score, 0 to 1."""
+    return {
+        task: {
+            method: {n: float(numpy.mean(cell[task])) for n, cell in lengths.items()}
+            for method, lengths in task_scores(records, [task]).items()
+        }
+        for task in sorted(tasks)
+    }
+
+
+def _speed(records: list[Record]) -> dict[str, dict[str, float | None]]:
+    """Medians over repeats, per method; a run measures one length."""
+    rows = {method: next(iter(lengths.values())) for method, lengths in speed_table(records).items()}
     return {
         method: {
-            "loss": float(numpy.concatenate([r.nll - r.extra["base_nll"] for r in read]).mean(dtype=float)) * BITS,
-            "kl": float(numpy.concatenate([r.extra["kl"] for r in read]).mean(dtype=float)) * BITS,
+            "prefill_tokens_per_second": speed.prefill,
+            "decode_tokens_per_second": speed.decode,
+            "peak_bytes": speed.peak_bytes,
         }
-        for method, read in found.items()
+        for method, speed in rows.items()
     }
-
-
-def _retrieval(records: Iterable[Record], tasks: set[str]) -> dict[str, dict[str, dict[int, float]]]:
-    """Task to method to length to mean score, 0 to 1."""
-    scores: dict[str, dict[str, dict[int, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    for record in records:
-        if record.key.protocol in tasks:
-            scores[record.key.protocol][record.key.method][record.key.length].append(record.facts["score"])
-    return {
-        task: {method: {n: sum(s) / len(s) for n, s in sorted(cells.items())} for method, cells in methods.items()}
-        for task, methods in sorted(scores.items())
-    }
-
-
-def _speed(records: Iterable[Record]) -> dict[str, dict[str, float | None]]:
-    """Medians over repeats, per method."""
-    found: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        if record.key.protocol == SPEED:
-            found[record.key.method].append(record)
-    facts = ("prefill_tokens_per_second", "decode_tokens_per_second", "peak_bytes")
-    return {method: {fact: _median(repeats, fact) for fact in facts} for method, repeats in found.items()}
-
-
-def _median(records: list[Record], fact: str) -> float | None:
-    values = [record.facts[fact] for record in records if record.facts[fact] is not None]
-    return float(numpy.median(values)) if values else None

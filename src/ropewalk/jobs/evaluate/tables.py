@@ -12,7 +12,7 @@ from ropewalk.jobs.evaluate.protocols import CORPUS, Protocol, Window
 from ropewalk.jobs.evaluate.protocols.base import DOCUMENTS, TOKENS
 from ropewalk.jobs.evaluate.readings import Readings
 from ropewalk.jobs.evaluate.records import Record
-from ropewalk.jobs.evaluate.statistics import Interval, cluster_mean, wilson
+from ropewalk.jobs.evaluate.statistics import Interval, cluster_mean
 
 BITS = 1 / math.log(2)
 
@@ -126,23 +126,3 @@ def _by_position(readings: Readings, method: str, edges: Sequence[int]) -> list[
 def loss_by_position(records: Iterable[Record] | Readings, edges: Sequence[int]) -> dict[str, list[Interval]]:
     """Bits per token between successive edges, per method. See `sums_by_position`."""
     return {method: [cell.interval() for cell in cells] for method, cells in sums_by_position(records, edges).items()}
-
-
-def passkey_grid(records: Iterable[Record]) -> dict[str, dict[tuple[int, float], Interval]]:
-    """Share of pass keys read back exactly, per method and (length, depth)."""
-    hits: dict[str, dict[tuple[int, float], list[bool]]] = defaultdict(lambda: defaultdict(list))
-    for record in records:
-        if record.key.protocol == "passkey":
-            hits[record.key.method][record.key.length, record.facts["depth"]].append(record.facts["exact"])
-    return {
-        method: {cell: wilson(sum(tries), len(tries)) for cell, tries in sorted(cells.items())}
-        for method, cells in hits.items()
-    }
-
-
-def passkey_by_length(grid: dict[tuple[int, float], Interval]) -> dict[int, float]:
-    """Mean over depths, per length."""
-    lengths: dict[int, list[float]] = defaultdict(list)
-    for (length, _), cell in grid.items():
-        lengths[length].append(cell.value)
-    return {length: sum(values) / len(values) for length, values in sorted(lengths.items())}

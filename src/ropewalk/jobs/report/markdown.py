@@ -59,7 +59,7 @@ def _tax(made: Made) -> Iterator[str]:
     if made["tax"]:
         head = ["short-context tax", "bits per token", "KL, bits per token"]
         rows = made["tax"]["rows"].items()
-        yield _table(head, [[m, _interval(row["loss"], "signed"), _interval(row["kl"], ".4f")] for m, row in rows])
+        yield _table(head, [[m, _interval(row["loss"], "signed"), _interval(row["kl"], "z.4f")] for m, row in rows])
 
 
 def _interval(cell: Mapping[str, Any] | None, form: str) -> str:

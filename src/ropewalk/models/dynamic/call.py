@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.nn.attention.bias import causal_lower_right
 
+from ropewalk.errors import BadLength
 from ropewalk.models.live import LiveTable
 from ropewalk.scaling.method import Scaled
 from ropewalk.scaling.plan import Stretch
@@ -33,6 +34,11 @@ class Ladder:
         self._stretch, self._base = stretch, base
         self._held: dict[int, tuple[torch.Tensor, float]] = {}
         self.starts = torch.tensor(self.schedule.starts() if self.schedule.grid else (), dtype=torch.int64)
+
+    @property
+    def reach(self) -> int:
+        """Tokens that the plan reaches; the last has position reach - 1."""
+        return self._stretch.target_length
 
     def scaled(self, step: int) -> Scaled:
         return self._stretch.scaled_by(self.schedule.scale(step))
@@ -90,14 +96,22 @@ class Ladder:
         self.stacked = inv_freq, torch.tensor([m for _, m in pairs], dtype=torch.float32, device=inv_freq.device)
 
     def steps(self, positions: torch.Tensor) -> torch.Tensor:
-        """The step of every query, (rows, tokens), on the CPU."""
+        """The step of every query, (rows, tokens), on the CPU. Raises BadLength for one that the plan does not reach."""
         positions = positions.to("cpu", torch.int64).contiguous()
+        self._check_reach(int(positions.max()) if positions.numel() else 0)
         if self.semantics != CAUSAL:
             positions = ends(positions)
         if self.schedule.grid:
             return torch.bucketize(positions, self.starts, right=True)
         most = self.schedule.step(2**62)
         return (positions + 1 - self.schedule.original_length).clamp(0, most)
+
+    def _check_reach(self, position: int) -> None:
+        if position >= self.reach:
+            raise BadLength(
+                f"a token at position {position:,} was read, and {self._stretch.name} reaches {self.reach:,} tokens.\n"
+                "  Prompt and answer together must fit: ask for fewer tokens, or stretch further with a larger factor."
+            )
 
 
 def ends(positions: torch.Tensor) -> torch.Tensor:

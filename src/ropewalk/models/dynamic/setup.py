@@ -72,9 +72,9 @@ class LateRotation:
     def _logits(self, on_read: OnRead, step: int, late: bool) -> torch.Tensor:
         """Logits of a few tokens that all read at `step`: by the stock path with that step's table, or on read."""
         ladder = on_read.ladder
-        length = ladder.schedule.original_length
-        first = 0 if step == 0 else int(length * ladder.schedule.factor) + 1
-        positions = torch.arange(first, first + min(TOKENS, length) if step == 0 else first + TOKENS)[None]
+        end = ladder.reach if step else min(TOKENS, ladder.schedule.original_length)
+        first = max(end - TOKENS, int(ladder.starts[-1]) if len(ladder.starts) else 0) if step else 0
+        positions = torch.arange(first, end)[None]
         if late:
             return run(self.model, positions, len(positions[0]))
         with ladder.at(step):

@@ -171,6 +171,8 @@ def spell_as_lists(stretch: Stretch, *, nested: bool = False, kind: str = "") ->
 
 def _as_named(stretch: Stretch, options: Mapping[str, Option], nested: bool) -> dict[str, Any] | None:
     """yarn or llama3 keys, where transformers computes exactly this stretch from them."""
+    if options.get("beta_growth"):
+        return None
     m = stretch.scaled().attention_factor
     default_fast = 4.0 if stretch.method == "llama3" else 32.0
     fast, slow = float(options.get("beta_fast", default_fast)), float(options.get("beta_slow", 1.0))  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 import math
 
 from ropewalk.errors import BadOption
-from ropewalk.scaling.method import Scaled, method
+from ropewalk.scaling.method import Scaled, check_positive, method
 from ropewalk.scaling.ramp import blend, interpolated
 from ropewalk.scaling.rope import Rope, is_number
 
@@ -19,6 +19,7 @@ def yarn(
     ramp: str = "index",
     attention_factor: float | None = None,
     temperature_slope: float = 0.1,
+    beta_growth: float = 0.0,
 ) -> Scaled:
     """NTK-by-parts, with attention sharpened by m on cos and sin to make up for the longer row.
 
@@ -28,12 +29,19 @@ def yarn(
     beta_fast, beta_slow, truncate, ramp: as in ntk_by_parts.
     attention_factor: m itself (an absolute value, not a multiplier); None computes it from the slope.
     temperature_slope: the 0.1 of eq. 22, fitted to Llama; the authors' Mistral models use 0.07.
+    beta_growth: g, which lets the ramp's fast end depend on the scale, beta_fast s^g, never below beta_slow. 0 is the paper; 1
+        keeps pairs by their turns within the length that is read (`ropewalk fit` uses it). No config can name it.
 
     Logits grow by m^2, of every pair, at distance 0 too. With partial rotation only rotated channels are sharpened;
     scaling the softmax instead, as DeepSeek's own code does, is another model.
     """
     if not is_number(temperature_slope) or temperature_slope < 0:
         raise BadOption(f"temperature_slope is {temperature_slope!r}; it must be a finite number of 0 or more.")
+    if not is_number(beta_growth) or abs(beta_growth) > 4:
+        raise BadOption(f"beta_growth is {beta_growth!r}; it must be a number from -4 to 4.")
+    check_positive(beta_fast=beta_fast, beta_slow=beta_slow)
+    if beta_growth:
+        beta_fast = max(beta_fast * factor**beta_growth, beta_slow)
     shares = interpolated(rope, beta_fast=beta_fast, beta_slow=beta_slow, truncate=truncate, ramp=ramp)
     m = temperature_slope * math.log(factor) + 1.0 if attention_factor is None else attention_factor
     return Scaled(blend(rope, factor, shares), m)

@@ -43,6 +43,11 @@
     return Array.from({ length: rope.rotary_dim / 2 }, (_, i) => clamp((i - start) / width));
   }
 
+  // yarn's beta_growth: the fast end of the ramp may move with the scale.
+  function grown(o, s) {
+    return o.beta_growth ? { ...o, beta_fast: Math.max(o.beta_fast * Math.pow(s, o.beta_growth), o.beta_slow) } : o;
+  }
+
   function blend(rope, s, shares) {
     return invFreq(rope).map((theta, i) => (1 - shares[i]) * theta + (shares[i] * theta) / s);
   }
@@ -93,7 +98,7 @@
     ntk: (rope, s) => withTheta(rope, stretchedTheta(rope, s)),
     ntk_by_parts: (rope, s, o) => ({ inv_freq: blend(rope, s, interpolated(rope, o)), attention_factor: 1 }),
     yarn: (rope, s, o) => ({
-      inv_freq: blend(rope, s, interpolated(rope, o)),
+      inv_freq: blend(rope, s, interpolated(rope, grown(o, s))),
       attention_factor: o.attention_factor == null ? o.temperature_slope * Math.log(s) + 1 : o.attention_factor,
     }),
     llama3: (rope, s, o) => ({ inv_freq: banded(rope, s, o), attention_factor: 1 }),

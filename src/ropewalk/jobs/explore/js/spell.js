@@ -27,7 +27,7 @@
       drops_softmax: Boolean(layer.softmax_mscale) && !sameStretch(stretch, layer.shipped),
       semantics, // which meaning of dynamic: the page's own "dynamic" is causal, as on the command line
       name: semantics ? (method === "ntk" ? "dynamic" : `dynamic-${method}`) + (semantics === "causal" ? "" : `-${semantics}`) : method,
-      ramp: method === "llama3" ? "turns" : o.ramp,
+      ramp: method === "llama3" ? "turns" : o.beta_growth ? "growing" : o.ramp, // which no config can name
       truncate: o.truncate,
       no_stretch: factor === 1,
       no_temperature: scaled.attention_factor === 1,

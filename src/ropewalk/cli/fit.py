@@ -1,0 +1,110 @@
+"""Find the stretch that suits a model, its weights untouched, and compare it honestly with the paper's settings.
+
+Example: `ropewalk fit ropewalk-tiny --factor 2 --family yarn --budget 10s -o plan.json`
+"""
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ropewalk.cli.common import Force, Json, Layers, Model, OriginalLength, find_config, print_json, read_spec
+from ropewalk.errors import BadOption
+
+BUDGET = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)")
+SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+def run(
+    model: Model,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The plan to write; a second run goes on with the search.")],
+    factor: Annotated[float, typer.Option("--factor", help="s = target length / original length.")] = 8.0,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Text files or folders, a document each (default: held-out library files).")
+    ] = None,
+    family: Annotated[str, typer.Option(help="yarn (3 numbers), monotone (7) or free (one a pair).")] = "monotone",
+    causal: Annotated[bool, typer.Option("--causal", help="Fit one law for the causal schedule (family yarn).")] = False,
+    grid: Annotated[int, typer.Option(help="Steps per octave of the causal schedule.")] = 8,
+    optimiser: Annotated[str, typer.Option(help="gradient, or cma: without gradients.")] = "gradient",
+    objective: Annotated[str, typer.Option(help="far: tokens beyond the window; answers: of pass keys alone.")] = "far",
+    short_weight: Annotated[float, typer.Option(help="How much the loss within the window counts besides.")] = 0.0,
+    budget: Annotated[str, typer.Option(metavar="TIME", help="For everything: 90s, 5m or 1h.")] = "5m",
+    original_length: OriginalLength = None,
+    layers: Layers = None,
+    seed: Annotated[int, typer.Option(help="Shares out the documents and seeds the search.")] = 0,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    from rich.console import Console
+
+    from ropewalk.jobs.fit.family import get_family
+    from ropewalk.jobs.fit.job import Fit, one_layer_type, run_fit
+    from ropewalk.jobs.fit.material import library_sets, read_sets
+    from ropewalk.models.hub import checkpoint
+    from ropewalk.models.load import load_model, load_tokenizer
+
+    chosen = tuple(layers.split(",")) if layers else ()
+    get_family(family)
+    fit = Fit(factor, family, causal, grid, optimiser, objective, short_weight, parse_budget(budget), chosen, seed)
+    config, _ = find_config(model)
+    spec = read_spec(config, original_length)
+    target = round(spec.rope(one_layer_type(spec, chosen)).original_length * factor)
+    tokenizer = load_tokenizer(model)
+    sets = read_sets(tokenizer, data, target, seed) if data else library_sets(tokenizer, target, seed)
+    error = Console(stderr=True, highlight=False)
+    with error.status("loading") as status:
+
+        def watch(now: Any) -> None:
+            best = f", {now.steps} steps, best {now.best:.4f} nats" if now.steps else ""
+            dropped = f", {now.dropped} candidates dropped" if now.dropped else ""
+            status.update(f"{now.what}: {now.done:.0%}{best}{dropped}")
+
+        live = load_model(model)
+        result = run_fit(live, tokenizer, checkpoint(model), spec, fit, sets, out, model, watch, force=force)
+    if json:
+        print_json({"out": str(out), **_as_dict(result)})
+    else:
+        _print(Console(highlight=False), out, fit.budget, result)
+
+
+def parse_budget(text: str) -> float:
+    """5m -> 300.0 seconds."""
+    found = BUDGET.fullmatch(text)
+    if not found:
+        raise BadOption(f"{text!r} is not a time. Write 90s, 5m or 1h.")
+    return float(found[1]) * SECONDS[found[2]]
+
+
+def _as_dict(result: Any) -> dict[str, Any]:
+    return {
+        **dataclasses.asdict(result),
+        "plan": result.plan.to_dict(),
+        "fitted": result.fitted.to_dict(),
+        "fingerprint": result.plan.fingerprint,
+    }
+
+
+def _print(console: Any, out: Path, budget: float, result: Any) -> None:
+    from rich.table import Table
+
+    from ropewalk.jobs.fit.compare import FITTED
+
+    edges = [f"{a}-{b}" for a, b in zip(result.edges, result.edges[1:], strict=False)]
+    table = Table("bits per token at", *edges, "beyond the window", "fit gains", "95 %", box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, row in result.compared.items():
+        gain = ["", ""] if name == FITTED else [f"{row.gain.value:+.4f}", f"{row.gain.low:+.4f} to {row.gain.high:+.4f}"]
+        table.add_row(name, *(f"{value:.3f}" for value in row.buckets), f"{row.far.value:.4f}", *gain)
+    console.print(table)
+    n = result.documents
+    console.print(
+        f"fitted on {n['fit']} documents, chosen on {n['choose']}, reported on {n['report']}; {result.steps} steps, "
+        f"{result.dropped} candidates dropped, {result.seconds:.0f} s of {budget:.0f}"
+    )
+    if result.winner == FITTED:
+        console.print(f"{out}: the fitted plan ({result.plan.name}), the best on the documents that chose")
+    else:
+        console.print(f"The fit did not win: on the documents that chose, {result.winner} is better. {out} is that plan.")

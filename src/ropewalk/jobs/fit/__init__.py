@@ -1,0 +1,1 @@
+"""Finding the stretch that suits a model, its weights untouched."""

@@ -1,0 +1,261 @@
+"""`fit`: search a family for the plan that reads furthest, choose on other documents, report on a third set."""
+
+import dataclasses
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ropewalk.errors import BadLength, BadOption, UnknownName
+from ropewalk.jobs.evaluate.documents import Document
+from ropewalk.jobs.evaluate.records import ids_hash, weights_hash
+from ropewalk.jobs.files import write_file
+from ropewalk.jobs.fit.compare import FITTED, Compared, baselines, bits_by_token, compare
+from ropewalk.jobs.fit.family import Space, get_family
+from ropewalk.jobs.fit.material import Sets
+from ropewalk.jobs.fit.objective import Item, answer_items, far_items, gradient, losses
+from ropewalk.jobs.fit.search import Step, descend, evolve
+from ropewalk.jobs.fit.state import State, load_state, state_path
+from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.schedule import CAUSAL, Dynamic
+from ropewalk.scaling.spec import ModelSpec
+
+OPTIMISERS = ("gradient", "cma")
+OBJECTIVES = ("far", "answers")
+BATCH = 2  # documents a step
+PATIENCE = 6  # looks at the choosing documents without progress
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What to search, and how.
+
+    factor: s.  family: of `families()`.  causal: fit one law for the causal schedule, `grid` steps per octave.
+    objective: "far", the loss beyond the original length, or "answers", of pass keys alone.
+    short_weight: how much the loss within the original length counts besides.
+    budget: seconds for everything, the comparison included.
+    """
+
+    factor: float
+    family: str = "monotone"
+    causal: bool = False
+    grid: int = 8
+    optimiser: str = "gradient"
+    objective: str = "far"
+    short_weight: float = 0.0
+    budget: float = 300.0
+    layers: tuple[str, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for kind, value, known in (("optimiser", self.optimiser, OPTIMISERS), ("objective", self.objective, OBJECTIVES)):
+            if value not in known:
+                raise UnknownName(kind, value, known)
+        if not self.factor > 1:
+            raise BadLength(f"factor is {self.factor:g}; there is nothing to fit unless the window grows.")
+        if not (self.short_weight >= 0 and math.isfinite(self.short_weight)) or not self.budget > 0:
+            raise BadOption(f"short_weight is {self.short_weight:g} and budget {self.budget:g} s; neither may be negative.")
+
+
+@dataclass(frozen=True)
+class Result:
+    """plan: of the lowest loss on the choosing documents, the fitted one or, where that did not win, another.
+
+    winner: its name. compared: every plan on the report documents. losses: on the choosing documents, nats.
+    """
+
+    plan: ScalingPlan
+    winner: str
+    compared: dict[str, Compared]
+    edges: tuple[int, ...]
+    losses: dict[str, float]
+    fitted: ScalingPlan
+    steps: int
+    dropped: int
+    seconds: float
+    documents: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a person is told: the loss on the choosing documents (nats) now, and the best plan's."""
+
+    what: str
+    done: float
+    steps: int = 0
+    best: float = math.inf
+    dropped: int = 0
+
+
+Watch = Callable[[Progress], None]
+
+
+def one_layer_type(spec: ModelSpec, layers: Sequence[str]) -> str:
+    chosen = tuple(layers) or spec.stretchable
+    if len(chosen) != 1:
+        raise BadOption(
+            f"a fit moves one layer type at a time; this model has {', '.join(chosen) or 'none'}. Name one: --layers."
+        )
+    return chosen[0]
+
+
+def run_fit(
+    model: Any, tokenizer: Any, folder: Path, spec: ModelSpec, fit: Fit, sets: Sets, out: Path, name: str, watch: Watch,
+    *, force: bool = False,
+) -> Result:  # fmt: skip
+    """Search, choose and report; writes `out` whenever a better plan is found, and the state of the search beside it.
+
+    folder: the checkpoint, for the fingerprint of its weights.  name: of the model, for the plan.
+    """
+    search = _Search(model, tokenizer, spec, fit, sets, out, name, watch)
+    search.begin(folder, force=force)
+    search.run()
+    return search.report()
+
+
+class _Search:
+    def __init__(self, model: Any, tokenizer: Any, spec: ModelSpec, fit: Fit, sets: Sets, out: Path, name: str, watch: Watch):
+        self.model, self.fit, self.sets, self.out, self.name, self.watch = model, fit, sets, out, name, watch
+        self.layer = one_layer_type(spec, fit.layers)
+        rope = spec.rope(self.layer)
+        self.original, self.target = rope.original_length, round(rope.original_length * fit.factor)
+        dynamic = Dynamic(CAUSAL, fit.grid) if fit.causal else None
+        self.space: Space = get_family(fit.family).space(rope, fit.factor, dynamic)
+        self.others = baselines(spec, fit.factor, [self.layer], name)
+        self.items, self.choosing = (self._items(tokenizer, documents) for documents in (sets.fit, sets.choose))
+        self.started = time.monotonic()
+        self.state: State
+
+    def _items(self, tokenizer: Any, documents: Sequence[Document]) -> list[Item]:
+        if self.fit.objective == "answers":
+            return answer_items(tokenizer, documents, self.target, self.fit.seed)
+        return far_items(documents, self.original, self.fit.short_weight)
+
+    def plan(self, u: Sequence[float]) -> ScalingPlan:
+        return ScalingPlan(((self.layer, self.space.stretch(u)),), self.target, self.name)
+
+    def begin(self, folder: Path, *, force: bool) -> None:
+        """Take up an earlier search, or measure the start and the plans that need none."""
+        key = {
+            **dataclasses.asdict(self.fit),
+            "layers": [self.layer],
+            "model": weights_hash(folder),
+            "documents": self._hash(),
+        }
+        del key["budget"]
+        found = load_state(self.out, key, force=force)
+        if found:
+            self.state = found
+            self.each = self._time_one()
+            return
+        starts = self.space.starts
+        plans = {**self.rivals, **{f"start {i + 1}": self.plan(u) for i, u in enumerate(starts)}}
+        measured = {}
+        for i, (name, plan) in enumerate(plans.items()):
+            self.watch(Progress(f"choosing documents under {name}", i / len(plans)))
+            measured[name] = self._loss(plan)
+        self.each = self.seconds / (len(plans) * len(self.choosing))
+        losses = [measured.pop(f"start {i + 1}") for i in range(len(starts))]
+        if not any(map(math.isfinite, losses)):
+            raise BadOption("the loss is not a number wherever this family starts: look at the model or its dtype first.")
+        best = min(range(len(starts)), key=lambda i: losses[i] if math.isfinite(losses[i]) else math.inf)
+        self.state = State(key, starts[best], losses[best], measured)
+        self._save()
+
+    @property
+    def rivals(self) -> dict[str, ScalingPlan]:
+        """What the fit must beat to be returned: static plans, and causal ones if it is causal itself."""
+        return {name: plan for name, plan in self.others.items() if self.fit.causal or not plan.is_dynamic}
+
+    def run(self) -> None:
+        """Until the budget is spent but for the report, or nothing gets better."""
+        before, worse, kept = self.state.steps, 0, self.reserve
+        every = 4 if self.fit.optimiser == "gradient" else 2
+        for step in self._steps():
+            self.state.steps += 1
+            self.state.dropped += step.dropped
+            if (self.state.steps - before) % every == 0 or self.seconds > self.fit.budget - kept:
+                worse = 0 if self._look(step) else worse + 1
+            if worse >= PATIENCE or self.seconds > self.fit.budget - kept:
+                break
+            done = min((self.seconds + kept) / self.fit.budget, 1.0)
+            self.watch(Progress("searching", done, self.state.steps, self.state.loss, self.state.dropped))
+        self._save()
+
+    def _look(self, step: Step) -> bool:
+        """Is this point better than the best, on the documents that choose? Whatever the answer, the state is saved."""
+        loss = self._loss(self.plan(step.u)) if math.isfinite(step.loss) else math.nan
+        better = loss < self.state.loss
+        if better:
+            self.state.u, self.state.loss = list(step.u), loss
+        self._save()
+        return better
+
+    def _save(self) -> None:
+        write_file(self.out, self.plan(self.state.u).to_json())
+        self.state.save(state_path(self.out))
+
+    def _steps(self) -> Iterator[Step]:
+        if self.fit.optimiser == "cma":
+            return evolve(self.space, self.state.u, self._candidates, seed=self.fit.seed)
+        return descend(self.space, self.state.u, self._gradient)
+
+    def _batch(self, number: int) -> list[Item]:
+        return [self.items[(BATCH * number + i) % len(self.items)] for i in range(BATCH)]
+
+    def _gradient(self, u: Any, number: int) -> tuple[float, Any]:
+        return gradient(self.model, self.plan([0.0] * self.space.size), self.space, u, self._batch(number))
+
+    def _candidates(self, points: Sequence[Sequence[float]], number: int) -> list[float]:
+        return [sum(losses(self.model, self.plan(u), self._batch(number))) / BATCH for u in points]
+
+    def _loss(self, plan: ScalingPlan) -> float:
+        found = losses(self.model, plan, self.choosing)
+        return sum(found) / len(found)
+
+    def _time_one(self) -> float:
+        start = time.monotonic()
+        losses(self.model, self.plan(self.state.u), self.choosing[:1])
+        return time.monotonic() - start
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    @property
+    def reserve(self) -> float:
+        """Seconds that the report will take: every plan reads every report document once."""
+        return self.each * len(self.sets.report) * (len(self.others) + 1)
+
+    def _hash(self) -> str:
+        parts = [ids_hash(d.ids) for part in (self.sets.fit, self.sets.choose, self.sets.report) for d in part]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
+
+    def report(self) -> Result:
+        fitted = self.plan(self.state.u)
+        plans, bits = {FITTED: fitted, **self.others}, {}
+        total, read = len(plans) * len(self.sets.report), 0
+
+        def advance() -> None:
+            nonlocal read
+            read += 1
+            self.watch(Progress("reporting", read / total, self.state.steps, self.state.loss, self.state.dropped))
+
+        for name, plan in plans.items():
+            bits[name] = bits_by_token(self.model, plan, self.sets.report, advance)
+        chosen = {FITTED: self.state.loss, **self.state.losses}
+        winner = min(chosen, key=lambda name: chosen[name])
+        edges = _edges(self.original, self.target)
+        write_file(self.out, plans[winner].to_json())
+        return Result(
+            plans[winner], winner, compare(bits, self.original, edges), edges, chosen, fitted, self.state.steps,
+            self.state.dropped, self.seconds, {part: len(getattr(self.sets, part)) for part in ("fit", "choose", "report")},
+        )  # fmt: skip
+
+
+def _edges(original: int, target: int) -> tuple[int, ...]:
+    doubled = [original << k for k in range(1, 40) if original << k < target]
+    return (0, original // 2, original, *doubled, target)

@@ -1,0 +1,122 @@
+"""What a fit lowers: a weighted mean of the loss of some tokens of some documents, with and without a gradient."""
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from ropewalk.jobs.evaluate.documents import Document
+from ropewalk.jobs.evaluate.material import Material
+from ropewalk.jobs.evaluate.nll import head_of, token_nll
+from ropewalk.jobs.evaluate.tasks.passkey import make_passkey
+from ropewalk.jobs.fit.family import Space
+from ropewalk.models.attach import attach
+from ropewalk.models.leaves import rotating_by
+from ropewalk.scaling.plan import ScalingPlan
+
+DEPTHS = (0.1, 0.3, 0.5, 0.7, 0.9)
+CHUNK = 1024  # positions whose logits exist at one time
+
+
+@dataclass(frozen=True)
+class Item:
+    """One reading. weights: (tokens - 1,) float32, of the nll of tokens 1, 2, ...; the loss is their sum product."""
+
+    name: str
+    ids: tuple[int, ...]
+    weights: numpy.ndarray
+
+    @property
+    def first(self) -> int:
+        """The first token that counts."""
+        return 1 + int(numpy.flatnonzero(self.weights)[0])
+
+
+def far_items(documents: Iterable[Document], original: int, short_weight: float = 0.0) -> list[Item]:
+    """Mean nll of the tokens beyond the original length, plus `short_weight` times that of those within it."""
+    return [Item(d.name, d.ids, _far(len(d.ids), original, short_weight)) for d in documents]
+
+
+def _far(tokens: int, original: int, short_weight: float) -> numpy.ndarray:
+    """Token L is the first whose prediction has L tokens before it: nll[L - 1]."""
+    weights = numpy.zeros(tokens - 1, dtype=numpy.float32)
+    weights[original - 1 :] = 1 / (tokens - original)
+    weights[: original - 1] = short_weight / (original - 1)
+    return weights
+
+
+def answer_items(tokenizer: Any, documents: Sequence[Document], length: int, seed: int) -> list[Item]:
+    """A pass key hidden in each document's place, five depths in turn; only the five digits of the answer count.
+
+    LongRoPE2 (Shang et al. 2025, arXiv:2502.20082, section 3.3) searches on such answer tokens, whose loss needs the
+    distant needle, rather than on all tokens, most of which do not need it.
+    """
+    items, material = [], Material(tokenizer)
+    for i, document in enumerate(documents):
+        sample = make_passkey(
+            document.ids[1:], material.encode, length=length, depth=DEPTHS[i % len(DEPTHS)], rng=random.Random(seed + i),
+            bos=tokenizer.bos_token_id, newlines=material.newlines,
+        )  # fmt: skip
+        weights = numpy.zeros(length - 1, dtype=numpy.float32)
+        weights[-sample.answer_length :] = 1 / sample.answer_length
+        items.append(Item(document.name, sample.ids, weights))
+    return items
+
+
+def losses(model: Any, plan: ScalingPlan, items: Sequence[Item]) -> list[float]:
+    """The loss of every item, nats, in one attach."""
+    with attach(model, plan):
+        return [_loss_of(model, item) for item in items]
+
+
+def _loss_of(model: Any, item: Item) -> float:
+    nll = token_nll(model, torch.tensor([item.ids], device=model.device), first=item.first)[0]
+    return float(nll.float().cpu().double() @ torch.from_numpy(item.weights[item.first - 1 :]).double())
+
+
+def gradient(
+    model: Any, plan: ScalingPlan, space: Space, u: torch.Tensor, items: Sequence[Item]
+) -> tuple[float, torch.Tensor]:
+    """(mean loss of the items, its gradient in u): one forward and one backward pass each, activations checkpointed.
+
+    plan: one whose layers and schedule are those of the space; its own frequencies are not used.
+    """
+    leaf = u.detach().clone().requires_grad_()
+    total = 0.0
+    for item in items:  # one graph at a time: memory does not grow with the number of items
+        with rotating_by(model, plan, lambda scale: space.law(leaf, scale), len(item.ids)), torch.enable_grad():
+            loss = _graph(model, item) / len(items)
+            loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.item()
+    assert leaf.grad is not None
+    return total, leaf.grad
+
+
+def _graph(model: Any, item: Item) -> torch.Tensor:
+    ids = torch.tensor([item.ids], device=model.device)
+    weights = torch.from_numpy(item.weights[item.first - 1 :]).to(ids.device, _kept(model.dtype))
+    targets = ids[0, item.first :]
+    with torch.no_grad():
+        head = head_of(model, ids)
+    if head is None:
+        return _nll(model(ids, use_cache=False).logits[0, item.first - 1 : -1], targets) @ weights
+    hidden = model.base_model(ids, use_cache=False).last_hidden_state[0, item.first - 1 : -1]
+
+    def piece(states: torch.Tensor, wanted: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+        return _nll(head(states), wanted) @ share
+
+    pieces = zip(*(torch.split(each, CHUNK) for each in (hidden, targets, weights)), strict=True)
+    return torch.stack([checkpoint(piece, *each, use_reentrant=False) for each in pieces]).sum()
+
+
+def _nll(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.cross_entropy(logits.to(_kept(logits.dtype)), targets, reduction="none")
+
+
+def _kept(dtype: torch.dtype) -> torch.dtype:
+    """log-softmax is float32 whatever the model's dtype, and float64 in float64."""
+    return torch.promote_types(dtype, torch.float32)

@@ -1,0 +1,56 @@
+"""The best so far, on disk from the first minute: a search that is interrupted goes on from it."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ropewalk.errors import BadConfig, OutputExists
+from ropewalk.jobs.files import write_file
+
+SCHEMA = "ropewalk.fit/1"
+
+
+@dataclass
+class State:
+    """key: what was searched, with what, on what. u: the best point.  loss: its loss on the documents that choose, nats.
+    losses: of the plans without a fit, there. steps, dropped: of all runs together."""
+
+    key: dict[str, Any]
+    u: list[float]
+    loss: float
+    losses: dict[str, float] = field(default_factory=dict)
+    steps: int = 0
+    dropped: int = 0
+
+    def save(self, path: Path) -> None:
+        write_file(path, json.dumps({"schema": SCHEMA, **dataclasses.asdict(self)}, indent=2) + "\n")
+
+
+def state_path(out: Path) -> Path:
+    return out.with_name(f"{out.stem}.fit.json")
+
+
+def load_state(out: Path, key: dict[str, Any], *, force: bool) -> State | None:
+    """The state of an earlier run of the same search beside `out`; None where there is none, or `force` starts anew."""
+    path = state_path(out)
+    if force or not path.exists():
+        if out.exists() and not force:
+            raise OutputExists(
+                f"{out} exists already, and no search beside it to go on with. Choose another name, or --force."
+            )
+        return None
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data.pop("schema") != SCHEMA:
+            raise ValueError("another schema")
+        state = State(**data)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadConfig(f"{path} is not the state of a search: {error}.\n  Delete it, or start anew with --force.") from None
+    if state.key != key:
+        differ = sorted(name for name in {*key, *state.key} if key.get(name) != state.key.get(name))
+        raise OutputExists(
+            f"{path} belongs to another search: other {', '.join(differ)}.\n  Choose another name, or begin anew: --force."
+        )
+    return state

@@ -1,0 +1,132 @@
+"""A live model whose rotary frequencies are leaves of a graph: what a fit differentiates."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from ropewalk.errors import CannotAttach
+from ropewalk.models.attach import attach
+from ropewalk.models.dynamic.call import Ladder, Pair
+from ropewalk.models.live import LiveTable
+from ropewalk.scaling.plan import ScalingPlan
+
+# A scale -> (inv_freq (pairs,), attention factor ()), float64, with a graph.
+Law = Callable[[float], tuple[torch.Tensor, torch.Tensor]]
+
+
+def leaf_tables(law: Law, scale: float, positions: torch.Tensor, layout: str, like: torch.Tensor) -> Pair:
+    """(cos, sin) in the module's layout and the dtype of `like`, differentiable in what the law returns.
+
+    positions: (..., tokens), whole numbers. Angles are float64 and the cast comes last, as in `rotary.tables`.
+    """
+    inv_freq, m = law(scale)
+    angles = positions[..., None] * inv_freq.to(positions.device)
+    cos, sin = (angles.cos() * m).to(like.dtype), (angles.sin() * m).to(like.dtype)
+    if layout == "halves":
+        return torch.cat([cos, cos], -1), torch.cat([sin, sin], -1)
+    if layout == "in turn":
+        return cos.repeat_interleave(2, -1), sin.repeat_interleave(2, -1)
+    return cos, sin
+
+
+class LeafLadder(Ladder):
+    """A ladder whose every step is a law's.
+
+    The tables of all steps are made before the first layer and only cut afterwards: a cut saves nothing for the backward
+    pass, so a layer that a checkpoint runs again saves what it saved before.
+    """
+
+    def __init__(self, ladder: Ladder, law: Law, tokens: int, like: torch.Tensor):
+        self.__dict__.update(ladder.__dict__)
+        positions, layout = torch.arange(tokens, device=like.device), ladder.table.layout()
+        steps = range(int(self.steps(positions[None]).max()) + 1)
+        self._full = [leaf_tables(law, self.schedule.scale(k), positions, layout, like) for k in steps]
+
+    def tables(self, step: int, positions: torch.Tensor, like: torch.Tensor) -> Pair:
+        first, tokens = int(positions[0, 0]), positions.shape[-1]
+        cos, sin = (half.narrow(0, first, tokens)[None].to(like.dtype) for half in self._full[step])
+        return cos, sin
+
+
+@contextmanager
+def rotating_by(model: Any, plan: ScalingPlan, law: Law, tokens: int) -> Iterator[None]:
+    """For as long as the block lasts, the layers that `plan` stretches rotate as the law says, in a graph.
+
+    plan: says which layers, and whether the law is asked for one scale (static) or for every step of a causal schedule; its
+    own numbers are measured first, as by every attach, and then not used. One document, positions 0 to `tokens` - 1.
+
+    Activations are checkpointed per layer where the model can; weights are frozen meanwhile.
+    """
+    with attach(model, plan) as attached, _checkpointed(model), _frozen(model):
+        hooks = []
+        like = torch.zeros(1, dtype=model.dtype, device=model.device)
+        late = attached._late.tables if attached._late else []
+        before = [on_read.ladder for on_read, _ in late]
+        for on_read, _ in late:
+            on_read.ladder = LeafLadder(on_read.ladder, law, tokens, like)
+        for table, stretch in [] if late else attached.tables:
+            hooks.append(table.module.register_forward_hook(_answer(table, law, stretch.factor), with_kwargs=True))
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+            for (on_read, _), ladder in zip(late, before, strict=True):
+                on_read.ladder = ladder
+
+
+def _answer(table: LiveTable, law: Law, scale: float) -> Callable[..., Any]:
+    layout = table.layout()
+    if layout in ("complex", "unknown"):
+        raise CannotAttach(
+            f"{type(table.module).__name__} answers in an order ({layout}) through which no gradient is taken here.\n"
+            "  The search without gradients needs none: --optimiser cma."
+        )
+
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Pair) -> Any:
+        given = (*args, *(None,) * 3)
+        if table.prefix and kwargs.get("layer_type", given[2]) != table.layer_type:
+            return None
+        positions = kwargs.get("position_ids", given[1])
+        return leaf_tables(law, scale, positions, layout, output[0])
+
+    return hook
+
+
+@contextmanager
+def _checkpointed(model: Any) -> Iterator[None]:
+    """Layers forget their activations and compute them again. Only the layers are told that they train: dropout stays off.
+
+    Set on the layers themselves: the model's own switch has one name in transformers 5.17 and another from 5.23 on.
+    """
+    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    for layer in layers:
+        layer.__dict__.update(training=True, gradient_checkpointing=True, _gradient_checkpointing_func=_again)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.training = False
+            for name in ("gradient_checkpointing", "_gradient_checkpointing_func"):
+                layer.__dict__.pop(name, None)
+
+
+_again = partial(checkpoint, use_reentrant=False)
+
+
+@contextmanager
+def _frozen(model: Any) -> Iterator[None]:
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    for weight in trained:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in trained:
+            weight.requires_grad_(True)

@@ -1,0 +1,144 @@
+"""A whole fit on the bundled model, short: stretched twice, a few steps."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from ropewalk.errors import BadLength, BadOption, OutputExists, UnknownName
+from ropewalk.jobs.evaluate.nll import token_nll
+from ropewalk.jobs.extend import extend
+from ropewalk.jobs.fit import job
+from ropewalk.jobs.fit.compare import FITTED
+from ropewalk.jobs.fit.family import get_family
+from ropewalk.jobs.fit.job import Fit, run_fit
+from ropewalk.jobs.fit.material import Sets, library_sets
+from ropewalk.jobs.fit.objective import answer_items, far_items, losses
+from ropewalk.models.attach import attach
+from ropewalk.models.load import load_model, load_tokenizer
+from ropewalk.scaling.checkpoint import bundled_model, read_config
+from ropewalk.scaling.dialects.transformers import read
+from ropewalk.scaling.plan import ScalingPlan, make_plan
+
+TARGET = 640
+
+
+@pytest.fixture(scope="module")
+def parts():
+    tokenizer = load_tokenizer("ropewalk-tiny")
+    sets = library_sets(tokenizer, TARGET, seed=0)
+    few = Sets(sets.fit[:3], sets.choose[:2], sets.report[:2])
+    return load_model("ropewalk-tiny"), tokenizer, bundled_model(), read(read_config(bundled_model())), few
+
+
+def go(parts, out, watch=lambda now: None, force=False, **options):
+    model, tokenizer, folder, spec, sets = parts
+    fit = Fit(**{"factor": 1.25, "family": "yarn", "budget": 6.0, **options})
+    return run_fit(model, tokenizer, folder, spec, fit, sets, out, "tiny", watch, force=force)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"causal": True}, {"family": "free"}, {"optimiser": "cma"}, {"objective": "answers"}], ids=str
+)
+def test_it_ends_with_a_plan_that_is_the_best_of_what_chose(parts, tmp_path, options):
+    result = go(parts, tmp_path / "plan.json", **options)
+    assert ScalingPlan.from_json((tmp_path / "plan.json").read_text()) == dataclasses.replace(result.plan, model="tiny")
+    assert result.winner == min(result.losses, key=result.losses.get)
+    assert result.steps > 0
+    assert result.documents == {"fit": 3, "choose": 2, "report": 2}
+    assert set(result.compared) == {FITTED, "yarn", "yarn, paper", "ntk", "dynamic-yarn", "dynamic-yarn, paper"}
+    assert ("dynamic-yarn" in result.losses) == bool(options.get("causal"))  # a static fit is not chosen against causal plans
+
+
+def test_where_it_does_not_win_it_returns_what_does(parts, tmp_path, monkeypatch):
+    """The start is spoilt: at no temperature the search can reach is a list of eights as good as yarn."""
+    monkeypatch.setattr(job._Search, "_look", lambda self, step: False)
+    monkeypatch.setattr(job, "losses", lambda model, plan, items: [1.0 if plan.name == "ntk" else 2.0 for _ in items])
+    result = go(parts, tmp_path / "plan.json", budget=1.0)
+    assert result.winner == "ntk"
+    assert ScalingPlan.from_json((tmp_path / "plan.json").read_text()).name == "ntk"
+
+
+def test_an_interrupted_search_leaves_its_best_and_goes_on_from_it(parts, tmp_path):
+    out = tmp_path / "plan.json"
+
+    def stop(now):
+        if now.steps == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        go(parts, out, stop, budget=60.0)
+    saved = json.loads((tmp_path / "plan.fit.json").read_text())
+    assert ScalingPlan.from_json(out.read_text()).name == "yarn"
+    seen = []
+    go(parts, out, seen.append, budget=4.0)
+    assert seen[0].steps >= 5 - 1  # it did not measure the plans without a fit again
+    assert seen[0].best <= saved["loss"]
+    with pytest.raises(OutputExists, match="belongs to another search: other seed"):
+        go(parts, out, seed=1)
+
+
+def test_it_does_not_write_over_somebody_elses_plan(parts, tmp_path):
+    (tmp_path / "plan.json").write_text("mine")
+    with pytest.raises(OutputExists, match="no search beside it"):
+        go(parts, tmp_path / "plan.json")
+    assert (tmp_path / "plan.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"factor": 1.0}, BadLength, "nothing to fit unless the window grows"),
+        ({"optimiser": "adam"}, UnknownName, "no optimiser is called 'adam'"),
+        ({"objective": "fra"}, UnknownName, "Did you mean 'far'"),
+        ({"budget": -1.0}, BadOption, "budget -1 s"),
+        ({"short_weight": -1.0}, BadOption, "short_weight is -1"),
+    ],
+)
+def test_bad_options(options, error, words):
+    with pytest.raises(error, match=words):
+        Fit(**{"factor": 8.0, **options})
+
+
+def test_the_far_loss_is_the_mean_beyond_the_window_plus_a_share_of_that_within(parts):
+    """By hand, from the loss of every token."""
+    model, _, _, spec, sets = parts
+    plan = make_plan(spec, factor=1.25)
+    with attach(model, plan):
+        nll = token_nll(model, torch.tensor([sets.fit[0].ids]))[0]
+    (far,) = losses(model, plan, far_items(sets.fit[:1], 512))
+    (both,) = losses(model, plan, far_items(sets.fit[:1], 512, 0.5))
+    assert far == pytest.approx(nll[511:].mean().item(), rel=1e-5)  # token 512 is the first with 512 before it
+    assert both == pytest.approx(far + 0.5 * nll[:511].mean().item(), rel=1e-5)
+
+
+def test_answers_count_alone(parts):
+    _, tokenizer, _, _, sets = parts
+    items = answer_items(tokenizer, sets.fit, TARGET, 0)
+    for item in items:
+        digits = tokenizer.decode(list(item.ids[item.first :]))
+        assert len(digits) == 5
+        assert digits.isdigit()
+        assert item.weights.sum() == pytest.approx(1)
+        assert len(item.ids) == TARGET
+
+
+@pytest.mark.parametrize("family", ["free", "monotone"])
+def test_what_is_written_is_the_same_in_stock_transformers(parts, tmp_path, family):
+    """The oracle is a checkpoint that transformers loads by itself: losses to 1e-4, and inside the window the model's own."""
+    model, _, folder, spec, sets = parts
+    rope = spec.rope("all")
+    space = get_family(family).space(rope, 1.25, None)
+    u = space.inside(torch.randn(space.size, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
+    plan = ScalingPlan((("all", space.stretch(u.tolist())),), TARGET)
+    extend(folder, plan, tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["rope_parameters"]["rope_type"] == "longrope"
+    assert config["rope_parameters"]["short_factor"] == [1.0] * 32
+    stock = load_model(tmp_path / "out")
+    ids = torch.tensor([sets.fit[0].ids])
+    with attach(model, plan):
+        ours = token_nll(model, ids)
+    assert (token_nll(stock, ids) - ours).abs().max() < 1e-4 * ours.max()
+    assert token_nll(stock, ids).mean().item() == pytest.approx(ours.mean().item(), abs=1e-4)

@@ -1,0 +1,48 @@
+"""Three sets that never mix, and what is said when there are too few documents."""
+
+import pytest
+
+from ropewalk.errors import BadConfig
+from ropewalk.jobs.fit.material import library_sets, read_sets
+from ropewalk.models.load import load_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return load_tokenizer("ropewalk-tiny")
+
+
+def names(documents):
+    return {document.name for document in documents}
+
+
+def test_library_sets_are_disjoint_and_the_reported_ones_are_always_the_same(tokenizer):
+    sets = library_sets(tokenizer, 1024, seed=0)
+    parts = [names(part) for part in (sets.fit, sets.choose, sets.report)]
+    assert all(parts)
+    assert sum(map(len, parts)) == len(set.union(*parts))
+    assert all(len(d.ids) == 1024 for d in (*sets.fit, *sets.choose, *sets.report))
+    other = library_sets(tokenizer, 1024, seed=1)
+    assert names(other.choose) != parts[1]
+    assert names(other.report) == parts[2]
+
+
+def write(folder, count, words):
+    for i in range(count):
+        (folder / f"{i}.txt").write_text(f"document {i} " + "word " * words)
+
+
+def test_own_documents(tokenizer, tmp_path):
+    write(tmp_path, 12, 300)
+    sets = read_sets(tokenizer, [tmp_path], 256, seed=0)
+    assert [len(part) for part in (sets.fit, sets.choose, sets.report)] == [6, 3, 3]
+    every = [d.name for part in (sets.fit, sets.choose, sets.report) for d in part]
+    assert len(set(every)) == 12
+
+
+def test_too_few_long_documents(tokenizer, tmp_path):
+    write(tmp_path, 3, 300)
+    (tmp_path / "short.txt").write_text("too short")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BadConfig, match="3 of 5 files have 256 tokens, the target length; a fit needs 6"):
+        read_sets(tokenizer, [tmp_path], 256, seed=0)

@@ -1,0 +1,69 @@
+"""Both searches find the bottom of a bowl inside the box, and survive losses that are not numbers."""
+
+import math
+from itertools import islice
+
+import pytest
+import torch
+
+from ropewalk.jobs.fit.family import Space
+from ropewalk.jobs.fit.search import descend, evolve
+
+BOTTOM = torch.tensor([0.4, -0.3, 2.0], dtype=torch.float64)  # the last lies outside the box
+BOX = Space((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0), lambda u, s: (u, u), lambda u: None)
+NEAREST = [0.4, -0.3, 1.0]
+
+
+def bowl(u):
+    return float(((torch.as_tensor(u, dtype=torch.float64) - BOTTOM) ** 2).sum())
+
+
+def slope(u, batch):
+    return bowl(u), 2 * (u - BOTTOM)
+
+
+def test_down_the_gradient():
+    *_, last = islice(descend(BOX, [0.0] * 3, slope, pull=0.0), 80)
+    assert last.u == pytest.approx(NEAREST, abs=0.02)
+    assert last.dropped == 0
+
+
+def test_the_pull_holds_it_nearer_to_the_start():
+    *_, free = islice(descend(BOX, [0.0] * 3, slope, pull=0.0), 80)
+    *_, held = islice(descend(BOX, [0.0] * 3, slope, pull=3.0), 80)
+    # the bottom of (u - b)^2 + 3 u^2 / 3 is b / 2
+    assert held.u[0] == pytest.approx(BOTTOM[0].item() / 2, abs=0.03)
+    assert abs(held.u[0]) < abs(free.u[0])
+
+
+def test_a_step_without_a_number_is_dropped_and_counted():
+    def broken(u, batch):
+        return slope(u, batch) if batch % 3 else (math.nan, torch.full_like(u, math.nan))
+
+    steps = list(islice(descend(BOX, [0.0] * 3, broken), 60))
+    assert sum(step.dropped for step in steps) == 20
+    assert all(math.isfinite(x) for step in steps for x in step.u)
+    assert bowl(steps[-1].u) < bowl([0.0] * 3)
+
+
+def test_without_gradients():
+    *_, last = islice(evolve(BOX, [0.0] * 3, lambda points, batch: [bowl(u) for u in points]), 40)
+    assert last.u == pytest.approx(NEAREST, abs=0.02)
+
+
+def test_candidates_without_a_number_are_dropped_and_counted():
+    def broken(points, batch):
+        return [math.nan if i == batch % len(points) else bowl(u) for i, u in enumerate(points)]
+
+    steps = list(islice(evolve(BOX, [0.0] * 3, broken), 40))
+    assert [step.dropped for step in steps] == [1] * 40
+    assert steps[-1].u == pytest.approx(NEAREST, abs=0.05)
+    every = list(islice(evolve(BOX, [0.0] * 3, lambda points, batch: [math.nan] * len(points)), 3))
+    assert all(step.dropped > 1 and step.loss == math.inf for step in every)
+
+
+def test_the_same_seed_gives_the_same_search():
+    def run(seed):
+        return [step.u for step in islice(evolve(BOX, [0.0] * 3, lambda p, b: [bowl(u) for u in p], seed=seed), 5)]
+
+    assert run(0) == run(0) != run(1)
