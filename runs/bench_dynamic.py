@@ -106,7 +106,7 @@ def peak(side: str) -> None:
     with torch.no_grad():
         model(ids(16))
         before = high_water()
-        cache = prefill(model)
+        cache = prefill(model, LONG - 16)  # room for the tokens that follow
         filled = high_water()
         decode(model, cache, 4)
     print(json.dumps({"before": before, "prefill": filled, "decoding": high_water()}))
