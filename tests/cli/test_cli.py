@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from command import run
 from ropewalk.cli.common import parse_length, parse_option
-from ropewalk.cli.main import NOT_VERBS, main
+from ropewalk.cli.main import NOT_VERBS
 from ropewalk.cli.plan import bars, pairs
 from ropewalk.errors import BadLength, BadOption
 from ropewalk.scaling.plan import Stretch
@@ -19,16 +20,6 @@ QWEN3_8B = {  # Qwen/Qwen3-8B config.json, as published
     "num_attention_heads": 32, "num_key_value_heads": 8, "num_hidden_layers": 36, "max_position_embeddings": 40960,
     "rope_theta": 1000000, "rope_scaling": None,
 }  # fmt: skip
-
-
-def run(capsys, monkeypatch, *args):
-    """(exit code, standard output, standard error)"""
-    monkeypatch.setattr(sys, "argv", ["ropewalk", *map(str, args)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-        sys.exit(0)
-    out, err = capsys.readouterr()
-    return stop.value.code or 0, out, err
 
 
 @pytest.fixture

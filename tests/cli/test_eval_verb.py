@@ -1,28 +1,18 @@
 """`ropewalk eval` as a person meets it."""
 
 import json
-import sys
+from functools import partial
 
 import pytest
 
-from ropewalk.cli.main import main
+from command import run
 
 SMALL = ("--documents", 2, "--samples", 1, "--depths", 0.5, "--device", "cpu", "--no-speed")
 
 
 @pytest.fixture
 def ropewalk(capsys, monkeypatch):
-    """(exit code, standard output, standard error)"""
-
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["ropewalk", *map(str, args)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-            sys.exit(0)
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
-
-    return run
+    return partial(run, capsys, monkeypatch)
 
 
 def test_it_prints_tables_then_goes_on_as_json_and_refuses_another_request(ropewalk, tmp_path):

@@ -13,19 +13,10 @@ import openai
 import pytest
 
 import ropewalk
-from ropewalk.cli.main import main
+from command import run
 
 TINY = "ropewalk-tiny"
 SHORT = "def area(width, height):"
-
-
-def run(capsys, monkeypatch, *args):
-    monkeypatch.setattr(sys, "argv", ["ropewalk", *map(str, args)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-        sys.exit(0)
-    out, err = capsys.readouterr()
-    return stop.value.code or 0, out, err
 
 
 @pytest.fixture

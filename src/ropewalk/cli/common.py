@@ -40,6 +40,7 @@ Dynamic = Annotated[
     typer.Option("--dynamic", metavar="METHOD", help="The scale grows with the position: yarn is --method dynamic-yarn."),
 ]
 PlanFile = Annotated[Path | None, typer.Option("--plan", help="A saved plan, instead of the options that make one.")]
+RunMethod = Annotated[str | None, typer.Option("--method", help="As for `ropewalk plan`; needs --factor or --to.")]
 Dtype = Annotated[str, typer.Option("--dtype", help="Of the weights in memory: float32, bfloat16 or float16.")]
 Device = Annotated[str, typer.Option("--device", help="Where the model runs: cpu, cuda, cuda:1, mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]

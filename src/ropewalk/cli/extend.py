@@ -17,6 +17,7 @@ from ropewalk.cli.common import (
     Model,
     Options,
     OriginalLength,
+    PlanFile,
     To,
     find_config,
     plan_from,
@@ -37,7 +38,7 @@ def run(
     option: Options = None,
     original_length: OriginalLength = None,
     layers: Layers = None,
-    plan_file: Annotated[Path | None, typer.Option("--plan", help="A saved plan, instead of the options above.")] = None,
+    plan_file: PlanFile = None,
     force: Force = False,
     json: Json = False,
 ) -> None:

@@ -20,6 +20,7 @@ from ropewalk.cli.common import (
     Options,
     OriginalLength,
     PlanFile,
+    RunMethod,
     To,
     human_bytes,
     plan_to_run,
@@ -37,7 +38,7 @@ def run(
         Path | None, typer.Option("--prompt-file", help="A file with that text; - is standard input.")
     ] = None,
     dynamic: Dynamic = None,
-    method: Annotated[str | None, typer.Option("--method", help="As for `ropewalk plan`; needs --factor or --to.")] = None,
+    method: RunMethod = None,
     to: To = None,
     factor: Factor = None,
     option: Options = None,

@@ -18,22 +18,23 @@ Example: `ropewalk plan ropewalk-tiny --to 4096`
 NOT_VERBS = {"main", "common", "progress", "export_gguf"}
 
 
-def build() -> typer.Typer:
+def build(asked: str = "") -> typer.Typer:
+    """The application. Where `asked` is a verb, that one alone is imported: the others would double the time to an answer."""
     app = typer.Typer(
         name="ropewalk", help=HELP, no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False
     )
     app.callback()(lambda: None)
-    for module in pkgutil.iter_modules(ropewalk.cli.__path__):
-        if module.name not in NOT_VERBS:
-            verb = importlib.import_module(f"ropewalk.cli.{module.name}")
-            app.command(module.name.replace("_", "-"), help=verb.__doc__)(verb.run)
+    verbs = {m.name.replace("_", "-"): m.name for m in pkgutil.iter_modules(ropewalk.cli.__path__) if m.name not in NOT_VERBS}
+    for name in [asked] if asked in verbs else verbs:
+        verb = importlib.import_module(f"ropewalk.cli.{verbs[name]}")
+        app.command(name, help=verb.__doc__)(verb.run)
     return app
 
 
 def main() -> None:
     """The console script. Exit codes: 0 done, 1 a finding (doctor, verify), 2 bad input, 130 interrupted."""
     try:
-        build()()
+        build(sys.argv[1] if len(sys.argv) > 1 else "")()
     except RopewalkError as error:
         _complain(str(error))
         sys.exit(2)

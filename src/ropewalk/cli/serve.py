@@ -17,6 +17,7 @@ from ropewalk.cli.common import (
     Options,
     OriginalLength,
     PlanFile,
+    RunMethod,
     To,
     plan_to_run,
 )
@@ -28,7 +29,7 @@ LOOPBACK = "127.0.0.1"
 def run(
     model: Model,
     dynamic: Dynamic = None,
-    method: Annotated[str | None, typer.Option("--method", help="As for `ropewalk plan`; needs --factor or --to.")] = None,
+    method: RunMethod = None,
     to: To = None,
     factor: Factor = None,
     option: Options = None,
