@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import os
 import threading
 import time
 import urllib.error
@@ -140,17 +141,33 @@ class Client:
                 status,
             )
         if status != 200:
-            raise Refused(f"{self.root}{path} answered status {status}: {_said(answer)}", status)
+            raise Refused(f"{self.root}{path} answered status {status}: {self._said(answer)}", status)
         try:
             return json.loads(answer)
         except (ValueError, RecursionError):
             raise BadAnswer(
-                f"{self.root}{path} did not answer with JSON but with {_said(answer)}\n"
+                f"{self.root}{path} did not answer with JSON but with {self._said(answer)}\n"
                 "  Is it the server of a model, and not a proxy or a web page?"
             ) from None
 
 
-def _said(answer: bytes) -> str:
+    def _said(self, answer: bytes) -> str:
+        return said(answer.replace(self.key.encode(), b"KEY") if self.key else answer)
+
+
+def key_from(variable: str | None) -> str | None:
+    """The key that an environment variable holds. Raises BadOption where there is none that a header could carry."""
+    if variable is None:
+        return None
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise BadOption(f"--api-key-env names {variable}, and that environment variable is empty or not set.")
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise BadOption(f"what {variable} holds is no key: it has characters that a header cannot carry.")
+    return key
+
+
+def said(answer: bytes) -> str:
     """The message of an error in any of the servers' shapes, or the first characters; nothing that steers a terminal."""
     text = answer.decode("utf-8", "replace")
     try:
