@@ -20,10 +20,10 @@ ARCHITECTURES = {
     "ministral3": "mistral3",
     "gpt_neox": "gptneox", "granitemoe": "granite", "hunyuan_v1_dense": "hunyuan-dense",
 }  # fmt: skip
-# Graphs that multiply by rope factors: those of the 25 that call get_rope_factors which were named when it was read.
-ROPE_FACTORS = frozenset(
-    "llama llama4 mistral3 phi3 cohere2 deci exaone exaone4 granite minicpm3 hunyuan-dense apertus arcee smollm3".split()
-)
+# Graphs that multiply by rope_freqs.weight: those of the 25 that call get_rope_factors which were named when it was read, but
+# for two that are no carriers: phi3 loads the long and short lists alone, and mistral3 computes its attention factor itself.
+# smollm3 hands no factors to its rotation (llama.cpp, src/models/phi3.cpp, mistral3.cpp, smollm3.cpp).
+ROPE_FACTORS = frozenset("llama llama4 cohere2 deci exaone exaone4 granite minicpm3 hunyuan-dense apertus arcee".split())
 TYPES = {"none": "default", "linear": "linear", "yarn": "yarn", "longrope": "longrope"}
 
 

@@ -110,7 +110,9 @@ class Client:
     def _down(self, path: str, error: Exception) -> BadAnswer:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error) or type(error).__name__
         if isinstance(reason, TimeoutError) or isinstance(error, TimeoutError):
-            return Late(f"{self.root}{path} gave no whole answer in {self.timeout:g} s. Is it loading? --timeout waits longer.")
+            return Late(
+                f"{self.root}{path} gave no whole answer in {self.timeout:g} s. Is it loading? --timeout waits longer."
+            )
         words = getattr(reason, "strerror", None) or str(reason)
         return BadAnswer(f"{self.root} cannot be reached: {words}. Is the server running there, and is the port right?")
 
@@ -129,7 +131,9 @@ class Client:
         with response:
             answer = response.read(MOST_BYTES + 1)
             if len(answer) > MOST_BYTES:
-                raise BadAnswer(f"{self.root}{path} answered more than {MOST_BYTES >> 20} MiB: no answer of this kind is so long.")
+                raise BadAnswer(
+                    f"{self.root}{path} answered more than {MOST_BYTES >> 20} MiB: no answer of this kind is so long."
+                )
             return response.status, dict(response.headers), answer
 
     def _read(self, path: str, status: int, answer: bytes) -> Any:
@@ -149,7 +153,6 @@ class Client:
                 f"{self.root}{path} did not answer with JSON but with {self._said(answer)}\n"
                 "  Is it the server of a model, and not a proxy or a web page?"
             ) from None
-
 
     def _said(self, answer: bytes) -> str:
         return said(answer.replace(self.key.encode(), b"KEY") if self.key else answer)

@@ -63,7 +63,9 @@ def _models(client: Client) -> list[Mapping[str, Any]]:
             "  vLLM, SGLang, llama.cpp's server, Ollama and `ropewalk serve` are."
         ) from None
     data = answer.get("data") if isinstance(answer, dict) else None
-    found = [card for card in data if isinstance(card, dict) and isinstance(card.get("id"), str)] if isinstance(data, list) else []
+    found = (
+        [card for card in data if isinstance(card, dict) and isinstance(card.get("id"), str)] if isinstance(data, list) else []
+    )
     if not found:
         raise BadAnswer(f"{client.root}/v1/models lists no model: is one loaded?")
     return found

@@ -56,16 +56,12 @@ def judge_loss(cells: Sequence[Cell], original: int, margin: float) -> list[Loss
     return [step for length in lengths if (step := _loss_step(table, length, original, margin, len(beyond)))]
 
 
-def _loss_step(
-    table: dict[tuple[int, int], Cell], length: int, original: int, margin: float, looks: int
-) -> LossStep | None:
+def _loss_step(table: dict[tuple[int, int], Cell], length: int, original: int, margin: float, looks: int) -> LossStep | None:
     passages = [p for p, at in table if at == length and (p, original) in table]
     if not passages:
         return None
     counts = numpy.array([table[p, length].tokens for p in passages], float)
-    here, base = (
-        numpy.array([table[p, at].loss for p in passages], float) * counts for at in (length, original)
-    )
+    here, base = (numpy.array([table[p, at].loss for p in passages], float) * counts for at in (length, original))
     mean = cluster_mean(here, counts)
     if length <= original:
         return LossStep(length, len(passages), mean, None, "")
@@ -94,9 +90,7 @@ def _key_step(
     share, both = wilson(sum(hits), len(hits)), [p for p in trials if (p, original) in table]
     if length <= original or not both:
         return KeyStep(length, sum(hits), len(hits), share, None, "")
-    found = compare_shares(
-        numpy.array([table[p, length] for p in both]), numpy.array([table[p, original] for p in both])
-    )
+    found = compare_shares(numpy.array([table[p, length] for p in both]), numpy.array([table[p, original] for p in both]))
     worse = found.difference.value < 0 and found.p / 2 <= LEVEL / looks
     verdict = FAIL if worse else PASS if found.difference.low > -KEY_MARGIN else INCONCLUSIVE
     return KeyStep(length, sum(hits), len(hits), share, found.difference, verdict if skilled else INCONCLUSIVE)

@@ -1,7 +1,8 @@
 """Asking a server about every passage at every length, and what it answered."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import product
 from math import isfinite
 from typing import Any
 
@@ -12,9 +13,9 @@ from ropewalk.jobs.doctor.live.passages import Source, depths
 
 NEW = 8  # tokens that are written in answer to a pass key: five digits, in whatever pieces
 ROOM = 16  # tokens left free at the end of the window: what is written, and a start token
-NEAR = 0.85  # of the length wanted: shorter prompts are asked again, longer
-TRIES = 4
-SHARE = 0.05  # of the wanted length that a prompt is made shorter by, where a server refuses it
+NEAR = 0.75  # of the length wanted: shorter prompts are asked again, longer
+TRIES = 5
+SHARE = 0.06  # of the wanted length that a prompt is made shorter by, where a server refuses it
 
 Advance = Callable[[float], None]
 
@@ -55,27 +56,55 @@ def cost(length: int) -> float:
     return float(length)
 
 
-def measure_loss(endpoint: Endpoint, source: Source, lengths: Sequence[int], advance: Advance) -> list[Cell]:
+@dataclass
+class Round:
+    """What is asked of one server. gone: lengths at which it refused or fell silent once; it is not asked there again."""
+
+    endpoint: Endpoint
+    source: Source
+    lengths: Sequence[int]
+    original: int
+    advance: Advance
+    gone: set[int] = field(default_factory=set)
+
+    def over(self, one: Callable[[int, int], Cell]) -> list[Cell]:
+        """Every passage at every length. Raises BadAnswer for trouble inside the original window: then nothing can be judged."""
+        cells = []
+        for passage, length in product(range(self.source.count), self.lengths):
+            if length not in self.gone:
+                cells.append(one(passage, length))
+                self._look(cells[-1])
+            self.advance(cost(length))
+        return cells
+
+    def _look(self, cell: Cell) -> None:
+        if not cell.trouble:
+            return
+        if cell.length <= self.original:
+            raise BadAnswer(f"inside the original window, with {cell.length:,} tokens: {cell.trouble}")
+        if cell.loss is None:
+            self.gone.add(cell.length)
+
+
+def measure_loss(asked: Round) -> list[Cell]:
     """The same last tokens of each passage, with ever more text before them. Raises BadAnswer where the tokens differ."""
-    cells = []
-    for passage in range(source.count):
-        known: tuple[str, ...] = ()
-        for length in lengths:
-            cell, tokens = _loss(endpoint, source, passage, length)
-            cells.append(cell)
-            advance(cost(length))
-            if known and tokens and tokens != known:
-                raise BadAnswer(
-                    f"{endpoint.client.root} cuts the same passage into other tokens at {length:,} than before: "
-                    "its log-probabilities are not those of the text that was sent."
-                )
-            known = known or tokens
-    return cells
+    known: dict[int, tuple[str, ...]] = {}
+
+    def one(passage: int, length: int) -> Cell:
+        cell, tokens = _loss(asked.endpoint, asked.source, passage, length, asked.original)
+        if tokens and known.setdefault(passage, tokens) != tokens:
+            raise BadAnswer(
+                f"{asked.endpoint.client.root} cuts the same passage into other tokens at {length:,} than before: "
+                "its log-probabilities are not those of the text that was sent."
+            )
+        return cell
+
+    return asked.over(one)
 
 
-def _loss(endpoint: Endpoint, source: Source, passage: int, length: int) -> tuple[Cell, tuple[str, ...]]:
+def _loss(endpoint: Endpoint, source: Source, passage: int, length: int, original: int) -> tuple[Cell, tuple[str, ...]]:
     assert endpoint.reader is not None
-    last = min(endpoint.reader.most, length // 8)
+    last = min(endpoint.reader.most, original // 8)
 
     def ask(tokens: int) -> tuple[Any, int, int]:
         text = source.before(passage, tokens)
@@ -92,14 +121,10 @@ def _loss(endpoint: Endpoint, source: Source, passage: int, length: int) -> tupl
     return Cell(passage, length, position, loss, len(reading.logprobs), trouble=trouble), reading.tokens
 
 
-def measure_keys(endpoint: Endpoint, source: Source, lengths: Sequence[int], advance: Advance) -> list[Cell]:
+def measure_keys(asked: Round) -> list[Cell]:
     """One pass key for each passage, the same at every length, each at a depth of its own."""
-    cells = []
-    for passage, depth in enumerate(depths(source.count)):
-        for length in lengths:
-            cells.append(_key(endpoint, source, passage, length, depth))
-            advance(cost(length))
-    return cells
+    places = depths(asked.source.count)
+    return asked.over(lambda passage, length: _key(asked.endpoint, asked.source, passage, length, places[passage]))
 
 
 def _key(endpoint: Endpoint, source: Source, passage: int, length: int, depth: float) -> Cell:
@@ -114,9 +139,7 @@ def _key(endpoint: Endpoint, source: Source, passage: int, length: int, depth: f
     return Cell(passage, length, found[1], depth=depth, found=found[0])
 
 
-def _fitting(
-    ask: Callable[[int], tuple[Any, int, int]], source: Source, passage: int, length: int
-) -> tuple[Any, int] | str:
+def _fitting(ask: Callable[[int], tuple[Any, int, int]], source: Source, passage: int, length: int) -> tuple[Any, int] | str:
     """Ask with a prompt of nearly `length` tokens: (what it found, tokens of the prompt), or the words of a refusal.
 
     How many tokens a text has, the server alone knows: where it was too many or far too few, the next try knows better.
@@ -134,9 +157,9 @@ def _fitting(
             continue
         except Late as error:
             return str(error)
-        source.learn(passage, characters, count)
-        refused = ""
         if NEAR * limit <= count <= limit:
+            source.learn(passage, characters, count)
             return found, count
-        aim = limit
+        if not refused:
+            source.learn(passage, characters, count)
     return refused or f"no prompt of about {length:,} tokens could be made: the server counts from call to call otherwise"

@@ -105,7 +105,9 @@ class Forced:
         if not isinstance(told, list) or not told or not isinstance(told[0], dict) or "logprob" not in told[0]:
             raise NotOffered
         if told[0].get("id") != token:
-            raise BadAnswer(f"{client.root} was to write token {token} and wrote {told[0].get('id')!r}: its bias is not obeyed.")
+            raise BadAnswer(
+                f"{client.root} was to write token {token} and wrote {told[0].get('id')!r}: its bias is not obeyed."
+            )
         return told[0]["logprob"]
 
 
