@@ -7,7 +7,7 @@ from typing import Any
 from ropewalk.errors import BadLength, BadOption
 from ropewalk.jobs.doctor.live.endpoint import Endpoint
 from ropewalk.jobs.doctor.live.judge import FAIL, KEY_MARGIN, MARGIN, PASS, KeyStep, LossStep, judge_keys, judge_loss, overall
-from ropewalk.jobs.doctor.live.measure import Advance, Cell, Round, cost, lengths_for, measure_keys, measure_loss
+from ropewalk.jobs.doctor.live.measure import Advance, Cell, Round, cost, measure_keys, measure_loss
 from ropewalk.jobs.doctor.live.passages import Source, library_text
 from ropewalk.jobs.report.plain import plain
 
@@ -26,7 +26,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Result:
-    """findings: what alone makes it fail.  notes: what a person should know.  how: the loss was read; empty where it was not."""
+    """findings: what alone makes it fail.  notes: what a person should know.  how: the loss was read; empty: it was not."""
 
     url: str
     model: str

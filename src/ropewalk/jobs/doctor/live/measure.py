@@ -68,7 +68,7 @@ class Round:
     gone: set[int] = field(default_factory=set)
 
     def over(self, one: Callable[[int, int], Cell]) -> list[Cell]:
-        """Every passage at every length. Raises BadAnswer for trouble inside the original window: then nothing can be judged."""
+        """Every passage at every length. Raises BadAnswer for trouble inside the original window: nothing can be judged."""
         cells = []
         for passage, length in product(range(self.source.count), self.lengths):
             if length not in self.gone:

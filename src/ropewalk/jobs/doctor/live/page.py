@@ -47,7 +47,8 @@ def figure(result: Result) -> dict[str, Any]:
     made.add_scatter(
         x=[s.length for s, _ in ends], y=[loss.value for _, loss in ends], mode="lines+markers", name="mean", row=1, col=1,
         line={"color": LINE, "width": 2.6}, hovertemplate="%{y:.3f} nats<extra>mean</extra>",
-        error_y={"array": [i.high - i.value for _, i in ends], "arrayminus": [i.value - i.low for _, i in ends], "color": LINE},
+        error_y={"color": LINE, "array": [loss.high - loss.value for _, loss in ends],
+                 "arrayminus": [loss.value - loss.low for _, loss in ends]},
     )  # fmt: skip
     for name, hit, colour, symbol in (("found", True, FOUND, "circle"), ("missed", False, MISSED, "x")):
         some = [cell for cell in result.cells if cell.found is hit]

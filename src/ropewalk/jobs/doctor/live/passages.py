@@ -36,7 +36,7 @@ class Source:
         self._ends = [min(lines[bisect.bisect(lines, at)], len(self.text)) for at in wanted]
 
     def before(self, passage: int, tokens: int) -> str:
-        """The text that ends where a passage does, of about as many tokens and not more; it goes round to the end of all text."""
+        """The text that ends where a passage does, of about as many tokens; before its beginning comes the end of all text."""
         size, end = self.characters(passage, tokens), self._ends[passage]
         if size > len(self.text):
             raise BadLength(
