@@ -10,6 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 KEY = re.compile(r"pass key is (\d+)\. Remember")
 
 
+def tokens_of(text):
+    return re.findall(r"\w+|\W+", text)
+
+
 class Fake:
     """logprob(position): of the token there, or None to offer none.  reads: the longest prompt that is not refused.
     remembers: the longest prompt in which a pass key is found.  lie(path, answer): bytes to send instead, or None.
@@ -24,7 +28,7 @@ class Fake:
             return 200, {"data": [{"id": "fake", "max_model_len": self.claimed}]}
         if path != "/v1/completions":
             return 404, {"error": {"message": "no such path"}}
-        words = body["prompt"].split(" ")
+        words = tokens_of(body["prompt"])
         if len(words) > self.reads:
             return 400, {"error": {"message": f"{len(words)} tokens are too long"}}
         key = KEY.search(body["prompt"])

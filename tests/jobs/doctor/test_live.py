@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from jobs.doctor.fake_server import Fake, serving
+from jobs.doctor.fake_server import Fake, serving, tokens_of
 from ropewalk.errors import BadAnswer, BadLength, BadOption
 from ropewalk.jobs.doctor.live.client import Client, Late, key_from, root_of
 from ropewalk.jobs.doctor.live.endpoint import find
@@ -79,7 +79,7 @@ def test_a_claimed_length_that_is_refused_is_a_finding_and_asked_for_once():
     assert result.verdict == "FAIL"
     assert "at 2,048 tokens" in result.findings[0]
     assert "are too long" in result.findings[0]
-    assert sum(len(body["prompt"].split(" ")) > 1100 for _, body, _ in fake.seen if body) == 5
+    assert sum(len(tokens_of(body["prompt"])) > 1100 for _, body, _ in fake.seen if body) == 5
 
 
 def test_nan_beyond_the_window_is_a_finding():
@@ -90,7 +90,7 @@ def test_nan_beyond_the_window_is_a_finding():
 
 
 def test_nan_inside_the_window_leaves_nothing_to_compare_with():
-    with pytest.raises(BadAnswer, match="inside the original window.*not numbers"):
+    with pytest.raises(BadAnswer, match=r"inside the original window.*not numbers"):
         asked(Fake(logprob=lambda at: math.nan))
 
 

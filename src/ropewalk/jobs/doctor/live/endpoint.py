@@ -52,7 +52,7 @@ def find(client: Client, name: str | None = None) -> Endpoint:
     return Endpoint(client, model, claimed, reader, str(card.get("root") or ""))
 
 
-def _models(client: Client) -> list[Mapping[str, Any]]:
+def _models(client: Client) -> Sequence[Mapping[str, Any]]:
     try:
         answer = client.get("/v1/models")
     except Refused as error:
