@@ -80,13 +80,11 @@ def judge_keys(cells: Sequence[Cell], original: int) -> list[KeyStep]:
     return [step for length in lengths if (step := _key_step(table, length, original, skilled, looks))]
 
 
-def _key_step(
-    table: dict[tuple[int, int], bool | None], length: int, original: int, skilled: bool, looks: int
-) -> KeyStep | None:
+def _key_step(table: dict[tuple[int, int], bool], length: int, original: int, skilled: bool, looks: int) -> KeyStep | None:
     trials = [p for p, at in table if at == length]
     if not trials:
         return None
-    hits = [bool(table[p, length]) for p in trials]
+    hits = [table[p, length] for p in trials]
     share, both = wilson(sum(hits), len(hits)), [p for p in trials if (p, original) in table]
     if length <= original or not both:
         return KeyStep(length, sum(hits), len(hits), share, None, "")
