@@ -42,8 +42,8 @@ def install(place: str) -> None:
         return
     if registered is not None:
         raise CannotAttach(
-            f"vLLM's rotary embedding is replaced already, by another plugin's {registered.__module__}.{registered.__name__}, and a\n"
-            "  scale per request needs its place. Choose one of the two with VLLM_PLUGINS."
+            f"vLLM's rotary embedding is replaced already, by {registered.__module__}.{registered.__name__}, and a scale per\n"
+            "  request needs its place. Choose one of the two plugins with VLLM_PLUGINS."
         )
     CustomOp.register_oot(StackedRotary, name="RotaryEmbedding")
     StackedRotary.name = RotaryEmbedding.name  # by which custom_ops turns its kernels on and off
@@ -118,18 +118,18 @@ def _initialize_kv_cache(inner: Any, self: Any, *args: Any, **kwargs: Any) -> An
 
 def _check_tables(model: torch.nn.Module, served: Served) -> tuple[int, ...]:
     """Where the steps of the loaded model start; CannotAttach for a model that rotates by other means."""
-    rotating = [m for m in model.modules() if "Rotary" in type(m).__name__ and not isinstance(m, ApplyRotaryEmb)]
+    rotating: list[Any] = [m for m in model.modules() if "Rotary" in type(m).__name__ and not isinstance(m, ApplyRotaryEmb)]
     others = sorted({type(m).__name__ for m in rotating if not isinstance(m, StackedRotary)})
     if others or not rotating:
         raise CannotAttach(
-            f"this model rotates with {', '.join(others) or 'code of its own'}, and the plugin stretches vLLM's plain RotaryEmbedding.\n"
+            f"this model rotates with {', '.join(others) or 'code of its own'}; a scale per request needs vLLM's RotaryEmbedding.\n"
             "  Serve it with a static plan, ropewalk export MODEL --for vllm, or with ropewalk serve."
         )
-    found = {(m.ropewalk_plan, m.ropewalk_starts) for m in rotating}
+    ((plan, starts), *more) = {(m.ropewalk_plan, m.ropewalk_starts) for m in rotating}
     seen = {m.ropewalk_stretch for m in rotating if m.ropewalk_stretch}
-    if len(found) > 1 or found.pop()[0] != served.plan.fingerprint or seen != {s for _, s in served.plan.stretches}:
+    if more or plan != served.plan.fingerprint or seen != {stretch for _, stretch in served.plan.stretches}:
         raise Mismatch("the loaded model's tables are not those of the plan. Build the engine in a fresh process.")
-    return tuple(rotating[0].ropewalk_starts)
+    return starts
 
 
 def _preprocess(inner: Any, self: Any, scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:

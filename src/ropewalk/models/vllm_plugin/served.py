@@ -76,19 +76,19 @@ def check_model(plan: ScalingPlan, spec: ModelSpec) -> None:
             there = ", ".join(f"{n} (rotary_dim {r.rotary_dim}, rope_theta {r.rope_theta:g})" for n, r in spec.ropes)
             raise CannotAttach(
                 f"the plan stretches {name} (rotary_dim {stretch.rope.rotary_dim}, rope_theta {stretch.rope.rope_theta:g});\n"
-                f"  this {spec.model_type} model has {there}.\n  It is another model's plan: make one from this model's own config."
+                f"  this {spec.model_type} model has {there}.\n  It is another model's plan: make one from this one's config."
             )
     for name, current in spec.scaling:
         if current.factor != 1:
             raise CannotAttach(
-                f"the model's config stretches {name} already, by {current.name} x{current.factor:g}, and the plan would stretch that.\n"
+                f"the model's config stretches {name} already, by {current.name} x{current.factor:g}; the plan would do it twice.\n"
                 "  Serve the original checkpoint, and leave rope parameters out of --hf-overrides."
             )
     for name, rope in spec.ropes:
         if plan.stretch(name) is None and _key(rope) in planned:
             raise CannotAttach(
-                f"the plan leaves {name} alone, but it has the rotary_dim and rope_theta of a layer type that is stretched, and\n"
-                "  vLLM keeps one table for both. Make a plan that names both with --layers, or use ropewalk serve."
+                f"the plan leaves {name} alone, but it has the rotary_dim and rope_theta of a layer type that it stretches,\n"
+                "  and vLLM keeps one table for both. Make a plan that names both with --layers, or use ropewalk serve."
             )
 
 
@@ -105,7 +105,7 @@ class Served:
         if not schedule.original_length < longest <= plan.target_length:
             raise CannotAttach(
                 f"--max-model-len is {longest:,}; the plan stretches {schedule.original_length:,} tokens to "
-                f"{plan.target_length:,}, so it must be\n  more than the first and at most the second. Left out, it is the second."
+                f"{plan.target_length:,}.\n  Make it more than the first and at most the second; left out, it is the second."
             )
         return Served(plan, Steps.of(schedule, longest))
 
