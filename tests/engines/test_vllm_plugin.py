@@ -1,7 +1,7 @@
-"""The plugin in vLLM itself (CPU, float32), against Ropewalk's own attached model, one request at a time, and without its parts.
+"""The plugin in vLLM itself (CPU, float32), against Ropewalk's own attached model, one request at a time, and broken.
 
 Needs vLLM in an environment of its own: ENGINES/vllm/bin/python, ENGINES being .venv-engines or what ROPEWALK_ENGINES names.
-Each engine is one process of about half a minute; the plugin is found by its entry point, through a folder on that Python's path.
+Each engine is one process of about half a minute; the plugin is found by its entry point, in a folder on the path.
 """
 
 import json
@@ -102,7 +102,7 @@ ASKED = [request(400, **scaled(s)) for s in (8.0, 4, 2.0, 1.0)]  # one text at a
 
 
 def test_four_scales_in_one_batch(tmp_path, model):
-    """Together, alone and in Ropewalk's attached model the same; other scales are far off, so that the comparison can see one."""
+    """Together, alone and in Ropewalk's attached model the same; other scales are far off, so the comparison can tell."""
     together, asked, *alone = ask(tmp_path, [FOUR, ASKED, *([one] for one in FOUR)], enable_prefix_caching=False)
 
     for answer, (single,), given, scale in zip(together, alone, FOUR, (1, 2, 4, 8), strict=True):
@@ -132,7 +132,7 @@ steps.salted = lambda given, fingerprint, step: given
 
 @pytest.mark.parametrize("salted", [True, False])
 def test_cached_prefixes_are_not_shared_between_scales(tmp_path, model, salted):
-    """The same prompt at one scale after the other; with the salts taken out, keys of the wrong scale are read, and it shows."""
+    """The same prompt at one scale after the other; without the salts, keys of the wrong scale are read, and it shows."""
     rounds = [[request(400, **scaled(s), prompt_logprobs=False)] for s in (1, 4, 4, 8, 1)]
     answers = [a for (a,) in ask(tmp_path, rounds, patch="" if salted else WITHOUT_SALT)]
 
@@ -152,7 +152,7 @@ def test_cached_prefixes_are_not_shared_between_scales(tmp_path, model, salted):
 
 
 def test_a_mixed_load_of_32(tmp_path):
-    """32 requests of all lengths at once, their prompts in chunks of 512 and some of them sharing prefixes, against each alone."""
+    """32 requests of all lengths at once, prompts in chunks of 512, some with a prefix in common, against each alone."""
     lengths = [17, 3800, 512, 513, 90, 1024, 1025, 2100] * 4
     load = [request(n, 13 * (i % 3), 16) for i, n in enumerate(lengths)]
     for one in load[::2]:

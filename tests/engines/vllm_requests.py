@@ -2,9 +2,9 @@
 
     python vllm_requests.py JOB.json OUT.json
 
-JOB: {"model", "engine": LLM's arguments, "rounds": [[{"ids", "max_tokens", "extra_args", "cache_salt"}]]}, each round one batch.
-OUT: the same rounds of {"tokens", "logprobs"}: greedy tokens, and the log-probability of each token of the prompt but the first
-(where the engine counts them) and of the answer. An error while building or answering: {"error": its words}.
+JOB: {"model", "engine": LLM's arguments, "rounds": [[{"ids", "max_tokens", "prompt_logprobs", "extra_args"}]]}.
+OUT: the rounds, each one batch, of {"tokens", "logprobs", "cached"}: greedy tokens, and the log-probability of each token of
+the prompt but the first, where that was asked for, and of the answer. After an error: {"error": its words}.
 """
 
 import json
@@ -29,9 +29,7 @@ def answers(job: dict[str, Any]) -> list[list[dict[str, Any]]]:
     engine = LLM(job["model"], skip_tokenizer_init=True, dtype="float32", max_num_seqs=32, **job["engine"])
     done = []
     for requests in job["rounds"]:
-        prompts = [
-            {"prompt_token_ids": r["ids"], **({"cache_salt": s} if (s := r.get("cache_salt")) else {})} for r in requests
-        ]
+        prompts = [{"prompt_token_ids": r["ids"]} for r in requests]
         params = [
             SamplingParams(
                 temperature=0, max_tokens=r["max_tokens"], logprobs=0, prompt_logprobs=0 if r.get("prompt_logprobs") else None,

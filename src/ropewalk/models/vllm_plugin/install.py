@@ -122,14 +122,14 @@ def _check_tables(model: torch.nn.Module, served: Served) -> tuple[int, ...]:
     others = sorted({type(m).__name__ for m in rotating if not isinstance(m, StackedRotary)})
     if others or not rotating:
         raise CannotAttach(
-            f"this model rotates with {', '.join(others) or 'code of its own'}; a scale per request needs vLLM's RotaryEmbedding.\n"
+            f"this model rotates with {', '.join(others) or 'code of its own'}; the plugin needs vLLM's own RotaryEmbedding.\n"
             "  Serve it with a static plan, ropewalk export MODEL --for vllm, or with ropewalk serve."
         )
     ((plan, starts), *more) = {(m.ropewalk_plan, m.ropewalk_starts) for m in rotating}
     seen = {m.ropewalk_stretch for m in rotating if m.ropewalk_stretch}
     if more or plan != served.plan.fingerprint or seen != {stretch for _, stretch in served.plan.stretches}:
         raise Mismatch("the loaded model's tables are not those of the plan. Build the engine in a fresh process.")
-    return starts
+    return tuple(starts)
 
 
 def _preprocess(inner: Any, self: Any, scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:

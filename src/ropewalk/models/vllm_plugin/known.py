@@ -15,5 +15,5 @@ def check_version(version: str, place: str) -> None:
             f"ROPEWALK_VLLM_PLAN={place} asks for a scale per request, of vLLM {version}; known is {', '.join(KNOWN)}.\n"
             "  It changes private parts of vLLM, which move between versions. Going on without it, every request would be\n"
             "  answered by the unstretched model, so vLLM does not start instead.\n"
-            f"  Install vllm=={KNOWN[-1]}, or unset ROPEWALK_VLLM_PLAN and serve a static plan (ropewalk export MODEL --for vllm)."
+            f"  Install vllm=={KNOWN[-1]}, or unset the variable and serve a static plan: ropewalk export MODEL --for vllm."
         )

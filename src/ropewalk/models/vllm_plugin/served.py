@@ -81,7 +81,7 @@ def check_model(plan: ScalingPlan, spec: ModelSpec) -> None:
     for name, current in spec.scaling:
         if current.factor != 1:
             raise CannotAttach(
-                f"the model's config stretches {name} already, by {current.name} x{current.factor:g}; the plan would do it twice.\n"
+                f"the model's config stretches {name} already, by {current.name} x{current.factor:g}; that makes two.\n"
                 "  Serve the original checkpoint, and leave rope parameters out of --hf-overrides."
             )
     for name, rope in spec.ropes:
