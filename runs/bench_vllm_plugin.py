@@ -3,7 +3,7 @@
     ROPEWALK_ENGINES=.venv-engines python runs/bench_vllm_plugin.py [PAIRS]
 
 Both engines are started once and wait for each other; only one works at a time. *short*: 32 requests within the window, which
-take scale 1. *mixed*: 32 requests of 40 to 3,500 tokens; plain vLLM, given a window as long, answers the long ones wrongly, but
+take scale 1. *mixed*: 32 requests of 40 to 3,500 tokens; plain vLLM, given a window as long, answers long ones wrongly, but
 no slower for that. Tokens per second count prompt and answer.
 """
 

@@ -74,9 +74,14 @@ def furthest(one, other):
     return max(abs(a - b) for a, b in zip(one["logprobs"], other["logprobs"], strict=True))
 
 
+def mean(one, other):
+    return sum(abs(a - b) for a, b in zip(one["logprobs"], other["logprobs"], strict=True)) / len(one["logprobs"])
+
+
 def equal(one, other):
     assert one["tokens"] == other["tokens"]
     assert furthest(one, other) < NOISE
+    assert mean(one, other) < MEAN
 
 
 @pytest.fixture(scope="module")
