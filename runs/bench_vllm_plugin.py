@@ -4,7 +4,7 @@
 
 Both engines are started once and wait for each other; only one works at a time. *short*: 32 requests within the window, which
 take scale 1. *mixed*: 32 requests of 40 to 3,500 tokens; plain vLLM, given a window as long, answers long ones wrongly, but
-no slower for that. Tokens per second count prompt and answer. Wall clock, and processor seconds of the engine with its workers,
+no slower for that. Tokens per second count prompt and answer. Wall clock, and processor seconds of an engine and its workers,
 which other people's work on the machine disturbs less.
 """
 
@@ -130,7 +130,7 @@ def main(pairs: int = 7) -> None:
                 speeds = [tokens / statistics.median(row[i] for row in taken) for i in (theirs, ours)]
                 ratios = sorted(row[theirs] / row[ours] for row in taken)
                 print(
-                    f"{name:5} {clock:10} plain {speeds[0]:5.0f} tokens/s, with the plan {speeds[1]:5.0f}; paired ratios: median "
+                    f"{name:5} {clock:10} plain {speeds[0]:5.0f} tokens/s, with it {speeds[1]:5.0f}; paired ratios: median "
                     f"{statistics.median(ratios):.3f}, {' '.join(f'{r:.2f}' for r in ratios)}; load {os.getloadavg()[0]:.1f}",
                     flush=True,
                 )

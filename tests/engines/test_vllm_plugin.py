@@ -7,8 +7,12 @@ Each engine is one process of about half a minute; the plugin is found by its en
 import json
 import os
 import random
+import socket
 import subprocess
+import time
 import tomllib
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -38,24 +42,30 @@ def _vllm():
         pytest.skip(f"no vLLM at {PYTHON}: `make engines` installs it")
 
 
-def ask(folder, rounds, *, plan=PLAN, patch="", **engine):
-    """The answers of one engine to rounds of requests. plan: None leaves the plugin unasked. patch: code run before vLLM."""
+def prepared(folder, plan, patch=""):
+    """The environment of a vLLM that finds the plugin by its entry point. plan: None leaves it unasked."""
     package = folder / "path" / "ropewalk-0.dist-info"
     package.mkdir(parents=True, exist_ok=True)
     points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["vllm.general_plugins"]
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: ropewalk\nVersion: 0\n")
     (package / "entry_points.txt").write_text("[vllm.general_plugins]\n" + "".join(f"{n} = {v}\n" for n, v in points.items()))
     (folder / "path" / "sitecustomize.py").write_text(patch)
-    job = {"model": str(TINY), "engine": {"enforce_eager": True, **engine}, "rounds": rounds}
-    (folder / "job.json").write_text(json.dumps(job))
-    environment = {**os.environ, "PYTHONPATH": f"{folder / 'path'}:{ROOT / 'src'}", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+    environment = {name: value for name, value in os.environ.items() if name != "ROPEWALK_VLLM_PLAN"}
+    environment |= {"PYTHONPATH": f"{folder / 'path'}:{ROOT / 'src'}", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
     environment |= {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"}
-    environment.pop("ROPEWALK_VLLM_PLAN", None)
     if plan:
         (folder / "plan.json").write_text(plan.to_json())
         environment["ROPEWALK_VLLM_PLAN"] = str(folder)
+    return environment
+
+
+def ask(folder, rounds, *, plan=PLAN, patch="", **engine):
+    """The answers of one engine to rounds of requests. patch: code run before vLLM."""
+    job = {"model": str(TINY), "engine": {"enforce_eager": True, **engine}, "rounds": rounds}
+    (folder / "job.json").write_text(json.dumps(job))
+    (folder / "out.json").unlink(missing_ok=True)
     command = [PYTHON, Path(__file__).parent / "vllm_requests.py", folder / "job.json", folder / "out.json"]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=580, check=False)
+    run = subprocess.run(command, env=prepared(folder, plan, patch), capture_output=True, text=True, timeout=580, check=False)
     assert (folder / "out.json").is_file(), run.stdout[-3000:] + run.stderr[-3000:]
     return json.loads((folder / "out.json").read_text())
 
@@ -187,3 +197,58 @@ def test_what_is_refused(tmp_path):
     assert (
         "Engine core initialization failed" in transformers
     )  # in the worker's words: this model rotates with code of its own
+
+
+def test_over_http(tmp_path, model):
+    """A scale by length, one that is asked for, and errors that come back as the client's."""
+    port = free_port()
+    command = [PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", TINY, "--served-model-name", "tiny"]
+    command += ["--dtype", "float32", "--enforce-eager", "--host", "127.0.0.1", "--port", str(port)]
+    log = (tmp_path / "log").open("w")
+    with subprocess.Popen(command, env=prepared(tmp_path, PLAN), stdout=log, stderr=subprocess.STDOUT) as server:
+        try:
+            wait_for(port, server)
+            for n, more, scale in ((300, {}, 1), (700, {}, 2), (300, {"vllm_xargs": {"rope_scale": 8}}, 8)):
+                status, told = post(port, prompt=IDS[:n], **more)
+                assert status == 200, told
+                found = {"logprobs": told["choices"][0]["logprobs"]["token_logprobs"]}
+                wanted = by_ropewalk(model, request(n, new=8), scale)
+                assert furthest(found, {"logprobs": wanted["logprobs"][-8:]}) < NOISE
+            for more, words in (
+                ({"vllm_xargs": {"rope_scale": 3}}, "the served plan has the scales 1, 2, 4, 8"),
+                ({"cache_salt": "ropewalk:1"}, "the plan's own. Choose another"),
+            ):
+                status, told = post(port, prompt=IDS[:40], **more)
+                assert (status, words in told["error"]["message"]) == (400, True), told
+        finally:
+            server.terminate()
+    assert "ropewalk: plan dynamic-yarn-request-1" in (tmp_path / "log").read_text()
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def wait_for(port, server):
+    for _ in range(240):
+        assert server.poll() is None, "the server ended"
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                return
+        except OSError:
+            time.sleep(1)
+    pytest.fail("the server did not start within four minutes")
+
+
+def post(port, **body):
+    body = {"model": "tiny", "max_tokens": 8, "temperature": 0, "logprobs": 1, "ignore_eos": True, **body}
+    asked = urllib.request.Request(
+        f"http://127.0.0.1:{port}/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(asked, timeout=120) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
