@@ -14,6 +14,7 @@ import numpy
 import torch
 from vllm.config import get_current_vllm_config
 from vllm.engine.arg_utils import EngineArgs
+from vllm.exceptions import VLLMValidationError
 from vllm.logger import init_logger
 from vllm.model_executor.custom_op import CustomOp, op_registry_oot
 from vllm.model_executor.layers.rotary_embedding.base import RotaryEmbedding
@@ -22,7 +23,7 @@ from vllm.utils import length_from_prompt_token_ids_or_embeds
 from vllm.v1.engine.input_processor import InputProcessor
 from vllm.v1.worker.gpu_model_runner import GPUModelRunner
 
-from ropewalk.errors import BadOption, CannotAttach, Mismatch
+from ropewalk.errors import BadLength, BadOption, CannotAttach, Mismatch
 from ropewalk.models.vllm_plugin.engine import KEY, check_engine, served_by, window_asked
 from ropewalk.models.vllm_plugin.served import Served, check_model, read_plan
 from ropewalk.models.vllm_plugin.steps import ASKED, salted
@@ -87,15 +88,23 @@ def _init_input_processor(inner: Any, self: Any, vllm_config: Any, *args: Any, *
 
 def _process_inputs(inner: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
     request = inner(*args, **kwargs)
+    try:
+        _choose(self.ropewalk_served, request)
+    except (BadOption, BadLength) as error:
+        raise VLLMValidationError(str(error)) from None  # which the server answers with 400
+    return request
+
+
+def _choose(served: Served, request: Any) -> None:
+    """Give a request its step, on the way to the worker, and its cache salt."""
     if request.resumable:
         raise BadOption("a request whose prompt goes on growing has no length to choose its scale from; send it whole.")
-    served, params = self.ropewalk_served, request.sampling_params
+    params = request.sampling_params
     prompt = length_from_prompt_token_ids_or_embeds(request.prompt_token_ids, request.prompt_embeds)
     given = params.extra_args or {}
     step = served.steps.choose(prompt + params.max_tokens, given.get(ASKED))
     params.extra_args = {**given, STEP: step}
     request.cache_salt = salted(request.cache_salt, served.plan.fingerprint, step)
-    return request
 
 
 class StackedRotary(RotaryEmbedding):  # type: ignore[misc]
