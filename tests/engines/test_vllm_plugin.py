@@ -182,15 +182,10 @@ def test_a_mixed_load_of_32(tmp_path):
 
 
 def test_what_is_refused(tmp_path):
-    def error(rounds=(), **options):
-        return ask(tmp_path, list(rounds), **options)["error"]
-
-    assert "--max-model-len is 512; the plan stretches 512 tokens to 4,096" in error(max_model_len=512)
-    assert "rope_scale is 3; the served plan has the scales 1, 2, 4, 8" in error([[request(40, **scaled(3))]])
+    """The wiring of two refusals; the rest are tests/models/vllm_plugin/test_served.py's."""
+    assert "--max-model-len is 512; the plan stretches 512 tokens to 4,096" in ask(tmp_path, [], max_model_len=512)["error"]
     older = "import ropewalk.models.vllm_plugin.known as known; known.KNOWN = ('0.31.0',)"
-    assert f"of vLLM {KNOWN[-1]}; known is 0.31.0" in error(patch=older)
-    # The worker's own words, of a model that rotates by other means, are in its log.
-    assert "Engine core initialization failed" in error(model_impl="transformers")
+    assert f"of vLLM {KNOWN[-1]}; known is 0.31.0" in ask(tmp_path, [], patch=older)["error"]
 
 
 def test_over_http(tmp_path, model):
