@@ -24,7 +24,7 @@ def write_gguf(folder: Path, config: Mapping[str, Any], keys: Mapping[str, Any],
 
     CannotExpress for architectures whose tensors are not laid out here; BadConfig without the package gguf.
     """
-    gguf = _package()
+    gguf = package()
     arch, text = str(keys["general.architecture"]), config.get("text_config", config)
     if arch not in LAID_OUT:
         raise CannotExpress(
@@ -48,11 +48,13 @@ def write_gguf(folder: Path, config: Mapping[str, Any], keys: Mapping[str, Any],
     return out
 
 
-def _package() -> Any:
+def package() -> Any:
     try:
         import gguf
     except ImportError:
-        raise BadConfig('llama.cpp reads GGUF files, and the package that writes one is not here: pip install "ropewalk[verify]"')
+        raise BadConfig(
+            'llama.cpp reads GGUF files, and the package that writes one is not here: pip install "ropewalk[verify]"'
+        ) from None
     return gguf
 
 
@@ -64,7 +66,9 @@ def _check_pattern(arch: str, text: Mapping[str, Any]) -> None:
     kinds = text.get("layer_types") or []
     wanted = ["sliding_attention" if (i + 1) % GEMMA_PATTERN else "full_attention" for i in range(len(kinds))]
     if arch == "gemma3" and list(kinds) != wanted:
-        raise CannotExpress(f"llama.cpp's graph of gemma3 sees all in every {GEMMA_PATTERN}th layer; this model does elsewhere.")
+        raise CannotExpress(
+            f"llama.cpp's graph of gemma3 sees all in every {GEMMA_PATTERN}th layer; this model does elsewhere."
+        )
     if arch != "gemma3" and set(kinds) - {"full_attention"}:
         raise CannotExpress(f"llama.cpp's graph of {arch} has no sliding windows, and this model has.")
 
@@ -100,7 +104,7 @@ def _add_keys(writer: Any, keys: Mapping[str, Any]) -> None:
 def _tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
     for path in weight_files(folder):
         with safe_open(path, framework="pt") as file:
-            for name in file.keys():
+            for name in file.keys():  # noqa: SIM118
                 yield name, file.get_tensor(name).to(torch.float32)
 
 

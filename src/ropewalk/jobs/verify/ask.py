@@ -1,5 +1,6 @@
 """Asking a witness: its own Python in a process of its own, which can crash, hang or answer nonsense without harm."""
 
+import contextlib
 import json
 import os
 import signal
@@ -55,8 +56,8 @@ def _run(command: list[str], place: Path, timeout: float, done: Callable[[], Non
     with (place / "stderr").open("w+", encoding="utf-8", errors="replace") as complaints:
         # A session of its own, so that children of the engine end with it.
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, text=True, errors="replace", cwd=place,
-            env=variables(), start_new_session=True,
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, text=True, errors="replace",
+            cwd=place, env=variables(), start_new_session=True,
         )  # fmt: skip
         late = threading.Event()
 
@@ -87,10 +88,8 @@ def _listen(stream: IO[str] | None, done: Callable[[], None]) -> None:
 
 
 def _kill(group: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # over already
         os.killpg(group, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):  # over already
-        pass
 
 
 def _last(stream: IO[str]) -> str:

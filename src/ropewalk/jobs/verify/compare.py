@@ -9,6 +9,7 @@ Three differences, each the largest of |ln p - ln p'| in a band of positions, in
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy
 
@@ -79,17 +80,15 @@ def compare(reference: Scores, engine: Scores, original_length: int, tolerance: 
         _apart(engine.plain, reference.plain),
     )  # fmt: skip
     edges = band_edges(original_length, len(reference.stretched))
-    bands = tuple(
-        Band(start, stop, *(float(part[start:stop].max()) for part in parts))
-        for start, stop in zip(edges, edges[1:], strict=False)
-    )
+    bands = tuple(Band(start, stop, *(float(part[start:stop].max()) for part in parts)) for start, stop in pairwise(edges))
     unscaled = float(_apart(engine.stretched, reference.plain).max())
     return Comparison(bands, original_length, unscaled, tolerance)
 
 
 def _apart(found: numpy.ndarray, wanted: numpy.ndarray) -> numpy.ndarray:
     """|difference|; infinite where the engine's number is none, so that it agrees with nothing."""
-    return numpy.nan_to_num(numpy.abs(found - wanted), nan=math.inf)
+    difference: numpy.ndarray = numpy.nan_to_num(numpy.abs(found - wanted), nan=math.inf)
+    return difference
 
 
 def band_edges(original_length: int, count: int) -> Sequence[int]:

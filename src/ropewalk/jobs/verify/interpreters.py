@@ -1,4 +1,4 @@
-"""Which Python runs an engine: engines want versions of their own of nearly everything, so most have an environment to themselves.
+"""Which Python runs an engine: engines want their own versions of nearly everything, so most have an environment of their own.
 
 Looked for, in this order: what --python names; ENGINE/bin/python in the folder .venv-engines, or in the one that the variable
 ROPEWALK_ENGINES names; the Python that runs Ropewalk.
@@ -66,7 +66,7 @@ def variables() -> dict[str, str]:
 
 
 def _version(witness: Witness, python: Path) -> str | None:
-    command = [python.absolute(), "-c", PROBE, witness.module, *witness.packages]
+    command = [str(python.absolute()), "-c", PROBE, witness.module, *witness.packages]
     try:
         run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS, env=variables())
         version = json.loads(run.stdout)

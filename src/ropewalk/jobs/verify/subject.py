@@ -1,6 +1,7 @@
 """What is verified: a checkpoint or a GGUF, the plan that it is meant to carry, and its twin without any scaling."""
 
 import dataclasses
+import json
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.errors import BadConfig, BadOption, CannotExpress
-from ropewalk.jobs.extend import PLAN
 from ropewalk.jobs.export import KEYS
+from ropewalk.jobs.extend import PLAN
 from ropewalk.jobs.verify.as_gguf import write_gguf
 from ropewalk.jobs.verify.witness import Witness
 from ropewalk.jobs.weights import weight_files
 from ropewalk.models.load import load_model
 from ropewalk.scaling.checkpoint import CONFIG, read_config
-from ropewalk.scaling.dialects import transformers
-from ropewalk.scaling.engine import get_engine
+from ropewalk.scaling.dialects import llama_cpp, transformers
 from ropewalk.scaling.plan import ScalingPlan, Stretch
 
 Pair = tuple[Path, Path]
@@ -69,7 +69,9 @@ def plan_of(folder: Path, config: Mapping[str, Any]) -> ScalingPlan:
 def check_stretched(plan: ScalingPlan, where: Path) -> None:
     plain = dict(without_scaling(plan).stretches)
     if all(stretch.scaled() == plain[name].scaled() for name, stretch in plan.stretches):
-        raise BadOption(f"the plan of {where} changes no frequency: with and without it are the same, and nothing can be seen.")
+        raise BadOption(
+            f"the plan of {where} changes no frequency: with and without it are the same, and nothing can be seen."
+        )
 
 
 def of_checkpoint(folder: Path, place: Path, names: tuple[str, ...] = (), keys: Mapping[str, Any] | None = None) -> Subject:
@@ -105,7 +107,7 @@ def vocabulary(config: Mapping[str, Any]) -> int:
 
 def gguf_keys(plan: ScalingPlan, config: Mapping[str, Any]) -> Mapping[str, Any]:
     """What is to be put into a GGUF, as llama.cpp's dialect says it; CannotExpress where only flags can say the plan."""
-    written = get_engine("llama_cpp").write(plan, config)
+    written = llama_cpp.write(plan, config)
     keys = written.files.get(KEYS)
     if not isinstance(keys, Mapping):
         raise CannotExpress(f"no key of a GGUF says {plan.name} to llama.cpp; its command line does: {written.commands[0]}")
@@ -114,8 +116,6 @@ def gguf_keys(plan: ScalingPlan, config: Mapping[str, Any]) -> Mapping[str, Any]
 
 def twin(folder: Path, config: Mapping[str, Any], place: Path) -> Path:
     """A folder with the files of another, linked, and another config."""
-    import json
-
     place.mkdir()
     for path in folder.iterdir():
         if path.is_file() and path.name not in (CONFIG, PLAN):

@@ -10,16 +10,17 @@ import importlib.util
 import json
 import sys
 import traceback
+from typing import Any
 
 sys.path.pop(0)  # this folder, whose names are nobody else's business
 
 
-def main(engine_file, request_file):
+def main(engine_file: str, request_file: str) -> None:
     import numpy
 
     with open(request_file, encoding="utf-8") as stream:
         request = json.load(stream)
-    spec = importlib.util.spec_from_file_location("ropewalk_engine", engine_file)
+    spec: Any = importlib.util.spec_from_file_location("ropewalk_engine", engine_file)
     engine = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(engine)
     for number, one in enumerate(request["models"]):

@@ -1,5 +1,7 @@
 """llama.cpp through llama-cpp-python: reads a GGUF. The cache is float32; its default, float16, costs 3e-2 in a logit."""
 
+from typing import Any
+
 TITLE = "llama.cpp"
 MODULE = "llama_cpp"
 PACKAGES = ("llama-cpp-python",)
@@ -10,7 +12,7 @@ BATCH = 512
 FLOAT32 = 0  # GGML_TYPE_F32
 
 
-def score(model, ids):
+def score(model: str, ids: list[int]) -> Any:
     import numpy
     from llama_cpp import Llama
 
@@ -24,7 +26,7 @@ def score(model, ids):
     return numpy.concatenate(found)
 
 
-def _chosen(numpy, logits, targets):
+def _chosen(numpy: Any, logits: Any, targets: list[int]) -> Any:
     logits = logits[: len(targets)].astype(numpy.float64)
     highest = logits.max(-1)
     total = numpy.log(numpy.exp(logits - highest[:, None]).sum(-1)) + highest

