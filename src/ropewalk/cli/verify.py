@@ -2,7 +2,7 @@
 scaling and without it, and is held beside Ropewalk's own numbers. Exit code 0: all agree. 1: one does not. 2: bad input.
 3: an engine that was named, or every engine, could not be run.
 
-Example: `ropewalk verify served --engines transformers,mlx`
+Example: `ropewalk verify served --engines mlx --tokens 600`
 """
 
 import dataclasses
