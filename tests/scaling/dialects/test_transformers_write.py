@@ -181,6 +181,21 @@ def test_a_nested_config_with_one_rotating_layer_type_stays_nested():
     }
 
 
+@pytest.mark.parametrize(("method", "scaling"), [("yarn", True), ("ntk", False)])
+def test_gemma_3_is_written_in_both_spellings(method, scaling):
+    """transformers 4 has rope_theta and rope_scaling for the layers that see all, rope_local_base_freq for the others."""
+    plan = make_plan(read(GEMMA3_4B_TEXT), factor=4, method=method)
+    written = write(plan, GEMMA3_4B_TEXT)
+
+    full, local = (written["rope_parameters"][name] for name in ("full_attention", "sliding_attention"))
+    assert (written["rope_theta"], written["rope_local_base_freq"]) == (full["rope_theta"], 10_000.0)
+    assert local == {"rope_type": "default", "rope_theta": 10_000.0}
+    assert written["rope_scaling"] == ({k: v for k, v in full.items() if k != "rope_theta"} if scaling else None)
+    merged = transformers.Gemma3TextConfig(**written).rope_parameters  # transformers 5 takes both, and makes one of them
+    assert {k: merged["full_attention"][k] for k in full} == full
+    assert {k: merged["sliding_attention"][k] for k in local} == local
+
+
 def test_truncate_false_in_a_nested_config_goes_by_longrope():
     """transformers 5.23 looks for `truncate` beside the layer types instead of inside."""
     written = write(make_plan(read(GEMMA3_4B_TEXT), factor=4, options={"truncate": False}), GEMMA3_4B_TEXT)

@@ -48,9 +48,13 @@ def _yarn_of_others(effect: Any) -> Any:
 
 
 def _mla_type(keys: Keys) -> Says | None:
-    if not is_mla(keys) or keys.rope_type in ("default", "yarn") or keys.said.get("attention_factor") == 1.0:
+    """attention_factor 1 gives that yarn another name, and spares the softmax; cos and sin are the same (run at 0.32.0)."""
+    if not is_mla(keys) or keys.rope_type == "default":
         return None
-    return Says(f'rope_type "{keys.rope_type}" of a DeepSeek model: it becomes yarn', keys.but(rope_type="yarn"))
+    if keys.rope_type == "yarn" and "attention_factor" not in keys.said:
+        return None
+    what = "attention_factor" if keys.rope_type == "yarn" else f'rope_type "{keys.rope_type}"'
+    return Says(f"{what} of a DeepSeek model: it becomes yarn", keys.but(rope_type="yarn", attention_factor=None))
 
 
 def _mla_truncate(keys: Keys) -> Says | None:
@@ -68,7 +72,8 @@ def _other_ntk(keys: Keys) -> Says | None:
 
 
 def _no_length(keys: Keys) -> Says | None:
-    if keys.rope_type not in RAMPED or keys.states_length:
+    needed = keys.rope_type in RAMPED or (is_mla(keys) and keys.rope_type != "default")
+    if not needed or keys.states_length:
         return None
     return Says(f"{keys.rope_type} without original_max_position_embeddings", runs=False)
 
