@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+import transformers
 
 from oracles import transformers_rotary
 from published import CONFIGS, DEEPSEEK_V3, GEMMA3_4B, GEMMA3_4B_TEXT, LLAMA2_7B, PYTHIA_14B, QWEN2_VL_7B, QWEN3_8B
@@ -191,7 +192,9 @@ def test_gemma_3_is_written_in_both_spellings(method, scaling):
     assert (written["rope_theta"], written["rope_local_base_freq"]) == (full["rope_theta"], 10_000.0)
     assert local == {"rope_type": "default", "rope_theta": 10_000.0}
     assert written["rope_scaling"] == ({k: v for k, v in full.items() if k != "rope_theta"} if scaling else None)
-    merged = transformers.Gemma3TextConfig(**written).rope_parameters  # transformers 5 takes both, and makes one of them
+    merged = transformers.Gemma3TextConfig(
+        **copy.deepcopy(written)
+    ).rope_parameters  # transformers 5 takes both, and makes one of them
     assert {k: merged["full_attention"][k] for k in full} == full
     assert {k: merged["sliding_attention"][k] for k in local} == local
 
