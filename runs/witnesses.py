@@ -29,6 +29,7 @@ from ropewalk.jobs.verify.witness import Witness, chosen
 from ropewalk.models.load import load_model
 from ropewalk.scaling.checkpoint import CONFIG, bundled_model, read_config
 from ropewalk.scaling.dialects import transformers as dialect
+from ropewalk.scaling.dialects.config_files import losses
 from ropewalk.scaling.engine import get_engine
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 
@@ -115,8 +116,16 @@ def cases(folder: Path, methods: Sequence[str], engines: Sequence[Witness], plac
             try:
                 given[engine.name] = written(engine, plan, folder, config, place / f"{number}-{engine.name}")
             except CannotExpress as error:
-                given[engine.name] = " ".join(str(error).split())
+                given[engine.name] = reason(engine, plan, config, error)
         yield Case(method, subject, given)
+
+
+def reason(engine: Witness, plan: ScalingPlan, config: dict[str, Any], error: CannotExpress) -> str:
+    """What is lost, in the dialect's words; where no config says the plan, or for a GGUF, the error without commands."""
+    if engine.reads == CONFIG:
+        lost = [loss.said for loss in losses(get_engine(engine.name), plan, config)]
+        return "; ".join(lost) or " ".join(str(error).split())
+    return " ".join(str(error).split()).partition(": llama-server")[0]
 
 
 def written(engine: Witness, plan: ScalingPlan, folder: Path, config: dict[str, Any], place: Path) -> Path:
@@ -195,7 +204,7 @@ def tables(rows: Sequence[dict[str, Any]], pythons: dict[Witness, Interpreter]) 
     why: dict[str, dict[str, list[str]]] = {}
     for row in rows:
         if reason := row.get("refused") or row.get("broke"):
-            why.setdefault(f"{engines[row['engine']]}: {reason}", {}).setdefault(row["method"], []).append(row["model"])
+            why.setdefault(reason, {}).setdefault(row["method"], []).append(row["model"])
     reasons = []
     for reason, where in why.items():
         places = "; ".join(f"{method}: {', '.join(models)}" for method, models in where.items())

@@ -177,7 +177,9 @@ ROWS = [
      {"over": 2}, None),
     ("vllm", "0.33", {**MLA, "rope_scaling": {"rope_type": "linear", "factor": 40.0}}, Verb.CRASHES,
      "linear without original_max_position_embeddings", {}, None),
-    # a witness's 2.7 nats; m(64)^2
+    # a witness's 2.7 nats; m(64)^2, and with the carrier of others, attn_factor, too
+    ("vllm", "0.33", {**MLA, "rope_scaling": yarn(64.0, attention_factor=1.0, attn_factor=1 / M[64])}, Verb.REPLACES,
+     "attention_factor and attn_factor", {"logits": 2.005}, None),
     ("vllm", "0.33", {**MLA, "rope_scaling": yarn(64.0, attention_factor=1.0)}, Verb.REPLACES, "attention_factor",
      {"logits": 2.005}, None),
     ("sglang", "0.5.23", {**MLA, "rope_scaling": {"rope_type": "linear", "factor": 40.0}}, Verb.REPLACES, "becomes yarn",

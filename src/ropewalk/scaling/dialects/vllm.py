@@ -48,13 +48,18 @@ def _yarn_of_others(effect: Any) -> Any:
 
 
 def _mla_type(keys: Keys) -> Says | None:
-    """attention_factor 1 gives that yarn another name, and spares the softmax; cos and sin are the same (run at 0.32.0)."""
+    """Every scaled type becomes its own yarn, which reads betas and the two mscales alone (run at 0.32.0).
+
+    attention_factor 1 gives that yarn another name, and spares the softmax; cos and sin are the same.
+    """
     if not is_mla(keys) or keys.rope_type == "default":
         return None
-    if keys.rope_type == "yarn" and "attention_factor" not in keys.said:
+    unread = [key for key in ("attention_factor", "attn_factor") if key in keys.said]
+    if keys.rope_type == "yarn" and not unread:
         return None
-    what = "attention_factor" if keys.rope_type == "yarn" else f'rope_type "{keys.rope_type}"'
-    return Says(f"{what} of a DeepSeek model: it becomes yarn", keys.but(rope_type="yarn", attention_factor=None))
+    what = " and ".join(unread) if keys.rope_type == "yarn" else f'rope_type "{keys.rope_type}"'
+    own = keys.but(rope_type="yarn", attention_factor=None, attn_factor=None)
+    return Says(f"{what} of a DeepSeek model: it becomes yarn", own)
 
 
 def _mla_truncate(keys: Keys) -> Says | None:

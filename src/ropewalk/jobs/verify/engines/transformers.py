@@ -8,6 +8,7 @@ PACKAGES = ("transformers",)
 READS = "config.json"
 GET = "It comes with Ropewalk."
 SECONDS = 3
+STEP = 512  # tokens whose logits are float64 at one time
 
 
 def score(model: str, ids: list[int]) -> Any:
@@ -21,5 +22,8 @@ def score(model: str, ids: list[int]) -> Any:
     )
     loaded.eval()
     with torch.inference_mode():
-        logits = loaded(torch.tensor([ids]), use_cache=False).logits[0, :-1].double()
-        return torch.log_softmax(logits, -1).gather(-1, torch.tensor(ids[1:])[:, None])[:, 0].numpy()
+        logits = loaded(torch.tensor([ids]), use_cache=False).logits[0, :-1]
+        after = torch.tensor(ids[1:])
+        pieces = zip(torch.split(logits, STEP), torch.split(after, STEP))  # noqa: B905
+        found = [torch.log_softmax(part.double(), -1).gather(-1, tokens[:, None])[:, 0] for part, tokens in pieces]
+        return torch.cat(found).numpy()
