@@ -1,6 +1,8 @@
 """A process of its own may do anything; the answer is numbers, or words that say what happened."""
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -75,3 +77,9 @@ def test_the_process_sees_neither_our_modules_nor_the_network(tmp_path, monkeypa
     )
     (answer,) = asked(tmp_path, body)
     assert answer.error == ""
+
+
+def test_our_own_path_is_left_alone():
+    """The worker takes its folder off the path, in its own process only."""
+    code = "import sys; before = list(sys.path); import ropewalk.jobs.verify.ask; assert sys.path == before"
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})

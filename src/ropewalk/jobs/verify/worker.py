@@ -12,8 +12,6 @@ import sys
 import traceback
 from typing import Any
 
-sys.path.pop(0)  # this folder, whose names are nobody else's business
-
 
 def main(engine_file: str, request_file: str) -> None:
     import numpy
@@ -35,4 +33,5 @@ def main(engine_file: str, request_file: str) -> None:
 
 
 if __name__ == "__main__":
+    sys.path.pop(0)  # this folder, whose names are nobody else's business
     main(*sys.argv[1:])
