@@ -59,7 +59,16 @@ def test_a_difference_is_exit_code_1(verify, folder, monkeypatch):
     code, out, _ = verify(folder, "--engines", "mlx", "--tokens", 200)
     assert code == 1
     assert "FAILS MLX-LM" in out
+    assert "off by up to" in out
     assert "off without any scaling too" in out
+
+
+def test_what_is_no_number_is_null_in_json(verify, folder, monkeypatch):
+    nonsense = Answer(numpy.full(199, numpy.nan))
+    monkeypatch.setattr(job, "ask", lambda *_, **__: [nonsense, nonsense])
+    code, out, _ = verify(folder, "--engines", "mlx", "--tokens", 200, "--json")
+    (one,) = json.loads(out, parse_constant=pytest.fail)["verified"][0]["testimonies"]
+    assert (code, one["status"], one["apart"], one["comparison"]["bands"][0]["apart"]) == (1, "differs", None, None)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ Example: `ropewalk verify served --engines mlx --tokens 600`
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,7 +109,7 @@ def _exit_code(found: Sequence["Verification"], named: bool) -> int:
 
 def _print(found: "Verification") -> None:
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"[bold]{found.title}[/]")
+    console.print(found.title, style="bold", markup=False)
     beyond = found.tokens - 1 - found.original_length
     console.print(
         f"  {found.plan}, {found.original_length:,} -> {found.target_length:,} tokens; {found.tokens:,} scored, {beyond:,} of "
@@ -123,17 +124,14 @@ def _print(found: "Verification") -> None:
 
 
 def _sentence(testimony: "Testimony") -> str:
-    who, compared = f"{testimony.title} {testimony.version}".rstrip(), testimony.comparison
-    size = "" if compared is None else (
-        f" within {compared.apart:.1e} nats at every position; without the scaling {compared.control:.2g}, "
-        f"{compared.ratio:.1e} times as much"
-    )  # fmt: skip
-    reason = (
-        f"; {testimony.reason}"
-        if size and testimony.reason
-        else testimony.reason and f" {testimony.status}: {testimony.reason}"
+    who, compared, reason = f"{testimony.title} {testimony.version}".rstrip(), testimony.comparison, testimony.reason
+    if compared is None:
+        return f"{who} {testimony.status}: {reason}"
+    size = (
+        f"within {compared.apart:.1e} nats at every position" if compared.agrees else f"off by up to {compared.apart:.2g} nats"
     )
-    return f"{who}{size and ':'}{size}{reason}"
+    control = f"without the scaling {compared.control:.2g}, {compared.ratio:.1e} times as much"
+    return "; ".join(filter(None, (f"{who}: {size}", control, reason)))
 
 
 def _bands(compared: "Comparison | None") -> Iterator[str]:
@@ -142,14 +140,17 @@ def _bands(compared: "Comparison | None") -> Iterator[str]:
 
 
 def _as_dict(found: "Verification") -> dict[str, Any]:
-    return {
-        **dataclasses.asdict(found),
-        "healthy": found.healthy,
-        "testimonies": [
-            {
-                **dataclasses.asdict(t),
-                **({"apart": c.apart, "control": c.control, "floor": c.floor} if (c := t.comparison) else {}),
-            }
-            for t in found.testimonies
-        ],
-    }
+    sizes = [(c.apart, c.control, c.floor) if (c := t.comparison) else () for t in found.testimonies]
+    whole = dataclasses.asdict(found) | {"healthy": found.healthy}
+    for testimony, size in zip(whole["testimonies"], sizes, strict=True):
+        testimony |= dict(zip(("apart", "control", "floor"), size, strict=False))
+    return dict(_finite(whole))
+
+
+def _finite(value: Any) -> Any:
+    """Infinity is no JSON: null where an engine's number was none."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy
 import torch
 
-from ropewalk.errors import BadLength, BadOption, CannotExpress
+from ropewalk.errors import BadLength, BadOption, CannotExpress, RopewalkError
 from ropewalk.jobs.evaluate.nll import token_nll
 from ropewalk.jobs.verify.ask import TIMEOUT, Answer, ask
 from ropewalk.jobs.verify.compare import CONTROL, TOLERANCE, Comparison, Scores, compare
@@ -182,7 +182,10 @@ class _Hearing:
         """What the doctor says about this engine and this config."""
         if self.witness.reads != CONFIG or self.subject.config is None or self.python is None:
             return []
-        found = rotations(get_engine(self.witness.name), self.subject.config, self.python.version)
+        try:
+            found = rotations(get_engine(self.witness.name), self.subject.config, self.python.version)
+        except RopewalkError:  # a version or a config that the ledger cannot read explains nothing
+            return []
         return list(dict.fromkeys(loss.said for rotation in found.values() for loss in rotation.losses))
 
     def _says(self, status: Status, reason: str, comparison: Comparison | None = None) -> Testimony:
