@@ -182,6 +182,16 @@ def test_mlx_agrees_with_what_it_reads_and_loses_what_it_does_not(tmp_path):
     assert other.reason.startswith("it answers as if there were no scaling at all; MLX-LM ignores rope_parameters")
 
 
+def test_mlx_drops_every_scaling_of_qwen3_moe(tmp_path):
+    """The row of the ledger, run. Its argument class has two names that transformers 5 does not write."""
+    folder = extended(tmp_path, family="qwen3_moe")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_experts": 2, "head_dim": 32}))
+    (one,) = verify(of_checkpoint(folder, tmp_path), [get_witness("mlx")], tokens=200).testimonies
+    assert one.reason.startswith("it answers as if there were no scaling at all; MLX-LM ignores every scaling of qwen3_moe")
+    assert one.comparison.unscaled < 1e-4 < 1 < one.comparison.apart
+
+
 def test_targets_and_who_they_are_for(tmp_path, by_parts):
     (found,) = subjects(by_parts.title, tmp_path)
     assert [w.name for w in asked(found, ["vllm"])] == ["vllm"]
