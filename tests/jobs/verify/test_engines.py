@@ -25,7 +25,7 @@ def engine(name):
     return witness
 
 
-def testimony(subject, witness):
+def heard(subject, witness):
     (one,) = verify(subject, [witness], tokens=200).testimonies
     assert one.status in (Status.AGREES, Status.DIFFERS), one.reason
     return one
@@ -39,7 +39,7 @@ def agrees(one):
 
 @pytest.mark.parametrize("method", ["linear", "ntk", "ntk_by_parts", "yarn"])
 def test_vllm_computes_what_is_written(tmp_path, method):
-    agrees(testimony(of_checkpoint(extended(tmp_path, method), tmp_path), engine("vllm")))
+    agrees(heard(of_checkpoint(extended(tmp_path, method), tmp_path), engine("vllm")))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_vllm_computes_what_is_written(tmp_path, method):
     ],
 )  # fmt: skip
 def test_llama_cpp_computes_what_is_written(tmp_path, family, method, options):
-    agrees(testimony(of_checkpoint(extended(tmp_path, method, family, **options), tmp_path), engine("llama.cpp")))
+    agrees(heard(of_checkpoint(extended(tmp_path, method, family, **options), tmp_path), engine("llama.cpp")))
 
 
 def source_gguf(tmp_path):
@@ -65,7 +65,7 @@ def test_llama_cpp_computes_what_a_gguf_was_given(tmp_path, method):
     config, plain = source_gguf(tmp_path)
     stretch_gguf(open_gguf(plain), make_plan(read(config), factor=4, method=method), tmp_path / "x.gguf")
     (tmp_path / "place").mkdir()
-    agrees(testimony(of_gguf(tmp_path / "x.gguf", tmp_path / "place"), engine("llama.cpp")))
+    agrees(heard(of_gguf(tmp_path / "x.gguf", tmp_path / "place"), engine("llama.cpp")))
 
 
 def test_a_key_that_llama_cpp_does_not_read_is_found(tmp_path, monkeypatch):
@@ -79,7 +79,7 @@ def test_a_key_that_llama_cpp_does_not_read_is_found(tmp_path, monkeypatch):
     write_gguf(tmp_path / "source", config, keys, tmp_path / "x.gguf")
     assert gguf.GGUFReader(tmp_path / "x.gguf").fields["llama.rope.scaling.yarn_attn_factor"].contents() == 1.0
     (tmp_path / "place").mkdir()
-    one = testimony(of_gguf(tmp_path / "x.gguf", tmp_path / "place"), witness)
+    one = heard(of_gguf(tmp_path / "x.gguf", tmp_path / "place"), witness)
     assert one.status is Status.DIFFERS
     assert one.comparison.floor < 1e-3 < 0.01 < one.comparison.apart
 
@@ -108,7 +108,7 @@ def test_weights_of_four_bits_are_compared_as_what_they_stand_for(tmp_path):
     stretch_gguf(open_gguf(tmp_path / "q4.gguf"), make_plan(read(config), factor=4), tmp_path / "x.gguf")
     (tmp_path / "place").mkdir()
     subject = of_gguf(tmp_path / "x.gguf", tmp_path / "place")
-    agrees(testimony(subject, witness))
+    agrees(heard(subject, witness))
     assert not torch.equal(  # it was quantised indeed
         torch.tensor(gguf.GGUFReader(tmp_path / "place" / "plain.gguf").tensors[0].data),
         torch.tensor(reader.tensors[0].data),
