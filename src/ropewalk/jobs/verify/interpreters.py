@@ -60,7 +60,7 @@ def environment(witness: Witness) -> Path:
 
 
 def variables() -> dict[str, str]:
-    """The environment of an engine's process: without this one's modules, and without the network."""
+    """The environment of an engine's process: without this one's modules, and told not to ask the hub."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
     return kept | {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
 
