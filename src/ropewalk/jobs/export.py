@@ -162,7 +162,11 @@ def commands_page(found: Exported) -> str:
                 lines += [f"x.gguf is the GGUF of ORIGINAL, with what {where} says put into it: metadata, no weights.", ""]
     for name, reason in found.refused.items():
         lines += [f"## {name}: refused", "", reason, ""]
-    lines += ["Then see whether the engine does what is written: `ropewalk doctor FOLDER`, or the command in quotes.", ""]
+    lines += [
+        "Then see whether the engine does what is written: `ropewalk doctor FOLDER`, or the command in quotes;",
+        "`ropewalk verify .` runs the engines that are here, with the scaling and without.",
+        "",
+    ]
     return "\n".join(lines)
 
 

@@ -17,7 +17,7 @@ def load_model(model: str | Path, *, dtype: torch.dtype = torch.float32, device:
     attention: transformers' attention implementation: "sdpa", "eager" or "flash_attention_2".
     """
     folder = checkpoint(model)
-    _quiet()
+    quiet()
     try:
         loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, attn_implementation=attention
@@ -27,7 +27,7 @@ def load_model(model: str | Path, *, dtype: torch.dtype = torch.float32, device:
     return loaded.to(device).eval()
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Ropewalk has its own progress bars and words for what goes wrong."""
     logging: Any = transformers.logging
     logging.set_verbosity_error()

@@ -48,8 +48,7 @@ SICK = {
     "deepseek-ai/DeepSeek-R1-0528-Qwen3-8B": "transformers ignores attn_factor: logits x1.3",
     "moonshotai/Kimi-K2-Instruct": "llama.cpp ignores beta_fast: 1.0 and beta_slow: 1.0",
     "openai/gpt-oss-20b": "MLX-LM ignores truncate: false: a frequency x1.76 off",
-    "mistralai/Ministral-3-8B-Instruct-2512": "MLX-LM ignores rope_parameters",
-    "Qwen/Qwen3.5-27B": "MLX-LM ignores rope_parameters",
+    "mistralai/Ministral-3-8B-Instruct-2512": "llama.cpp ignores mscale and mscale_all_dim",
     "poolside/Laguna-XS.2": "llama.cpp ignores attention_factor (full_attention): logits x2",
     "LLM360/K2-Horizon": "llama.cpp ignores beta_fast: 128.0 and beta_slow: 4.0",
 }

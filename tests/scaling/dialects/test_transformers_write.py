@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+import transformers
 
 from oracles import transformers_rotary
 from published import CONFIGS, DEEPSEEK_V3, GEMMA3_4B, GEMMA3_4B_TEXT, LLAMA2_7B, PYTHIA_14B, QWEN2_VL_7B, QWEN3_8B
@@ -179,6 +180,23 @@ def test_a_nested_config_with_one_rotating_layer_type_stays_nested():
         "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e6},
         "sliding_attention": None,
     }
+
+
+@pytest.mark.parametrize(("method", "scaling"), [("yarn", True), ("ntk", False)])
+def test_gemma_3_is_written_in_both_spellings(method, scaling):
+    """transformers 4 has rope_theta and rope_scaling for the layers that see all, rope_local_base_freq for the others."""
+    plan = make_plan(read(GEMMA3_4B_TEXT), factor=4, method=method)
+    written = write(plan, GEMMA3_4B_TEXT)
+
+    full, local = (written["rope_parameters"][name] for name in ("full_attention", "sliding_attention"))
+    assert (written["rope_theta"], written["rope_local_base_freq"]) == (full["rope_theta"], 10_000.0)
+    assert local == {"rope_type": "default", "rope_theta": 10_000.0}
+    assert written["rope_scaling"] == ({k: v for k, v in full.items() if k != "rope_theta"} if scaling else None)
+    merged = transformers.Gemma3TextConfig(
+        **copy.deepcopy(written)
+    ).rope_parameters  # transformers 5 takes both, and makes one of them
+    assert {k: merged["full_attention"][k] for k in full} == full
+    assert {k: merged["sliding_attention"][k] for k in local} == local
 
 
 def test_truncate_false_in_a_nested_config_goes_by_longrope():

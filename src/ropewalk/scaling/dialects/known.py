@@ -44,6 +44,9 @@ DEFAULT_LOCAL_THETA = dict.fromkeys(["gemma3_text", "gemma3n_text", "modernbert-
 
 # Architectures with one rotary table per layer type (transformers 5.23.0: `rope_parameters` nested by default).
 PER_LAYER_TYPE = frozenset({"gemma3_text", "gemma3n_text", "olmo3", "modernbert-decoder"})
+# Those of them whose old spelling can say as much: rope_theta and rope_scaling of the full-attention layers, and this base of
+# the others. transformers 5 merges the two spellings, and MLX-LM reads the old one alone.
+OLD_LOCAL_BASE = {"gemma3_text": "rope_local_base_freq"}
 
 # Architectures whose full-attention layers do not rotate: only sliding-window or chunked layers carry RoPE, under the key
 # that makes them local. A config that sets the key to null rotates everywhere (EXAONE 4.0 1.2B).

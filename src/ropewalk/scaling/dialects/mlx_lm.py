@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ropewalk.scaling.dialects import known
 from ropewalk.scaling.dialects.config_files import write_config
 from ropewalk.scaling.dialects.quirks import (
     drops,
@@ -10,26 +11,51 @@ from ropewalk.scaling.dialects.quirks import (
     longrope_formula,
     missing_length,
     only_v5,
+    plain,
     stops,
     temperature,
     unread,
 )
+from ropewalk.scaling.dialects.transformers_layers import SLIDING
 from ropewalk.scaling.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.scaling.keys import Keys, deepseek_ratio
 from ropewalk.scaling.plan import ScalingPlan
 
+AT = "mlx-lm 0.32.2"
 ROPE_UTILS = "mlx-lm d78bf58, models/rope_utils.py"
 REPOSITORY = "https://github.com/ml-explore/mlx-lm"
 # The default base of mlx-lm's own argument class where it is not that of transformers (measured: qwen2).
 DEFAULT_THETA = {"qwen2": 1_000_000.0}
-# 17 of 137 model files mention rope_parameters (0.32.2); llama and qwen2 were run without, qwen3 with.
-READS_V5 = frozenset({"qwen3", "qwen3_moe", "qwen3_next", "gpt_oss", "olmo3", "gemma3_text"})
+# The 17 of 137 model files that mention rope_parameters (0.32.2), by model_type.
+READS_V5 = frozenset(
+    "exaone_moe gemma4_text glm_moe_dsa granitemoehybrid laguna lfm2 lfm2_moe mellum minimax_m3_vl ministral3 mistral4 "
+    "muse_glimmer muse_spark olmo_hybrid qwen3 qwen3_5 qwen3_5_text spark2_5".split()
+)
+# Argument classes of others that have no default for rope_theta.
+NEEDS_THETA = frozenset({"qwen3_moe", "qwen3_next", "olmo3"})
+# Its file hands the base to nn.RoPE, and nothing else (measured).
+ALWAYS_PLAIN = frozenset({"qwen3_moe"})
+
+
+def _no_theta(keys: Keys) -> Says | None:
+    if not only_v5(keys) or keys.kind not in NEEDS_THETA or "rope_theta" in keys.model:
+        return None
+    return Says("rope_parameters without rope_theta beside it (TypeError)", runs=False)
 
 
 def _new_spelling(keys: Keys) -> Says | None:
-    if not only_v5(keys) or keys.nested or keys.kind in READS_V5:
+    if not only_v5(keys) or keys.kind in READS_V5:
         return None
+    local = keys.layer_type == SLIDING and known.DEFAULT_LOCAL_THETA.get(keys.kind)
+    if local:  # nothing at the top is its base
+        return Says("rope_parameters, and what is in it", plain(keys).with_theta(local))
     return Says("rope_parameters, and what is in it", unread(keys, DEFAULT_THETA.get(keys.kind)))
+
+
+def _always_plain(keys: Keys) -> Says | None:
+    if keys.kind not in ALWAYS_PLAIN or keys.rope_type == "default":
+        return None
+    return Says(f"every scaling of {keys.kind}", plain(keys))
 
 
 def _chunks(keys: Keys) -> Says | None:
@@ -39,6 +65,8 @@ def _chunks(keys: Keys) -> Says | None:
 
 
 QUIRKS = (
+    Quirk(Verb.CRASHES, _no_theta, f"{AT}, models", way_out="Write rope_theta beside it."),
+    Quirk(Verb.IGNORES, _always_plain, f"{AT}, models/qwen3_moe.py:60", way_out="Stretch by the base alone: ntk."),
     Quirk(Verb.IGNORES, _new_spelling, f"{REPOSITORY}/pull/953", way_out="Write rope_scaling and rope_theta beside it."),
     Quirk(Verb.REPLACES, missing_length(lambda keys: 4096, "yarn"), f"{ROPE_UTILS}, initialize_rope",
           way_out="Write original_max_position_embeddings."),

@@ -11,6 +11,7 @@ from typing import Any
 from ropewalk.errors import CannotExpress, UnknownName
 from ropewalk.scaling.dialects import known
 from ropewalk.scaling.dialects.fields import Fields
+from ropewalk.scaling.dialects.transformers_layers import FULL, SLIDING
 from ropewalk.scaling.dialects.transformers_read import V4_KEYS, is_nested, read, rope_parts
 from ropewalk.scaling.method import Option
 from ropewalk.scaling.methods.ntk import stretched_theta
@@ -29,7 +30,8 @@ LONGROPE_ONLY = frozenset({"phi3", "phi4_multimodal", "phimoe"})
 def write(plan: ScalingPlan, config: Mapping[str, Any], *, as_lists: bool = False) -> dict[str, Any]:
     """A copy of `config` that makes stock transformers compute the plan's frequencies.
 
-    Flat configs get both spellings, v5 and v4, with the same values; nested ones v5 alone, since v4 cannot say them.
+    Flat configs get both spellings, v5 and v4, with the same values; nested ones v5 alone, since v4 cannot say them, but for
+    Gemma 3, whose v4 spelling can.
     as_lists: write longrope factors even where there is a name for the method.
     """
     said = spell_as_lists if as_lists else spell
@@ -57,6 +59,8 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], *, as_lists: bool = Fals
         target.pop(key, None)
     if nested:
         target["rope_parameters"] = {**(target.get("rope_parameters") or {}), **dicts}
+        if kind in known.OLD_LOCAL_BASE and set(dicts) == {FULL, SLIDING}:
+            target |= _old_words(dicts, known.OLD_LOCAL_BASE[kind])
     else:
         (flat,) = dicts.values()
         target["rope_parameters"] = flat
@@ -74,6 +78,18 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], *, as_lists: bool = Fals
     target["max_position_embeddings"] = longest
     prove(plan, new)
     return new
+
+
+def _old_words(dicts: Mapping[str, Mapping[str, Any]], local_base: str) -> dict[str, Any]:
+    """Two layer types in the spelling of transformers 4, which has a scaling for one of them alone."""
+    if dicts[SLIDING]["rope_type"] != "default":
+        return {}
+    scaling = {key: value for key, value in dicts[FULL].items() if key != "rope_theta"}
+    return {
+        "rope_theta": dicts[FULL]["rope_theta"],
+        local_base: dicts[SLIDING]["rope_theta"],
+        "rope_scaling": None if set(scaling) <= {"rope_type"} else scaling,
+    }
 
 
 def prove(plan: ScalingPlan, config: Mapping[str, Any]) -> None:

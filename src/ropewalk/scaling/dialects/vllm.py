@@ -48,9 +48,18 @@ def _yarn_of_others(effect: Any) -> Any:
 
 
 def _mla_type(keys: Keys) -> Says | None:
-    if not is_mla(keys) or keys.rope_type in ("default", "yarn") or keys.said.get("attention_factor") == 1.0:
+    """Every scaled type becomes its own yarn, which reads betas and the two mscales alone (run at 0.32.0).
+
+    attention_factor 1 gives that yarn another name, and spares the softmax; cos and sin are the same.
+    """
+    if not is_mla(keys) or keys.rope_type == "default":
         return None
-    return Says(f'rope_type "{keys.rope_type}" of a DeepSeek model: it becomes yarn', keys.but(rope_type="yarn"))
+    unread = [key for key in ("attention_factor", "attn_factor") if key in keys.said]
+    if keys.rope_type == "yarn" and not unread:
+        return None
+    what = " and ".join(unread) if keys.rope_type == "yarn" else f'rope_type "{keys.rope_type}"'
+    own = keys.but(rope_type="yarn", attention_factor=None, attn_factor=None)
+    return Says(f"{what} of a DeepSeek model: it becomes yarn", own)
 
 
 def _mla_truncate(keys: Keys) -> Says | None:
@@ -68,7 +77,8 @@ def _other_ntk(keys: Keys) -> Says | None:
 
 
 def _no_length(keys: Keys) -> Says | None:
-    if keys.rope_type not in RAMPED or keys.states_length:
+    needed = keys.rope_type in RAMPED or (is_mla(keys) and keys.rope_type != "default")
+    if not needed or keys.states_length:
         return None
     return Says(f"{keys.rope_type} without original_max_position_embeddings", runs=False)
 

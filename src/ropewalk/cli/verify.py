@@ -1,0 +1,156 @@
+"""Do the engines compute what was written? Each one that is here scores the same tokens beyond the original window, with the
+scaling and without it, and is held beside Ropewalk's own numbers. Exit code 0: all agree. 1: one does not. 2: bad input.
+3: an engine that was named, or every engine, could not be run.
+
+Example: `ropewalk verify served --engines mlx --tokens 600`
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ropewalk.cli.common import Json, print_json
+from ropewalk.errors import BadOption
+
+if TYPE_CHECKING:
+    from ropewalk.jobs.verify.compare import Comparison
+    from ropewalk.jobs.verify.run import Testimony, Verification
+
+FAILED, NOT_RUN = 1, 3
+MARKS = {"agrees": "[green]ok[/]   ", "is not here": "[dim]skip[/] ", "cannot carry it": "[dim]skip[/] "}
+
+
+def run(
+    out: Annotated[
+        str, typer.Argument(metavar="OUT", help="What `extend` or `export` wrote: a folder, or a GGUF. Or a hub id.")
+    ],
+    engines: Annotated[
+        str | None,
+        typer.Option("--engines", metavar="NAMES", help="By commas: transformers,mlx,llama.cpp,vllm. [default: all]"),
+    ] = None,
+    python: Annotated[
+        list[str] | None,
+        typer.Option("--python", metavar="ENGINE=PATH", help="The python of an environment that has the engine."),
+    ] = None,
+    tokens: Annotated[
+        int | None, typer.Option("--tokens", help="Tokens to score. [default: 512 beyond the original window]")
+    ] = None,
+    tolerance: Annotated[float, typer.Option("--tolerance", help="Largest difference of a log-probability, nats.")] = 1e-3,
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds that one engine may take.")] = 1800,
+    json: Json = False,
+) -> None:
+    from ropewalk.jobs.verify.run import verify
+    from ropewalk.jobs.verify.subject import scratch
+    from ropewalk.jobs.verify.target import asked, subjects
+
+    if not tolerance > 0 or not timeout > 0:
+        raise BadOption("--tolerance and --timeout must be above 0.")
+    names = [name for name in (engines or "").split(",") if name]
+    pythons = _pythons(python or [])
+    found = []
+    with scratch() as place:
+        for subject in subjects(out, Path(place)):
+            with _bar(subject.title) as start:
+                found.append(
+                    verify(
+                        subject,
+                        asked(subject, names),
+                        pythons,
+                        tokens=tokens,
+                        tolerance=tolerance,
+                        timeout=timeout,
+                        start=start,
+                    )
+                )
+            if not json:
+                _print(found[-1])
+    code = _exit_code(found, bool(names))
+    if json:
+        print_json({"out": out, "exit_code": code, "verified": [_as_dict(one) for one in found]})
+    if code:
+        raise typer.Exit(code)
+
+
+def _pythons(given: Sequence[str]) -> dict[str, Path]:
+    from ropewalk.jobs.verify.witness import get_witness
+
+    found = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        if not equals or not path:
+            raise BadOption(f"{text!r} is not a python. Write ENGINE=PATH, such as vllm=/opt/vllm/bin/python.")
+        found[get_witness(name).name] = Path(path).expanduser()
+    return found
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Any]:
+    from ropewalk.cli.progress import cost_bar
+
+    with cost_bar(Console(stderr=True), f"verifying {title}") as start:
+        yield lambda total: start(total, 1, 0)
+
+
+def _exit_code(found: Sequence["Verification"], named: bool) -> int:
+    from ropewalk.jobs.verify import run as job
+
+    heard = [testimony.status for one in found for testimony in one.testimonies]
+    if any(status in job.FAILED for status in heard):
+        return FAILED
+    not_run = [status in job.NOT_RUN for status in heard]
+    return NOT_RUN if (any(not_run) if named else all(not_run)) else 0
+
+
+def _print(found: "Verification") -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(found.title, style="bold", markup=False)
+    beyond = found.tokens - 1 - found.original_length
+    console.print(
+        f"  {found.plan}, {found.original_length:,} -> {found.target_length:,} tokens; {found.tokens:,} scored, {beyond:,} of "
+        "them beyond the original window",
+        markup=False,
+    )
+    for testimony in found.testimonies:
+        console.print(MARKS.get(testimony.status, "[red]FAILS[/]"), end="")
+        console.print(f" {_sentence(testimony)}", markup=False)
+        for line in _bands(testimony.comparison):
+            console.print(f"        {line}", style="dim", markup=False)
+
+
+def _sentence(testimony: "Testimony") -> str:
+    who, compared, reason = f"{testimony.title} {testimony.version}".rstrip(), testimony.comparison, testimony.reason
+    if compared is None:
+        return f"{who} {testimony.status}: {reason}"
+    size = (
+        f"within {compared.apart:.1e} nats at every position" if compared.agrees else f"off by up to {compared.apart:.2g} nats"
+    )
+    control = f"without the scaling {compared.control:.2g}, {compared.ratio:.1e} times as much"
+    return "; ".join(filter(None, (f"{who}: {size}", control, reason)))
+
+
+def _bands(compared: "Comparison | None") -> Iterator[str]:
+    for band in compared.bands if compared else ():
+        yield f"positions {band.start:,} to {band.stop - 1:,}: {band.apart:.1e}; without the scaling {band.control:.2g}"
+
+
+def _as_dict(found: "Verification") -> dict[str, Any]:
+    sizes = [(c.apart, c.control, c.floor) if (c := t.comparison) else () for t in found.testimonies]
+    whole = dataclasses.asdict(found) | {"healthy": found.healthy}
+    for testimony, size in zip(whole["testimonies"], sizes, strict=True):
+        testimony |= dict(zip(("apart", "control", "floor"), size, strict=False))
+    return dict(_finite(whole))
+
+
+def _finite(value: Any) -> Any:
+    """Infinity is no JSON: null where an engine's number was none."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
