@@ -46,7 +46,9 @@ def test_too_few_long_documents(tokenizer, tmp_path):
     write(tmp_path, 3, 300)
     (tmp_path / "short.txt").write_text("too short")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(BadConfig, match=r"3 of 4 texts have 256 tokens, the target length; a fit needs 6[^\n]*\n  [^\n]*binary: not UTF-8"):
+    with pytest.raises(
+        BadConfig, match=r"3 of 4 texts have 256 tokens, the target length; a fit needs 6[^\n]*\n  [^\n]*binary: not UTF-8"
+    ):
         read_sets(tokenizer, [str(tmp_path)], 256, seed=0)
 
 

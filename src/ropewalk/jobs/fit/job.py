@@ -239,7 +239,7 @@ class _Search:
 
     def _time_one(self) -> float:
         start = time.monotonic()
-        losses(self.model, self.plan(self.state.u), self.choosing[:1])
+        losses(self.model, self.plan(self.space.starts[-1]), self.choosing[:1])
         return time.monotonic() - start
 
     def _hash(self) -> str:
