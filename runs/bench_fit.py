@@ -1,6 +1,6 @@
 """What `ropewalk fit` gains on the bundled model, and what it costs: the verb itself, in a process of its own.
 
-    python runs/bench_fit.py [--family knots] [--budget 5m] [--tuned out/holds_up/tuned]
+    python runs/bench_fit.py [--family yarn] [--budget 5m] [--tuned out/holds_up/tuned]
 
 Aims at factor 8, bits per token beyond the window on documents that nothing was chosen on: 0.10 below static YaRN, 0.03 below
 causal YaRN, no larger tax, five minutes, 1.5 GiB above evaluating, half of the gap to a briefly fine-tuned model. Its weights
@@ -35,7 +35,7 @@ def child(kind: str, family: str, budget: str) -> None:
 
     said = io.StringIO()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(said):
-        run(MODEL, Path(folder) / "plan.json", factor=FACTOR, family=family, causal=family in ("yarn", "knots"), budget=budget,
+        run(MODEL, Path(folder) / "plan.json", factor=FACTOR, family=family, causal=family == "yarn", budget=budget,
             json=True)  # fmt: skip
     print(json.dumps({**json.loads(said.getvalue()), "peak": high_water()}))
 
@@ -81,7 +81,7 @@ def run_child(kind: str, family: str, budget: str) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--family", default="knots")
+    parser.add_argument("--family", default="yarn")
     parser.add_argument("--budget", default="5m")
     parser.add_argument("--tuned", type=Path, help="folder with static-60.safetensors")
     parser.add_argument("--child", choices=CHILDREN, help="one process's part and nothing else")

@@ -165,9 +165,6 @@ MUTANTS = [
         "tensors not aligned", "gguf_header.py", "-(-reader.stream.tell() // aligned)", "(reader.stream.tell() // aligned)"
     ),
     # fit: what is searched is what is written, and what is reported is what was read
-    Mutant("knots linear in turns", "methods/knots.py", "math.log(x / knots[left]) /", "(x / knots[left]) /"),
-    Mutant("rows of knots swapped", "methods/knots.py", "(1 - up) * a + up * b for", "up * a + (1 - up) * b for"),
-    Mutant("a law that is not what is written", f"{FIT}/families/knots.py", "share * theta / scale", "share * theta / factor"),
     Mutant("growth the wrong way", f"{FIT}/families/yarn.py", "(scale / factor) ** u[3]", "(factor / scale) ** u[3]"),
     Mutant("the gain is unpaired", f"{FIT}/compare.py", "_difference((rows - fitted)[:,", "_difference((rows)[:,"),
     Mutant("short and far swapped", f"{FIT}/compare.py", "_mean(rows[:, : original - 1])", "_mean(rows[:, original - 1 :])"),

@@ -367,39 +367,6 @@ def test_beta_growth_moves_the_fast_end_with_the_scale():
         yarn(LLAMA2, 4, beta_growth=5)
 
 
-def test_knots_with_two_corners_are_yarn():
-    """Each scale against yarn of its own betas and slope: another function, and pairs placed by their index there."""
-    knots, yarn = get_method("knots"), get_method("yarn")
-    for factor in (1.5, 4.0):
-        assert knots(LLAMA2, factor).inv_freq == pytest.approx(yarn(LLAMA2, factor, truncate=False).inv_freq, rel=1e-12)
-    law = {"turns": (1.0, 2.0, 8.0), "shares": (1, 0, 0, 1, 2 / 3, 0), "scales": (2.0, 8.0), "slopes": (0.0, 0.1)}
-    low, high = yarn(LLAMA2, 2, beta_fast=2, truncate=False), yarn(LLAMA2, 8, beta_fast=8, truncate=False)
-    assert knots(LLAMA2, 2, **law).inv_freq == pytest.approx(low.inv_freq, rel=1e-12)
-    assert knots(LLAMA2, 8, **law).inv_freq == pytest.approx(high.inv_freq, rel=1e-12)
-    assert knots(LLAMA2, 8, **law).attention_factor == pytest.approx(high.attention_factor)
-    assert knots(LLAMA2, 2, **law).attention_factor == 1
-    between = knots(LLAMA2, 4, **law)  # half way in ln s: the mean of both ramps, half the slope
-    for kept, new, a, b in zip(LLAMA2.inv_freq, between.inv_freq, low.inv_freq, high.inv_freq, strict=True):
-        shares = (1 - a / kept) / (1 - 1 / 2), (1 - b / kept) / (1 - 1 / 8)
-        assert new == pytest.approx(kept * (1 - sum(shares) / 2 * (1 - 1 / 4)), rel=1e-9)
-    assert between.attention_factor == pytest.approx(1 + 0.05 * math.log(4))
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"turns": (2.0, 1.0)}, "turns is .* must grow"),
-        ({"scales": ()}, "scales is .* a list of finite numbers"),
-        ({"shares": (1.0,)}, "1 shares and 1 slopes for 2 turns and 1 scales; it needs 2 and 1"),
-        ({"shares": (1.5, 0.0)}, "a share is from 0 .kept. to 1"),
-        ({"slopes": (math.nan,)}, "slopes is .* a list of finite numbers"),
-    ],
-)
-def test_knots_are_checked(options, words):
-    with pytest.raises(BadOption, match=words):
-        get_method("knots")(LLAMA2, 4, **options)
-
-
 def test_no_config_names_beta_growth_so_longrope_carries_it():
     plan = Stretch(LLAMA2, "yarn", 8.0, normal_options("yarn", {"beta_fast": 2.5, "beta_growth": 1.0}))
     assert spell(plan)["rope_type"] == "longrope"

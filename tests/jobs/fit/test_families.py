@@ -15,7 +15,7 @@ from ropewalk.scaling.schedule import Dynamic
 TINY = Rope(64, 10_000.0, 512)
 QWEN = Rope(128, 1_000_000.0, 32_768)
 CAUSAL = Dynamic("causal", 8)
-CASES = [(name, dynamic) for name in families() for dynamic in (None, CAUSAL) if not dynamic or name in ("knots", "yarn")]
+CASES = [(name, dynamic) for name in families() for dynamic in (None, CAUSAL) if not dynamic or name == "yarn"]
 
 
 def points(space):
@@ -46,7 +46,7 @@ def test_factors_stay_between_one_and_s(name):
     for u in points(space):
         slowed = [theta / new for theta, new in zip(TINY.inv_freq, space.stretch(u.tolist()).scaled().inv_freq, strict=True)]
         assert all(1 - 1e-12 <= f <= 8 + 1e-9 for f in slowed)
-        if name not in ("knots", "yarn"):
+        if name != "yarn":
             assert all(f == pytest.approx(1) for f, turns in zip(slowed, TINY.turns, strict=True) if turns >= 35)
         if name == "monotone":
             assert all(a <= b + 1e-12 for a, b in itertools.pairwise(slowed))
@@ -55,12 +55,7 @@ def test_factors_stay_between_one_and_s(name):
 def test_the_search_starts_at_the_papers_numbers():
     released = get_method("yarn")(TINY, 8.0)
     exact = get_method("yarn")(TINY, 8.0, truncate=False)
-    for name, wanted, tolerance in (
-        ("yarn", exact, 1e-12),
-        ("knots", exact, 0.15),
-        ("free", released, 1e-12),
-        ("monotone", released, 0.25),
-    ):
+    for name, wanted, tolerance in (("yarn", exact, 1e-12), ("free", released, 1e-12), ("monotone", released, 0.25)):
         start = get_family(name).space(TINY, 8.0, None)
         scaled = start.stretch([0.0] * start.size).scaled()
         assert scaled.inv_freq == pytest.approx(wanted.inv_freq, rel=tolerance), name
@@ -68,10 +63,10 @@ def test_the_search_starts_at_the_papers_numbers():
 
 
 def test_a_list_of_factors_serves_one_scale_only():
-    with pytest.raises(BadOption, match=r"free fits one list of factors for one scale[^\n]*\n[^\n]*the family knots or yarn"):
+    with pytest.raises(BadOption, match=r"free fits one list of factors for one scale[^\n]*\n[^\n]*the family yarn"):
         get_family("free").space(TINY, 8.0, CAUSAL)
 
 
 def test_an_unknown_family():
-    with pytest.raises(UnknownName, match="known: free, knots, monotone, yarn"):
+    with pytest.raises(UnknownName, match="known: free, monotone, yarn"):
         get_family("fre")

@@ -45,7 +45,6 @@ def go(parts, out, watch=lambda now: None, force=False, **options):
     [
         {},
         {"causal": True},
-        {"causal": True, "family": "knots"},
         {"family": "free"},
         {"optimiser": "cma"},
         {"objective": "answers"},

@@ -35,7 +35,7 @@
 
   function methodNames() {
     const over = ["linear", "yarn"];
-    const has = (name) => name !== "knots" && (name !== "longrope" || longFactors() !== null);
+    const has = (name) => name !== "longrope" || longFactors() !== null;
     return [...Object.keys(R.data.methods).filter(has), "dynamic", ...over.map((name) => `dynamic-${name}`)];
   }
 
