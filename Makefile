@@ -11,7 +11,7 @@ demo: $(STAMP)
 	$(BIN)/ropewalk demo
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not engines" -n auto --dist loadfile
 
 test-all: $(DOCS_STAMP) mutants
 	$(BIN)/python -m pytest

@@ -10,6 +10,7 @@ RopewalkError
 ├── CannotAttach    this live model cannot carry the plan
 ├── Mismatch        the live model does not do what the plan says
 ├── NotFinite       the model answered with NaN or infinity
+├── BadAnswer       a server did not answer, or answered what cannot be believed
 ├── OutOfMemory     one sequence at a time does not fit either
 ├── Stopped         another process of the same run failed, or fell silent
 ├── OutputExists    the output is there already
@@ -55,6 +56,10 @@ class Mismatch(RopewalkError, RuntimeError):
 
 
 class NotFinite(RopewalkError, RuntimeError):
+    pass
+
+
+class BadAnswer(RopewalkError, RuntimeError):
     pass
 
 

@@ -50,7 +50,7 @@ def test_plan_as_json_holds_a_plan_that_extend_takes(ropewalk, tmp_path):
     assert code == 0
     data = json.loads(out)
     assert data["pairs"]["all"]["kept"] + data["pairs"]["all"]["ramped"] + data["pairs"]["all"]["stretched"] == 32
-    (tmp_path / "plan.json").write_text(json.dumps(data["plan"]))
+    (tmp_path / "plan.json").write_text(out)
     code, out, _ = ropewalk("extend", "ropewalk-tiny", "--plan", tmp_path / "plan.json", "-o", tmp_path / "out", "--json")
     assert code == 0
     assert json.loads(out)["fingerprint"] == data["fingerprint"]

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 import ropewalk
+from jobs.doctor.fake_server import Fake, serving
 from published import GPT_OSS_20B, LLAMA31_8B, QWEN3_8B, QWEN3_8B_YARN
 from ropewalk.cli.main import main
+from ropewalk.errors import BadConfig
 
 SOURCE = str(Path(ropewalk.__file__).parent.parent)
 
@@ -132,3 +134,39 @@ def test_static_mode_does_without_torch(tmp_path):
     environment = {**os.environ, "PYTHONPATH": SOURCE}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert run.stdout.splitlines()[-1] == "[]", run.stderr
+
+
+@pytest.mark.parametrize(("rise", "exit_code"), [(0.0, 0), (1.0, 1)])
+def test_a_server_is_asked_and_judged(doctor, rise, exit_code, tmp_path):
+    with serving(Fake(logprob=lambda at: -2.0 - rise * (at > 256), claimed=600)) as url:
+        code, out, _ = doctor(url, "--original-length", "256", "--json")
+        assert (code, json.loads(out)["verdict"]) == (exit_code, "FAIL" if rise else "PASS")
+        code, out, _ = doctor(url, "--original-length", "256", "--plot", tmp_path / "x.html")
+    assert code == exit_code
+    assert "fake, claims 600 tokens, original window 256" in out
+    assert ("PASS: beyond" in out, "FAIL: beyond" in out) == (not rise, bool(rise))
+    assert "ropewalk doctor" in (tmp_path / "x.html").read_text()[:400]
+
+
+def test_answers_that_do_not_decide_are_exit_code_3(doctor):
+    with serving(Fake(logprob=lambda at: None, claimed=600)) as url:
+        assert doctor(url, "--original-length", "256", "--passages", "3")[0] == 3
+
+
+def test_a_server_whose_model_is_unknown_needs_the_original_length(doctor, monkeypatch):
+    monkeypatch.setattr("ropewalk.models.hub.checkpoint", unknown)
+    with serving(Fake()) as url:
+        code, _, err = doctor(url)
+    assert code == 2
+    assert "--original-length" in err
+
+
+def unknown(name, weights=True):
+    raise BadConfig(f"{name} is not here.")
+
+
+def test_a_server_is_not_read(doctor):
+    code, _, err = doctor("http://127.0.0.1:9", "--for", "vllm")
+    assert code == 2
+    assert "leave out --for" in err
+    assert doctor("http://127.0.0.1:9")[0] == 2  # nobody there

@@ -48,7 +48,15 @@ def test_without_a_grid_every_length_has_its_own_scale():
 
 
 @pytest.mark.parametrize(
-    "name", ["dynamic", "dynamic-yarn", "dynamic-yarn-rotate", "dynamic-causal-4", "dynamic-linear-rotate-3"]
+    "name",
+    [
+        "dynamic",
+        "dynamic-yarn",
+        "dynamic-yarn-rotate",
+        "dynamic-causal-4",
+        "dynamic-linear-rotate-3",
+        "dynamic-yarn-request-2",
+    ],
 )
 def test_names_and_json_give_the_stretch_back(name):
     method, dynamic = parse_method(name)
@@ -65,6 +73,14 @@ def test_defaults():
     assert set(SEMANTICS) == {"causal", "request", "rotate", "recompute"}
 
 
+def test_a_request_is_rounded_up_to_its_grid():
+    """L = 512, g = 2, counted by hand: 724 tokens still fit sqrt 2, 725 do not; 1025 to 1448 take 2 sqrt 2 = 2.828."""
+    stretch = Stretch(Rope(64, 1e4, 512), "yarn", 8.0, (), Dynamic("request", 2))
+    scales = [(512, 1), (513, 2**0.5), (724, 2**0.5), (725, 2), (1025, 8**0.5), (2897, 8), (9999, 8), (None, 8)]
+    for length, scale in scales:
+        assert stretch.scale_at(length) == pytest.approx(scale, rel=1e-15), length
+
+
 def test_an_old_plan_meant_requests():
     text = ScalingPlan((("all", Stretch(Rope(64, 1e4, 512), "yarn", 8.0)),), 4096).to_json()
     old = ScalingPlan.from_json(text.replace('"dynamic": false', '"dynamic": true'))
@@ -76,8 +92,6 @@ def test_bad_input():
         Dynamic("casual")
     with pytest.raises(BadOption, match="grid is 0; causal takes a whole number of steps per octave, 1 to 64"):
         Dynamic("causal", 0)
-    with pytest.raises(BadOption, match="has no grid"):
-        Dynamic("request", 2)
     with pytest.raises(BadOption, match="longrope cannot be dynamic"):
         Stretch(Rope(4, 1e4, 512), "longrope", 8.0, (("long_factor", (1.0, 2.0)),), Dynamic())
     for name in ("dynamic-yarn-causal-x", "dynamic-causal-2-3", "dynamic-warn", "yarn-causal"):

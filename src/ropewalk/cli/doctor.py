@@ -1,5 +1,6 @@
 """Does every engine do what is written? Reads a folder, a config.json, a GGUF or a pasted command line, and says what each
-engine makes of it, in words and numbers. Exit code 0: all as written. 1: findings. 2: bad input.
+engine makes of it, in words and numbers; or asks a running server. Exit code 0: all as written, or PASS. 1: findings, or FAIL.
+2: bad input. 3: a server's answers do not decide.
 
 Example: `ropewalk doctor ropewalk-tiny --for transformers,vllm,mlx`
 """
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from ropewalk.cli.common import Json, parse_versions, print_json
+from ropewalk.cli.common import Force, Json, OriginalLength, To, parse_versions, print_json
 from ropewalk.errors import BadOption
 from ropewalk.jobs.doctor.static import Diagnosis, Difference, compare, examine, meaning
 from ropewalk.jobs.doctor.target import Target, resolve
@@ -22,7 +23,10 @@ FINDINGS = 1
 
 def run(
     target: Annotated[
-        str | None, typer.Argument(metavar="TARGET", help="A folder, a config.json, a GGUF, or a command line in quotes.")
+        str | None,
+        typer.Argument(
+            metavar="TARGET", help="A folder, a config.json, a GGUF, a command line in quotes, or http://HOST:PORT."
+        ),
     ] = None,
     engines: Annotated[
         str | None, typer.Option("--for", metavar="ENGINES", help="Engines to look at, by commas: vllm,sglang,llama.cpp.")
@@ -38,6 +42,15 @@ def run(
     ] = False,
     trainer: Annotated[str | None, typer.Option("--trainer", help="Compare two stacks: what the trainer is given ...")] = None,
     rollout: Annotated[str | None, typer.Option("--rollout", help="... and what the rollout engine is given.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Of a server that has several.")] = None,
+    to: To = None,
+    original_length: OriginalLength = None,
+    passages: Annotated[int | None, typer.Option("--passages", min=2, help="Of a server: how many are asked (12).")] = None,
+    margin: Annotated[float | None, typer.Option("--margin", help="Nats per token that a server may lose (0.1).")] = None,
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds that a server has for one answer.")] = 300.0,
+    api_key_env: Annotated[str | None, typer.Option("--api-key-env", metavar="NAME", help="Variable with its key.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Of a server: write one HTML page with the plot.")] = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     names = tuple(filter(None, (engines or "").split(",")))
@@ -49,6 +62,15 @@ def run(
         return
     if not target:
         raise BadOption("name a TARGET: a folder, a config.json, a GGUF, or a command line in quotes.")
+    if "://" in target.partition(" ")[0]:
+        if names or at or numeric:
+            raise BadOption("a running server is asked, not read: leave out --for, --versions and --numeric.")
+        from ropewalk.cli.doctor_live import run_live
+
+        raise typer.Exit(
+            run_live(target, config=config, model=model, to=to, original_length=original_length, passages=passages,
+                     margin=margin, timeout=timeout, api_key_env=api_key_env, plot=plot, force=force, json=json)
+        )  # fmt: skip
     if numeric:
         _numeric(target, json)
         return

@@ -46,9 +46,11 @@ class Stretch:
         self.scaled()  # a stretch that cannot be computed must not exist
 
     def scale_at(self, length: int | None) -> float:
-        """The scale for a request of `length` tokens; None means the whole factor."""
+        """The scale for a request of `length` tokens, on its grid where requests have one; None means the whole factor."""
         if not self.dynamic or length is None:
             return self.factor
+        if self.dynamic.semantics == REQUEST:
+            return self.schedule.scale_of(length - 1)
         return min(max(1.0, length / self.rope.original_length), self.factor)
 
     @property
@@ -129,9 +131,14 @@ class ScalingPlan:
 
     @staticmethod
     def from_json(text: str) -> "ScalingPlan":
-        """Read a plan back; every number is checked again, since the file may have been edited."""
+        """Read a plan back; every number is checked again, since the file may have been edited.
+
+        What `ropewalk plan --json` prints holds one too, under "plan".
+        """
         try:
             data = json.loads(text)
+            if "plan" in data:
+                data = data["plan"]
             if data["schema"] != SCHEMA:
                 raise BadConfig(f"this plan's schema is {data['schema']!r}; this version reads {SCHEMA!r}.")
             return ScalingPlan(
@@ -144,7 +151,7 @@ class ScalingPlan:
                 raise
             raise BadConfig(
                 f"this is not a Ropewalk plan: {type(error).__name__}: {error}.\n"
-                '  `ropewalk plan MODEL --to LENGTH --json` writes one under the key "plan".'
+                "  `ropewalk plan MODEL --to LENGTH --json > plan.json` writes one."
             ) from None
 
 

@@ -40,8 +40,6 @@ class Dynamic:
             raise BadOption(
                 f"grid is {self.grid!r}; {self.semantics} takes a whole number of steps per octave, {least} to {FINEST_GRID}."
             )
-        if self.semantics == REQUEST and self.grid:
-            raise BadOption("a request has one scale, taken from its own length: it has no grid.")
 
     @property
     def default_grid(self) -> int:

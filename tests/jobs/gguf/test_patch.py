@@ -191,7 +191,9 @@ def test_a_sliding_window_that_changes_nothing_is_none(tmp_path, arch):
 def test_factors_are_only_added_where_the_loader_takes_them(tmp_path, arch):
     """src/models/phi3.cpp loads the long and the short list alone; smollm3.cpp hands null to ggml_rope_ext."""
     path = gguf_files.bundled(tmp_path / "x.gguf", arch=arch)
-    with pytest.raises(CannotExpress, match=f"llama.cpp does not load rope_freqs.weight for {arch}"):
+    with pytest.raises(
+        CannotExpress, match=f"llama.cpp does not load rope_freqs.weight for {arch}|the graph of {arch} has no rope factors"
+    ):
         stretch_gguf(open_gguf(path), plan_of(open_gguf(path), "yarn, paper's ramp"), tmp_path / "y.gguf")
     assert os.listdir(tmp_path) == ["x.gguf"]
 

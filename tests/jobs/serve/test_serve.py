@@ -148,6 +148,28 @@ def test_prompts_of_tokens_and_echo(causal):
     assert streamed(client, SHORT, echo=True) == SHORT + text
 
 
+def test_echo_with_logprobs_tells_how_likely_the_prompt_was(each):
+    """Against one plain forward pass of the same model; the first token follows nothing, and has no probability."""
+    served, client = each
+    prompt = max(prompts(2, 900), key=len)
+    ids = served.tokens(prompt)
+    assert 300 < len(ids) < 500  # more than are read in one call where all logits are wanted
+    with torch.inference_mode():
+        rows = served.model(torch.tensor([ids])).logits[0].log_softmax(-1)
+    expected = rows[:-1].gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
+
+    choice = complete(client, prompt, echo=True, logprobs=2, max_tokens=3).choices[0]
+
+    told, count = choice.logprobs, len(ids)
+    assert len(told.tokens) == len(told.token_logprobs) == len(told.top_logprobs) == count + 3
+    assert (told.token_logprobs[0], told.top_logprobs[0]) == (None, None)
+    torch.testing.assert_close(torch.tensor(told.token_logprobs[1:count]), expected, atol=2e-4, rtol=0)
+    best = torch.tensor([max(top.values()) for top in told.top_logprobs[1:count]])
+    torch.testing.assert_close(best, rows[:-1].max(-1).values, atol=2e-4, rtol=0)
+    assert choice.text[told.text_offset[count] :] == choice.text[len(prompt) :]
+    assert all(choice.text[at:].startswith(token) for at, token in zip(told.text_offset, told.tokens, strict=True))
+
+
 def test_stop_strings(causal):
     _, client, _ = causal
     whole = complete(client, SHORT, max_tokens=40).choices[0].text
@@ -253,7 +275,7 @@ def test_chat_says_what_its_template_refuses(chatting, monkeypatch):
         ({"logprobs": 50}, "logprobs"), ({"presence_penalty": 0.5}, "presence_penalty"),
         ({"best_of": 3}, "best_of: this server"),
         ({"logit_bias": {"5": 1}}, "logit_bias: this server does not obey it"),
-        ({"echo": True, "logprobs": 1}, "echo with logprobs"),
+        ({"echo": True, "logprobs": 1, "stream": True}, "echo with logprobs is not streamed"),
     ],
 )  # fmt: skip
 def test_bad_requests_are_400_and_say_why(causal, wrong, message):

@@ -191,6 +191,8 @@ def test_truncate_false_in_a_nested_config_goes_by_longrope():
 def test_what_no_config_can_say_is_refused():
     with pytest.raises(CannotExpress, match=r"no config can say dynamic-yarn: .*one dynamic rule, over ntk\.\n  Attach"):
         write(make_plan(read(LLAMA2_7B), factor=2, method="dynamic-yarn"), LLAMA2_7B)
+    with pytest.raises(CannotExpress, match="no config can say dynamic-request-2: "):  # transformers does not round
+        write(make_plan(read(LLAMA2_7B), factor=2, method="dynamic-request-2"), LLAMA2_7B)
     with pytest.raises(CannotExpress, match="no config can say dynamic: "):  # causal: every token has a scale of its own
         write(make_plan(read(LLAMA2_7B), factor=2, method="dynamic"), LLAMA2_7B)
     gptj = {"model_type": "gptj", "n_embd": 4096, "n_head": 16, "n_layer": 28, "n_positions": 2048, "rotary_dim": 64}

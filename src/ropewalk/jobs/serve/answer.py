@@ -19,6 +19,7 @@ class Wanted:
     new_tokens: at most.  temperature: 0 takes the most probable token, and then top_p and seed change nothing.
     seed: of this answer's own random numbers; None takes another each time.
     logprobs: how many alternatives to record at each token; None records no probabilities at all.
+    prompt_logprobs: record the prompt's own tokens as well.
     """
 
     new_tokens: int
@@ -27,6 +28,7 @@ class Wanted:
     seed: int | None = None
     stops: tuple[str, ...] = ()
     logprobs: int | None = None
+    prompt_logprobs: bool = False
 
     def __post_init__(self) -> None:
         if not is_whole(self.new_tokens) or self.new_tokens < 1:
@@ -56,6 +58,8 @@ class Answer:
     def __init__(self, tokenizer: Any, prompt: Sequence[int], wanted: Wanted, ends: frozenset[int] = frozenset()):
         self.prompt, self.wanted, self._ends = list(prompt), wanted, ends
         self.chosen: list[Chosen] = []
+        self.read: list[Chosen] = [Chosen(self.prompt[0], 0)] if wanted.prompt_logprobs else []
+        self._prompt_text = Text(tokenizer)
         self.text = Text(tokenizer, self.prompt, wanted.stops)
         self.written, self.finish = 0, None  # type: int, str | None
         self._generator = torch.Generator()
@@ -77,7 +81,7 @@ class Answer:
         if token in self._ends:
             self.finish = "stop"
             return self.text.end()
-        self.chosen.append(self._record(token, logits))
+        self.chosen.append(self._record(token, len(self.text.whole), logits))
         shown = self.text.add(token)
         if self.text.stopped:
             self.finish = "stop"
@@ -85,6 +89,13 @@ class Answer:
             self.finish = "length"
             shown += self.text.end()
         return shown
+
+    def note(self, logits: torch.Tensor) -> None:
+        """Record the next tokens of the prompt, from the logits (tokens, vocabulary) at those before them."""
+        for row in logits[: len(self.prompt) - len(self.read)]:
+            self._prompt_text.add(self.read[-1].token)
+            token, offset = self.prompt[len(self.read)], len(self._prompt_text.whole)
+            self.read.append(self._record(token, offset, row.detach().float().cpu()))
 
     def _choose(self, logits: torch.Tensor) -> int:
         if self.wanted.temperature == 0:
@@ -94,8 +105,7 @@ class Answer:
             scores = TopPLogitsWarper(self.wanted.top_p)(torch.empty(0), scores)
         return int(torch.multinomial(scores.softmax(-1)[0], 1, generator=self._generator))
 
-    def _record(self, token: int, logits: torch.Tensor) -> Chosen:
-        offset = len(self.text.whole)
+    def _record(self, token: int, offset: int, logits: torch.Tensor) -> Chosen:
         if self.wanted.logprobs is None:
             return Chosen(token, offset)
         logprobs = logits.log_softmax(-1)

@@ -1,6 +1,7 @@
 """The HTTP side: OpenAI's endpoints over one engine."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -67,13 +68,18 @@ def build_app(served: Served, engine: Engine, name: str, host: str = LOOPBACK[0]
 
 
 def completions_wanted(served: Served, body: CompletionRequest) -> list[Answer]:
-    if body.echo and body.logprobs is not None:
-        raise BadOption("echo with logprobs is not offered: the prompt's own probabilities are not kept. Ask for one of them.")
+    noted = body.echo and body.logprobs is not None
+    if noted and body.stream:
+        raise BadOption("echo with logprobs is not streamed: the prompt's own probabilities come whole. Leave out stream.")
     prompts = [served.tokens(prompt) if isinstance(prompt, str) else prompt for prompt in body.prompts]
     if not prompts:
         raise BadOption("the prompt is an empty list: there is nothing to go on from.")
     copies = range(body.n)
-    return [served.answer(ids, body.wanted(body.max_tokens, body.logprobs, copy)) for ids in prompts for copy in copies]
+    return [
+        served.answer(ids, body.wanted(body.max_tokens, body.logprobs, copy, prompt_logprobs=noted))
+        for ids in prompts
+        for copy in copies
+    ]
 
 
 def chat_wanted(served: Served, body: ChatRequest) -> list[Answer]:
@@ -114,7 +120,7 @@ async def _respond(
     if collected is None:
         return Response(status_code=499)  # nobody reads it
     choices = [
-        form.choice(index, before[index] + "".join(p.text for p in pieces), [c for p in pieces for c in _told(p, answer)],
+        form.choice(index, before[index] + "".join(p.text for p in pieces), _all_told(pieces, answer, len(before[index])),
                     answer.finish)
         for index, (pieces, answer) in enumerate(zip(collected, exchange.answers, strict=True))
     ]  # fmt: skip
@@ -124,6 +130,12 @@ async def _respond(
 def _told(piece: Piece, answer: Answer) -> Sequence[Any]:
     """Its tokens, if the client asked for probabilities."""
     return piece.chosen if answer.wanted.logprobs is not None else ()
+
+
+def _all_told(pieces: Sequence[Piece], answer: Answer, before: int) -> Sequence[Any]:
+    """The prompt's tokens, where they were asked for, then those written; before: characters of the echoed prompt."""
+    told = [chosen for piece in pieces for chosen in _told(piece, answer)]
+    return [*answer.read, *(dataclasses.replace(chosen, offset=chosen.offset + before) for chosen in told)]
 
 
 async def _collect(exchange: Exchange) -> list[list[Piece]]:

@@ -18,6 +18,7 @@ from ropewalk.models.joining import can_join, joined, thinned
 from ropewalk.scaling.schedule import CAUSAL, RECOMPUTE, REQUEST
 
 CHUNK = 1024  # tokens of a prompt that are read in one call
+NOTED = 256  # the same where all their logits are wanted: 150 MB of them with a vocabulary of 150,000
 
 
 class Batch:
@@ -45,13 +46,17 @@ class Batch:
     def read(self, answer: Answer) -> Iterator[tuple[int, str]]:
         """Read a prompt; answers (tokens read so far, text to show), then let the row decode with the others."""
         cache = DynamicCache(config=self.model.config)
-        for start in range(0, len(answer.prompt), self.chunk):
-            ids = torch.tensor([answer.prompt[start : start + self.chunk]], device=self.model.device)
-            logits = self._forward(answer.length, ids, cache)
+        noted = answer.wanted.prompt_logprobs
+        chunk = min(self.chunk, NOTED) if noted and self.chunk == CHUNK else self.chunk
+        for start in range(0, len(answer.prompt), chunk):
+            ids = torch.tensor([answer.prompt[start : start + chunk]], device=self.model.device)
+            logits = self._forward(answer.length, ids, cache, logits_to_keep=0 if noted else 1)
+            if noted:
+                answer.note(logits[0])
             read = start + ids.shape[1]
             if read < len(answer.prompt):
                 yield read, ""
-        shown = answer.add(logits[0])
+        shown = answer.add(logits[0, -1])
         if answer.finish is None:
             self._cache = joined(self.model, [self._cache, cache]) if self.answers else cache
             self.answers.append(answer)
@@ -66,7 +71,7 @@ class Batch:
         columns = torch.arange(int(held.max()) + 1, device=device)
         padding = held.max() - held
         mask = (columns >= padding[:, None]).long() if padding.any() else None
-        logits = self._forward(rows[0].length, ids, self._cache, attention_mask=mask, position_ids=held[:, None])
+        logits = self._forward(rows[0].length, ids, self._cache, attention_mask=mask, position_ids=held[:, None])[:, -1]
         shown = [(answer, answer.add(row)) for answer, row in zip(rows, logits, strict=True)]
         self.keep([answer for answer in rows if answer.finish is None])
         return shown
@@ -83,13 +88,17 @@ class Batch:
         self.answers = [self.answers[row] for row in rows]
 
     def _forward(self, length: int, ids: torch.Tensor, cache: Any, **more: Any) -> torch.Tensor:
-        """Logits after the last token of each row, (rows, vocabulary). length: of the request, if it has one scale."""
+        """Logits after the last token of each row, (rows, 1, vocabulary), or after every one where `logits_to_keep` is 0.
+
+        length: of the request, if it has one scale.
+        """
         scope: AbstractContextManager[None] = nullcontext()
         if self._one_scale and self.attached:
             scope = self.attached.request(length)
         with scope:
-            logits: torch.Tensor = self.model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **more).logits
-        return logits[:, -1]
+            keep = {"logits_to_keep": 1, **more}
+            logits: torch.Tensor = self.model(ids, past_key_values=cache, use_cache=True, **keep).logits
+        return logits
 
 
 def _held(answer: Answer) -> int:

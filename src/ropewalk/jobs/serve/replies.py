@@ -76,7 +76,9 @@ class Completions(Format):
         return {
             "tokens": [self.text_of(one.token) for one in chosen],
             "token_logprobs": [one.logprob for one in chosen],
-            "top_logprobs": [{self.text_of(token): logprob for token, logprob in one.top} for one in chosen],
+            "top_logprobs": [
+                None if one.logprob is None else {self.text_of(token): logprob for token, logprob in one.top} for one in chosen
+            ],
             "text_offset": [one.offset for one in chosen],
         }
 

@@ -30,11 +30,11 @@ class Common(BaseModel):
     frequency_penalty: Literal[0] | None = None
     user: str | None = None
 
-    def wanted(self, new_tokens: int, logprobs: int | None, copy: int = 0) -> Wanted:
+    def wanted(self, new_tokens: int, logprobs: int | None, copy: int = 0, *, prompt_logprobs: bool = False) -> Wanted:
         """copy: which of the n answers; each has random numbers of its own, also from one seed."""
         stops = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         seed = None if self.seed is None else self.seed % 2**63 + copy
-        return Wanted(new_tokens, self.temperature, self.top_p, seed, stops, logprobs)
+        return Wanted(new_tokens, self.temperature, self.top_p, seed, stops, logprobs, prompt_logprobs)
 
     @property
     def include_usage(self) -> bool:

@@ -1,13 +1,14 @@
 """GGUF's keys for the rotary embedding, read into transformers' words."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ropewalk.errors import BadConfig
 from ropewalk.scaling.dialects.fields import Fields
 from ropewalk.scaling.dialects.own_files import is_ramped, options
 from ropewalk.scaling.gguf_header import FREQS
-from ropewalk.scaling.keys import GGUF, LENGTH, Keys
+from ropewalk.scaling.keys import GGUF, LENGTH, Keys, mscale
 from ropewalk.scaling.plan import Stretch
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.spec import ALL_LAYERS
@@ -20,10 +21,10 @@ ARCHITECTURES = {
     "ministral3": "mistral3",
     "gpt_neox": "gptneox", "granitemoe": "granite", "hunyuan_v1_dense": "hunyuan-dense",
 }  # fmt: skip
-# Graphs that multiply by rope factors: those of the 25 that call get_rope_factors which were named when it was read.
-ROPE_FACTORS = frozenset(
-    "llama llama4 mistral3 phi3 cohere2 deci exaone exaone4 granite minicpm3 hunyuan-dense apertus arcee smollm3".split()
-)
+# Graphs that multiply by rope_freqs.weight: those of the 25 that call get_rope_factors which were named when it was read, but
+# for two that are no carriers: phi3 loads the long and short lists alone, and mistral3 computes its attention factor itself.
+# smollm3 hands no factors to its rotation (llama.cpp, src/models/phi3.cpp, mistral3.cpp, smollm3.cpp).
+ROPE_FACTORS = frozenset("llama llama4 cohere2 deci exaone exaone4 granite minicpm3 hunyuan-dense apertus arcee".split())
 TYPES = {"none": "default", "linear": "linear", "yarn": "yarn", "longrope": "longrope"}
 
 
@@ -74,7 +75,22 @@ def keys_of(metadata: Mapping[str, Any]) -> Keys:
     model: dict[str, Any] = {"model_type": arch, "max_position_embeddings": longest}
     if arch == "deepseek2" and kind == "yarn":  # its temperature goes to the softmax, and m cancels on cos and sin
         model["qk_rope_head_dim"], said["attention_factor"] = rope.rotary_dim, 1.0
-    return Keys(ALL_LAYERS, said, rope, model, GGUF)
+    keys = Keys(ALL_LAYERS, said, rope, model, GGUF)
+    return _with_factors(keys, factors) if factors and kind in ("linear", "yarn") else keys
+
+
+def _with_factors(keys: Keys, factors: Sequence[float]) -> Keys:
+    """`rope_freqs.weight` beside a scaling type: both act, the factors first (ggml_rope_cache_init divides the angle by them,
+    then rope_yarn scales it), and m stays that of the type. Said as one list.
+    """
+    scaled = keys.scaled()
+    if len(factors) != len(scaled.inv_freq):
+        raise BadConfig(f"{FREQS} has {len(factors)} factors for {len(scaled.inv_freq)} pairs.")
+    both = [f * plain / new for f, plain, new in zip(factors, keys.rope.inv_freq, scaled.inv_freq, strict=True)]
+    m = mscale(keys.factor) if keys.rope_type == "yarn" else 1.0
+    said = {"rope_type": "longrope", "long_factor": both, "short_factor": both, "factor": keys.factor,
+            "attention_factor": m * float(keys.said.get("attn_factor", 1.0)), LENGTH: keys.rope.original_length}  # fmt: skip
+    return dataclasses.replace(keys, said=said)
 
 
 def _rotary_dim(fields: Fields, arch: str) -> int:

@@ -123,6 +123,11 @@ def metadata(stretch: Stretch, arch: str, target: int) -> dict[str, Any]:
         fast, slow, _ = options(stretch)
         betas = {"rope.scaling.yarn_beta_fast": fast, "rope.scaling.yarn_beta_slow": slow}
         return {**base, "rope.scaling.type": "yarn", **length, **betas}
+    if arch in gguf.ROPE_FACTORS:
+        raise CannotExpress(
+            f"no GGUF key says {stretch.name}, and rope factors divide frequencies: they cannot make the 0 of a pair that "
+            "does not turn.\n  llama.cpp knows such pairs in the graphs of gemma4 alone."
+        )
     raise CannotExpress(
         f"no GGUF key says {stretch.name}, and the graph of {arch} has no rope factors that could carry it pair by pair."
     )

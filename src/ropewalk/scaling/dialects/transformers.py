@@ -15,7 +15,7 @@ from ropewalk.scaling.dialects.transformers_read import V4_KEYS, is_nested, read
 from ropewalk.scaling.method import Option
 from ropewalk.scaling.methods.ntk import stretched_theta
 from ropewalk.scaling.plan import ScalingPlan, Stretch
-from ropewalk.scaling.schedule import REQUEST
+from ropewalk.scaling.schedule import REQUEST, Dynamic
 
 __all__ = ["prove", "read", "spell", "spell_as_lists", "write"]
 
@@ -131,7 +131,7 @@ def spell(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str
     rope, options = stretch.rope, dict(stretch.options)
     base = {"rope_theta": float(rope.rope_theta)}
     if stretch.dynamic:
-        if stretch.method != "ntk" or stretch.dynamic.semantics != REQUEST:
+        if stretch.method != "ntk" or stretch.dynamic != Dynamic(REQUEST):
             raise CannotExpress(
                 f"no config can say {stretch.name}: transformers has dynamic-request alone, one dynamic rule, over ntk.\n"
                 "  Attach the plan to a live model, or write a static factor for the lengths you serve."
