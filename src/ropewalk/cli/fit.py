@@ -106,7 +106,7 @@ def _print(console: Any, out: Path, budget: float, result: Any) -> None:
         table.add_row(name, *(f"{value:.3f}" for value in row.buckets), f"{row.far.value:.4f}", *gain)
     console.print(table)
     for note in result.notes:
-        console.print(f"The budget has no room for more: {note}")
+        console.print(f"Budget: {note}")
     n = result.documents
     console.print(
         f"fitted on {n['fit']} documents, chosen on {n['choose']}, reported on {n['report']}; {result.steps} steps, "

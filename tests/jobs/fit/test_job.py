@@ -96,11 +96,14 @@ def test_a_budget_that_cannot_hold_all_documents_reads_fewer_and_says_so(parts, 
     few = (*parts[:4], Sets(parts[4].fit, parts[4].fit, (*parts[4].report, parts[4].fit[0])))
     result = go(few, tmp_path / "other.json", budget=0.01)
     assert result.documents == {"fit": 3, "choose": 2, "report": 2}
-    choice, report = result.notes
+    choice, report, excess = result.notes
     assert re.match(
         r"the choice reads: 2 of 3 documents, at [\d.]+ s a reading and 5 plans; all of them need a budget of", choice
     )
-    assert report.startswith("the report reads: 2 of 3 documents")
+    assert report.startswith("room kept for the report: 2 of 3 documents")
+    assert re.match(
+        r"\d+ s were spent instead of 0: the least that is read is 2 documents to choose and 2 to report on", excess
+    )
 
 
 def test_a_budget_has_room_for_its_share():

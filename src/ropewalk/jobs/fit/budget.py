@@ -29,6 +29,13 @@ class Budget:
     def left(self) -> float:
         return self.limit - self.seconds
 
+    def note_excess(self) -> None:
+        if self.left < 0:
+            self.notes.append(
+                f"{self.seconds:.0f} s were spent instead of {self.limit:.0f}: the least that is read is {LEAST} documents to choose "
+                f"and {LEAST} to report on, at {self.reading:.1f} s a reading."
+            )
+
     def room(self, share: float, plans: int, documents: int, what: str) -> int:
         """How many of `documents` can be read under that many plans in a share of the budget; notes it where not all can."""
         a_document = self.reading * plans * SAFETY

@@ -165,7 +165,7 @@ class _Search:
             self.choosing = self.choosing[: found.choosing]
         else:
             self._measure_starts(key)
-        self.reported = self.budget.room(REPORT, len(self.others) + 1, len(self.sets.report), "the report reads")
+        self.reported = self.budget.room(REPORT, len(self.others) + 1, len(self.sets.report), "room kept for the report")
 
     def _measure_starts(self, key: dict[str, Any]) -> None:
         starts = self.space.starts
@@ -250,6 +250,7 @@ class _Search:
         fitted = self.plan(self.state.u)
         plans = {FITTED: fitted, **self.others}
         bits = self._read(plans)
+        self.budget.note_excess()
         chosen = {FITTED: self.state.loss, **self.state.losses}
         winner = min(chosen, key=lambda name: chosen[name])
         edges = _edges(self.original, self.target)
