@@ -32,8 +32,8 @@ class Budget:
     def note_excess(self) -> None:
         if self.left < 0:
             self.notes.append(
-                f"{self.seconds:.0f} s were spent instead of {self.limit:.0f}: the least that is read is {LEAST} documents to choose "
-                f"and {LEAST} to report on, at {self.reading:.1f} s a reading."
+                f"{self.seconds:.0f} s were spent instead of {self.limit:.0f}: the least that is read is {LEAST} documents to "
+                f"choose and {LEAST} to report on, at {self.reading:.1f} s a reading."
             )
 
     def room(self, share: float, plans: int, documents: int, what: str) -> int:
