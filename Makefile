@@ -56,6 +56,7 @@ bench: $(STAMP)
 	$(BIN)/python runs/bench.py
 	$(BIN)/python runs/bench_evaluate.py
 	$(BIN)/python runs/bench_ruler.py
+	$(BIN)/python runs/bench_fit.py
 
 mutants: $(STAMP)
 	$(BIN)/python tests/mutants.py

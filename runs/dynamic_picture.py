@@ -46,8 +46,8 @@ def figure(table: dict[str, dict[str, list[list[float]]]]) -> go.Figure:
     return made
 
 
-def main(table: Path, out: Path) -> None:
-    html = figure(json.loads(table.read_text())).to_html(include_plotlyjs=True, config={"staticPlot": True})
+def photograph(made: go.Figure, out: Path) -> None:
+    html = made.to_html(include_plotlyjs=True, config={"staticPlot": True})
     with sync_playwright() as driver:
         path = os.environ.get("CHROMIUM") or shutil.which("chromium")
         browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
@@ -56,6 +56,10 @@ def main(table: Path, out: Path) -> None:
         page.locator(".main-svg").first.wait_for()
         page.screenshot(path=out)
         browser.close()
+
+
+def main(table: Path, out: Path) -> None:
+    photograph(figure(json.loads(table.read_text())), out)
 
 
 if __name__ == "__main__":

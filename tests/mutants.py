@@ -1,4 +1,4 @@
-"""Break the ground floor, and dynamic reading, by one line at a time, and demand that its tests notice.
+"""Break the ground floor, dynamic reading and the fit by one line at a time, and demand that its tests notice.
 
     python tests/mutants.py [words]     only the mutants whose description contains `words`
 
@@ -32,7 +32,7 @@ class Mutant:
 
 
 RAMP, WRITE = "ramp.py", "dialects/transformers.py"
-DYNAMIC = "../models/dynamic"
+DYNAMIC, FIT = "../models/dynamic", "../jobs/fit"
 READ, SCALING = "dialects/transformers_read.py", "dialects/transformers_scaling.py"
 MUTANTS = [
     Mutant(
@@ -164,6 +164,12 @@ MUTANTS = [
     Mutant(
         "tensors not aligned", "gguf_header.py", "-(-reader.stream.tell() // aligned)", "(reader.stream.tell() // aligned)"
     ),
+    # fit: what is searched is what is written, and what is reported is what was read
+    Mutant("growth the wrong way", f"{FIT}/families/yarn.py", "(scale / factor) ** u[3]", "(factor / scale) ** u[3]"),
+    Mutant("the gain is unpaired", f"{FIT}/compare.py", "_difference((rows - fitted)[:,", "_difference((rows)[:,"),
+    Mutant("short and far swapped", f"{FIT}/compare.py", "_mean(rows[:, : original - 1])", "_mean(rows[:, original - 1 :])"),
+    Mutant("up the gradient", f"{FIT}/search.py", "space.inside(u - rate", "space.inside(u + rate"),
+    Mutant("a step without a number taken", f"{FIT}/search.py", "            u = u / 2\n", "            u = u * slope\n"),
 ]
 
 
@@ -171,6 +177,9 @@ def likely(mutant: Mutant) -> str:
     """The test file that should notice; the whole ground floor is asked only where it does not."""
     if mutant.file.startswith(DYNAMIC):
         return "tests/models/test_dynamic_caches.py"
+    if mutant.file.startswith(FIT):
+        name = "families" if "families/" in mutant.file else Path(mutant.file).stem
+        return f"tests/jobs/fit/test_{name}.py"
     name = Path(mutant.file).stem
     name = {
         "transformers": "transformers_write",

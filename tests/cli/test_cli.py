@@ -1,6 +1,7 @@
 """The command line as a person meets it: real processes for what must hold there, `main` in-process for the rest."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from command import run
-from ropewalk.cli.common import parse_length, parse_option
+from ropewalk.cli.common import parse_length, parse_option, print_json
 from ropewalk.cli.main import NOT_VERBS
 from ropewalk.cli.plan import bars, pairs
 from ropewalk.errors import BadLength, BadOption
@@ -178,3 +179,13 @@ def test_plan_says_which_engines_would_read_it_otherwise(ropewalk, qwen3):
     assert "ignores" not in ropewalk("plan", qwen3, "--factor", "8", "--method", "yarn")[1]
     data = json.loads(ropewalk("plan", qwen3, "--factor", "8", "--method", "ntk_by_parts", "--json")[1])
     assert {loss["engine"] for loss in data["losses"]} == {"MLX-LM", "SGLang", "TensorRT-LLM"}
+
+
+def test_json_holds_no_number_that_is_not_finite(capsys):
+    """RFC 8259 has no Infinity and no NaN: an interval over one document has ends that are null."""
+    print_json({"interval": {"value": 0.5, "ends": (-math.inf, math.inf)}, "loss": [math.nan, 1]})
+    said = capsys.readouterr().out
+    assert json.loads(said, parse_constant=pytest.fail) == {
+        "interval": {"value": 0.5, "ends": [None, None]},
+        "loss": [None, 1],
+    }

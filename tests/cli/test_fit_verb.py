@@ -34,7 +34,7 @@ def test_documents_that_are_too_short(tmp_path, capsys, monkeypatch):
     documents(tmp_path, 7, 2)
     code, _, err = run(capsys, monkeypatch, "fit", "ropewalk-tiny", "--data", str(tmp_path), "-o", str(tmp_path / "plan.json"))
     assert code == 2
-    assert "0 of 7 files have 4,096 tokens, the target length" in err
+    assert "0 of 7 texts have 4,096 tokens, the target length" in err
     assert not (tmp_path / "plan.json").exists()
 
 

@@ -1,8 +1,9 @@
 """What several verbs share: option types, parsing of lengths and options, printing."""
 
 import json
+import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -160,8 +161,17 @@ def plan_to_run(
 
 
 def print_json(data: dict[str, Any]) -> None:
-    json.dump(data, sys.stdout, indent=2, default=str)
+    """On stdout, as JSON that every reader takes: a number that is not finite is null."""
+    json.dump(_finite(data), sys.stdout, indent=2, default=str, allow_nan=False)
     print()
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def human_bytes(size: float) -> str:

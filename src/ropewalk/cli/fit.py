@@ -22,8 +22,10 @@ def run(
     out: Annotated[Path, typer.Option("-o", "--out", help="The plan to write; a second run goes on with the search.")],
     factor: Annotated[float, typer.Option("--factor", help="s = target length / original length.")] = 8.0,
     data: Annotated[
-        list[Path] | None, typer.Option(help="Text files or folders, a document each (default: held-out library files).")
+        list[str] | None,
+        typer.Option(help="File, folder, glob, .jsonl, .parquet or hub id; again for more (default: held-out library files)."),
     ] = None,
+    text_field: Annotated[str, typer.Option(help="Key or column of the text in jsonl, parquet and hub data.")] = "text",
     family: Annotated[str, typer.Option(help="yarn (3 numbers), monotone (7) or free (one a pair).")] = "monotone",
     causal: Annotated[bool, typer.Option("--causal", help="Fit one law for the causal schedule (family yarn).")] = False,
     grid: Annotated[int, typer.Option(help="Steps per octave of the causal schedule.")] = 8,
@@ -37,6 +39,10 @@ def run(
     force: Force = False,
     json: Json = False,
 ) -> None:
+    import time
+
+    started = time.monotonic()
+
     from rich.console import Console
 
     from ropewalk.jobs.fit.family import get_family
@@ -52,7 +58,7 @@ def run(
     spec = read_spec(config, original_length)
     target = round(spec.rope(one_layer_type(spec, chosen)).original_length * factor)
     tokenizer = load_tokenizer(model)
-    sets = read_sets(tokenizer, data, target, seed) if data else library_sets(tokenizer, target, seed)
+    sets = read_sets(tokenizer, data, target, seed, text_field) if data else library_sets(tokenizer, target, seed)
     error = Console(stderr=True, highlight=False)
     with error.status("loading") as status:
 
@@ -62,7 +68,7 @@ def run(
             status.update(f"{now.what}: {now.done:.0%}{best}{dropped}")
 
         live = load_model(model)
-        result = run_fit(live, tokenizer, checkpoint(model), spec, fit, sets, out, model, watch, force=force)
+        result = run_fit(live, tokenizer, checkpoint(model), spec, fit, sets, out, model, watch, force=force, started=started)
     if json:
         print_json({"out": str(out), **_as_dict(result)})
     else:
@@ -99,6 +105,8 @@ def _print(console: Any, out: Path, budget: float, result: Any) -> None:
         gain = ["", ""] if name == FITTED else [f"{row.gain.value:+.4f}", f"{row.gain.low:+.4f} to {row.gain.high:+.4f}"]
         table.add_row(name, *(f"{value:.3f}" for value in row.buckets), f"{row.far.value:.4f}", *gain)
     console.print(table)
+    for note in result.notes:
+        console.print(f"Budget: {note}")
     n = result.documents
     console.print(
         f"fitted on {n['fit']} documents, chosen on {n['choose']}, reported on {n['report']}; {result.steps} steps, "

@@ -1,5 +1,7 @@
 """Three sets that never mix, and what is said when there are too few documents."""
 
+import json
+
 import pytest
 
 from ropewalk.errors import BadConfig
@@ -34,7 +36,7 @@ def write(folder, count, words):
 
 def test_own_documents(tokenizer, tmp_path):
     write(tmp_path, 12, 300)
-    sets = read_sets(tokenizer, [tmp_path], 256, seed=0)
+    sets = read_sets(tokenizer, [str(tmp_path)], 256, seed=0)
     assert [len(part) for part in (sets.fit, sets.choose, sets.report)] == [6, 3, 3]
     every = [d.name for part in (sets.fit, sets.choose, sets.report) for d in part]
     assert len(set(every)) == 12
@@ -44,5 +46,14 @@ def test_too_few_long_documents(tokenizer, tmp_path):
     write(tmp_path, 3, 300)
     (tmp_path / "short.txt").write_text("too short")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(BadConfig, match="3 of 5 files have 256 tokens, the target length; a fit needs 6"):
-        read_sets(tokenizer, [tmp_path], 256, seed=0)
+    with pytest.raises(
+        BadConfig, match=r"3 of 4 texts have 256 tokens, the target length; a fit needs 6[^\n]*\n  [^\n]*binary: not UTF-8"
+    ):
+        read_sets(tokenizer, [str(tmp_path)], 256, seed=0)
+
+
+def test_texts_of_a_jsonl_file_and_a_text_that_comes_twice(tokenizer, tmp_path):
+    rows = [{"body": f"document {i % 9} " + "word " * 300} for i in range(10)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    sets = read_sets(tokenizer, [str(tmp_path / "rows.jsonl")], 256, seed=0, text_field="body")
+    assert sum(len(part) for part in (sets.fit, sets.choose, sets.report)) == 9  # the tenth is the first again

@@ -1,7 +1,7 @@
 """The fitted plan against the plans that need no fit, on documents that neither the search nor the choice has seen."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,6 @@ BASELINES: dict[str, tuple[str, dict[str, Option]]] = {
     "yarn, paper": ("yarn", {"ramp": "turns"}),
     "ntk": ("ntk", {}),
     "dynamic-yarn": ("dynamic-yarn", {}),
-    "dynamic-yarn, paper": ("dynamic-yarn", {"ramp": "turns"}),
 }
 
 
@@ -35,15 +34,11 @@ def baselines(spec: ModelSpec, factor: float, layers: Sequence[str], model: str)
     }
 
 
-def bits_by_token(model: Any, plan: ScalingPlan, documents: Sequence[Document], advance: Callable[[], None]) -> numpy.ndarray:
-    """(documents, tokens - 1) bits of tokens 1, 2, ...; documents are equally long."""
-    rows = []
+def bits_by_token(model: Any, plan: ScalingPlan, document: Document) -> numpy.ndarray:
+    """(tokens - 1,) bits of tokens 1, 2, ..."""
     with attach(model, plan):
-        for document in documents:
-            nll = token_nll(model, torch.tensor([document.ids], device=model.device))[0]
-            rows.append(nll.float().cpu().numpy() * BITS)
-            advance()
-    return numpy.stack(rows)
+        nll = token_nll(model, torch.tensor([document.ids], device=model.device))[0]
+    return nll.float().cpu().numpy() * BITS
 
 
 @dataclass(frozen=True)

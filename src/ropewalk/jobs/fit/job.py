@@ -4,15 +4,18 @@ import dataclasses
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy
 
 from ropewalk.errors import BadLength, BadOption, UnknownName
 from ropewalk.jobs.evaluate.documents import Document
 from ropewalk.jobs.evaluate.records import ids_hash, weights_hash
 from ropewalk.jobs.files import write_file
+from ropewalk.jobs.fit.budget import CHOICE, LEAST, REPORT, SAFETY, Budget
 from ropewalk.jobs.fit.compare import FITTED, Compared, baselines, bits_by_token, compare
 from ropewalk.jobs.fit.family import Space, get_family
 from ropewalk.jobs.fit.material import Sets
@@ -36,7 +39,7 @@ class Fit:
     factor: s.  family: of `families()`.  causal: fit one law for the causal schedule, `grid` steps per octave.
     objective: "far", the loss beyond the original length, or "answers", of pass keys alone.
     short_weight: how much the loss within the original length counts besides.
-    budget: seconds for everything, the comparison included.
+    budget: seconds for everything: loading, search and comparison.
     """
 
     factor: float
@@ -65,6 +68,7 @@ class Result:
     """plan: of the lowest loss on the choosing documents, the fitted one or, where that did not win, another.
 
     winner: its name. compared: every plan on the report documents. losses: on the choosing documents, nats.
+    documents: how many were read of each set. notes: what the budget had no room for.
     """
 
     plan: ScalingPlan
@@ -77,11 +81,12 @@ class Result:
     dropped: int
     seconds: float
     documents: dict[str, int]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a person is told: the loss on the choosing documents (nats) now, and the best plan's."""
+    """What a person is told: what is being done, and the best plan's loss on the choosing documents, nats."""
 
     what: str
     done: float
@@ -104,21 +109,27 @@ def one_layer_type(spec: ModelSpec, layers: Sequence[str]) -> str:
 
 def run_fit(
     model: Any, tokenizer: Any, folder: Path, spec: ModelSpec, fit: Fit, sets: Sets, out: Path, name: str, watch: Watch,
-    *, force: bool = False,
+    *, force: bool = False, started: float | None = None,
 ) -> Result:  # fmt: skip
     """Search, choose and report; writes `out` whenever a better plan is found, and the state of the search beside it.
 
     folder: the checkpoint, for the fingerprint of its weights.  name: of the model, for the plan.
+    started: when the budget began to run, on time.monotonic's clock; now, where none is given.
     """
-    search = _Search(model, tokenizer, spec, fit, sets, out, name, watch)
+    budget = Budget(fit.budget, time.monotonic() if started is None else started)
+    search = _Search(model, tokenizer, spec, fit, sets, out, name, watch, budget)
     search.begin(folder, force=force)
     search.run()
     return search.report()
 
 
 class _Search:
-    def __init__(self, model: Any, tokenizer: Any, spec: ModelSpec, fit: Fit, sets: Sets, out: Path, name: str, watch: Watch):
+    def __init__(
+        self, model: Any, tokenizer: Any, spec: ModelSpec, fit: Fit, sets: Sets, out: Path, name: str, watch: Watch,
+        budget: Budget,
+    ):  # fmt: skip
         self.model, self.fit, self.sets, self.out, self.name, self.watch = model, fit, sets, out, name, watch
+        self.budget = budget
         self.layer = one_layer_type(spec, fit.layers)
         rope = spec.rope(self.layer)
         self.original, self.target = rope.original_length, round(rope.original_length * fit.factor)
@@ -126,7 +137,7 @@ class _Search:
         self.space: Space = get_family(fit.family).space(rope, fit.factor, dynamic)
         self.others = baselines(spec, fit.factor, [self.layer], name)
         self.items, self.choosing = (self._items(tokenizer, documents) for documents in (sets.fit, sets.choose))
-        self.started = time.monotonic()
+        self.reported = len(sets.report)
         self.state: State
 
     def _items(self, tokenizer: Any, documents: Sequence[Document]) -> list[Item]:
@@ -147,22 +158,29 @@ class _Search:
         }
         del key["budget"]
         found = load_state(self.out, key, force=force)
+        self.watch(Progress("timing a reading", 0.0))
+        self.budget.reading = self._time_one()
         if found:
             self.state = found
-            self.each = self._time_one()
-            return
+            self.choosing = self.choosing[: found.choosing]
+        else:
+            self._measure_starts(key)
+        self.reported = self.budget.room(REPORT, len(self.others) + 1, len(self.sets.report), "room kept for the report")
+
+    def _measure_starts(self, key: dict[str, Any]) -> None:
         starts = self.space.starts
         plans = {**self.rivals, **{f"start {i + 1}": self.plan(u) for i, u in enumerate(starts)}}
-        measured = {}
+        self.choosing = self.choosing[: self.budget.room(CHOICE, len(plans), len(self.choosing), "the choice reads")]
+        measured, began = {}, self.budget.seconds
         for i, (name, plan) in enumerate(plans.items()):
             self.watch(Progress(f"choosing documents under {name}", i / len(plans)))
             measured[name] = self._loss(plan)
-        self.each = self.seconds / (len(plans) * len(self.choosing))
+        self.budget.reading = (self.budget.seconds - began) / (len(plans) * len(self.choosing))
         losses = [measured.pop(f"start {i + 1}") for i in range(len(starts))]
         if not any(map(math.isfinite, losses)):
             raise BadOption("the loss is not a number wherever this family starts: look at the model or its dtype first.")
         best = min(range(len(starts)), key=lambda i: losses[i] if math.isfinite(losses[i]) else math.inf)
-        self.state = State(key, starts[best], losses[best], measured)
+        self.state = State(key, starts[best], losses[best], measured, len(self.choosing))
         self._save()
 
     @property
@@ -172,16 +190,19 @@ class _Search:
 
     def run(self) -> None:
         """Until the budget is spent but for the report, or nothing gets better."""
-        before, worse, kept = self.state.steps, 0, self.reserve
+        before, worse, began = self.state.steps, 0, self.budget.seconds
         every = 4 if self.fit.optimiser == "gradient" else 2
+        kept = self.budget.reading * (self.reported * (len(self.others) + 1) * SAFETY + len(self.choosing))
         for step in self._steps():
             self.state.steps += 1
             self.state.dropped += step.dropped
-            if (self.state.steps - before) % every == 0 or self.seconds > self.fit.budget - kept:
+            took, began = self.budget.seconds - began, self.budget.seconds
+            is_last = self.budget.left < kept + took
+            if (self.state.steps - before) % every == 0 or is_last:
                 worse = 0 if self._look(step) else worse + 1
-            if worse >= PATIENCE or self.seconds > self.fit.budget - kept:
+            if worse >= PATIENCE or is_last:
                 break
-            done = min((self.seconds + kept) / self.fit.budget, 1.0)
+            done = min((self.budget.seconds + kept) / self.budget.limit, 1.0)
             self.watch(Progress("searching", done, self.state.steps, self.state.loss, self.state.dropped))
         self._save()
 
@@ -218,17 +239,8 @@ class _Search:
 
     def _time_one(self) -> float:
         start = time.monotonic()
-        losses(self.model, self.plan(self.state.u), self.choosing[:1])
+        losses(self.model, self.plan(self.space.starts[-1]), self.choosing[:1])
         return time.monotonic() - start
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.started
-
-    @property
-    def reserve(self) -> float:
-        """Seconds that the report will take: every plan reads every report document once."""
-        return self.each * len(self.sets.report) * (len(self.others) + 1)
 
     def _hash(self) -> str:
         parts = [ids_hash(d.ids) for part in (self.sets.fit, self.sets.choose, self.sets.report) for d in part]
@@ -236,24 +248,31 @@ class _Search:
 
     def report(self) -> Result:
         fitted = self.plan(self.state.u)
-        plans, bits = {FITTED: fitted, **self.others}, {}
-        total, read = len(plans) * len(self.sets.report), 0
-
-        def advance() -> None:
-            nonlocal read
-            read += 1
-            self.watch(Progress("reporting", read / total, self.state.steps, self.state.loss, self.state.dropped))
-
-        for name, plan in plans.items():
-            bits[name] = bits_by_token(self.model, plan, self.sets.report, advance)
+        plans = {FITTED: fitted, **self.others}
+        bits = self._read(plans)
+        self.budget.note_excess()
         chosen = {FITTED: self.state.loss, **self.state.losses}
         winner = min(chosen, key=lambda name: chosen[name])
         edges = _edges(self.original, self.target)
         write_file(self.out, plans[winner].to_json())
         return Result(
             plans[winner], winner, compare(bits, self.original, edges), edges, chosen, fitted, self.state.steps,
-            self.state.dropped, self.seconds, {part: len(getattr(self.sets, part)) for part in ("fit", "choose", "report")},
+            self.state.dropped, self.budget.seconds,
+            {"fit": len(self.sets.fit), "choose": len(self.choosing), "report": len(bits[FITTED])}, tuple(self.budget.notes),
         )  # fmt: skip
+
+    def _read(self, plans: Mapping[str, ScalingPlan]) -> dict[str, numpy.ndarray]:
+        """Bits of every token, document by document under all plans, until all are read or another would exceed the budget."""
+        rows: dict[str, list[numpy.ndarray]] = {name: [] for name in plans}
+        for i, document in enumerate(self.sets.report):
+            began = self.budget.seconds
+            for name, plan in plans.items():
+                rows[name].append(bits_by_token(self.model, plan, document))
+            done = (i + 1) / len(self.sets.report)
+            self.watch(Progress("reporting", done, self.state.steps, self.state.loss, self.state.dropped))
+            if i + 1 >= LEAST and self.budget.left < self.budget.seconds - began:
+                break
+        return {name: numpy.stack(each) for name, each in rows.items()}
 
 
 def _edges(original: int, target: int) -> tuple[int, ...]:

@@ -2,15 +2,13 @@
 
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ropewalk.errors import BadConfig
-from ropewalk.jobs.corpus import read_text
-from ropewalk.jobs.evaluate.documents import Document, choose, encoder
-from ropewalk.jobs.evaluate.sources import Texts
+from ropewalk.jobs.evaluate.documents import Choice, Document, choose
+from ropewalk.jobs.evaluate.sources import TEXT_FIELD, Texts
 
 LEAST = 6  # documents: two for each set
 
@@ -24,7 +22,7 @@ class Sets:
 
 def library_sets(tokenizer: Any, tokens: int, seed: int) -> Sets:
     """Held-out library files. Which twelve are reported on depends on nothing, so that no search can have seen them."""
-    every = _all_long_enough(tokenizer, tokens)
+    every = _long_enough(Texts(), tokenizer, tokens).documents
     report = sorted(random.Random(0).sample(every, min(12, len(every))), key=lambda d: d.name)
     named = {document.name for document in report}
     # Left out: built from the machine's own configuration, so different on each.
@@ -36,27 +34,21 @@ def library_sets(tokenizer: Any, tokens: int, seed: int) -> Sets:
     return Sets(tuple(others[n:]), tuple(others[:n]), tuple(report))
 
 
-def _all_long_enough(tokenizer: Any, tokens: int) -> list[Document]:
-    return choose(Texts(), tokenizer, tokens=tokens, count=sys.maxsize).documents
-
-
-def read_sets(tokenizer: Any, paths: Sequence[Path], tokens: int, seed: int) -> Sets:
-    """Text files, or folders of them, one document each, cut to `tokens`: a quarter to choose, a quarter to report."""
-    files = [f for path in paths for f in (sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path])]
-    documents = [d for f in files if (d := _read(tokenizer, f, tokens))]
+def read_sets(tokenizer: Any, sources: Sequence[str], tokens: int, seed: int, text_field: str = TEXT_FIELD) -> Sets:
+    """Texts from wherever `Texts` takes them, cut to `tokens`: a quarter to choose, a quarter to report, no text twice."""
+    choice = _long_enough(Texts(tuple(sources), text_field), tokenizer, tokens)
+    documents = choice.documents
     if len(documents) < LEAST:
+        unread = "".join(f"\n  {problem.place}: {problem.reason}" for problem in choice.problems[:3])
         raise BadConfig(
-            f"{len(documents)} of {len(files)} files have {tokens:,} tokens, the target length; a fit needs {LEAST}: two to "
-            "fit on, two to choose on, two to report on.\n  Give longer documents or a smaller factor."
+            f"{len(documents)} of {choice.found} texts have {tokens:,} tokens, the target length; a fit needs {LEAST}: two to "
+            f"fit on, two to choose on, two to report on.{unread}\n  Give longer documents or a smaller factor."
         )
     random.Random(seed).shuffle(documents)
     n = len(documents) // 4 if len(documents) >= 8 else 2
     return Sets(tuple(documents[2 * n :]), tuple(documents[:n]), tuple(documents[n : 2 * n]))
 
 
-def _read(tokenizer: Any, path: Path, tokens: int) -> Document | None:
-    encode: Callable[[str], list[int]] = encoder(tokenizer)
-    start = () if tokenizer.bos_token_id is None else (tokenizer.bos_token_id,)
-    text = read_text(path)
-    ids = (*start, *encode(text[: tokens * 16])) if text else ()
-    return Document(str(path), tuple(ids[:tokens])) if len(ids) >= tokens else None
+def _long_enough(texts: Texts, tokenizer: Any, tokens: int) -> Choice:
+    """All of them, in name order."""
+    return choose(texts, tokenizer, tokens=tokens, count=sys.maxsize)

@@ -15,12 +15,13 @@ SCHEMA = "ropewalk.fit/1"
 @dataclass
 class State:
     """key: what was searched, with what, on what. u: the best point.  loss: its loss on the documents that choose, nats.
-    losses: of the plans without a fit, there. steps, dropped: of all runs together."""
+    losses: of the plans without a fit, there. choosing: how many documents choose. steps, dropped: of all runs together."""
 
     key: dict[str, Any]
     u: list[float]
     loss: float
     losses: dict[str, float] = field(default_factory=dict)
+    choosing: int = 0
     steps: int = 0
     dropped: int = 0
 
