@@ -1,0 +1,1 @@
+"""Brief post-training under a plan."""
