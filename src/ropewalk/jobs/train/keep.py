@@ -73,6 +73,10 @@ def save(run: Path, trained: Trained, optimizer: torch.optim.AdamW, facts: Mappi
     return final
 
 
+def remove(run: Path) -> None:
+    shutil.rmtree(run, ignore_errors=True)
+
+
 def load(folder: Path, trained: Trained, optimizer: torch.optim.AdamW) -> dict[str, Any]:
     """Put a checkpoint into the model and the optimiser, whatever number of processes wrote it; its facts."""
     facts = read_facts(folder)
