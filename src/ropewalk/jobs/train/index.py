@@ -63,7 +63,7 @@ def open_index(folder: Path) -> Index:
     try:
         dtype, count, documents = DTYPES[facts["dtype"]], int(facts["tokens"]), int(facts["documents"])
         str(facts["fingerprint"])
-        ends = numpy.load(folder / ENDS, mmap_mode="r", allow_pickle=False)
+        ends = numpy.lib.format.open_memmap(folder / ENDS, mode="r")  # refuses pickled arrays whatever the settings
         size = (folder / TOKENS).stat().st_size
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise _broken(folder, f"{type(error).__name__}: {error}") from None

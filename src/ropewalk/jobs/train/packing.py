@@ -1,8 +1,8 @@
 """Rows of one length out of documents of every length: which tokens row number n holds, found without making those before it.
 
 Documents of at least a row's length are cut from their start into whole rows. What is left of them and the shorter documents
-are laid one after another, in an order of the epoch, and cut where a row ends. So at most one document is cut per end of a row,
-no token comes twice in an epoch, and a row is found by bisection in sums of lengths: O(log documents), whatever came before.
+are laid one after another, in an order of the epoch, and cut where a row ends. So a row's end cuts one document at most, no
+token comes twice in an epoch, and a row is found by bisection in sums of lengths: O(log documents), whatever came before.
 (Best-fit packing, Ding et al. 2024, arXiv:2404.10830, cuts fewer; it has to pack everything before the first row is known.)
 """
 
@@ -146,13 +146,13 @@ class Packing:
         tokens, longest = int(self.index.ends[-1]), int(self.index.lengths.max())
         if self.share and not self.whole:
             raise BadConfig(
-                f"no document has the {self.length:,} tokens of a row; the longest has {longest:,}, and long_share asks for rows "
-                "of one document.\n  Give longer documents, make the rows shorter, or leave long_share out."
+                f"no document has the {self.length:,} tokens of a row; the longest has {longest:,}, and long_share asks for "
+                "rows of one document.\n  Give longer documents, make the rows shorter, or leave long_share out."
             )
         if self.share is not None and self.share < 1 and not self.packed:
             raise BadConfig(
-                f"what is shorter than a row of {self.length:,} tokens has {int(self.left.sum()):,} tokens altogether: not one "
-                f"row.\n  A long_share of {float(self.share):g} needs short documents too. Give some, or leave long_share out."
+                f"what is shorter than a row of {self.length:,} tokens has {int(self.left.sum()):,} tokens altogether: not "
+                f"one row.\n  A long_share of {float(self.share):g} needs short documents too: give some, or leave it out."
             )
         if not self.whole + self.packed:
             raise BadConfig(
