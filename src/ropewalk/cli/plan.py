@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ropewalk.cli import plan_train
 from ropewalk.cli.common import (
     Factor,
     Json,
@@ -46,15 +47,27 @@ def run(
     option: Options = None,
     original_length: OriginalLength = None,
     layers: Layers = None,
+    train: plan_train.Train = False,
+    gpus: plan_train.Gpus = None,
+    lora: plan_train.Lora = False,
+    tokens: plan_train.Tokens = None,
+    batch: plan_train.Batch = "4m",
+    mfu: plan_train.Mfu = 0.4,
+    price: plan_train.Price = None,
+    simulate: plan_train.Simulate = False,
     json: Json = False,
 ) -> None:
     config, path = find_config(model)
     spec = read_spec(config, original_length)
     plan = plan_from(spec, model, to, factor, method, option, layers) if to or factor else None
+    training = plan_train.asked_for(train, config, plan, gpus, lora, tokens, batch, mfu, price, simulate)
     if json:
-        print_json(_as_dict(model, spec, plan, config))
+        print_json(_as_dict(model, spec, plan, config) | ({"training": plan_train.as_dict(training)} if training else {}))
         return
     console = Console(highlight=False, soft_wrap=True)
+    if training:
+        plan_train.show(console, training)
+        return
     _print_spec(console, model, path, spec)
     if plan is None:
         console.print("\nTo stretch it: [bold]--to 128k[/] or [bold]--factor 4[/].")

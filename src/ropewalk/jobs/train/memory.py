@@ -1,7 +1,7 @@
 """What a training step holds on one card at its peak: a closed formula, no torch.
 
 The formula counts bytes that are *allocated*. The process takes more: the allocator's slack, fragments, the parts of
-libraries. So a peak is a band, from the formula to `margin` times it; recorded peaks of others lie in it
+libraries. So a peak is a band, from the formula to `margin` times all but the states; recorded peaks of others lie in it
 (tests/jobs/train/test_memory_records.py).
 
 Coefficients are bytes per token in bfloat16, of a Llama block in transformers 5.23 with attention that keeps no scores.
@@ -70,20 +70,24 @@ class Peak:
 
     @property
     def high(self) -> float:
-        return self.low * self.margin
+        """States are counted to the byte and allocated once; the margin is on what comes and goes."""
+        return self.states + (self.low - self.states) * self.margin
 
 
-def peak(shape: ModelShape, setup: Setup, length: int) -> Peak:
-    """One sequence of `length` tokens per group of `context_parallel` cards."""
+def peak(shape: ModelShape, setup: Setup, length: int, *, walked: float | None = None) -> Peak:
+    """One sequence of `length` tokens per group of `context_parallel` cards.
+
+    walked: bytes that the layers hold at their peak, where they were measured and need no formula (jobs/train/simulate.py).
+    """
     tokens = length / setup.context_parallel
     on_card, on_host = _states(shape, setup)
     kept = tokens * _kept(shape, setup)
-    working = max(tokens * _working(shape, setup) + _exchanged(shape, setup, length), _head(shape, setup, tokens))
+    layer = tokens * _working(shape, setup) if walked is None else walked - kept
     return Peak(
         states=on_card,
         gathered=_gathered(shape, setup),
         checkpoints=0 if setup.offload else kept,
-        working=working,
+        working=max(layer + _exchanged(shape, setup, length), _head(shape, setup, tokens)),
         context=CONTEXT,
         host=on_host + (kept if setup.offload else 0),
         margin=TILED_MARGIN if setup.tiled_mlp else MARGIN,
