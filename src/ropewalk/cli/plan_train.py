@@ -116,7 +116,7 @@ def answer(config: Mapping[str, Any], plan: ScalingPlan, asked: Asked) -> Answer
 def _choose(shape: ModelShape, asked: Asked, stage: Stage) -> tuple[Stage, Rung | None, Cost | None]:
     rungs = ladder(shape, asked.card, asked.count, stage.length, lora=asked.lora)
     rung = cheapest(rungs, asked.card)
-    return stage, rung, rung and cost(shape, rung.setup, stage, asked.card, asked.mfu, asked.price)
+    return stage, rung, cost(shape, rung.setup, stage, asked.card, asked.mfu, asked.price) if rung else None
 
 
 def cheapest(rungs: tuple[Rung, ...], card: Card) -> Rung | None:
@@ -203,7 +203,8 @@ def _verdict(found: Answer, best: Rung | None) -> str:
         lighter = "" if found.asked.lora else " --lora trains far fewer weights."
         return f"Nothing here surely fits. More cards share the states, and with context parallelism the sequence.{lighter}"
     way = "as it is" if best is found.rungs[0] else f"down to [bold]{best.added}[/]"
-    return f"Cheapest that fits: {way}. Cards alone do not lengthen the context: they share the states, not a sequence."
+    alone = " More cards alone do not lengthen the context: FSDP shares the states among them, not a sequence."
+    return f"Cheapest that fits: {way}." + (alone if found.asked.count > 1 else "")
 
 
 def _show_simulation(console: Console, found: Answer, best: Rung | None) -> None:

@@ -57,7 +57,7 @@ class ModelShape:
         return self.layers * self.layer_parameters + self.hidden + self.embedding_parameters * (1 if self.tied else 2)
 
     def lora_parameters(self, rank: int) -> int:
-        """Adapters on every matrix of every layer; the norms and the embedding trained whole, as LongLoRA does (2309.12307)."""
+        """Adapters on every matrix of a layer; norms and embedding trained whole, as LongLoRA does (2309.12307)."""
         adapters = sum(rank * (inputs + outputs) for inputs, outputs in self.layer_matrices)
         return self.layers * (adapters + 2 * self.hidden) + self.hidden + self.embedding_parameters
 

@@ -94,7 +94,8 @@ def _sharded(config: dict[str, Any], mesh: Any, checkpointing: bool) -> Any:
     AttentionMaskInterface.register(ATTENTION, lambda *args, **kwargs: None)
     text = config.get("text_config", config)
     made = CONFIG_MAPPING[text["model_type"]].from_dict({**text, "use_cache": False})
-    model = AutoModel.from_config(made, attn_implementation=ATTENTION).train()
+    model: Any = AutoModel.from_config(made, attn_implementation=ATTENTION)  # type: ignore[no-untyped-call]
+    model.train()
     if checkpointing:
         model.activation_checkpointing_enable()
     for layer in model.layers:
