@@ -36,13 +36,15 @@ def flops_per_token(shape: ModelShape, setup: Setup, length: int) -> float:
 
     2 per weight of every product for a forward pass, 4 for a backward pass (2 where the weight is frozen), and 4 q per token
     of context for attention's two products, twice that backward: 6 P + 6 q L S (Kaplan et al. 2001.08361, 2.1, with
-    attention counted causally). Checkpointing adds a forward pass of the layers.
+    attention counted causally). Checkpointing adds a forward pass of the layers, which stops before their last product:
+    nothing needs its result.
     """
     layers = shape.layers * shape.layer_parameters
+    again = layers - shape.layers * shape.ffn * shape.hidden
     weights = layers + shape.embedding_parameters  # the head; looking up an embedding multiplies nothing
     attention = 4 * shape.q * shape.mean_context(length)
     forward_and_backward = (4 if setup.lora else 6) * weights + 3 * attention
-    return forward_and_backward + (2 * layers + attention if setup.checkpointing else 0)
+    return forward_and_backward + (2 * again + attention if setup.checkpointing else 0)
 
 
 def tokens_per_day(shape: ModelShape, setup: Setup, length: int, card: Card, mfu: float) -> float:
