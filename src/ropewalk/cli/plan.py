@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ropewalk.cli import plan_train
 from ropewalk.cli.common import (
     Factor,
     Json,
@@ -53,6 +54,14 @@ def run(
     text_field: TextField = "text",
     max_tokens: MaxTokens = None,
     cache: Cache = None,
+    train: plan_train.Train = False,
+    gpus: plan_train.Gpus = None,
+    lora: plan_train.Lora = False,
+    tokens: plan_train.Tokens = None,
+    batch: plan_train.Batch = "4m",
+    mfu: plan_train.Mfu = 0.4,
+    price: plan_train.Price = None,
+    simulate: plan_train.Simulate = False,
     json: Json = False,
 ) -> None:
     config, path = find_config(model)
@@ -60,10 +69,15 @@ def run(
     plan = plan_from(spec, model, to, factor, method, option, layers) if to or factor else None
     length = plan.target_length if plan else spec.max_length
     found = measure(model, data, text_field, max_tokens, cache, length) if data else None
+    training = plan_train.asked_for(train, config, plan, gpus, lora, tokens, batch, mfu, price, simulate)
     if json:
-        print_json({**_as_dict(model, spec, plan, config), **({"data": found} if found else {})})
+        more = ({"data": found} if found else {}) | ({"training": plan_train.as_dict(training)} if training else {})
+        print_json(_as_dict(model, spec, plan, config) | more)
         return
     console = Console(highlight=False, soft_wrap=True)
+    if training:
+        plan_train.show(console, training)
+        return
     _print_spec(console, model, path, spec)
     if plan is None:
         console.print("\nTo stretch it: [bold]--to 128k[/] or [bold]--factor 4[/].")

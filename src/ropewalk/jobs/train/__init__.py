@@ -1,1 +1,1 @@
-"""Brief post-training under a plan."""
+"""Training a stretched model briefly, so that it lives with the stretch."""

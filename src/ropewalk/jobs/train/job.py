@@ -268,6 +268,8 @@ class _Run:
         now, stage = loop.progress, loop.stage
         before = self._before(now.stage)
         readings: list[Reading] = [_as_reading(e, self.edges) for e in self.evaluations if e["stage"] == now.stage]
+        if self.held_out and now.step == 0:
+            readings.append(self._evaluate(loop, before, log))
         while now.step < stage.steps:
             try:
                 line = loop.step()
