@@ -9,11 +9,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic.fields import FieldInfo
 from rich.console import Console
 
 from ropewalk.cli.common import parse_length, parse_option, print_json
-from ropewalk.jobs.train.recipe import Lora, Recipe, Stage, read_recipe, shipped
+from ropewalk.errors import BadConfig
+
+try:
+    from ropewalk.jobs.train.recipe import Lora, Recipe, Stage, read_recipe, shipped
+except ImportError as error:  # the verb is listed all the same
+    MISSING = error.name
+else:
+    MISSING = None
 
 LENGTHS = ("to", "length", "original_length")
 
@@ -23,11 +29,13 @@ def _run(
         str | None, typer.Argument(metavar="MODEL|RECIPE.yaml", help="A checkpoint's folder, a hub id, ropewalk-tiny, or a recipe.")
     ] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="The run's folder.")] = Path("out/train"),
-    recipe: Annotated[str, typer.Option("--recipe", help=f"One of {', '.join(shipped())}, or a YAML file.")] = "",
+    recipe: Annotated[str, typer.Option("--recipe", help=f"One of {', '.join(() if MISSING else shipped())}, or a YAML file.")] = "",
     preflight: Annotated[bool, typer.Option("--preflight", help="Only the proofs; trains nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
     **flags: Any,
 ) -> None:
+    if MISSING:
+        raise BadConfig(f"training needs {MISSING}, which is not installed: pip install 'ropewalk[train]'.")
     from ropewalk.jobs.train.job import train
 
     if model and model.endswith((".yaml", ".yml")):
@@ -60,7 +68,7 @@ def _value(name: str, value: Any) -> Any:
 class _Teller:
     """Prints what happens, with a bar for the time left."""
 
-    def __init__(self, console: Console, recipe: Recipe):
+    def __init__(self, console: Console, recipe: Any):
         import os
 
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -123,6 +131,8 @@ class _Teller:
 def _signature() -> inspect.Signature:
     """`_run` with a flag for every field of a recipe, of its stages and of its adapters."""
     fixed = [p for p in inspect.signature(_run).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    if MISSING:
+        return inspect.Signature(fixed)
     fields = {
         **{k: v for k, v in Recipe.model_fields.items() if k not in ("model", "stages", "lora")},
         **Stage.model_fields,
@@ -136,7 +146,7 @@ def _signature() -> inspect.Signature:
     return inspect.Signature([*fixed, lora, *flags])
 
 
-def _option(name: str, field: FieldInfo) -> Any:
+def _option(name: str, field: Any) -> Any:
     flag = "--" + name.replace("_", "-")
     if name == "options":
         return Annotated[list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help=field.description)]
