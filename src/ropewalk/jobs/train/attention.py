@@ -67,7 +67,7 @@ def attend(
     if unknown or not getattr(module, "is_causal", True):
         raise CannotAttach(
             f"{type(module).__name__} attends with {', '.join(unknown) or 'no causality'}, which training by spans does not know.\n"
-            "  Train it with --attention eager and one document in each row (--pack none)."
+            "  Models of this kind cannot be trained here yet."
         )
     if layout.order is None:
         return _by_spans(query, key, value, layout.spans, scaling, dropout, sliding_window).transpose(1, 2), None

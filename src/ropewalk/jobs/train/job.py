@@ -136,7 +136,7 @@ class _Run:
         self._begin()
         trained = set_up(self.source, recipe, self.processes)
         done = self._resumed()
-        log = open_log(self.out, done.get("step", 0), recipe.track) if self.processes.is_first else lambda line: None
+        log = open_log(self.out, (done.get("of_stage", -1), done.get("step", 0)), recipe.track) if self.processes.is_first else lambda line: None
         self.base = done.get("base") or self._base(trained)
         for number in range(done.get("stage", 0), len(recipe.stages)):
             if not self._stage(trained, number, done if number == done.get("stage", 0) else {}, log, preflight_only):

@@ -47,8 +47,7 @@ def save(run: Path, trained: Trained, optimizer: torch.optim.AdamW, facts: Mappi
             part.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         problem = str(error)
-    parallel.wait()
-    if not problem:
+    if not parallel.agree(bool(problem)):  # writing is a thing of all together
         try:
             _write(part, tensors(trained, optimizer))
             if parallel.is_first:

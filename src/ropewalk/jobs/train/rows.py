@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy
 
+from ropewalk.errors import BadConfig
 from ropewalk.jobs.train.layout import Layout, lay_out, restarting, shard, skipping
 from ropewalk.jobs.train.packing import Packing
 from ropewalk.jobs.train.parallel import Parallel
@@ -33,6 +34,11 @@ class Rows:
         first = number * self.stage.batch
         rows = [self.packing.row(first + i) for i in range(self.stage.batch)]
         labels = sum(len(row.ids) - len(row.lengths) for row in rows)
+        if not labels:
+            raise BadConfig(
+                f"step {number + 1} predicts nothing: every one of its {len(rows)} rows holds documents of one token only.\n"
+                "  A document's first token has nothing to be predicted from. Give longer documents."
+            )
         mine = range(parallel.data_rank, self.stage.batch, parallel.data)
         return Step(list(self._micros([(first + i, rows[i]) for i in mine], parallel)), labels)
 
