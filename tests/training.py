@@ -95,3 +95,14 @@ def run(recipe: Recipe, out: Path, told=None, **more):
 
 def losses_of(log):
     return [(line["at"], line["loss"], line["gradient_norm"]) for line in log if "loss" in line]
+
+
+def recipe_of(source: Path, data: Path, **more) -> Recipe:
+    """Six steps of 64 tokens, a checkpoint after every other one.  more: of the recipe; `stages` by dicts."""
+    stages = more.pop("stages", ({},))
+    made = [
+        {"factor": 2, "steps": 6, "batch": 2, "rate": 3e-3, "warm_up": 1, "schedule": "cosine", **stage} for stage in stages
+    ]
+    return Recipe.model_validate(
+        {"model": str(source), "data": [str(data)], "stages": made, "save_every": 2, "checkpointing": False, **more}
+    )

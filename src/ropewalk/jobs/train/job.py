@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy
 
-from ropewalk.errors import BadConfig, BadLength, BadOption, Mismatch, NotFinite, RopewalkError, Stopped
+from ropewalk.errors import BadConfig, BadLength, BadOption, CannotWrite, Mismatch, NotFinite, RopewalkError, Stopped
 from ropewalk.jobs.evaluate.records import weights_hash
 from ropewalk.jobs.files import write_file
 from ropewalk.jobs.train import keep
@@ -19,7 +19,7 @@ from ropewalk.jobs.train.buckets import edges_of
 from ropewalk.jobs.train.during import HeldOut, Reading, is_flat, prepare, read
 from ropewalk.jobs.train.export import MODEL, check_export, export, gather
 from ropewalk.jobs.train.fingerprint import check_rotary
-from ropewalk.jobs.train.index import Index, index_for
+from ropewalk.jobs.train.index import Built, Index, index_for
 from ropewalk.jobs.train.log import Log, open_log
 from ropewalk.jobs.train.loop import Loop, Progress, make_optimizer
 from ropewalk.jobs.train.packing import Packing
@@ -36,6 +36,7 @@ from ropewalk.scaling.dialects.transformers import read as read_spec
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 
 RUN = "run.json"
+KEPT = {"step": "stage_step", "updates": "updates", "tokens": "tokens", "skipped": "skipped", "thrown_away": "thrown_away"}
 # What may change between a run and its continuation: where it runs and what is watched, not what is computed.
 FREE = (
     "device", "checkpointing", "offload", "tiles", "context", "exchange", "replicate", "evaluate_every", "save_every", "keep",
@@ -79,13 +80,15 @@ def train(recipe: Recipe, out: Path, watch: Watch, *, preflight_only: bool = Fal
 @contextmanager
 def _telling(out: Path, processes: Parallel) -> Iterator[None]:
     """A process that fails leaves its error where the others look for it when they find it gone."""
+    if out.exists() and not out.is_dir():
+        raise CannotWrite(f"{out} is a file, and a run needs a folder: choose another -o.")
     place = out / "errors"
     mine = place / f"process-{processes.rank}.txt"
     mine.unlink(missing_ok=True)
     try:
         yield
     except BaseException as error:
-        others = _others(place, mine) if processes.world > 1 else ""
+        others = _others(place, processes) if processes.world > 1 else ""
         if others and (isinstance(error, Stopped) or _is_lost(error)):
             raise Stopped(f"another process of this run failed: {others}") from error
         if processes.world > 1 and _is_lost(error) and not isinstance(error, RopewalkError):
@@ -98,8 +101,10 @@ def _telling(out: Path, processes: Parallel) -> Iterator[None]:
         raise
 
 
-def _others(place: Path, mine: Path) -> str:
-    found = [path.read_text(encoding="utf-8").strip() for path in sorted(place.glob("process-*.txt")) if path != mine]
+def _others(place: Path, processes: Parallel) -> str:
+    """The error of another process of this run; an earlier one may have had more."""
+    paths = [place / f"process-{rank}.txt" for rank in range(processes.world) if rank != processes.rank]
+    found = [path.read_text(encoding="utf-8").strip() for path in paths if path.is_file()]
     return found[0] if found else ""
 
 
@@ -138,8 +143,9 @@ class _Run:
         done = self._resumed()
         log = open_log(self.out, (done.get("of_stage", -1), done.get("step", 0)), recipe.track) if self.processes.is_first else lambda line: None
         self.base = done.get("base") or self._base(trained)
-        for number in range(done.get("stage", 0), len(recipe.stages)):
-            if not self._stage(trained, number, done if number == done.get("stage", 0) else {}, log, preflight_only):
+        self.progress = Progress(done.get("stage", 0), **{name: done.get(key, 0) for name, key in KEPT.items()})
+        for number in range(self.progress.stage, len(recipe.stages)):
+            if not self._stage(trained, number, done if number == done.get("stage") else {}, log, preflight_only):
                 return Result(None, self.proofs, 0, 0, 0, [])
         return self._finish(trained, done)
 
@@ -169,8 +175,8 @@ class _Run:
         """The first process tokenises; the others find it done."""
 
         def make() -> Index:
-            def told(now: Any) -> None:
-                self.watch(Event("index", dataclasses.asdict(now) if dataclasses.is_dataclass(now) else now._asdict()))
+            def told(now: Built) -> None:
+                self.watch(Event("index", now._asdict()))
 
             return index_for(self.recipe.data, self.tokenizer, self.out / "data", told, text_field=self.recipe.text_field)
 
@@ -238,11 +244,9 @@ class _Run:
         )  # fmt: skip
 
     def _stage(self, trained: Trained, number: int, done: dict[str, Any], log: Log, preflight_only: bool) -> bool:
-        plan = self.plans[number]
-        progress = Progress(
-            number, done.get("stage_step", 0), done.get("updates", 0), done.get("tokens", self._tokens_before(number)),
-            done.get("skipped", 0), done.get("thrown_away", 0),
-        )  # fmt: skip
+        plan, progress = self.plans[number], self.progress
+        if not (done and progress.step):  # a stage begins anew, moments and all; what was read and thrown away adds up
+            progress = self.progress = Progress(number, tokens=progress.tokens, thrown_away=progress.thrown_away)
         with attach(trained.model, plan) as attached, attending_by_spans(trained.model, plan) as by_spans:
             with trained.scoring.installed():
                 loop = self._loop(trained, number, by_spans, progress)
@@ -251,9 +255,10 @@ class _Run:
                     return False
                 if done:
                     keep.load(keep.complete(self.out)[-1], trained, loop.optimizer)
+                    if not progress.step:
+                        keep.begin(loop.optimizer, anew=True)
                     self.watch(Event("resumed", {"step": done["step"], "of": self._steps}))
                 self._train(loop, attached, log)
-                self.progress = progress
         return True
 
     def _prove(self, loop: Loop, attached: Attached) -> None:
@@ -345,9 +350,6 @@ class _Run:
 
     def _before(self, number: int) -> int:
         return sum(stage.steps for stage in self.recipe.stages[:number])
-
-    def _tokens_before(self, number: int) -> int:
-        return sum(s.steps * s.batch * n for s, n in zip(self.recipe.stages[:number], self.lengths, strict=False))
 
 
 def _as_reading(line: dict[str, Any], edges: tuple[int, ...]) -> Reading:

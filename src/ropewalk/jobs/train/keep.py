@@ -7,6 +7,7 @@ The data's place, the learning rate and the random numbers are functions of the 
 
 import json
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,9 @@ def load(folder: Path, trained: Trained, optimizer: torch.optim.AdamW) -> dict[s
     begin(optimizer)
     wanted = tensors(trained, optimizer)
     try:
-        checkpoint.load(wanted, storage_reader=HuggingFaceStorageReader(str(folder)))
-    except Exception as error:
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            checkpoint.load(wanted, storage_reader=HuggingFaceStorageReader(str(folder)))
+    except (Exception, checkpoint.CheckpointException) as error:  # type: ignore[attr-defined]
         raise BadConfig(
             f"the checkpoint {folder} cannot be read: {_first_line(error)}\n  Remove it, and the run goes on from the one before."
         ) from error
@@ -101,11 +103,14 @@ def read_facts(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def begin(optimizer: torch.optim.AdamW) -> None:
-    """AdamW's moments at zero, as its first step would make them, so that there is something to load into."""
+def begin(optimizer: torch.optim.AdamW, *, anew: bool = False) -> None:
+    """AdamW's moments at zero, as its first step would make them, so that there is something to load into.
+
+    anew: also where there are some.
+    """
     for group in optimizer.param_groups:
         for p in group["params"]:
-            if p not in optimizer.state or not optimizer.state[p]:
+            if anew or not optimizer.state.get(p):
                 optimizer.state[p] = {
                     "step": torch.tensor(0.0), **{name: torch.zeros_like(p, memory_format=torch.preserve_format) for name in MOMENTS},
                 }  # fmt: skip
@@ -126,8 +131,11 @@ def _tensors(trained: Trained, optimizer: torch.optim.AdamW) -> Iterator[tuple[s
 
 def _write(part: Path, found: dict[str, torch.Tensor]) -> None:
     writer = HuggingFaceStorageWriter(str(part), save_distributed=True)
-    checkpoint.save(found, storage_writer=writer)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # that there is one process only
+        checkpoint.save(found, storage_writer=writer)
 
 
 def _first_line(error: BaseException) -> str:
+    for cause, _ in getattr(error, "failures", {}).values():  # of a distributed checkpoint, by rank
+        return _first_line(cause)
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -15,7 +15,7 @@ from ropewalk.errors import Mismatch
 from ropewalk.jobs.train import keep
 from ropewalk.jobs.train.fingerprint import check_rotary
 from ropewalk.jobs.train.layout import IGNORED, Layout, lay_out, shard
-from ropewalk.jobs.train.loop import Loop
+from ropewalk.jobs.train.loop import Loop, clip
 from ropewalk.jobs.train.rows import Step
 from ropewalk.models.attach import Attached
 
@@ -159,9 +159,9 @@ class Preflight:
 
     def gradient(self, micros: list[Layout], labels: int) -> float:
         self.loop.gradients(Step(micros, labels))
-        norm = torch.nn.utils.clip_grad_norm_(self.loop.trained.weights.values(), float("inf"))
+        norm = clip(list(self.loop.trained.weights.values()), float("inf"))
         self.loop.optimizer.zero_grad()
-        return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+        return norm
 
 
 def check(proofs: list[Proof]) -> None:
