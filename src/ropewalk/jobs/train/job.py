@@ -155,7 +155,7 @@ class _Run:
         length = stage.length or plan.target_length
         if length > plan.target_length:
             raise BadLength(f"rows of {length:,} tokens do not fit a plan that reaches {plan.target_length:,}: raise the factor.")
-        divides = 2 * self.recipe.context
+        divides = 2 * self.recipe.context if self.recipe.context > 1 else 1
         if length % divides:
             raise BadLength(
                 f"rows of {length:,} tokens do not divide by {divides}: each of {self.recipe.context} processes holds two pieces."
