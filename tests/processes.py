@@ -1,4 +1,4 @@
-"""Run a function in several processes of one gloo group, forked from this one: half a second, where torchrun takes eighteen."""
+"""Run a function in several processes of one gloo group, forked from this one: half a second; torchrun takes eighteen."""
 
 import os
 import socket
@@ -42,7 +42,8 @@ def _one(rank: int, world: int, port: int, results: Any, work: Callable[..., Any
 
     torch.set_num_threads(1)
     os.environ |= {
-        "RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
     }  # fmt: skip
     try:
         results.put((rank, True, work(*args)))

@@ -76,12 +76,14 @@ def one_loop(source, use, *, packed=True, lora=False, stage=None, packing=None, 
     with parallel(recipe.context) as processes:
         trained = set_up(source, recipe, processes)
         plan = recipe.plan(stage, read_live(trained.model))
-        with attach(trained.model, plan) as attached, attending_by_spans(trained.model, plan) as by_spans:
-            with trained.scoring.installed():
-                rows = Rows(packing or MadeUp(packed), stage, TARGET, 0)
-                optimizer = make_optimizer(trained, stage)
-                loop = Loop(trained, recipe, stage, rows, edges_of(128, TARGET), optimizer, by_spans)
-                return use(loop, attached)
+        with (
+            attach(trained.model, plan) as attached,
+            attending_by_spans(trained.model, plan) as by_spans,
+            trained.scoring.installed(),
+        ):
+            rows = Rows(packing or MadeUp(packed), stage, TARGET, 0)
+            optimizer = make_optimizer(trained, stage)
+            return use(Loop(trained, recipe, stage, rows, edges_of(128, TARGET), optimizer, by_spans), attached)
 
 
 def run(recipe: Recipe, out: Path, told=None, **more):

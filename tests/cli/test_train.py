@@ -46,9 +46,9 @@ def test_a_flag_of_every_kind_arrives(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(job, "train", stop)
     code, out, _ = run(
-        capsys, monkeypatch, "train", "m", "--data", "a", "--data", "b", "--to", "4k", "--option", "beta_fast=16", "--length", "2k",
-        "--long-share", "0.5", "--pose", "--no-checkpointing", "--lora", "--lora-rank", "4", "--no-lora-also", "--precision",
-        "bfloat16", "--save-every", "7", "--track", "tensorboard", "--rate", "1e-4", "--schedule", "cosine",
+        capsys, monkeypatch, "train", "m", "--data", "a", "--data", "b", "--to", "4k", "--option", "beta_fast=16", "--length",
+        "2k", "--long-share", "0.5", "--pose", "--no-checkpointing", "--lora", "--lora-rank", "4", "--no-lora-also",
+        "--precision", "bfloat16", "--save-every", "7", "--track", "tensorboard", "--rate", "1e-4", "--schedule", "cosine",
     )  # fmt: skip
     assert code == 0, out
     (recipe,) = seen

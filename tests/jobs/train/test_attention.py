@@ -52,7 +52,9 @@ def test_spans_are_the_mask_written_out(lengths, window, block, monkeypatch):
     expected = oracle(query, key, value, lengths, window)
     assert weights is None
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-    for mine, theirs in zip(*(torch.autograd.grad(x.square().sum(), (query, key, value)) for x in (found, expected)), strict=True):
+    for mine, theirs in zip(
+        *(torch.autograd.grad(x.square().sum(), (query, key, value)) for x in (found, expected)), strict=True
+    ):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-11)
 
 

@@ -25,12 +25,16 @@ def test_every_label_is_counted_in_its_bucket():
     labels[torch.rand(3, 20) < 0.3] = IGNORED
     positions[0, :4], labels[0, :4] = torch.tensor([3, 4, 7, 8]), 1  # on both sides of both edges
     expected = defaultdict(list)
-    for loss, position, label in zip(losses.flatten().tolist(), positions.flatten().tolist(), labels.flatten().tolist(), strict=True):
+    for loss, position, label in zip(
+        losses.flatten().tolist(), positions.flatten().tolist(), labels.flatten().tolist(), strict=True
+    ):
         if label != IGNORED:
             expected["0-4" if position < 4 else "4-8" if position < 8 else "8-20"].append(loss)
     found = sums(losses, labels, positions, edges)
     assert found[:, 1].tolist() == [len(expected[name]) for name in ("0-4", "4-8", "8-20")]
-    assert means(found, edges) == pytest.approx({name: sum(values) / len(values) for name, values in expected.items()}, rel=1e-6)
+    assert means(found, edges) == pytest.approx(
+        {name: sum(values) / len(values) for name, values in expected.items()}, rel=1e-6
+    )
 
 
 def test_a_bucket_that_was_not_met_is_left_out():

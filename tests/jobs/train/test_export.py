@@ -11,7 +11,7 @@ from ropewalk.errors import Mismatch
 from ropewalk.jobs.train import job
 from ropewalk.jobs.train.export import check_export
 from ropewalk.models.live import find_tables, read_live
-from ropewalk.scaling.plan import load_plan
+from ropewalk.scaling.plan import ScalingPlan
 from training import recipe_of, run, texts, with_tokenizer
 
 
@@ -41,6 +41,10 @@ def trained(recipe, out, monkeypatch):
     monkeypatch.setattr(job, "check_export", lambda folder: "")
     run(recipe, out)
     return ids, logits[0]
+
+
+def plan_beside(folder):
+    return ScalingPlan.from_json((folder / "ropewalk.json").read_text())
 
 
 def plain(folder, source):
@@ -83,10 +87,12 @@ def test_stock_transformers_rotates_as_planned(source, data, tmp_path):
     run(recipe_of(source, data, stages=({"steps": 1},)), tmp_path, told)
     assert "in a fresh process" in told[-1].facts["said"]
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
-    plan = load_plan(tmp_path / "model" / "ropewalk.json")
+    plan = plan_beside(tmp_path / "model")
     (table,) = next(iter(find_tables(model, read_live(model)).values()))
     (_, stretch), *_ = plan.stretches
-    torch.testing.assert_close(table.inv_freq.double(), torch.tensor(stretch.inv_freq, dtype=torch.float64), rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        table.inv_freq.double(), torch.tensor(stretch.scaled().inv_freq, dtype=torch.float64), rtol=1e-6, atol=0
+    )
     rope = model.config.rope_parameters
     assert (rope["rope_type"], rope["factor"], model.config.max_position_embeddings) == ("yarn", 2.0, 64)
 
@@ -108,7 +114,7 @@ def test_a_causal_plan_keeps_the_plain_config(source, data, tmp_path, monkeypatc
     before, after = (json.loads((folder / "config.json").read_text()) for folder in (source, tmp_path / "model"))
     assert after["rope_parameters"] == before["rope_parameters"]
     assert after["max_position_embeddings"] == before["max_position_embeddings"]
-    assert load_plan(tmp_path / "model" / "ropewalk.json").is_dynamic
+    assert plan_beside(tmp_path / "model").is_dynamic
 
 
 def test_weights_keep_the_sources_precision(source, data, tmp_path, monkeypatch):

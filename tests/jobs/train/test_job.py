@@ -13,7 +13,7 @@ from ropewalk.errors import BadConfig, BadLength, BadOption, CannotWrite, NotFin
 from ropewalk.jobs.train import job, keep, loop
 from ropewalk.jobs.train.log import read_log
 from ropewalk.jobs.train.packing import Row
-from training import one_loop, recipe_of, run, stage_of, texts, tiny_llama, with_tokenizer
+from training import one_loop, recipe_of, run, texts, tiny_llama, with_tokenizer
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,12 @@ def refused(kind, words, recipe, out):
 
 def test_documents_shorter_than_the_window(source, folder, tmp_path):
     (folder / "a.txt").write_text("short words only")
-    refused(BadConfig, "no document has the 64 tokens of a row", recipe_of(source, folder, stages=({"long_share": 1},)), tmp_path / "o")
+    refused(
+        BadConfig,
+        "no document has the 64 tokens of a row",
+        recipe_of(source, folder, stages=({"long_share": 1},)),
+        tmp_path / "o",
+    )
     refused(BadConfig, "fewer than the 64 of one row", recipe_of(source, folder), tmp_path / "o")
 
 
@@ -88,7 +93,7 @@ def test_labels_all_masked(tmp_path):
         ({"length": 62}, {"context": 2}, BadLength, "rows of 62 tokens do not divide by 4"),
         ({"method": "yarm"}, {}, UnknownName, "Did you mean 'yarn'"),
         ({"method": "dynamic-yarn-causal-2"}, {"context": 2}, BadOption, "cannot share a row"),
-        ({"batch": 3}, {}, BadOption, "a step of 3 rows does not divide over 2"),
+        ({"batch": 3}, {}, BadOption, "a step of 3 rows does not divide over 2 groups"),
     ],
 )
 def test_shapes_that_do_not_fit(source, data, tmp_path, stage, more, kind, words):
@@ -152,7 +157,9 @@ def test_a_step_without_numbers_is_thrown_away(source, data, tmp_path, monkeypat
     assert "the weights are as before (1 such steps so far)" in log[1]["skipped"]
     from safetensors.torch import load_file
 
-    first, second = ({k: v for f in p.glob("*.safetensors") for k, v in load_file(f).items()} for p in keep.complete(tmp_path)[:2])
+    first, second = (
+        {k: v for f in p.glob("*.safetensors") for k, v in load_file(f).items()} for p in keep.complete(tmp_path)[:2]
+    )
     assert all(first[name].equal(second[name]) for name in first), "weights and moments"
 
 

@@ -80,7 +80,9 @@ def rounded(live, attached):
 def test_rounded_frequencies(source, tmp_path):
     proofs = prove(source, tmp_path, rounded)
     assert proofs["rotary"].passed is False
-    with pytest.raises(Mismatch, match=r"preflight: rotary: (.|\n)*Something changed the rotary tables(.|\n)*Nothing was trained"):
+    with pytest.raises(
+        Mismatch, match=r"preflight: rotary: (.|\n)*Something changed the rotary tables(.|\n)*Nothing was trained"
+    ):
         check(list(proofs.values()))
 
 
@@ -108,7 +110,9 @@ def test_attention_that_sees_nothing(source, tmp_path, monkeypatch):
 def test_a_look_ahead(source, tmp_path, monkeypatch):
     def ahead(query, key, value, spans, scaling, dropout, window):
         parts = [
-            scaled_dot_product_attention(*(x[:, :, s.first : s.last] for x in (query, key, value)), scale=scaling, enable_gqa=True)
+            scaled_dot_product_attention(
+                *(x[:, :, s.first : s.last] for x in (query, key, value)), scale=scaling, enable_gqa=True
+            )
             for s in spans
         ]
         return torch.cat(parts, dim=2)

@@ -96,7 +96,9 @@ def killed(recipe, out, at, in_writing=False):
     assert child.exitcode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("at", [1, 3, 5, 7])  # before any checkpoint; between two; where a new stage began; in the middle of it
+@pytest.mark.parametrize(
+    "at", [1, 3, 5, 7]
+)  # before any checkpoint; between two; where a new stage began; in the middle of it
 def test_a_kill_after_any_step(recipe, whole, tmp_path, at):
     killed(recipe, tmp_path, at)
     told = []
@@ -127,7 +129,9 @@ def test_an_error_while_a_checkpoint_is_written(recipe, whole, tmp_path, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(keep, "_write", full)
-        with pytest.raises(CannotWrite, match=r"step 4 was not written: .*No space left(.|\n)*step-000002.*\n?.*start the same command again"):
+        with pytest.raises(
+            CannotWrite, match=r"step 4 was not written: .*No space left(.|\n)*step-000002.*\n?.*start the same command again"
+        ):
             run(recipe, tmp_path)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000002"]
     run(recipe, tmp_path)
@@ -183,9 +187,15 @@ def test_another_run_in_the_same_folder_is_refused(source, data, tmp_path, chang
     if change == "data":
         other, words = recipe_of(source, texts(tmp_path / "other", seed=5), stages=({"steps": 1},)), r"data: it was '\w+', now"
     elif change == "plan":
-        other, words = recipe_of(source, data, stages=({"steps": 1, "method": "ntk"},)), "stages.0.method: it was 'yarn', now 'ntk'"
+        other, words = (
+            recipe_of(source, data, stages=({"steps": 1, "method": "ntk"},)),
+            "stages.0.method: it was 'yarn', now 'ntk'",
+        )
     elif change == "rate":
-        other, words = recipe_of(source, data, stages=({"steps": 1, "rate": 1e-4},)), "recipe.stages.0.rate: it was 0.003, now 0.0001"
+        other, words = (
+            recipe_of(source, data, stages=({"steps": 1, "rate": 1e-4},)),
+            "recipe.stages.0.rate: it was 0.003, now 0.0001",
+        )
     else:
         model = with_tokenizer(tmp_path / "model")
         weights = load_file(model / "model.safetensors")

@@ -141,7 +141,11 @@ class _Run:
         self._begin()
         trained = set_up(self.source, recipe, self.processes)
         done = self._resumed()
-        log = open_log(self.out, (done.get("of_stage", -1), done.get("step", 0)), recipe.track) if self.processes.is_first else lambda line: None
+        log = (
+            open_log(self.out, (done.get("of_stage", -1), done.get("step", 0)), recipe.track)
+            if self.processes.is_first
+            else lambda line: None
+        )
         self.base = done.get("base") or self._base(trained)
         self.progress = Progress(done.get("stage", 0), **{name: done.get(key, 0) for name, key in KEPT.items()})
         for number in range(self.progress.stage, len(recipe.stages)):
@@ -154,15 +158,17 @@ class _Run:
     def _length(self, stage: Stage, plan: ScalingPlan) -> int:
         length = stage.length or plan.target_length
         if length > plan.target_length:
-            raise BadLength(f"rows of {length:,} tokens do not fit a plan that reaches {plan.target_length:,}: raise the factor.")
+            raise BadLength(
+                f"rows of {length:,} tokens do not fit a plan that reaches {plan.target_length:,}: raise the factor."
+            )
         divides = 2 * self.recipe.context if self.recipe.context > 1 else 1
         if length % divides:
             raise BadLength(
-                f"rows of {length:,} tokens do not divide by {divides}: each of {self.recipe.context} processes holds two pieces."
+                f"rows of {length:,} tokens do not divide by {divides}: {self.recipe.context} processes hold two pieces each."
             )
         if stage.batch % self.processes.data:
             raise BadOption(
-                f"a step of {stage.batch} rows does not divide over {self.processes.data} data-parallel processes: raise --batch."
+                f"a step of {stage.batch} rows does not divide over {self.processes.data} groups of processes: change --batch."
             )
         if plan.is_dynamic and self.recipe.context > 1:
             raise BadOption(
@@ -190,14 +196,16 @@ class _Run:
             return None
         longest = max(plan.target_length for plan in self.plans)
         return prepare(
-            self.tokenizer, recipe.held_out, recipe.text_field, longest, recipe.held_out_documents, recipe.passkeys, recipe.seed
+            self.tokenizer, recipe.held_out, recipe.text_field, longest, recipe.held_out_documents, recipe.passkeys,
+            recipe.seed,
         )  # fmt: skip
 
     def _begin(self) -> None:
         """Write what this run is, or compare it with what was begun here."""
         mine = {
             "model": weights_hash(self.source), "data": self.index.fingerprint,
-            "plans": [plan.fingerprint for plan in self.plans], "recipe": self.recipe.model_dump(mode="json", exclude=set(FREE)),
+            "plans": [plan.fingerprint for plan in self.plans],
+            "recipe": self.recipe.model_dump(mode="json", exclude=set(FREE)),
         }  # fmt: skip
         self.identity = hashlib.sha256(json.dumps(mine, sort_keys=True).encode()).hexdigest()[:16]
         path = self.out / RUN
@@ -247,18 +255,21 @@ class _Run:
         plan, progress = self.plans[number], self.progress
         if not (done and progress.step):  # a stage begins anew, moments and all; what was read and thrown away adds up
             progress = self.progress = Progress(number, tokens=progress.tokens, thrown_away=progress.thrown_away)
-        with attach(trained.model, plan) as attached, attending_by_spans(trained.model, plan) as by_spans:
-            with trained.scoring.installed():
-                loop = self._loop(trained, number, by_spans, progress)
-                self._prove(loop, attached)
-                if preflight_only:
-                    return False
-                if done:
-                    keep.load(keep.complete(self.out)[-1], trained, loop.optimizer)
-                    if not progress.step:
-                        keep.begin(loop.optimizer, anew=True)
-                    self.watch(Event("resumed", {"step": done["step"], "of": self._steps}))
-                self._train(loop, attached, log)
+        with (
+            attach(trained.model, plan) as attached,
+            attending_by_spans(trained.model, plan) as by_spans,
+            trained.scoring.installed(),
+        ):
+            loop = self._loop(trained, number, by_spans, progress)
+            self._prove(loop, attached)
+            if preflight_only:
+                return False
+            if done:
+                keep.load(keep.complete(self.out)[-1], trained, loop.optimizer)
+                if not progress.step:
+                    keep.begin(loop.optimizer, anew=True)
+                self.watch(Event("resumed", {"step": done["step"], "of": self._steps}))
+            self._train(loop, attached, log)
         return True
 
     def _prove(self, loop: Loop, attached: Attached) -> None:
@@ -280,12 +291,16 @@ class _Run:
                 line = loop.step()
             except NotFinite as error:
                 kept = keep.complete(self.out)
-                raise NotFinite(f"{error}\n  The last good checkpoint is {kept[-1] if kept else 'none: nothing was saved yet'}.") from None
+                raise NotFinite(
+                    f"{error}\n  The last good checkpoint is {kept[-1] if kept else 'none: nothing was saved yet'}."
+                ) from None
             at = before + now.step
             log({"at": at, **line})
             self.watch(Event("step", {"at": at, "of": self._steps, **line}))
             flat = False
-            if self.held_out and (now.step == stage.steps or (self.recipe.evaluate_every and now.step % self.recipe.evaluate_every == 0)):
+            if self.held_out and (
+                now.step == stage.steps or (self.recipe.evaluate_every and now.step % self.recipe.evaluate_every == 0)
+            ):
                 readings.append(self._evaluate(loop, at, log))
                 flat = self.recipe.stop_when_flat and is_flat(readings)
             if flat or now.step == stage.steps or now.step % self.recipe.save_every == 0:
@@ -295,7 +310,8 @@ class _Run:
                 break
 
     def _evaluate(self, loop: Loop, at: int, log: Log) -> Reading:
-        assert self.held_out and self.base
+        assert self.held_out
+        assert self.base
         found = read(loop, self.held_out)
         rise = found.mean(0, self.original) / self.base - 1
         line = {
@@ -362,5 +378,7 @@ def _differences(before: Any, now: Any, path: str = "") -> list[str]:
         keys = dict.fromkeys([*before, *now])
         return [d for key in keys for d in _differences(before.get(key), now.get(key), f"{path}.{key}".strip("."))]
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        return [d for i, pair in enumerate(zip(before, now, strict=True)) for d in _differences(*pair, f"{path}.{i}".strip("."))]
+        return [
+            d for i, pair in enumerate(zip(before, now, strict=True)) for d in _differences(*pair, f"{path}.{i}".strip("."))
+        ]
     return [] if before == now else [f"{path}: it was {before!r}, now {now!r}"]

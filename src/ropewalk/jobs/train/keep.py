@@ -1,7 +1,8 @@
 """Checkpoints of a run: sharded safetensors and one JSON, complete or not there at all.
 
-Weights and moments are written by every process for its own shards (torch's distributed checkpoints in their safetensors form:
-no pickle), into a folder whose name says that it is not finished, renamed when all are done. Any number of processes reads them.
+Weights and moments are written by every process for its own shards (torch's distributed checkpoints in their safetensors
+form: no pickle), into a folder whose name says that it is not finished, renamed when all are done. Any number of processes
+reads them.
 The data's place, the learning rate and the random numbers are functions of the step: there is nothing else to keep.
 """
 
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.distributed import checkpoint
-from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load as load_shards
+from torch.distributed.checkpoint.state_dict_saver import save as save_shards
 
 from ropewalk.errors import BadConfig, CannotWrite
 from ropewalk.jobs.files import write_file
@@ -53,14 +56,14 @@ def save(run: Path, trained: Trained, optimizer: torch.optim.AdamW, facts: Mappi
             _write(part, tensors(trained, optimizer))
             if parallel.is_first:
                 write_file(part / FACTS, json.dumps(facts, indent=1) + "\n")
-        except (OSError, RuntimeError, checkpoint.CheckpointException) as error:  # type: ignore[attr-defined]
+        except (OSError, RuntimeError, CheckpointException) as error:
             problem = _first_line(error)
     if parallel.agree(bool(problem)):
         if parallel.is_first:
             shutil.rmtree(part, ignore_errors=True)
         kept = complete(run)
         raise CannotWrite(
-            f"the checkpoint of step {facts['step']} was not written: {problem or 'another process could not write its part'}\n"
+            f"the checkpoint of step {facts['step']} was not written: {problem or 'another process could not write'}\n"
             f"  {'The one before is whole: ' + str(kept[-1]) if kept else 'There is none before it.'} "
             "Make room and start the same command again: it goes on from there."
         )
@@ -84,10 +87,11 @@ def load(folder: Path, trained: Trained, optimizer: torch.optim.AdamW) -> dict[s
     wanted = tensors(trained, optimizer)
     try:
         with warnings.catch_warnings(action="ignore", category=UserWarning):
-            checkpoint.load(wanted, storage_reader=HuggingFaceStorageReader(str(folder)))
-    except (Exception, checkpoint.CheckpointException) as error:  # type: ignore[attr-defined]
+            load_shards(wanted, storage_reader=HuggingFaceStorageReader(str(folder)))
+    except (Exception, CheckpointException) as error:
         raise BadConfig(
-            f"the checkpoint {folder} cannot be read: {_first_line(error)}\n  Remove it, and the run goes on from the one before."
+            f"the checkpoint {folder} cannot be read: {_first_line(error)}\n"
+            "  Remove it, and the run goes on from the one before."
         ) from error
     for state in optimizer.state.values():
         state["step"].fill_(float(facts["updates"]))
@@ -97,7 +101,7 @@ def load(folder: Path, trained: Trained, optimizer: torch.optim.AdamW) -> dict[s
 def read_facts(folder: Path) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        facts["updates"], facts["step"], facts["run"]  # noqa: B018
+        facts["updates"], facts["step"], facts["run"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadConfig(f"{folder / FACTS} is not what a checkpoint says of itself: {error}") from None
     return facts
@@ -112,7 +116,8 @@ def begin(optimizer: torch.optim.AdamW, *, anew: bool = False) -> None:
         for p in group["params"]:
             if anew or not optimizer.state.get(p):
                 optimizer.state[p] = {
-                    "step": torch.tensor(0.0), **{name: torch.zeros_like(p, memory_format=torch.preserve_format) for name in MOMENTS},
+                    "step": torch.tensor(0.0),
+                    **{name: torch.zeros_like(p, memory_format=torch.preserve_format) for name in MOMENTS},
                 }  # fmt: skip
 
 
@@ -132,7 +137,7 @@ def _tensors(trained: Trained, optimizer: torch.optim.AdamW) -> Iterator[tuple[s
 def _write(part: Path, found: dict[str, torch.Tensor]) -> None:
     writer = HuggingFaceStorageWriter(str(part), save_distributed=True)
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # that there is one process only
-        checkpoint.save(found, storage_writer=writer)
+        save_shards(found, storage_writer=writer)
 
 
 def _first_line(error: BaseException) -> str:

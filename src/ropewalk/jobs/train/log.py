@@ -37,7 +37,7 @@ def read_log(run: Path) -> list[dict[str, Any]]:
     for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:
             line = json.loads(text)
-            line["stage"], line["at"]  # noqa: B018
+            line["stage"], line["at"]
         except (ValueError, KeyError, TypeError):
             continue
         lines.append(line)

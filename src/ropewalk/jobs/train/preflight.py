@@ -77,7 +77,10 @@ class Preflight:
     def apart(self) -> tuple[bool, str]:
         before = self.read(self.ids, two=True)
         after = self.read(self.changed(self.half // 2), two=True)
-        moved, own = self.difference(before, after, slice(self.half, None)), self.difference(before, after, slice(0, self.half))
+        moved, own = (
+            self.difference(before, after, slice(self.half, None)),
+            self.difference(before, after, slice(0, self.half)),
+        )
         said = f"a token of document 1 moves document 1 by {own:.1e} nats and document 2 by {moved:.1e}"
         return moved <= self.still and own >= self.moves, said
 
@@ -173,7 +176,7 @@ def check(proofs: list[Proof]) -> None:
 
 WAYS_OUT = {
     "rotary": "Something changed the rotary tables after the plan was attached; load the model without its own rope scaling.",
-    "documents apart": "Documents packed into a row see each other: put one in each row (--long-share 1), and report the model.",
+    "documents apart": "Documents of a row see each other: put one in each row (--long-share 1), and report the model.",
     "causal": "This model looks ahead, and a language model must not: it is not one that can be trained so.",
     "packed as alone": "Packing changes what a document says: put one in each row (--long-share 1), and report the model.",
     "one process as many": "Sharing rows changes the numbers: use --context 1, and report the model and the torch version.",

@@ -45,7 +45,9 @@ class Rows:
     def _micros(self, rows: list, parallel: Parallel) -> Iterator[Layout]:  # type: ignore[type-arg]
         for start in range(0, len(rows), self.stage.micro):
             piece = rows[start : start + self.stage.micro]
-            layout = lay_out([(row.ids, row.lengths) for _, row in piece], [self._positions(n, row.lengths) for n, row in piece])
+            layout = lay_out(
+                [(row.ids, row.lengths) for _, row in piece], [self._positions(n, row.lengths) for n, row in piece]
+            )
             yield shard(layout, parallel.context_rank, parallel.context).to(parallel.device)
 
     def _positions(self, number: int, lengths: tuple[int, ...]) -> numpy.ndarray:
