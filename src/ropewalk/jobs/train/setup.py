@@ -105,7 +105,8 @@ def decoder_layers(model: Any) -> list[nn.Module]:
     ]
     if not lists:
         raise BadConfig(f"{type(model).__name__} keeps its layers in no list: it cannot be sharded by layer.")
-    return list(max(lists, key=lambda found: sum(p.numel() for p in found.parameters())))
+    largest = max(lists, key=lambda found: sum(p.numel() for p in found.parameters()))
+    return list(largest)
 
 
 def adapt(model: Any, lora: Lora) -> Any:
