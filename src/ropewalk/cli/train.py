@@ -26,7 +26,8 @@ LENGTHS = ("to", "length", "original_length")
 
 def _run(
     model: Annotated[
-        str | None, typer.Argument(metavar="MODEL|RECIPE.yaml", help="A checkpoint's folder, a hub id, ropewalk-tiny, or a recipe.")
+        str | None,
+        typer.Argument(metavar="MODEL|RECIPE.yaml", help="A checkpoint's folder, a hub id, ropewalk-tiny, or a recipe."),
     ] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="The run's folder.")] = Path("out/train"),
     recipe: Annotated[str, typer.Option("--recipe", help=f"One of {', '.join(() if MISSING else shipped())}, or a YAML file.")] = "",
@@ -39,7 +40,7 @@ def _run(
     from ropewalk.jobs.train.job import train
 
     if model and model.endswith((".yaml", ".yml")):
-        model, recipe = None, model
+        model, recipe = "", model
     given = {name: _value(name, value) for name, value in flags.items() if value not in (None, [], ())}
     chosen = read_recipe(recipe, ({"model": model} if model else {}) | given)
     teller = _Teller(Console(stderr=True, highlight=False), chosen)
@@ -75,8 +76,8 @@ class _Teller:
 
         self.console, self.first = console, os.environ.get("RANK", "0") == "0"
         columns = (
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"), TimeElapsedColumn(),
-            TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[said]}"),
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[said]}"),
         )  # fmt: skip
         self.bar = Progress(*columns, console=console, disable=not self.first)
         self.task = self.bar.add_task("preparing", total=sum(stage.steps for stage in recipe.stages), said="")
@@ -91,7 +92,9 @@ class _Teller:
         getattr(self, f"_{event.kind}")(**event.facts)
 
     def _index(self, **now: Any) -> None:
-        self.bar.update(self.task, description="reading texts", said=", ".join(f"{k} {v:,}" for k, v in now.items() if isinstance(v, int)))
+        self.bar.update(
+            self.task, description="reading texts", said=", ".join(f"{k} {v:,}" for k, v in now.items() if isinstance(v, int))
+        )
 
     def _proof(self, name: str, passed: bool | None, said: str, seconds: float) -> None:
         mark = {True: "[green]ok[/]   ", False: "[red]FAIL[/] ", None: "[dim]-[/]    "}[passed]
@@ -107,16 +110,25 @@ class _Teller:
         speed = (tokens - getattr(self, "_tokens", 0)) / seconds
         self._tokens = tokens
         far = list(line["loss_by_length"].values())[-1:]
-        said = f"loss {loss:.3f}" + (f", far {far[0]:.3f}" if far else "") + f", {speed:,.0f} tokens/s, {peak_bytes / 2**30:.1f} GiB"
+        said = (
+            f"loss {loss:.3f}"
+            + (f", far {far[0]:.3f}" if far else "")
+            + f", {speed:,.0f} tokens/s, {peak_bytes / 2**30:.1f} GiB"
+        )
         self.bar.update(self.task, completed=at, total=of, description="training", said=said)
 
-    def _evaluation(self, at: int, held_out: dict[str, float], passkeys: list[int], rise_inside_window: float, **_: Any) -> None:
+    def _evaluation(
+        self, at: int, held_out: dict[str, float], passkeys: list[int], rise_inside_window: float, **_: Any
+    ) -> None:
         buckets = "  ".join(f"{name} {value:.3f}" for name, value in held_out.items())
         keys = f"  pass keys {passkeys[0]}/{passkeys[1]}" if passkeys[1] else ""
         self.console.print(f"step {at:,}: {buckets}{keys}  inside the window {rise_inside_window:+.1%}")
 
     def _alarm(self, at: int, rise: float, allowed: float) -> None:
-        self.console.print(f"[red]alarm[/] step {at:,}: the loss inside the original window is {rise:.1%} above the base ({allowed:.0%} allowed)")
+        self.console.print(
+            f"[red]alarm[/] step {at:,}: inside the original window the loss is {rise:.1%} "
+            f"above the base's ({allowed:.0%} allowed)"
+        )
 
     def _checkpoint(self, at: int, folder: str) -> None:
         self.bar.update(self.task, description="training")
@@ -142,7 +154,9 @@ def _signature() -> inspect.Signature:
         "lora", inspect.Parameter.KEYWORD_ONLY, default=None,
         annotation=Annotated[bool | None, typer.Option("--lora/--no-lora", help=Recipe.model_fields["lora"].description)],
     )  # fmt: skip
-    flags = [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(k, v)) for k, v in fields.items()]
+    flags = [
+        inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(k, v)) for k, v in fields.items()
+    ]
     return inspect.Signature([*fixed, lora, *flags])
 
 
@@ -158,7 +172,9 @@ def _option(name: str, field: Any) -> Any:
     inner = next((t for t in (int, float) if kind in (t, t | None)), str)
     shown: Any = str if name in LENGTHS else inner
     default = "" if field.is_required() or field.default in (None, ()) else f" [default: {field.default}]"
-    return Annotated[shown | None, typer.Option(flag, metavar="TOKENS" if name in LENGTHS else None, help=f"{field.description}{default}")]
+    return Annotated[
+        shown | None, typer.Option(flag, metavar="TOKENS" if name in LENGTHS else None, help=f"{field.description}{default}")
+    ]
 
 
 def run(**arguments: Any) -> None:

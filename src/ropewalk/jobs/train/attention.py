@@ -66,8 +66,8 @@ def attend(
     unknown = [name for name in ("s_aux", "softcap", "position_bias") if kwargs.get(name) is not None]
     if unknown or not getattr(module, "is_causal", True):
         raise CannotAttach(
-            f"{type(module).__name__} attends with {', '.join(unknown) or 'no causality'}, which training by spans does not know.\n"
-            "  Train it with --attention eager and one document in each row (--pack none)."
+            f"{type(module).__name__} attends with {', '.join(unknown) or 'no causality'}, which spans do not know.\n"
+            "  Models of this kind cannot be trained here yet."
         )
     if layout.order is None:
         return _by_spans(query, key, value, layout.spans, scaling, dropout, sliding_window).transpose(1, 2), None
@@ -75,9 +75,7 @@ def attend(
     return exchange(query, key, value, layout, scaling, dropout, sliding_window).transpose(1, 2), None
 
 
-def _by_spans(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, spans: tuple[Span, ...], *how: Any
-) -> torch.Tensor:
+def _by_spans(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, spans: tuple[Span, ...], *how: Any) -> torch.Tensor:
     """(rows, heads, columns, channels), every span on its own."""
     if len(spans) == 1 and spans[0].rows == (0, len(query)):
         return _span(query, key, value, spans[0], *how)
@@ -104,7 +102,9 @@ def _span(
         low = start if window is None else max(start, last_key - (b - a) - window + 1)
         mask = _lower_right(b - a, last_key - low, window, query.device)
         outputs.append(
-            scaled_dot_product_attention(q[:, :, a:b], key[:, :, low:last_key], value[:, :, low:last_key], attn_mask=mask, **more)
+            scaled_dot_product_attention(
+                q[:, :, a:b], key[:, :, low:last_key], value[:, :, low:last_key], attn_mask=mask, **more
+            )
         )
     return torch.cat(outputs, dim=2)
 
@@ -144,4 +144,3 @@ def _swap(x: torch.Tensor, scatter: int, gather: int, world: int) -> torch.Tenso
     pieces = torch.stack(x.chunk(world, dim=scatter)).contiguous()
     arrived = collectives.all_to_all_single_autograd(pieces, None, None, Current.group)
     return torch.cat(list(arrived.unbind(0)), dim=gather)
-

@@ -30,6 +30,5 @@ def sums(losses: torch.Tensor, labels: torch.Tensor, positions: torch.Tensor, ed
 
 def means(found: torch.Tensor, edges: tuple[int, ...]) -> dict[str, Any]:
     """Nats per token of every bucket that was met, under the names "0-256" and so on."""
-    return {
-        f"{a}-{b}": nats / count for (a, b), (nats, count) in zip(pairwise(edges), found.tolist(), strict=True) if count and math.isfinite(nats)
-    }  # fmt: skip
+    buckets = zip(pairwise(edges), found.tolist(), strict=True)
+    return {f"{a}-{b}": nats / count for (a, b), (nats, count) in buckets if count and math.isfinite(nats)}

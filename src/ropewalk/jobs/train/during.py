@@ -60,7 +60,9 @@ class Reading:
         return last
 
 
-def prepare(tokenizer: Any, sources: Sequence[str], text_field: str, length: int, count: int, passkeys: int, seed: int) -> HeldOut:
+def prepare(
+    tokenizer: Any, sources: Sequence[str], text_field: str, length: int, count: int, passkeys: int, seed: int
+) -> HeldOut:
     """Raises BadConfig where there are fewer than two documents of that length."""
     choice = choose(Texts(sources, text_field), tokenizer, tokens=length, count=count, seed=seed)
     check_documents(choice, tokens=length, count=count)
@@ -125,7 +127,7 @@ def _layout(loop: Loop, ids: Sequence[int], answer: tuple[int, int] | None = Non
 
 
 def is_flat(readings: Sequence[Reading]) -> bool:
-    """Has the far bucket gained nothing in the last FLAT evaluations, each compared with the one before, paired by document?"""
+    """Has the far bucket gained nothing in the last FLAT evaluations, each against the one before, paired by document?"""
     last = readings[-FLAT - 1 :]
     return len(last) > FLAT and not any(_gained(before, after) for before, after in pairwise(last))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from ropewalk.errors import Mismatch
 from ropewalk.jobs.extend import fill
@@ -27,9 +28,9 @@ def gather(trained: Trained) -> dict[str, torch.Tensor]:
     """Trained weights by name, whole, in the host's memory of the first process; empty elsewhere. All processes take part."""
     found = {}
     for name, p in trained.weights.items():
-        whole = p.detach().full_tensor() if hasattr(p, "full_tensor") else p.detach()
+        whole = p.full_tensor() if isinstance(p, DTensor) else p
         if trained.parallel.is_first:
-            found[name] = whole.cpu().clone()
+            found[name] = whole.detach().cpu().clone()
     return found
 
 
@@ -75,7 +76,7 @@ def _replace_weights(folder: Path, model: Any, config: dict[str, Any]) -> None:
 
 
 def check_export(folder: Path) -> str:
-    """Load the export's rotary tables in a fresh process, by stock transformers, and measure them against the config's plan."""
+    """Load the export's rotary tables in a fresh process, by stock transformers, and measure against its config's plan."""
     command = [sys.executable, "-m", "ropewalk", "doctor", str(folder), "--numeric", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=_alone())
     if done.returncode:

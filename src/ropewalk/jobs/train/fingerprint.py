@@ -1,4 +1,4 @@
-"""One word for what a live model's rotary tables are, measured: the same on every process, at every checkpoint, on the export."""
+"""One word for what a live model's rotary tables are, measured: the same on every process and at every checkpoint."""
 
 import hashlib
 from typing import Any

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy
 
-from ropewalk.errors import BadConfig, BadLength, BadOption, Mismatch, NotFinite, RopewalkError, Stopped
+from ropewalk.errors import BadConfig, BadLength, BadOption, CannotWrite, Mismatch, NotFinite, RopewalkError, Stopped
 from ropewalk.jobs.evaluate.records import weights_hash
 from ropewalk.jobs.files import write_file
 from ropewalk.jobs.train import keep
@@ -19,7 +19,7 @@ from ropewalk.jobs.train.buckets import edges_of
 from ropewalk.jobs.train.during import HeldOut, Reading, is_flat, prepare, read
 from ropewalk.jobs.train.export import MODEL, check_export, export, gather
 from ropewalk.jobs.train.fingerprint import check_rotary
-from ropewalk.jobs.train.index import Index, index_for
+from ropewalk.jobs.train.index import Built, Index, index_for
 from ropewalk.jobs.train.log import Log, open_log
 from ropewalk.jobs.train.loop import Loop, Progress, make_optimizer
 from ropewalk.jobs.train.packing import Packing
@@ -36,6 +36,7 @@ from ropewalk.scaling.dialects.transformers import read as read_spec
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 
 RUN = "run.json"
+KEPT = {"step": "stage_step", "updates": "updates", "tokens": "tokens", "skipped": "skipped", "thrown_away": "thrown_away"}
 # What may change between a run and its continuation: where it runs and what is watched, not what is computed.
 FREE = (
     "device", "checkpointing", "offload", "tiles", "context", "exchange", "replicate", "evaluate_every", "save_every", "keep",
@@ -79,13 +80,15 @@ def train(recipe: Recipe, out: Path, watch: Watch, *, preflight_only: bool = Fal
 @contextmanager
 def _telling(out: Path, processes: Parallel) -> Iterator[None]:
     """A process that fails leaves its error where the others look for it when they find it gone."""
+    if out.exists() and not out.is_dir():
+        raise CannotWrite(f"{out} is a file, and a run needs a folder: choose another -o.")
     place = out / "errors"
     mine = place / f"process-{processes.rank}.txt"
     mine.unlink(missing_ok=True)
     try:
         yield
     except BaseException as error:
-        others = _others(place, mine) if processes.world > 1 else ""
+        others = _others(place, processes) if processes.world > 1 else ""
         if others and (isinstance(error, Stopped) or _is_lost(error)):
             raise Stopped(f"another process of this run failed: {others}") from error
         if processes.world > 1 and _is_lost(error) and not isinstance(error, RopewalkError):
@@ -98,8 +101,10 @@ def _telling(out: Path, processes: Parallel) -> Iterator[None]:
         raise
 
 
-def _others(place: Path, mine: Path) -> str:
-    found = [path.read_text(encoding="utf-8").strip() for path in sorted(place.glob("process-*.txt")) if path != mine]
+def _others(place: Path, processes: Parallel) -> str:
+    """The error of another process of this run; an earlier one may have had more."""
+    paths = [place / f"process-{rank}.txt" for rank in range(processes.world) if rank != processes.rank]
+    found = [path.read_text(encoding="utf-8").strip() for path in paths if path.is_file()]
     return found[0] if found else ""
 
 
@@ -136,10 +141,15 @@ class _Run:
         self._begin()
         trained = set_up(self.source, recipe, self.processes)
         done = self._resumed()
-        log = open_log(self.out, done.get("step", 0), recipe.track) if self.processes.is_first else lambda line: None
+        log = (
+            open_log(self.out, (done.get("of_stage", -1), done.get("step", 0)), recipe.track)
+            if self.processes.is_first
+            else lambda line: None
+        )
         self.base = done.get("base") or self._base(trained)
-        for number in range(done.get("stage", 0), len(recipe.stages)):
-            if not self._stage(trained, number, done if number == done.get("stage", 0) else {}, log, preflight_only):
+        self.progress = Progress(done.get("stage", 0), **{name: done.get(key, 0) for name, key in KEPT.items()})
+        for number in range(self.progress.stage, len(recipe.stages)):
+            if not self._stage(trained, number, done if number == done.get("stage") else {}, log, preflight_only):
                 return Result(None, self.proofs, 0, 0, 0, [])
         return self._finish(trained, done)
 
@@ -148,15 +158,17 @@ class _Run:
     def _length(self, stage: Stage, plan: ScalingPlan) -> int:
         length = stage.length or plan.target_length
         if length > plan.target_length:
-            raise BadLength(f"rows of {length:,} tokens do not fit a plan that reaches {plan.target_length:,}: raise the factor.")
-        divides = 2 * self.recipe.context
+            raise BadLength(
+                f"rows of {length:,} tokens do not fit a plan that reaches {plan.target_length:,}: raise the factor."
+            )
+        divides = 2 * self.recipe.context if self.recipe.context > 1 else 1
         if length % divides:
             raise BadLength(
-                f"rows of {length:,} tokens do not divide by {divides}: each of {self.recipe.context} processes holds two pieces."
+                f"rows of {length:,} tokens do not divide by {divides}: {self.recipe.context} processes hold two pieces each."
             )
         if stage.batch % self.processes.data:
             raise BadOption(
-                f"a step of {stage.batch} rows does not divide over {self.processes.data} data-parallel processes: raise --batch."
+                f"a step of {stage.batch} rows does not divide over {self.processes.data} groups of processes: change --batch."
             )
         if plan.is_dynamic and self.recipe.context > 1:
             raise BadOption(
@@ -169,8 +181,8 @@ class _Run:
         """The first process tokenises; the others find it done."""
 
         def make() -> Index:
-            def told(now: Any) -> None:
-                self.watch(Event("index", dataclasses.asdict(now) if dataclasses.is_dataclass(now) else now._asdict()))
+            def told(now: Built) -> None:
+                self.watch(Event("index", now._asdict()))
 
             return index_for(self.recipe.data, self.tokenizer, self.out / "data", told, text_field=self.recipe.text_field)
 
@@ -184,14 +196,16 @@ class _Run:
             return None
         longest = max(plan.target_length for plan in self.plans)
         return prepare(
-            self.tokenizer, recipe.held_out, recipe.text_field, longest, recipe.held_out_documents, recipe.passkeys, recipe.seed
+            self.tokenizer, recipe.held_out, recipe.text_field, longest, recipe.held_out_documents, recipe.passkeys,
+            recipe.seed,
         )  # fmt: skip
 
     def _begin(self) -> None:
         """Write what this run is, or compare it with what was begun here."""
         mine = {
             "model": weights_hash(self.source), "data": self.index.fingerprint,
-            "plans": [plan.fingerprint for plan in self.plans], "recipe": self.recipe.model_dump(mode="json", exclude=set(FREE)),
+            "plans": [plan.fingerprint for plan in self.plans],
+            "recipe": self.recipe.model_dump(mode="json", exclude=set(FREE)),
         }  # fmt: skip
         self.identity = hashlib.sha256(json.dumps(mine, sort_keys=True).encode()).hexdigest()[:16]
         path = self.out / RUN
@@ -238,22 +252,24 @@ class _Run:
         )  # fmt: skip
 
     def _stage(self, trained: Trained, number: int, done: dict[str, Any], log: Log, preflight_only: bool) -> bool:
-        plan = self.plans[number]
-        progress = Progress(
-            number, done.get("stage_step", 0), done.get("updates", 0), done.get("tokens", self._tokens_before(number)),
-            done.get("skipped", 0), done.get("thrown_away", 0),
-        )  # fmt: skip
-        with attach(trained.model, plan) as attached, attending_by_spans(trained.model, plan) as by_spans:
-            with trained.scoring.installed():
-                loop = self._loop(trained, number, by_spans, progress)
-                self._prove(loop, attached)
-                if preflight_only:
-                    return False
-                if done:
-                    keep.load(keep.complete(self.out)[-1], trained, loop.optimizer)
-                    self.watch(Event("resumed", {"step": done["step"], "of": self._steps}))
-                self._train(loop, attached, log)
-                self.progress = progress
+        plan, progress = self.plans[number], self.progress
+        if not (done and progress.step):  # a stage begins anew, moments and all; what was read and thrown away adds up
+            progress = self.progress = Progress(number, tokens=progress.tokens, thrown_away=progress.thrown_away)
+        with (
+            attach(trained.model, plan) as attached,
+            attending_by_spans(trained.model, plan) as by_spans,
+            trained.scoring.installed(),
+        ):
+            loop = self._loop(trained, number, by_spans, progress)
+            self._prove(loop, attached)
+            if preflight_only:
+                return False
+            if done:
+                keep.load(keep.complete(self.out)[-1], trained, loop.optimizer)
+                if not progress.step:
+                    keep.begin(loop.optimizer, anew=True)
+                self.watch(Event("resumed", {"step": done["step"], "of": self._steps}))
+            self._train(loop, attached, log)
         return True
 
     def _prove(self, loop: Loop, attached: Attached) -> None:
@@ -275,12 +291,16 @@ class _Run:
                 line = loop.step()
             except NotFinite as error:
                 kept = keep.complete(self.out)
-                raise NotFinite(f"{error}\n  The last good checkpoint is {kept[-1] if kept else 'none: nothing was saved yet'}.") from None
+                raise NotFinite(
+                    f"{error}\n  The last good checkpoint is {kept[-1] if kept else 'none: nothing was saved yet'}."
+                ) from None
             at = before + now.step
             log({"at": at, **line})
             self.watch(Event("step", {"at": at, "of": self._steps, **line}))
             flat = False
-            if self.held_out and (now.step == stage.steps or (self.recipe.evaluate_every and now.step % self.recipe.evaluate_every == 0)):
+            if self.held_out and (
+                now.step == stage.steps or (self.recipe.evaluate_every and now.step % self.recipe.evaluate_every == 0)
+            ):
                 readings.append(self._evaluate(loop, at, log))
                 flat = self.recipe.stop_when_flat and is_flat(readings)
             if flat or now.step == stage.steps or now.step % self.recipe.save_every == 0:
@@ -290,7 +310,8 @@ class _Run:
                 break
 
     def _evaluate(self, loop: Loop, at: int, log: Log) -> Reading:
-        assert self.held_out and self.base
+        assert self.held_out
+        assert self.base
         found = read(loop, self.held_out)
         rise = found.mean(0, self.original) / self.base - 1
         line = {
@@ -346,9 +367,6 @@ class _Run:
     def _before(self, number: int) -> int:
         return sum(stage.steps for stage in self.recipe.stages[:number])
 
-    def _tokens_before(self, number: int) -> int:
-        return sum(s.steps * s.batch * n for s, n in zip(self.recipe.stages[:number], self.lengths, strict=False))
-
 
 def _as_reading(line: dict[str, Any], edges: tuple[int, ...]) -> Reading:
     return Reading(numpy.array(line["sums"]), edges, *line["passkeys"])
@@ -360,5 +378,7 @@ def _differences(before: Any, now: Any, path: str = "") -> list[str]:
         keys = dict.fromkeys([*before, *now])
         return [d for key in keys for d in _differences(before.get(key), now.get(key), f"{path}.{key}".strip("."))]
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        return [d for i, pair in enumerate(zip(before, now, strict=True)) for d in _differences(*pair, f"{path}.{i}".strip("."))]
+        return [
+            d for i, pair in enumerate(zip(before, now, strict=True)) for d in _differences(*pair, f"{path}.{i}".strip("."))
+        ]
     return [] if before == now else [f"{path}: it was {before!r}, now {now!r}"]

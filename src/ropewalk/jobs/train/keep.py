@@ -1,19 +1,23 @@
 """Checkpoints of a run: sharded safetensors and one JSON, complete or not there at all.
 
-Weights and moments are written by every process for its own shards (torch's distributed checkpoints in their safetensors form:
-no pickle), into a folder whose name says that it is not finished, renamed when all are done. Any number of processes reads them.
+Weights and moments are written by every process for its own shards (torch's distributed checkpoints in their safetensors
+form: no pickle), into a folder whose name says that it is not finished, renamed when all are done. Any number of processes
+reads them.
 The data's place, the learning rate and the random numbers are functions of the step: there is nothing else to keep.
 """
 
 import json
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.distributed import checkpoint
-from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load as load_shards
+from torch.distributed.checkpoint.state_dict_saver import save as save_shards
 
 from ropewalk.errors import BadConfig, CannotWrite
 from ropewalk.jobs.files import write_file
@@ -47,20 +51,19 @@ def save(run: Path, trained: Trained, optimizer: torch.optim.AdamW, facts: Mappi
             part.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         problem = str(error)
-    parallel.wait()
-    if not problem:
+    if not parallel.agree(bool(problem)):  # writing is a thing of all together
         try:
             _write(part, tensors(trained, optimizer))
             if parallel.is_first:
                 write_file(part / FACTS, json.dumps(facts, indent=1) + "\n")
-        except (OSError, RuntimeError, checkpoint.CheckpointException) as error:  # type: ignore[attr-defined]
+        except (OSError, RuntimeError, CheckpointException) as error:
             problem = _first_line(error)
     if parallel.agree(bool(problem)):
         if parallel.is_first:
             shutil.rmtree(part, ignore_errors=True)
         kept = complete(run)
         raise CannotWrite(
-            f"the checkpoint of step {facts['step']} was not written: {problem or 'another process could not write its part'}\n"
+            f"the checkpoint of step {facts['step']} was not written: {problem or 'another process could not write'}\n"
             f"  {'The one before is whole: ' + str(kept[-1]) if kept else 'There is none before it.'} "
             "Make room and start the same command again: it goes on from there."
         )
@@ -83,10 +86,12 @@ def load(folder: Path, trained: Trained, optimizer: torch.optim.AdamW) -> dict[s
     begin(optimizer)
     wanted = tensors(trained, optimizer)
     try:
-        checkpoint.load(wanted, storage_reader=HuggingFaceStorageReader(str(folder)))
-    except Exception as error:
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            load_shards(wanted, storage_reader=HuggingFaceStorageReader(str(folder)))
+    except (Exception, CheckpointException) as error:
         raise BadConfig(
-            f"the checkpoint {folder} cannot be read: {_first_line(error)}\n  Remove it, and the run goes on from the one before."
+            f"the checkpoint {folder} cannot be read: {_first_line(error)}\n"
+            "  Remove it, and the run goes on from the one before."
         ) from error
     for state in optimizer.state.values():
         state["step"].fill_(float(facts["updates"]))
@@ -96,19 +101,23 @@ def load(folder: Path, trained: Trained, optimizer: torch.optim.AdamW) -> dict[s
 def read_facts(folder: Path) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        facts["updates"], facts["step"], facts["run"]  # noqa: B018
+        facts["updates"], facts["step"], facts["run"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadConfig(f"{folder / FACTS} is not what a checkpoint says of itself: {error}") from None
     return facts
 
 
-def begin(optimizer: torch.optim.AdamW) -> None:
-    """AdamW's moments at zero, as its first step would make them, so that there is something to load into."""
+def begin(optimizer: torch.optim.AdamW, *, anew: bool = False) -> None:
+    """AdamW's moments at zero, as its first step would make them, so that there is something to load into.
+
+    anew: also where there are some.
+    """
     for group in optimizer.param_groups:
         for p in group["params"]:
-            if p not in optimizer.state or not optimizer.state[p]:
+            if anew or not optimizer.state.get(p):
                 optimizer.state[p] = {
-                    "step": torch.tensor(0.0), **{name: torch.zeros_like(p, memory_format=torch.preserve_format) for name in MOMENTS},
+                    "step": torch.tensor(0.0),
+                    **{name: torch.zeros_like(p, memory_format=torch.preserve_format) for name in MOMENTS},
                 }  # fmt: skip
 
 
@@ -127,8 +136,11 @@ def _tensors(trained: Trained, optimizer: torch.optim.AdamW) -> Iterator[tuple[s
 
 def _write(part: Path, found: dict[str, torch.Tensor]) -> None:
     writer = HuggingFaceStorageWriter(str(part), save_distributed=True)
-    checkpoint.save(found, storage_writer=writer)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # that there is one process only
+        save_shards(found, storage_writer=writer)
 
 
 def _first_line(error: BaseException) -> str:
+    for cause, _ in getattr(error, "failures", {}).values():  # of a distributed checkpoint, by rank
+        return _first_line(cause)
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

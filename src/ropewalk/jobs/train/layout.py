@@ -60,14 +60,14 @@ class Layout:
             return None
         seen = torch.zeros(len(self.ids), 1, self.length, self.length, dtype=torch.bool, device=self.ids.device)
         for (r0, r1), first, last, start, end in self.spans:
-            triangle = torch.ones(last - first, end - start, dtype=torch.bool, device=seen.device).tril(end - start - last + first)
+            triangle = torch.ones(last - first, end - start, dtype=torch.bool, device=seen.device).tril(
+                end - start - last + first
+            )
             seen[r0:r1, 0, first:last, start:end] = triangle
         return seen
 
 
-def lay_out(
-    rows: Sequence[tuple[numpy.ndarray, Sequence[int]]], positions: Sequence[numpy.ndarray] | None = None
-) -> Layout:
+def lay_out(rows: Sequence[tuple[numpy.ndarray, Sequence[int]]], positions: Sequence[numpy.ndarray] | None = None) -> Layout:
     """rows: (ids (length,), lengths of the documents in it).  positions: of each row; None restarts at every document."""
     ids = torch.from_numpy(numpy.stack([ids for ids, _ in rows]).astype(numpy.int64))
     lengths = [tuple(lengths) for _, lengths in rows]
@@ -112,7 +112,7 @@ def _spans(lengths: Sequence[Sequence[int]]) -> Iterable[Span]:
 
 
 def zigzag(length: int, rank: int, world: int) -> torch.Tensor:
-    """The columns that a process of a context-parallel group holds: piece `rank` of 2 * world, and the one as far from the end.
+    """The columns that a process of a context-parallel group holds: piece `rank` of 2 * world, and its mirror image.
 
     Late queries see many keys and early ones few: so everyone has the same work. (Llama 3, arXiv:2407.21783, section 3.3.2.)
     """

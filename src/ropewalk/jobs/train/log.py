@@ -13,10 +13,13 @@ LOG = "log.jsonl"
 Log = Callable[[dict[str, Any]], None]
 
 
-def open_log(run: Path, before: int, trackers: Sequence[str] = ()) -> Log:
-    """Keep the lines up to step `before` (of the whole run), and add to them. Steps that are done again are logged once."""
+def open_log(run: Path, before: tuple[int, int], trackers: Sequence[str] = ()) -> Log:
+    """Keep the lines up to `before`, and add to them. Steps that are done again are logged once.
+
+    before: a stage and a step of the whole run. A stage that begins evaluates at the step where the one before ended.
+    """
     path = run / LOG
-    write_file(path, "".join(json.dumps(line) + "\n" for line in read_log(run) if line.get("at", 0) <= before))
+    write_file(path, "".join(json.dumps(line) + "\n" for line in read_log(run) if (line["stage"], line["at"]) <= before))
     others = [_tracker(name, run) for name in trackers]
 
     def log(line: dict[str, Any]) -> None:
@@ -33,9 +36,11 @@ def read_log(run: Path) -> list[dict[str, Any]]:
     path, lines = run / LOG, []
     for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:
-            lines.append(json.loads(text))
-        except ValueError:
+            line = json.loads(text)
+            line["stage"], line["at"]
+        except (ValueError, KeyError, TypeError):
             continue
+        lines.append(line)
     return lines
 
 

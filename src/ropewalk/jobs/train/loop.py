@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from ropewalk.errors import NotFinite
 from ropewalk.jobs.evaluate.faults import attempt, too_large
@@ -24,7 +25,10 @@ PATIENCE = 3  # steps in a row that may be thrown away
 
 @dataclass
 class Progress:
-    """Where a run is. stage, step: from 0, the next to do.  updates: of the optimiser.  skipped: steps thrown away, in a row."""
+    """Where a run is. stage, step: from 0, the next to do.  updates: of the optimiser.
+
+    skipped: steps thrown away, in a row.  thrown_away: all of them.
+    """
 
     stage: int = 0
     step: int = 0
@@ -74,7 +78,7 @@ class Loop:
         for layout in step.micros:
             with self.around(layout):
                 losses = self.losses(layout)[..., 0]
-                (losses.sum() * (world / step.labels)).backward()
+                torch.autograd.backward(losses.sum() * (world / step.labels))
             found += sums(losses.detach(), layout.labels, layout.positions, self.edges)
         return self.trained.parallel.add(found)
 
@@ -87,8 +91,7 @@ class Loop:
         if done is None:
             raise too_large(self.rows.packing.length)
         (found,) = done
-        norm = torch.nn.utils.clip_grad_norm_(self.trained.weights.values(), self.stage.clip)
-        norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+        norm = clip(list(self.trained.weights.values()), self.stage.clip)
         nats, count = found.sum(0).tolist()
         rate = rate_at(self.stage, now.step)
         line = {
@@ -111,15 +114,27 @@ class Loop:
         now.skipped, now.thrown_away = now.skipped + 1, now.thrown_away + 1
         what = "loss" if nats != nats or abs(nats) == float("inf") else "gradient norm"
         why = (
-            f"the {what} of step {now.step + 1} is not a number (loss sum {nats:g}, gradient norm {norm:g}): its gradients were "
-            f"thrown away, and the weights are as before ({now.thrown_away} such steps so far)."
+            f"the {what} of step {now.step + 1} is not a number (loss sum {nats:g}, gradient norm {norm:g}): its "
+            f"gradients were thrown away, and the weights are as before ({now.thrown_away} such steps so far)."
         )
         if now.skipped >= PATIENCE:
             raise NotFinite(
-                f"{PATIENCE} steps in a row gave no numbers; the last: {why}\n  A rate of {self.stage.rate:g} may be too high, or "
-                "a weight overflowed: lower --rate, lengthen --warm-up, or train in float32."
+                f"{PATIENCE} steps in a row gave no numbers; the last: {why}\n  A rate of {self.stage.rate:g} may be too "
+                "high, or a weight overflowed: lower --rate, lengthen --warm-up, or train in float32."
             )
         return why
+
+
+def clip(weights: list[torch.nn.Parameter], most: float) -> float:
+    """Scale the gradients so that their norm is at most `most`; what it was.
+
+    Summed in float64: in float32 the squares of an embedding's gradient lose the sixth digit, and another one in shards.
+    """
+    norms = [torch.linalg.vector_norm(p.grad, dtype=torch.float64) for p in weights if p.grad is not None]
+    norm = torch.linalg.vector_norm(torch.stack(norms))
+    norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+    torch.nn.utils.clip_grads_with_norm_(weights, most, norm.float())
+    return float(norm)
 
 
 def make_optimizer(trained: Trained, stage: Stage) -> torch.optim.AdamW:

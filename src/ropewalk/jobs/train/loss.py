@@ -1,7 +1,7 @@
 """The loss of every token without the logits of every token: the head works in chunks, and again in the backward pass.
 
-Logits of 32k tokens and 128k words take 16 GiB in float32, and three times that with their gradients. Chunks of `LOGITS` numbers
-exist one at a time, are recomputed when the gradient needs them, and log-softmax is float32 whatever the model's dtype.
+Logits of 32k tokens and 128k words take 16 GiB in float32, and three times that with their gradients. Chunks of `LOGITS`
+numbers exist one at a time, are recomputed when the gradient needs them, and log-softmax is float32 whatever the model is.
 torch's own `linear_cross_entropy` is not used: under bfloat16 the loss it returns is bfloat16 too (9.01 becomes 8.94).
 """
 
@@ -73,7 +73,7 @@ def token_losses(hidden: torch.Tensor, labels: torch.Tensor, head: Head, chunk: 
     flat, wanted = hidden.flatten(0, 1), labels.flatten()
     size = chunk or _chunk(head, flat)
     pieces = []
-    for h, y in zip(flat.split(size), wanted.split(size), strict=True):
+    for h, y in zip(torch.split(flat, size), torch.split(wanted, size), strict=True):
         again = len(flat) > size and torch.is_grad_enabled()
         pieces.append(checkpoint(_losses, head, h, y, use_reentrant=False) if again else _losses(head, h, y))
     whole = torch.stack(list(torch.cat(pieces).unbind(-1)), dim=-1)

@@ -6,7 +6,9 @@ from ropewalk.jobs.train.recipe import Stage
 
 
 def rate_at(stage: Stage, step: int) -> float:
-    """step: from 0.  Rises for `warm_up` steps to the highest rate, falls to `floor` times that at the stage's last step."""
+    """step: from 0.  Rises for `warm_up` steps to the highest rate, falls so as to be at `floor` times that when the
+    stage is over: the last step still moves something, as in transformers' schedules.
+    """
     if step < stage.warm_up:
         return stage.rate * (step + 1) / (stage.warm_up + 1)
     done = (step - stage.warm_up) / max(stage.steps - stage.warm_up, 1)

@@ -36,7 +36,10 @@ class Stage(_Strict):
     weight_decay: float = Field(0.0, ge=0, description="AdamW's, on matrices.")
     clip: float = Field(1.0, gt=0, description="The largest gradient norm.")
     long_share: float | None = Field(
-        None, ge=0, le=1, description="Share of rows that are one piece of a document of at least a row; none mixes as the data are."
+        None,
+        ge=0,
+        le=1,
+        description="Share of rows that are one piece of a document of at least a row; none mixes as the data are.",
     )
     pose: bool = Field(False, description="Train positions up to the target length on rows of `length` tokens, by skipping.")
 
@@ -58,7 +61,7 @@ class Recipe(_Strict):
     data: tuple[str, ...] = Field(min_length=1, description="Files, folders, globs, .jsonl, .parquet, owner/name:split.")
     text_field: str = Field("text", description="The key of the text in .jsonl, .parquet and hub data sets.")
     held_out: tuple[str, ...] = Field((), description="Documents for the evaluation on the way; none evaluates nothing.")
-    stages: tuple[Stage, ...] = Field((Stage(factor=8),), min_length=1, description="One after the other.")
+    stages: tuple[Stage, ...] = Field((Stage.model_validate({"factor": 8}),), min_length=1, description="One after the other.")
     original_length: int | None = Field(None, gt=0, description="What the model was trained at, if the config is wrong.")
     seed: int = Field(0, ge=0, description="Of the order of the documents, of PoSE's jumps and of dropout.")
     lora: Lora | None = Field(None, description="Adapters instead of all weights.")
@@ -74,7 +77,9 @@ class Recipe(_Strict):
     held_out_documents: int = Field(8, ge=2, description="How many documents the evaluation reads.")
     passkeys: int = Field(8, ge=0, description="Pass keys that the evaluation hides at the target length.")
     alarm: float = Field(0.02, gt=0, description="Rise of the loss inside the original window that is worth an alarm.")
-    stop_when_flat: bool = Field(False, description="End a stage when three evaluations in a row gain nothing in the far bucket.")
+    stop_when_flat: bool = Field(
+        False, description="End a stage when three evaluations in a row gain nothing in the far bucket."
+    )
     save_every: int = Field(50, ge=1, description="Steps between checkpoints.")
     keep: int = Field(2, ge=1, description="Checkpoints kept.")
     track: tuple[str, ...] = Field((), description="Besides log.jsonl: tensorboard, trackio, wandb.")
@@ -88,7 +93,8 @@ class Recipe(_Strict):
 
     def plan(self, stage: Stage, spec: ModelSpec) -> ScalingPlan:
         return make_plan(
-            spec, factor=stage.factor, target_length=stage.to, method=stage.method, options=dict(stage.options), model=self.model
+            spec, factor=stage.factor, target_length=stage.to, method=stage.method, options=dict(stage.options),
+            model=self.model,
         )  # fmt: skip
 
 

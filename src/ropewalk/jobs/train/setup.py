@@ -1,5 +1,6 @@
 """The model as it is trained: loaded, with adapters where asked, checkpointed, tiled, sharded."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import transformers
 from torch import nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.utils.checkpoint import checkpoint
-from transformers.distributed import DistributedConfig
+from transformers.distributed.configuration_utils import DistributedConfig
 
 from ropewalk.errors import BadConfig, BadOption
 from ropewalk.jobs.train import attention
@@ -46,8 +47,8 @@ class Trained:
 def set_up(source: Path, recipe: Recipe, parallel: Parallel) -> Trained:
     """Load and prepare. Weights are float32, the optimiser's copy and the model's in one; `precision` is of the arithmetic.
 
-    Full weights on several processes are loaded sharded, by transformers' own FSDP2. Adapters have to be put in before sharding
-    (afterwards they would be plain tensors that no one keeps in step), so then every process loads the whole and shards it.
+    Full weights on several processes are loaded sharded, by transformers' own FSDP2. Adapters have to be put in before
+    sharding (afterwards they would be plain tensors that no one keeps in step): then each process loads all and shards it.
     """
     adapted = None
     if parallel.world > 1 and recipe.lora is None:
@@ -76,8 +77,9 @@ def _load_sharded(source: Path, recipe: Recipe, parallel: Parallel) -> Any:
         dp_replicate_size=parallel.replicate,
         fsdp_mixed_precision=recipe.precision == "bfloat16",
     )
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    logging: Any = transformers.logging
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         return transformers.AutoModelForCausalLM.from_pretrained(
             source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, distributed_config=config,
@@ -98,10 +100,13 @@ def _shard(model: Any, recipe: Recipe, parallel: Parallel) -> None:
 
 def decoder_layers(model: Any) -> list[nn.Module]:
     """The largest list of alike modules: what every decoder-only model of transformers keeps its layers in."""
-    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) and len({type(layer) for layer in m}) == 1]
+    lists: list[Any] = [
+        m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) and len({type(layer) for layer in m}) == 1
+    ]
     if not lists:
         raise BadConfig(f"{type(model).__name__} keeps its layers in no list: it cannot be sharded by layer.")
-    return list(max(lists, key=lambda found: sum(p.numel() for p in found.parameters())))
+    largest = max(lists, key=lambda found: sum(p.numel() for p in found.parameters()))
+    return list(largest)
 
 
 def adapt(model: Any, lora: Lora) -> Any:
@@ -117,11 +122,13 @@ def adapt(model: Any, lora: Lora) -> Any:
         targets = sorted(names & set(wanted))
         if not targets:
             raise BadOption(f"no linear layer of this model is called {', '.join(wanted)}: it has {', '.join(sorted(names))}.")
+    alpha: Any = lora.alpha  # a float is as good as peft's int
     config = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM",
+        r=lora.rank, lora_alpha=alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM",
         modules_to_save=_also(model) if lora.also else None, ensure_weight_tying=lora.also,
     )  # fmt: skip
-    return get_peft_model(model, config)
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # peft's business with transformers
+        return get_peft_model(model, config)
 
 
 def _also(model: Any) -> list[str]:
