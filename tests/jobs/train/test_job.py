@@ -186,14 +186,14 @@ def test_a_nan_loss_is_called_by_its_name(tmp_path):
     assert line["loss_by_length"] == {}
 
 
-def limited(recipe, out, size):
-    """No file of this process may grow beyond `size` bytes once the first checkpoint is there: as on a full disk."""
+def limited(recipe, out, size, after=2):
+    """No file of this process may grow beyond `size` bytes once the checkpoint of a step is there: as on a full disk."""
     import resource
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
     def told(event):
-        if event.kind == "checkpoint":
+        if event.kind == "checkpoint" and event.facts["at"] == after:
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
     try:
@@ -212,6 +212,23 @@ def test_a_disk_that_fills(source, data, tmp_path, world):
         assert "start the same command again" in said
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000002"]
     assert run(recipe_of(source, data), tmp_path).steps == 6
+
+
+def test_a_disk_that_fills_under_the_export(source, data, tmp_path):
+    ((kind, said),) = processes.run(1, limited, recipe_of(source, data), tmp_path, 300_000, 6)
+    assert kind == "CannotWrite", said
+    assert "start the same command again, and it exports" in said
+    assert not (tmp_path / "model").exists()
+    told = []
+    run(recipe_of(source, data), tmp_path, told)
+    assert [event.kind for event in told] == ["export"]
+
+
+def test_a_disk_that_fills_under_the_log(source, data, tmp_path):
+    ((kind, said),) = processes.run(1, limited, recipe_of(source, data), tmp_path, 10)
+    assert kind == "CannotWrite", said
+    assert "log.jsonl was not written" in said
+    assert "goes on from its last checkpoint" in said
 
 
 def dying(recipe, out, how):
