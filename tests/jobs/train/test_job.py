@@ -7,6 +7,7 @@ import time
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import processes
 from ropewalk.errors import BadConfig, BadLength, BadOption, CannotWrite, NotFinite, RopewalkError, Stopped, UnknownName
@@ -155,8 +156,8 @@ def test_a_step_without_numbers_is_thrown_away(source, data, tmp_path, monkeypat
     assert [line["at"] for line in log if "skipped" in line] == [2, 3, 5]
     assert "gradient norm of step 2 is not a number" in log[1]["skipped"]
     assert "the weights are as before (1 such steps so far)" in log[1]["skipped"]
-    from safetensors.torch import load_file
-
+    assert log[1]["gradient_norm"] is None
+    assert "NaN" not in (tmp_path / "log.jsonl").read_text(), "which JSON does not know"
     first, second = (
         {k: v for f in p.glob("*.safetensors") for k, v in load_file(f).items()} for p in keep.complete(tmp_path)[:2]
     )

@@ -6,7 +6,7 @@ from multiprocessing import get_context
 
 import numpy
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import processes
 from ropewalk.errors import BadConfig, CannotWrite
@@ -210,8 +210,6 @@ def test_another_run_in_the_same_folder_is_refused(source, data, tmp_path, chang
     else:
         model = with_tokenizer(tmp_path / "model")
         weights = load_file(model / "model.safetensors")
-        from safetensors.torch import save_file
-
         save_file({k: v * 1.01 for k, v in weights.items()}, model / "model.safetensors", metadata={"format": "pt"})
         other, words = recipe_of(model, data, stages=({"steps": 1},)), r"model: it was '\w+', now"
     with pytest.raises(BadConfig, match=words):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy
 
-from ropewalk.errors import BadConfig, BadLength, BadOption, CannotWrite, Mismatch, NotFinite, RopewalkError, Stopped
+from ropewalk.errors import BadConfig, BadLength, BadOption, CannotWrite, NotFinite, RopewalkError, Stopped
 from ropewalk.jobs.evaluate.records import weights_hash
 from ropewalk.jobs.files import write_file
 from ropewalk.jobs.train import keep

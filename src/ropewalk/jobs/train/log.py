@@ -1,6 +1,7 @@
 """What happened, line by line: log.jsonl always, and whatever tracker is asked for besides."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -25,7 +26,7 @@ def open_log(run: Path, before: tuple[int, int], trackers: Sequence[str] = ()) -
     def log(line: dict[str, Any]) -> None:
         try:
             with path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(line) + "\n")
+                stream.write(json.dumps({key: _finite(value) for key, value in line.items()}) + "\n")
         except OSError as error:
             raise CannotWrite(
                 f"{path} was not written: {error.strerror}.\n"
@@ -35,6 +36,11 @@ def open_log(run: Path, before: tuple[int, int], trackers: Sequence[str] = ()) -
             other(line)
 
     return log
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
