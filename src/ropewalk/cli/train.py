@@ -74,7 +74,7 @@ class _Teller:
 
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        self.console, self.first = console, os.environ.get("RANK", "0") == "0"
+        self.console, self.first, self.tokens = console, os.environ.get("RANK", "0") == "0", 0
         columns = (
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[said]}"),
@@ -107,14 +107,10 @@ class _Teller:
     def _step(self, at: int, of: int, loss: float, tokens: int, seconds: float, peak_bytes: int, **line: Any) -> None:
         if "skipped" in line:
             self.console.print(f"[yellow]note[/] {line['skipped']}")
-        speed = (tokens - getattr(self, "_tokens", 0)) / seconds
-        self._tokens = tokens
+        speed = f", {(tokens - self.tokens) / seconds:,.0f} tokens/s" if self.tokens else ""  # the first may be a continuation
+        self.tokens = tokens
         far = list(line["loss_by_length"].values())[-1:]
-        said = (
-            f"loss {loss:.3f}"
-            + (f", far {far[0]:.3f}" if far else "")
-            + f", {speed:,.0f} tokens/s, {peak_bytes / 2**30:.1f} GiB"
-        )
+        said = f"loss {loss:.3f}" + (f", far {far[0]:.3f}" if far else "") + f"{speed}, {peak_bytes / 2**30:.1f} GiB"
         self.bar.update(self.task, completed=at, total=of, description="training", said=said)
 
     def _evaluation(

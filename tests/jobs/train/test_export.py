@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+import processes
 from ropewalk.errors import Mismatch
 from ropewalk.jobs.train import job
 from ropewalk.jobs.train.export import check_export
@@ -127,3 +128,20 @@ def test_weights_keep_the_sources_precision(source, data, tmp_path, monkeypatch)
     assert {w.dtype for w in load_file(tmp_path / "out" / "model" / "model.safetensors").values()} == {torch.bfloat16}
     kept = next((tmp_path / "out" / "checkpoints").glob("*/*.safetensors"))
     assert {w.dtype for w in load_file(kept).values()} == {torch.float32}, "what is trained on has every digit"
+
+
+def exporting(recipe, out):
+    job.check_export = lambda folder: ""  # this process is a fork
+    job.train(recipe, out, lambda event: None)
+
+
+@pytest.mark.parametrize("lora", [None, {}])
+def test_shards_are_gathered(source, data, tmp_path, lora):
+    """Two processes that share each row leave what one leaves."""
+    processes.run(1, exporting, recipe_of(source, data, lora=lora), tmp_path / "one")
+    processes.run(2, exporting, recipe_of(source, data, lora=lora, context=2), tmp_path / "two")
+    for name in ("model/model.safetensors", *(["adapter/adapter_model.safetensors"] if lora is not None else [])):
+        one, two = load_file(tmp_path / "one" / name), load_file(tmp_path / "two" / name)
+        assert one.keys() == two.keys()
+        for key, weights in one.items():
+            torch.testing.assert_close(two[key], weights, rtol=0, atol=1e-5, msg=lambda said, key=key: f"{key}: {said}")

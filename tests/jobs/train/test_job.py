@@ -7,6 +7,7 @@ import time
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import processes
 from ropewalk.errors import BadConfig, BadLength, BadOption, CannotWrite, NotFinite, RopewalkError, Stopped, UnknownName
@@ -155,8 +156,8 @@ def test_a_step_without_numbers_is_thrown_away(source, data, tmp_path, monkeypat
     assert [line["at"] for line in log if "skipped" in line] == [2, 3, 5]
     assert "gradient norm of step 2 is not a number" in log[1]["skipped"]
     assert "the weights are as before (1 such steps so far)" in log[1]["skipped"]
-    from safetensors.torch import load_file
-
+    assert log[1]["gradient_norm"] is None
+    assert "NaN" not in (tmp_path / "log.jsonl").read_text(), "which JSON does not know"
     first, second = (
         {k: v for f in p.glob("*.safetensors") for k, v in load_file(f).items()} for p in keep.complete(tmp_path)[:2]
     )
@@ -186,14 +187,14 @@ def test_a_nan_loss_is_called_by_its_name(tmp_path):
     assert line["loss_by_length"] == {}
 
 
-def limited(recipe, out, size):
-    """No file of this process may grow beyond `size` bytes once the first checkpoint is there: as on a full disk."""
+def limited(recipe, out, size, after=2):
+    """No file of this process may grow beyond `size` bytes once the checkpoint of a step is there: as on a full disk."""
     import resource
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
     def told(event):
-        if event.kind == "checkpoint":
+        if event.kind == "checkpoint" and event.facts["at"] == after:
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
     try:
@@ -212,6 +213,23 @@ def test_a_disk_that_fills(source, data, tmp_path, world):
         assert "start the same command again" in said
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000002"]
     assert run(recipe_of(source, data), tmp_path).steps == 6
+
+
+def test_a_disk_that_fills_under_the_export(source, data, tmp_path):
+    ((kind, said),) = processes.run(1, limited, recipe_of(source, data), tmp_path, 300_000, 6)
+    assert kind == "CannotWrite", said
+    assert "start the same command again, and it exports" in said
+    assert not (tmp_path / "model").exists()
+    told = []
+    run(recipe_of(source, data), tmp_path, told)
+    assert [event.kind for event in told] == ["export"]
+
+
+def test_a_disk_that_fills_under_the_log(source, data, tmp_path):
+    ((kind, said),) = processes.run(1, limited, recipe_of(source, data), tmp_path, 10)
+    assert kind == "CannotWrite", said
+    assert "log.jsonl was not written" in said
+    assert "goes on from its last checkpoint" in said
 
 
 def dying(recipe, out, how):

@@ -58,16 +58,18 @@ def test_value_and_gradient_are_those_of_all_logits(make, logits, monkeypatch):
     assert model(ids).logits.shape == (2, 20, 96), "taken off, the model is as before"
 
 
-def test_no_more_logits_than_a_chunk_exist_at_a_time():
+@pytest.mark.parametrize(("chunk", "logits"), [(8, 10**9), (None, 8 * 50 + 7)])  # said, or as many as make LOGITS numbers
+def test_no_more_logits_than_a_chunk_exist_at_a_time(chunk, logits, monkeypatch):
+    monkeypatch.setattr("ropewalk.jobs.train.loss.LOGITS", logits)
     weight, sizes = torch.randn(50, 8, requires_grad=True), []
 
     def head(hidden):
         sizes.append(len(hidden))
         return hidden @ weight.T
 
-    token_losses(torch.randn(1, 33, 8), torch.randint(0, 50, (1, 33)), head, chunk=8)[..., 0].sum().backward()
+    token_losses(torch.randn(1, 33, 8), torch.randint(0, 50, (1, 33)), head, chunk)[..., 0].sum().backward()
     assert max(sizes) == 8
-    assert sum(sizes) == 2 * 33, "each chunk once forward, and once again backward"
+    assert sum(sizes) == 2 * 33 + (chunk is None), "each chunk once forward, and once again backward"
 
 
 def test_bfloat16_hidden_states_are_scored_in_float32():

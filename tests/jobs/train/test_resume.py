@@ -6,7 +6,7 @@ from multiprocessing import get_context
 
 import numpy
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import processes
 from ropewalk.errors import BadConfig, CannotWrite
@@ -147,6 +147,17 @@ def test_a_finished_run_started_again_only_exports(recipe, whole):
     assert all(weights.equal(exported(whole[0])[name]) for name, weights in before.items())
 
 
+def test_dropout_of_adapters_is_the_same_again(source, data, tmp_path):
+    """Random numbers are a function of the step: what was drawn before the kill is not drawn again, nor lost."""
+    recipe = recipe_of(source, data, lora={"dropout": 0.3})
+    run(recipe, tmp_path / "whole")
+    killed(recipe, tmp_path / "cut", 3)
+    run(recipe, tmp_path / "cut")
+    assert_same(tmp_path / "cut", tmp_path / "whole")
+    run(recipe_of(source, data, lora={"dropout": 0.0}), tmp_path / "none")
+    assert losses_of(read_log(tmp_path / "none")) != losses_of(read_log(tmp_path / "whole"))
+
+
 def stopping(recipe, out, until):
     """Train in however many processes this is called in, and stop after the checkpoint of a step."""
     job.check_export = lambda folder: ""
@@ -199,8 +210,6 @@ def test_another_run_in_the_same_folder_is_refused(source, data, tmp_path, chang
     else:
         model = with_tokenizer(tmp_path / "model")
         weights = load_file(model / "model.safetensors")
-        from safetensors.torch import save_file
-
         save_file({k: v * 1.01 for k, v in weights.items()}, model / "model.safetensors", metadata={"format": "pt"})
         other, words = recipe_of(model, data, stages=({"steps": 1},)), r"model: it was '\w+', now"
     with pytest.raises(BadConfig, match=words):

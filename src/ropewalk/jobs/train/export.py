@@ -5,13 +5,16 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch.distributed.tensor import DTensor
 
-from ropewalk.errors import Mismatch
+from ropewalk.errors import CannotWrite, Mismatch
 from ropewalk.jobs.extend import fill
 from ropewalk.jobs.files import new_folder
 from ropewalk.jobs.train.recipe import Recipe
@@ -44,17 +47,30 @@ def export(source: Path, recipe: Recipe, plan: ScalingPlan, weights: dict[str, t
     if recipe.lora:
         adapted = adapt(model, recipe.lora)
         _put(adapted.get_base_model(), weights)
-        with new_folder(run / ADAPTER, force=True) as folder:
+        with _writing(run / ADAPTER) as folder:
             adapted.save_pretrained(folder)
         model = adapted.merge_and_unload()
     else:
         _put(model, weights)
     config = read_config(source)
     written = config if plan.is_dynamic else transformers.write(plan, config)
-    with new_folder(run / MODEL, force=True) as folder:
+    with _writing(run / MODEL) as folder:
         fill(folder, source, plan, written)
         _replace_weights(folder, model, config)
     return run / MODEL
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[Path]:
+    """`new_folder`, for safetensors as well: they have an error of their own for a full disk."""
+    try:
+        with new_folder(out, force=True) as folder:
+            yield folder
+    except SafetensorError as error:
+        raise CannotWrite(
+            f"{out} was not written: {error}.\n"
+            "  All training is in the last checkpoint: make room and start the same command again, and it exports."
+        ) from None
 
 
 def _put(model: Any, weights: dict[str, torch.Tensor]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy
 
-from ropewalk.errors import BadConfig, BadLength, BadOption, CannotWrite, Mismatch, NotFinite, RopewalkError, Stopped
+from ropewalk.errors import BadConfig, BadLength, BadOption, CannotWrite, NotFinite, RopewalkError, Stopped
 from ropewalk.jobs.evaluate.records import weights_hash
 from ropewalk.jobs.files import write_file
 from ropewalk.jobs.train import keep
@@ -345,15 +345,15 @@ class _Run:
             loop = self._loop(trained, -1, True, Progress())
             keep.load(keep.complete(self.out)[-1], trained, loop.optimizer)
         weights = gather(trained)
-        said, problem = "", ""
+        said, failed = "", None
         if self.processes.is_first:
             try:
                 folder = export(self.source, self.recipe, self.plans[-1], weights, self.out)
                 said = check_export(folder)
             except RopewalkError as error:
-                problem = str(error)
-        if self.processes.agree(bool(problem)):
-            raise Mismatch(problem or "the first process could not write the export; its message is above.")
+                failed = error
+        if self.processes.agree(failed is not None):
+            raise failed or Stopped("the first process could not write the export; its message is above.")
         self.watch(Event("export", {"folder": str(self.out / MODEL), "said": said}))
         return Result(
             self.out / MODEL, self.proofs, facts["step"], facts["tokens"], facts["thrown_away"],

@@ -1,12 +1,13 @@
 """What happened, line by line: log.jsonl always, and whatever tracker is asked for besides."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ropewalk.errors import BadConfig, UnknownName
+from ropewalk.errors import BadConfig, CannotWrite, UnknownName
 from ropewalk.jobs.files import write_file
 
 LOG = "log.jsonl"
@@ -23,12 +24,23 @@ def open_log(run: Path, before: tuple[int, int], trackers: Sequence[str] = ()) -
     others = [_tracker(name, run) for name in trackers]
 
     def log(line: dict[str, Any]) -> None:
-        with path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+        try:
+            with path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps({key: _finite(value) for key, value in line.items()}) + "\n")
+        except OSError as error:
+            raise CannotWrite(
+                f"{path} was not written: {error.strerror}.\n"
+                "  Make room and start the same command again: it goes on from its last checkpoint."
+            ) from None
         for other in others:
             other(line)
 
     return log
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:

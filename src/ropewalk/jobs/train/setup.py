@@ -58,6 +58,7 @@ def set_up(source: Path, recipe: Recipe, parallel: Parallel) -> Trained:
         model = load_model(source)
         ending = find_ending(model)
         if recipe.lora:
+            torch.manual_seed(recipe.seed)  # adapters begin at random, on every process alike
             adapted = adapt(model, recipe.lora)
         if parallel.world > 1:
             _shard(model, recipe, parallel)
