@@ -1,5 +1,7 @@
 """Show what rotary embedding a model has, and what a stretch would do to it. Touches no weights, needs no torch.
 
+With --data, also how long the texts are that it would be trained on, as tokens of the model.
+
 Example: `ropewalk plan ropewalk-tiny --to 4096 --method yarn`
 """
 
@@ -11,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ropewalk.cli import plan_train
 from ropewalk.cli.common import (
     Factor,
     Json,
@@ -26,6 +29,7 @@ from ropewalk.cli.common import (
     print_json,
     read_spec,
 )
+from ropewalk.cli.plan_data import Cache, Data, MaxTokens, TextField, measure, print_data
 from ropewalk.errors import CannotExpress
 from ropewalk.scaling.dialects.config_files import losses
 from ropewalk.scaling.dialects.transformers import write
@@ -46,15 +50,34 @@ def run(
     option: Options = None,
     original_length: OriginalLength = None,
     layers: Layers = None,
+    data: Data = None,
+    text_field: TextField = "text",
+    max_tokens: MaxTokens = None,
+    cache: Cache = None,
+    train: plan_train.Train = False,
+    gpus: plan_train.Gpus = None,
+    lora: plan_train.Lora = False,
+    tokens: plan_train.Tokens = None,
+    batch: plan_train.Batch = "4m",
+    mfu: plan_train.Mfu = 0.4,
+    price: plan_train.Price = None,
+    simulate: plan_train.Simulate = False,
     json: Json = False,
 ) -> None:
     config, path = find_config(model)
     spec = read_spec(config, original_length)
     plan = plan_from(spec, model, to, factor, method, option, layers) if to or factor else None
+    length = plan.target_length if plan else spec.max_length
+    found = measure(model, data, text_field, max_tokens, cache, length) if data else None
+    training = plan_train.asked_for(train, config, plan, gpus, lora, tokens, batch, mfu, price, simulate)
     if json:
-        print_json(_as_dict(model, spec, plan, config))
+        more = ({"data": found} if found else {}) | ({"training": plan_train.as_dict(training)} if training else {})
+        print_json(_as_dict(model, spec, plan, config) | more)
         return
     console = Console(highlight=False, soft_wrap=True)
+    if training:
+        plan_train.show(console, training)
+        return
     _print_spec(console, model, path, spec)
     if plan is None:
         console.print("\nTo stretch it: [bold]--to 128k[/] or [bold]--factor 4[/].")
@@ -65,6 +88,8 @@ def run(
         _print_cache(console, spec, plan.target_length)
         _print_paste(console, plan, config)
         _print_losses(console, plan, config)
+    if found:
+        print_data(console, found)
 
 
 def pairs(stretch: Stretch) -> dict[str, Any]:

@@ -37,6 +37,15 @@ def library_files(*, held_out: bool, tests: bool = False, root: Path | None = No
             yield path
 
 
+def is_held_out_file(path: Path) -> bool:
+    """True for a file of this Python's library, by any path to it, that is on the side which models are measured on."""
+    try:
+        relative = path.resolve().relative_to(library_root().resolve())
+    except (OSError, ValueError):
+        return False
+    return relative.suffix == ".py" and SKIPPED_FOLDERS.isdisjoint(relative.parts) and is_held_out(relative.as_posix())
+
+
 def read_text(path: Path) -> str | None:
     """The file's text, or None where it is not UTF-8 (the library keeps a few such files to test decoders)."""
     try:

@@ -8,6 +8,7 @@ import transformers
 
 from ropewalk.errors import BadConfig
 from ropewalk.models.hub import checkpoint
+from ropewalk.scaling.checkpoint import local_checkpoint
 
 
 def load_model(model: str | Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu", attention: str = "sdpa") -> Any:
@@ -35,9 +36,10 @@ def quiet() -> None:
 
 
 def load_tokenizer(model: str | Path) -> Any:
-    folder = checkpoint(model)
+    """The model's tokenizer. Of a hub id that is not here yet only the tokenizer's files are fetched, not the weights."""
+    place = local_checkpoint(model) or str(model)
     try:
-        return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadConfig(f"the tokenizer of {model} cannot be loaded: {_first_line(error)}") from error
 

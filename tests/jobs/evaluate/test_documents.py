@@ -3,13 +3,15 @@
 import json
 import sys
 import types
+from itertools import islice
+from pathlib import Path
 
 import pytest
 
 from ropewalk.errors import BadConfig
-from ropewalk.jobs.evaluate import sources
+from ropewalk.jobs.corpus import library_root
 from ropewalk.jobs.evaluate.documents import check_documents, choose, too_few
-from ropewalk.jobs.evaluate.sources import Texts
+from ropewalk.jobs.evaluate.sources import LIBRARY_SIDES, Texts, source_files
 from ropewalk.models.load import load_tokenizer
 
 
@@ -110,14 +112,32 @@ def test_a_hub_data_set_is_streamed(folder, monkeypatch):
         return Stream([{"text": "b"}, {"text": "a"}, {"title": "no"}])
 
     monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
-    monkeypatch.setattr(sources, "STREAMED", 2)
     monkeypatch.chdir(folder)
-    texts = Texts(["owner/name:validation"])
+    texts = Texts(["owner/name:validation"], rows=2)
     assert [t.text for t in texts] == ["a"]  # the row without a text sorts first, and counts
     assert len(texts.problems) == 1
     with pytest.raises(BadConfig, match="could not be streamed from the hub: ConnectionError: no network\n"):
         list(Texts(["no/where"]))
-    assert asked == [("owner/name", "validation", True), ("no/where", "test", True)]
+    assert [t.text for t in Texts(["owner/name"], rows=None, split="train")] == ["b", "a"]  # as it comes
+    assert asked == [("owner/name", "validation", True), ("no/where", "test", True), ("owner/name", "train", True)]
+
+
+def test_the_sides_of_the_library_share_no_file():
+    sides = {source: {p.as_posix() for p in source_files(source)} for source in LIBRARY_SIDES}
+    assert sides["library-train"] < sides["library-train-tests"] or not any(
+        "/test/" in p for p in sides["library-train-tests"]
+    )
+    assert not sides["library"] & sides["library-train-tests"]
+    assert [t.name for t in islice(Texts(["library-train"]), 2)] == sorted(
+        p.relative_to(library_root()).as_posix() for p in map(Path, sides["library-train"])
+    )[:2]
+
+
+def test_bytes_gone_through_are_those_of_the_files(folder):
+    readable = [folder / "a.txt", folder / "rows.jsonl"]
+    texts = Texts(list(map(str, readable)))
+    assert list(texts)
+    assert texts.read == sum(len(path.read_bytes()) for path in readable)
 
 
 def test_a_missing_extra_is_named(folder, monkeypatch):

@@ -98,18 +98,34 @@ def _find_head(model: Any, ids: torch.Tensor) -> Head | None:
     linear = model.get_output_embeddings()
     if linear is None or model.base_model is model:
         return None
+    after = ending_of(model, ids)
+    if after is None:
+        return None
+
+    def head(states: torch.Tensor) -> torch.Tensor:
+        return after(linear(states))
+
     wanted = model(ids, use_cache=False).logits
-    hidden = model.base_model(ids, use_cache=False).last_hidden_state
+    return head if _same(head(model.base_model(ids, use_cache=False).last_hidden_state), wanted) else None
+
+
+def ending_of(model: Any, ids: torch.Tensor, **more: Any) -> Head | None:
+    """What the model does to its logits after its linear head; None where that is none of the known things.
+
+    ids: (rows, tokens), a few, to try it with.  more: for the model's call.
+    """
+    linear, seen = model.get_output_embeddings(), []
+    hook = linear.register_forward_hook(lambda module, args, output: seen.append(output))
+    try:
+        wanted = model(ids, use_cache=False, **more).logits
+    finally:
+        hook.remove()
+    return next((after for after in _endings(model.config) if len(seen) == 1 and _same(after(seen[0]), wanted)), None)
+
+
+def _same(seen: torch.Tensor, wanted: torch.Tensor) -> bool:
     tolerance = 1e-5 if wanted.dtype == torch.float32 else 2e-2
-    for after in _endings(model.config):
-
-        def head(states: torch.Tensor, after: Head = after) -> torch.Tensor:
-            return after(linear(states))
-
-        seen = head(hidden)
-        if seen.shape == wanted.shape and (seen - wanted).abs().max() <= tolerance * max(1.0, wanted.abs().max().item()):
-            return head
-    return None
+    return seen.shape == wanted.shape and bool((seen - wanted).abs().max() <= tolerance * max(1.0, wanted.abs().max().item()))
 
 
 def _endings(config: Any) -> list[Head]:

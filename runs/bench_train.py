@@ -1,0 +1,161 @@
+"""What training costs beside transformers' Trainer: tokens per second on the bundled model, and peak memory under a large vocabulary.
+
+Speed: the same model, rows, batch, precision and optimiser, one thread, in turns in one process, in processor seconds (on a shared
+machine the wall clock measures the neighbours). Memory: processes of their own; the
+Trainer's at 32k tokens and 128k words does not fit into 24 GiB, so it is measured at 2k and 4k and drawn on straight, which its
+logits are.
+
+Run: python runs/bench_train.py; some minutes.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+
+from ropewalk.jobs.train.buckets import edges_of
+from ropewalk.jobs.train.loop import Loop, make_optimizer
+from ropewalk.jobs.train.packing import Row
+from ropewalk.jobs.train.parallel import Parallel
+from ropewalk.jobs.train.recipe import Recipe, Stage
+from ropewalk.jobs.train.rows import Rows
+from ropewalk.jobs.train.setup import attending_by_spans, set_up
+from ropewalk.models.attach import attach
+from ropewalk.models.live import read_live
+from ropewalk.models.load import load_model
+from ropewalk.scaling.checkpoint import bundled_model
+
+WORDS = 131_072
+
+
+class Random:
+    """Rows of one document of random tokens."""
+
+    def __init__(self, length: int, words: int):
+        self.length, self.words = length, words
+
+    def row(self, number: int) -> Row:
+        g = torch.Generator().manual_seed(number)
+        return Row(torch.randint(1, self.words, (self.length,), generator=g).numpy(), (self.length,))
+
+
+def ours(source: Path, length: int, batch: int, words: int, steps: int, checkpointing: bool) -> list[float]:
+    """Processor seconds of each step."""
+    stage = Stage(factor=8, length=length, steps=1000, batch=batch, micro=batch, rate=1e-5, warm_up=0)
+    recipe = Recipe(model="x", data=("x",), stages=(stage,), checkpointing=checkpointing)
+    trained = set_up(source, recipe, Parallel())
+    plan = recipe.plan(stage, read_live(trained.model))
+    rows = Rows(Random(length, words), stage, plan.target_length, 0)  # type: ignore[arg-type]
+    with attach(trained.model, plan), attending_by_spans(trained.model, plan) as by_spans, trained.scoring.installed():
+        loop = Loop(trained, recipe, stage, rows, edges_of(512, 4096), make_optimizer(trained, stage), by_spans)
+        seconds = []
+        for _ in range(steps):
+            began = time.process_time()
+            loop.step()
+            seconds.append(time.process_time() - began)
+        return seconds
+
+
+def theirs(source: Path, length: int, batch: int, words: int, steps: int, checkpointing: bool) -> list[float]:
+    model = load_model(source)
+    model.train()
+    rows = Random(length, words)
+
+    class Texts(torch.utils.data.Dataset):  # type: ignore[type-arg]
+        def __len__(self) -> int:
+            return steps * batch
+
+        def __getitem__(self, i: int) -> dict[str, Any]:
+            ids = torch.from_numpy(rows.row(i).ids)
+            return {"input_ids": ids, "labels": ids}
+
+    class Clock(transformers.TrainerCallback):
+        def __init__(self) -> None:
+            self.seconds: list[float] = []
+
+        def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+            self.began = time.process_time()
+
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            self.seconds.append(time.process_time() - self.began)
+
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            folder, per_device_train_batch_size=batch, max_steps=steps, learning_rate=1e-5, lr_scheduler_type="constant",
+            optim="adamw_torch", adam_beta2=0.95, max_grad_norm=1.0, report_to=[], save_strategy="no", logging_strategy="no",
+            use_cpu=True, gradient_checkpointing=checkpointing, disable_tqdm=True, dataloader_pin_memory=False,
+        )  # fmt: skip
+        Trainer(model=model, args=arguments, train_dataset=Texts(), callbacks=[clock]).train()
+    return clock.seconds
+
+
+def wide(folder: Path) -> Path:
+    """A tiny Llama with a large vocabulary."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=WORDS, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
+        max_position_embeddings=4096, tie_word_embeddings=True,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def peak(who: str, length: int) -> int:
+    """Bytes that two steps on one row add to the process's peak, in a process of its own."""
+    done = subprocess.run([sys.executable, "-W", "ignore", __file__, "--peak", who, str(length)], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    found: int = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def measure_peak(who: str, length: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        source = wide(Path(folder))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        {"ours": ours, "theirs": theirs}[who](source, length, 1, WORDS, 2, True)
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peak", nargs=2)
+    parser.add_argument("--rounds", type=int, default=4)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    if arguments.peak:
+        measure_peak(arguments.peak[0], int(arguments.peak[1]))
+        return
+    for checkpointing in (False, True):
+        ratios = []
+        for _ in range(arguments.rounds):
+            mine, trainers = (statistics.median(f(bundled_model(), 1024, 4, 1024, 4, checkpointing)[1:]) for f in (ours, theirs))
+            ratios.append(trainers / mine)
+        kind = "checkpointed" if checkpointing else "plain"
+        print(
+            f"speed, {kind}: {4096 / mine:,.0f} tokens per processor second against Trainer's {4096 / trainers:,.0f} in the last "
+            f"round; "
+            f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}, {len(ratios)} rounds)"
+        )
+    small, double = peak("theirs", 2048), peak("theirs", 4096)
+    drawn = small + (double - small) / 2048 * (32768 - 2048)
+    mine, same = peak("ours", 32768), peak("ours", 4096)
+    print(f"memory added at 4,096 tokens and {WORDS:,} words: {same / 2**30:.2f} GiB against Trainer's {double / 2**30:.2f}")
+    print(f"memory added at 32,768 tokens: {mine / 2**30:.2f} GiB against {drawn / 2**30:.1f} drawn on; 1/{drawn / mine:.0f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""The paper's claim, small: tokens of training until the far bucket is as good as Position Interpolation's at its end.
+
+Rows of 2 L, read at 8 L, three seeds, the bundled model. Then adapters against all weights, and PoSE against whole rows. Records
+are kept: a run that is stopped goes on where it was.
+
+Run: python runs/claim.py [-o out/claim]; about an hour on two quiet cores.
+"""
+
+import argparse
+import json
+import statistics
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from rich.progress import track
+
+from ropewalk.jobs.train.job import train
+from ropewalk.jobs.train.log import read_log
+from ropewalk.jobs.train.recipe import read_recipe
+
+FAR = "2048-4096"
+SEEDS = (0, 1, 2)
+METHODS = ("linear", "ntk", "ntk_by_parts", "yarn", "dynamic-yarn-causal-2")
+COMMON: dict[str, Any] = {
+    "model": "ropewalk-tiny", "data": ["library-train-tests"], "held_out": ["library"], "held_out_documents": 5, "passkeys": 0,
+    "checkpointing": False, "save_every": 1000, "keep": 1, "factor": 8.0, "rate": 3e-4, "warm_up": 4, "schedule": "constant",
+    "length": 1024, "batch": 2, "micro": 2, "long_share": 1.0,
+}  # fmt: skip
+T3 = 4.303  # Student's t, 95 %, two degrees of freedom
+
+
+@dataclass(frozen=True)
+class Curve:
+    """tokens trained, and nats per token of the far bucket, at each evaluation."""
+
+    tokens: list[int]
+    far: list[float]
+    inside: list[float]
+
+    def until(self, loss: float) -> float | None:
+        """Tokens until the far loss is at most `loss`, straight between evaluations; None where it never was."""
+        if self.far[0] <= loss:
+            return 0.0
+        for (t0, a), (t1, b) in pairwise(zip(self.tokens, self.far, strict=True)):
+            if b <= loss:
+                return t0 + (t1 - t0) * (a - loss) / (a - b)
+        return None
+
+
+def curve(out: Path, name: str, **given: Any) -> Curve:
+    recipe = read_recipe("", COMMON | given)
+    folder = out / name
+    if not (folder / "model" / "config.json").is_file():
+        train(recipe, folder, lambda event: None)
+    lines = [line for line in read_log(folder) if "held_out" in line]
+    (stage,) = recipe.stages
+    each = stage.batch * (stage.length or 0)
+    return Curve(
+        [line["at"] * each for line in lines], [line["held_out"][FAR] for line in lines], [line["rise_inside_window"] for line in lines],
+    )  # fmt: skip
+
+
+def spread(values: list[float]) -> str:
+    """Mean and 95 % interval over seeds (Student's t)."""
+    if len(values) < 2:
+        return f"{values[0]:.3f}"
+    half = T3 * statistics.stdev(values) / len(values) ** 0.5
+    return f"{statistics.mean(values):.3f} ({statistics.mean(values) - half:.3f} to {statistics.mean(values) + half:.3f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-o", "--out", type=Path, default=Path("out/claim"))
+    parser.add_argument("--steps", type=int, default=30)
+    arguments = parser.parse_args()
+    out, steps = arguments.out, arguments.steps
+    jobs = [(method, seed) for seed in SEEDS for method in METHODS]
+    every = max(steps // 6, 1)
+    curves = {
+        (method, seed): curve(out, f"{method}-{seed}", method=method, seed=seed, steps=steps, evaluate_every=every)
+        for method, seed in track(jobs, "training")
+    }
+    print(f"Nats per token at {FAR} of 5 held-out documents; rows of 1,024 tokens, {steps} steps of 2 rows; mean of {len(SEEDS)} seeds.\n")
+    print("| method | before | after | tokens to linear's last loss | share of linear's | inside L |\n|---|---|---|---|---|")
+    table = {}
+    for method in METHODS:
+        runs = [curves[method, seed] for seed in SEEDS]
+        until = [run.until(curves["linear", seed].far[-1]) for seed, run in zip(SEEDS, runs, strict=True)]
+        reached = [t for t in until if t is not None]
+        share = [t / curves["linear", seed].tokens[-1] for seed, t in zip(SEEDS, until, strict=True) if t is not None]
+        said = f"{statistics.mean(reached):,.0f}" if len(reached) == len(SEEDS) else f"reached by {len(reached)} of {len(SEEDS)}"
+        print(
+            f"| {method} | {spread([run.far[0] for run in runs])} | {spread([run.far[-1] for run in runs])} | {said} | "
+            f"{spread(share) if len(share) == len(SEEDS) else ''} | {statistics.mean(run.inside[-1] for run in runs):+.1%} |"
+        )
+        table[method] = {"tokens": runs[0].tokens, "far": [run.far for run in runs], "until": until}
+    others(out, steps, every, table)
+    (out / "table.json").write_text(json.dumps(table, indent=1) + "\n")
+
+
+def others(out: Path, steps: int, every: int, table: dict[str, Any]) -> None:
+    """One seed each: adapters against all weights, PoSE against whole rows of 8 L and of 2 L, at as many tokens."""
+    rows = {
+        "all weights": {},
+        "adapters, norms and embedding": {"lora": True, "rate": 1e-3},
+        "adapters alone": {"lora": True, "lora_also": False, "rate": 1e-3},
+        "PoSE, rows of L": {"pose": True, "length": 512, "batch": 4, "micro": 4},
+        "whole rows of 8 L": {"length": 4096, "batch": 1, "micro": 1, "steps": steps // 2, "evaluate_every": max(every // 2, 1)},
+    }  # fmt: skip
+    print("\n| yarn, seed 0 | before | after | inside L |\n|---|---|---|---|")
+    for label, given in track(rows.items(), "training"):
+        name = "yarn-0" if not given else label.replace(",", "").replace(" ", "-")
+        found = curve(out, name, **{"method": "yarn", "seed": 0, "steps": steps, "evaluate_every": every} | given)
+        print(f"| {label} | {found.far[0]:.3f} | {found.far[-1]:.3f} | {found.inside[-1]:+.1%} |")
+        table[label] = {"tokens": found.tokens, "far": [found.far]}
+
+
+if __name__ == "__main__":
+    main()

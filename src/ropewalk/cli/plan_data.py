@@ -1,0 +1,118 @@
+"""`ropewalk plan --data`: how long the documents are under the model's tokenizer, and what share of them a stretch can use."""
+
+import tempfile
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.bar import Bar
+from rich.console import Console
+from rich.table import Table
+
+from ropewalk.cli.common import parse_length
+from ropewalk.cli.progress import cost_bar
+from ropewalk.scaling.checkpoint import local_checkpoint
+
+Data = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data", help="Training texts: file, folder, glob, .jsonl, .parquet, hub id owner/name:split or library-train; again."
+    ),
+]
+TextField = Annotated[str, typer.Option("--text-field", help="Key or column of the text in jsonl, parquet and hub data.")]
+MaxTokens = Annotated[
+    str | None, typer.Option("--max-tokens", metavar="TOKENS", help="Read no more of the data than this: 10m.")
+]
+Cache = Annotated[
+    Path | None, typer.Option("--cache", help="Keep the tokenised data in this folder (default: count and forget).")
+]
+WIDTH = 32  # of a bar, in characters
+
+
+def measure(
+    model: str, sources: list[str], text_field: str, max_tokens: str | None, cache: Path | None, length: int
+) -> dict[str, Any]:
+    """Tokenises the sources, and counts. length: the tokens that a document is called long from."""
+    limit = parse_length(max_tokens) if max_tokens else None
+    from ropewalk.jobs.train.index import index_for
+    from ropewalk.models.load import load_tokenizer
+
+    local = local_checkpoint(model)
+    tokenizer = load_tokenizer(local.parent if local and local.is_file() else model)
+    with (
+        nullcontext(cache) if cache else tempfile.TemporaryDirectory() as folder,
+        cost_bar(Console(stderr=True), "tokenising") as start,
+    ):
+        index = index_for(sources, tokenizer, Path(folder), _Shown(start), text_field=text_field, max_tokens=limit)
+        return {"folder": str(index.folder) if cache else None, **_numbers(index, length)}
+
+
+class _Shown:
+    """The bar of a build: by bytes of files, or none where a hub data set has no known end."""
+
+    def __init__(self, start: Any):
+        self.start, self.read = start, 0
+        self.advance: Any = None
+
+    def __call__(self, now: Any) -> None:
+        if now.total is None:
+            return
+        self.advance = self.advance or self.start(now.total, 0, 0)
+        self.advance(now.read - self.read)
+        self.read = now.read
+
+
+def _numbers(index: Any, length: int) -> dict[str, Any]:
+    from ropewalk.jobs.train.packing import histogram
+
+    long = index.lengths[index.lengths >= length]
+    return {
+        **index.facts,
+        "longest": int(index.lengths.max()),
+        "histogram": [found._asdict() for found in histogram(index)],
+        "long": {
+            "length": length,
+            "documents": len(long),
+            "tokens": int(long.sum()),
+            "share": float(long.sum() / index.tokens.size),
+            "rows": int((long // length).sum()),
+        },
+    }
+
+
+def print_data(console: Console, data: dict[str, Any]) -> None:
+    long, total = data["long"], data["tokens"]
+    console.print(f"\n[bold]data[/]: {data['documents']:,} documents, {total:,} tokens, the longest {data['longest']:,}")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for title in ("tokens each", "documents", "tokens", "share of tokens"):
+        table.add_column(title, justify="right")
+    table.add_column()
+    most = max(found["tokens"] for found in data["histogram"])
+    for found in data["histogram"]:
+        style = "cyan" if found["low"] >= long["length"] else "default"
+        table.add_row(
+            f"{found['low']:,}-{found['high'] - 1:,}", f"{found['documents']:,}", f"{found['tokens']:,}",
+            f"{found['tokens'] / total:.1%}", Bar(most, 0, found["tokens"], width=WIDTH, color=style),
+        )  # fmt: skip
+    console.print(table)
+    console.print(
+        f"{long['share']:.1%} of the tokens are in the {long['documents']:,} documents of at least {long['length']:,} tokens: "
+        f"{long['rows']:,} rows of one document."
+    )
+    if not long["documents"]:
+        console.print("[yellow]note[/] no document is as long as the target: give longer ones, or train on shorter rows.")
+    _print_passed(console, data)
+
+
+def _print_passed(console: Console, data: dict[str, Any]) -> None:
+    passed, spelt = data["passed_over"], data["special_tokens_spelt_as_text"]
+    if passed["count"]:
+        reasons = "; ".join(f"{count:,} x {reason}" for reason, count in passed["reasons"].items())
+        console.print(f"[yellow]note[/] passed over: {reasons}", style=None)
+    for token, count in spelt.items():
+        console.print(f"[yellow]note[/] {count:,} x {token!r} is spelt in the texts; it is kept as text, not made an id.")
+    if data["max_tokens"] is not None and data["tokens"] >= data["max_tokens"]:
+        console.print(f"[yellow]note[/] only the first {data['tokens']:,} tokens were read (--max-tokens).")
+    if data["folder"]:
+        console.print(f"tokenised data: {data['folder']}", markup=False)

@@ -1,0 +1,181 @@
+"""Train a model briefly under a plan: prove first, evaluate by context length on the way, go on after a kill.
+
+Example: `ropewalk train ropewalk-tiny --recipe tiny-cpu --steps 20 -o out/train`
+"""
+
+import dataclasses
+import inspect
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ropewalk.cli.common import parse_length, parse_option, print_json
+from ropewalk.errors import BadConfig
+
+try:
+    from ropewalk.jobs.train.recipe import Lora, Recipe, Stage, read_recipe, shipped
+except ImportError as error:  # the verb is listed all the same
+    MISSING = error.name
+else:
+    MISSING = None
+
+LENGTHS = ("to", "length", "original_length")
+
+
+def _run(
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="MODEL|RECIPE.yaml", help="A checkpoint's folder, a hub id, ropewalk-tiny, or a recipe."),
+    ] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The run's folder.")] = Path("out/train"),
+    recipe: Annotated[str, typer.Option("--recipe", help=f"One of {', '.join(() if MISSING else shipped())}, or a YAML file.")] = "",
+    preflight: Annotated[bool, typer.Option("--preflight", help="Only the proofs; trains nothing.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    **flags: Any,
+) -> None:
+    if MISSING:
+        raise BadConfig(f"training needs {MISSING}, which is not installed: pip install 'ropewalk[train]'.")
+    from ropewalk.jobs.train.job import train
+
+    if model and model.endswith((".yaml", ".yml")):
+        model, recipe = "", model
+    given = {name: _value(name, value) for name, value in flags.items() if value not in (None, [], ())}
+    chosen = read_recipe(recipe, ({"model": model} if model else {}) | given)
+    teller = _Teller(Console(stderr=True, highlight=False), chosen)
+    with teller:
+        result = train(chosen, out, teller, preflight_only=preflight)
+    if not teller.first:
+        return
+    if json:
+        print_json(dataclasses.asdict(result))
+    elif result.model:
+        print(f"{result.model}: {result.steps:,} steps, {result.tokens:,} tokens" + _thrown(result.thrown_away))
+    else:
+        print(f"{len(result.proofs)} proofs: all passed; nothing was trained.")
+
+
+def _thrown(count: int) -> str:
+    return f", {count} steps thrown away" if count else ""
+
+
+def _value(name: str, value: Any) -> Any:
+    if name in LENGTHS:
+        return parse_length(value)
+    return dict(parse_option(option) for option in value) if name == "options" else value
+
+
+class _Teller:
+    """Prints what happens, with a bar for the time left."""
+
+    def __init__(self, console: Console, recipe: Any):
+        import os
+
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self.console, self.first, self.tokens = console, os.environ.get("RANK", "0") == "0", 0
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[said]}"),
+        )  # fmt: skip
+        self.bar = Progress(*columns, console=console, disable=not self.first)
+        self.task = self.bar.add_task("preparing", total=sum(stage.steps for stage in recipe.stages), said="")
+
+    def __enter__(self) -> None:
+        self.bar.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, event: Any) -> None:
+        getattr(self, f"_{event.kind}")(**event.facts)
+
+    def _index(self, **now: Any) -> None:
+        self.bar.update(
+            self.task, description="reading texts", said=", ".join(f"{k} {v:,}" for k, v in now.items() if isinstance(v, int))
+        )
+
+    def _proof(self, name: str, passed: bool | None, said: str, seconds: float) -> None:
+        mark = {True: "[green]ok[/]   ", False: "[red]FAIL[/] ", None: "[dim]-[/]    "}[passed]
+        self.bar.update(self.task, description="proving", said="")
+        self.console.print(f"{mark}{name}: {said} [dim]({seconds:.1f} s)[/]")
+
+    def _resumed(self, step: int, of: int) -> None:
+        self.console.print(f"going on from step {step:,} of {of:,}")
+
+    def _step(self, at: int, of: int, loss: float, tokens: int, seconds: float, peak_bytes: int, **line: Any) -> None:
+        if "skipped" in line:
+            self.console.print(f"[yellow]note[/] {line['skipped']}")
+        speed = f", {(tokens - self.tokens) / seconds:,.0f} tokens/s" if self.tokens else ""  # the first may be a continuation
+        self.tokens = tokens
+        far = list(line["loss_by_length"].values())[-1:]
+        said = f"loss {loss:.3f}" + (f", far {far[0]:.3f}" if far else "") + f"{speed}, {peak_bytes / 2**30:.1f} GiB"
+        self.bar.update(self.task, completed=at, total=of, description="training", said=said)
+
+    def _evaluation(
+        self, at: int, held_out: dict[str, float], passkeys: list[int], rise_inside_window: float, **_: Any
+    ) -> None:
+        buckets = "  ".join(f"{name} {value:.3f}" for name, value in held_out.items())
+        keys = f"  pass keys {passkeys[0]}/{passkeys[1]}" if passkeys[1] else ""
+        self.console.print(f"step {at:,}: {buckets}{keys}  inside the window {rise_inside_window:+.1%}")
+
+    def _alarm(self, at: int, rise: float, allowed: float) -> None:
+        self.console.print(
+            f"[red]alarm[/] step {at:,}: inside the original window the loss is {rise:.1%} "
+            f"above the base's ({allowed:.0%} allowed)"
+        )
+
+    def _checkpoint(self, at: int, folder: str) -> None:
+        self.bar.update(self.task, description="training")
+
+    def _flat(self, at: int, stage: int) -> None:
+        self.console.print(f"step {at:,}: the far bucket is flat; stage {stage + 1} ends here")
+
+    def _export(self, folder: str, said: str) -> None:
+        self.console.print(f"exported: {said}")
+
+
+def _signature() -> inspect.Signature:
+    """`_run` with a flag for every field of a recipe, of its stages and of its adapters."""
+    fixed = [p for p in inspect.signature(_run).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    if MISSING:
+        return inspect.Signature(fixed)
+    fields = {
+        **{k: v for k, v in Recipe.model_fields.items() if k not in ("model", "stages", "lora")},
+        **Stage.model_fields,
+        **{f"lora_{k}": v for k, v in Lora.model_fields.items()},
+    }
+    lora = inspect.Parameter(
+        "lora", inspect.Parameter.KEYWORD_ONLY, default=None,
+        annotation=Annotated[bool | None, typer.Option("--lora/--no-lora", help=Recipe.model_fields["lora"].description)],
+    )  # fmt: skip
+    flags = [
+        inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(k, v)) for k, v in fields.items()
+    ]
+    return inspect.Signature([*fixed, lora, *flags])
+
+
+def _option(name: str, field: Any) -> Any:
+    flag = "--" + name.replace("_", "-")
+    if name == "options":
+        return Annotated[list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help=field.description)]
+    kind = field.annotation
+    if kind in (tuple[str, ...],):
+        return Annotated[list[str] | None, typer.Option(flag, help=f"{field.description} Again for more.")]
+    if kind is bool:
+        return Annotated[bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", help=field.description)]
+    inner = next((t for t in (int, float) if kind in (t, t | None)), str)
+    shown: Any = str if name in LENGTHS else inner
+    default = "" if field.is_required() or field.default in (None, ()) else f" [default: {field.default}]"
+    return Annotated[
+        shown | None, typer.Option(flag, metavar="TOKENS" if name in LENGTHS else None, help=f"{field.description}{default}")
+    ]
+
+
+def run(**arguments: Any) -> None:
+    _run(**arguments)
+
+
+run.__signature__ = _signature()  # type: ignore[attr-defined]
+run.__annotations__ = {p.name: p.annotation for p in _signature().parameters.values()}

@@ -1,0 +1,1 @@
+"""Training a stretched model briefly, so that it lives with the stretch."""

@@ -1,0 +1,106 @@
+"""The trained model as a checkpoint that every other verb takes: gathered, adapters merged, the plan in its config."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch.distributed.tensor import DTensor
+
+from ropewalk.errors import CannotWrite, Mismatch
+from ropewalk.jobs.extend import fill
+from ropewalk.jobs.files import new_folder
+from ropewalk.jobs.train.recipe import Recipe
+from ropewalk.jobs.train.setup import Trained, adapt
+from ropewalk.models.load import load_model
+from ropewalk.scaling.checkpoint import read_config
+from ropewalk.scaling.dialects import transformers
+from ropewalk.scaling.plan import ScalingPlan
+
+MODEL, ADAPTER = "model", "adapter"
+
+
+def gather(trained: Trained) -> dict[str, torch.Tensor]:
+    """Trained weights by name, whole, in the host's memory of the first process; empty elsewhere. All processes take part."""
+    found = {}
+    for name, p in trained.weights.items():
+        whole = p.full_tensor() if isinstance(p, DTensor) else p
+        if trained.parallel.is_first:
+            found[name] = whole.detach().cpu().clone()
+    return found
+
+
+def export(source: Path, recipe: Recipe, plan: ScalingPlan, weights: dict[str, torch.Tensor], run: Path) -> Path:
+    """Write `run`/model, and `run`/adapter where there are adapters. The first process alone does this.
+
+    Weights take the dtype that the source had. A causal plan has no spelling in a config: then the config is the source's, and
+    the plan in ropewalk.json is what `--plan` takes.
+    """
+    model = load_model(source)
+    if recipe.lora:
+        adapted = adapt(model, recipe.lora)
+        _put(adapted.get_base_model(), weights)
+        with _writing(run / ADAPTER) as folder:
+            adapted.save_pretrained(folder)
+        model = adapted.merge_and_unload()
+    else:
+        _put(model, weights)
+    config = read_config(source)
+    written = config if plan.is_dynamic else transformers.write(plan, config)
+    with _writing(run / MODEL) as folder:
+        fill(folder, source, plan, written)
+        _replace_weights(folder, model, config)
+    return run / MODEL
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[Path]:
+    """`new_folder`, for safetensors as well: they have an error of their own for a full disk."""
+    try:
+        with new_folder(out, force=True) as folder:
+            yield folder
+    except SafetensorError as error:
+        raise CannotWrite(
+            f"{out} was not written: {error}.\n"
+            "  All training is in the last checkpoint: make room and start the same command again, and it exports."
+        ) from None
+
+
+def _put(model: Any, weights: dict[str, torch.Tensor]) -> None:
+    mine = dict(model.named_parameters())
+    for name, value in weights.items():
+        mine[name].data.copy_(value)
+
+
+def _replace_weights(folder: Path, model: Any, config: dict[str, Any]) -> None:
+    """`fill` linked the source's weights: unlink those, and write the model's own beside everything else."""
+    for path in (*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")):
+        path.unlink()
+    dtype = config.get("dtype") or config.get("torch_dtype") or "float32"
+    own = folder / ".weights"
+    model.to(getattr(torch, dtype)).save_pretrained(own)
+    for path in own.glob("*.safetensors*"):
+        path.rename(folder / path.name)
+    shutil.rmtree(own)
+
+
+def check_export(folder: Path) -> str:
+    """Load the export's rotary tables in a fresh process, by stock transformers, and measure against its config's plan."""
+    command = [sys.executable, "-m", "ropewalk", "doctor", str(folder), "--numeric", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=_alone())
+    if done.returncode:
+        raise Mismatch(f"the export {folder} does not rotate as its config says: {(done.stderr or done.stdout).strip()[:400]}")
+    tables = json.loads(done.stdout)["tables"]
+    return f"{len(tables)} rotary tables within {max(table['error'] for table in tables):.1e} of the plan, in a fresh process"
+
+
+def _alone() -> dict[str, str]:
+    """The environment without what makes a process one of several."""
+    return {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")}

@@ -1,0 +1,384 @@
+"""A training run from end to end: prove, train stage by stage, evaluate, keep, export. Started again, it goes on."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from ropewalk.errors import BadConfig, BadLength, BadOption, CannotWrite, NotFinite, RopewalkError, Stopped
+from ropewalk.jobs.evaluate.records import weights_hash
+from ropewalk.jobs.files import write_file
+from ropewalk.jobs.train import keep
+from ropewalk.jobs.train.buckets import edges_of
+from ropewalk.jobs.train.during import HeldOut, Reading, is_flat, prepare, read
+from ropewalk.jobs.train.export import MODEL, check_export, export, gather
+from ropewalk.jobs.train.fingerprint import check_rotary
+from ropewalk.jobs.train.index import Built, Index, index_for
+from ropewalk.jobs.train.log import Log, open_log
+from ropewalk.jobs.train.loop import Loop, Progress, make_optimizer
+from ropewalk.jobs.train.packing import Packing
+from ropewalk.jobs.train.parallel import Parallel, parallel
+from ropewalk.jobs.train.preflight import Preflight, Proof, check
+from ropewalk.jobs.train.recipe import Recipe, Stage
+from ropewalk.jobs.train.rows import Rows
+from ropewalk.jobs.train.setup import Trained, attending_by_spans, set_up
+from ropewalk.models.attach import Attached, attach
+from ropewalk.models.hub import checkpoint
+from ropewalk.models.load import load_tokenizer
+from ropewalk.scaling.checkpoint import read_config
+from ropewalk.scaling.dialects.transformers import read as read_spec
+from ropewalk.scaling.plan import ScalingPlan, make_plan
+
+RUN = "run.json"
+KEPT = {"step": "stage_step", "updates": "updates", "tokens": "tokens", "skipped": "skipped", "thrown_away": "thrown_away"}
+# What may change between a run and its continuation: where it runs and what is watched, not what is computed.
+FREE = (
+    "device", "checkpointing", "offload", "tiles", "context", "exchange", "replicate", "evaluate_every", "save_every", "keep",
+    "track",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a person is told. kind: index, proof, step, evaluation, checkpoint, alarm, resumed, export, flat."""
+
+    kind: str
+    facts: dict[str, Any]
+
+
+Watch = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """model: the folder of the trained model; None after a preflight alone.  evaluations: of each, its line of the log."""
+
+    model: Path | None
+    proofs: list[Proof]
+    steps: int
+    tokens: int
+    thrown_away: int
+    evaluations: list[dict[str, Any]]
+
+
+def train(recipe: Recipe, out: Path, watch: Watch, *, preflight_only: bool = False) -> Result:
+    """Run a recipe in the folder `out`, or go on with what was begun there.
+
+    Raises RopewalkError: BadConfig for data, plan or model other than those the run began with, Mismatch for a proof that
+    fails, NotFinite for the third step in a row without numbers, Stopped where another process failed.
+    """
+    with parallel(recipe.context, recipe.replicate, recipe.device) as processes, _telling(out, processes):
+        return _Run(recipe, out, processes, watch if processes.is_first else lambda event: None).go(preflight_only)
+
+
+@contextmanager
+def _telling(out: Path, processes: Parallel) -> Iterator[None]:
+    """A process that fails leaves its error where the others look for it when they find it gone."""
+    if out.exists() and not out.is_dir():
+        raise CannotWrite(f"{out} is a file, and a run needs a folder: choose another -o.")
+    place = out / "errors"
+    mine = place / f"process-{processes.rank}.txt"
+    mine.unlink(missing_ok=True)
+    try:
+        yield
+    except BaseException as error:
+        others = _others(place, processes) if processes.world > 1 else ""
+        if others and (isinstance(error, Stopped) or _is_lost(error)):
+            raise Stopped(f"another process of this run failed: {others}") from error
+        if processes.world > 1 and _is_lost(error) and not isinstance(error, RopewalkError):
+            raise Stopped(
+                f"another process of this run fell silent: {str(error).splitlines()[0][:200]}\n"
+                "  It was killed, or its machine is gone. Started again, the run goes on from its last checkpoint."
+            ) from error
+        if processes.world > 1:
+            write_file(mine, f"process {processes.rank}: {type(error).__name__}: {error}\n")
+        raise
+
+
+def _others(place: Path, processes: Parallel) -> str:
+    """The error of another process of this run; an earlier one may have had more."""
+    paths = [place / f"process-{rank}.txt" for rank in range(processes.world) if rank != processes.rank]
+    found = [path.read_text(encoding="utf-8").strip() for path in paths if path.is_file()]
+    return found[0] if found else ""
+
+
+def _is_lost(error: BaseException) -> bool:
+    """gloo and NCCL have no exception of their own for a peer that is gone."""
+    words = ("connection", "gloo", "nccl", "peer", "timed out", "socket")
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+
+
+@dataclass
+class _Run:
+    recipe: Recipe
+    out: Path
+    processes: Parallel
+    watch: Watch
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    proofs: list[Proof] = field(default_factory=list)
+
+    def go(self, preflight_only: bool) -> Result:
+        recipe = self.recipe
+        self.source = checkpoint(recipe.model)
+        self.spec = read_spec(read_config(self.source), original_length=recipe.original_length)
+        self.plans = [recipe.plan(stage, self.spec) for stage in recipe.stages]
+        self.lengths = [self._length(*pair) for pair in zip(recipe.stages, self.plans, strict=True)]
+        self.original = min(stretch.rope.original_length for _, stretch in self.plans[0].stretches)
+        self.edges = edges_of(self.original, max(plan.target_length for plan in self.plans))
+        self.tokenizer = load_tokenizer(self.source)
+        self.index = self._index()
+        self.rows = [
+            Rows(Packing(self.index, n, recipe.seed, long_share=s.long_share), s, plan.target_length, recipe.seed)
+            for s, plan, n in zip(recipe.stages, self.plans, self.lengths, strict=True)
+        ]
+        self.held_out = self._held_out()
+        self._begin()
+        trained = set_up(self.source, recipe, self.processes)
+        done = self._resumed()
+        log = (
+            open_log(self.out, (done.get("of_stage", -1), done.get("step", 0)), recipe.track)
+            if self.processes.is_first
+            else lambda line: None
+        )
+        self.base = done.get("base") or self._base(trained)
+        self.progress = Progress(done.get("stage", 0), **{name: done.get(key, 0) for name, key in KEPT.items()})
+        for number in range(self.progress.stage, len(recipe.stages)):
+            if not self._stage(trained, number, done if number == done.get("stage") else {}, log, preflight_only):
+                return Result(None, self.proofs, 0, 0, 0, [])
+        return self._finish(trained, done)
+
+    # Before anything is computed.
+
+    def _length(self, stage: Stage, plan: ScalingPlan) -> int:
+        length = stage.length or plan.target_length
+        if length > plan.target_length:
+            raise BadLength(
+                f"rows of {length:,} tokens do not fit a plan that reaches {plan.target_length:,}: raise the factor."
+            )
+        divides = 2 * self.recipe.context if self.recipe.context > 1 else 1
+        if length % divides:
+            raise BadLength(
+                f"rows of {length:,} tokens do not divide by {divides}: {self.recipe.context} processes hold two pieces each."
+            )
+        if stage.batch % self.processes.data:
+            raise BadOption(
+                f"a step of {stage.batch} rows does not divide over {self.processes.data} groups of processes: change --batch."
+            )
+        if plan.is_dynamic and self.recipe.context > 1:
+            raise BadOption(
+                "a causal plan rotates keys at their query's scale, and cannot share a row between processes yet.\n"
+                "  Use --context 1: more processes then hold more rows."
+            )
+        return length
+
+    def _index(self) -> Index:
+        """The first process tokenises; the others find it done."""
+
+        def make() -> Index:
+            def told(now: Built) -> None:
+                self.watch(Event("index", now._asdict()))
+
+            return index_for(self.recipe.data, self.tokenizer, self.out / "data", told, text_field=self.recipe.text_field)
+
+        index = make() if self.processes.is_first else None
+        self.processes.wait()
+        return index or make()
+
+    def _held_out(self) -> HeldOut | None:
+        recipe = self.recipe
+        if not recipe.held_out:
+            return None
+        longest = max(plan.target_length for plan in self.plans)
+        return prepare(
+            self.tokenizer, recipe.held_out, recipe.text_field, longest, recipe.held_out_documents, recipe.passkeys,
+            recipe.seed,
+        )  # fmt: skip
+
+    def _begin(self) -> None:
+        """Write what this run is, or compare it with what was begun here."""
+        mine = {
+            "model": weights_hash(self.source), "data": self.index.fingerprint,
+            "plans": [plan.fingerprint for plan in self.plans],
+            "recipe": self.recipe.model_dump(mode="json", exclude=set(FREE)),
+        }  # fmt: skip
+        self.identity = hashlib.sha256(json.dumps(mine, sort_keys=True).encode()).hexdigest()[:16]
+        path = self.out / RUN
+        if path.is_file():
+            try:
+                before = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise BadConfig(f"{path} is not JSON: {error}") from None
+            if different := _differences(before, mine):
+                raise BadConfig(
+                    f"{self.out} holds another run: " + "; ".join(different) + ".\n"
+                    "  Going on with it would train something that neither recipe says. Choose another -o, or remove it."
+                )
+        elif self.processes.is_first:
+            write_file(path, json.dumps(mine, indent=1) + "\n")
+        self.processes.wait()
+
+    def _resumed(self) -> dict[str, Any]:
+        """The facts of the newest whole checkpoint."""
+        found = keep.complete(self.out)
+        facts = keep.read_facts(found[-1]) if found else {}
+        if facts and facts["run"] != self.identity:
+            raise BadConfig(f"{found[-1]} belongs to another run than {self.out / RUN} says. Remove one of them.")
+        self.evaluations = list(facts.get("evaluations", []))
+        return facts
+
+    def _base(self, trained: Trained) -> float | None:
+        """Nats inside the original window before anything: no plan, no training."""
+        if not self.held_out:
+            return None
+        rope = next(iter(dict(self.plans[0].stretches).values()))
+        plain = make_plan(self.spec, factor=1.0, method="none", layer_types=[name for name, _ in self.plans[0].stretches])
+        assert rope.rope.original_length == self.original
+        with attending_by_spans(trained.model, plain) as by_spans, trained.scoring.installed():
+            loop = self._loop(trained, 0, by_spans, Progress())
+            return read(loop, self.held_out.cut(self.original)).mean(0, self.original)
+
+    # One stage.
+
+    def _loop(self, trained: Trained, number: int, by_spans: bool, progress: Progress) -> Loop:
+        stage = self.recipe.stages[number]
+        return Loop(
+            trained, self.recipe, stage, self.rows[number], self.edges, make_optimizer(trained, stage), by_spans, progress
+        )  # fmt: skip
+
+    def _stage(self, trained: Trained, number: int, done: dict[str, Any], log: Log, preflight_only: bool) -> bool:
+        plan, progress = self.plans[number], self.progress
+        if not (done and progress.step):  # a stage begins anew, moments and all; what was read and thrown away adds up
+            progress = self.progress = Progress(number, tokens=progress.tokens, thrown_away=progress.thrown_away)
+        with (
+            attach(trained.model, plan) as attached,
+            attending_by_spans(trained.model, plan) as by_spans,
+            trained.scoring.installed(),
+        ):
+            loop = self._loop(trained, number, by_spans, progress)
+            self._prove(loop, attached)
+            if preflight_only:
+                return False
+            if done:
+                keep.load(keep.complete(self.out)[-1], trained, loop.optimizer)
+                if not progress.step:
+                    keep.begin(loop.optimizer, anew=True)
+                self.watch(Event("resumed", {"step": done["step"], "of": self._steps}))
+            self._train(loop, attached, log)
+        return True
+
+    def _prove(self, loop: Loop, attached: Attached) -> None:
+        for proof in Preflight(loop, attached, self.out).proofs():
+            self.proofs.append(proof)
+            self.watch(Event("proof", dataclasses.asdict(proof)))
+        if self.processes.is_first:
+            write_file(self.out / "preflight.json", json.dumps([dataclasses.asdict(p) for p in self.proofs], indent=1) + "\n")
+        check(self.proofs)
+
+    def _train(self, loop: Loop, attached: Attached, log: Log) -> None:
+        now, stage = loop.progress, loop.stage
+        before = self._before(now.stage)
+        readings: list[Reading] = [_as_reading(e, self.edges) for e in self.evaluations if e["stage"] == now.stage]
+        if self.held_out and now.step == 0:
+            readings.append(self._evaluate(loop, before, log))
+        while now.step < stage.steps:
+            try:
+                line = loop.step()
+            except NotFinite as error:
+                kept = keep.complete(self.out)
+                raise NotFinite(
+                    f"{error}\n  The last good checkpoint is {kept[-1] if kept else 'none: nothing was saved yet'}."
+                ) from None
+            at = before + now.step
+            log({"at": at, **line})
+            self.watch(Event("step", {"at": at, "of": self._steps, **line}))
+            flat = False
+            if self.held_out and (
+                now.step == stage.steps or (self.recipe.evaluate_every and now.step % self.recipe.evaluate_every == 0)
+            ):
+                readings.append(self._evaluate(loop, at, log))
+                flat = self.recipe.stop_when_flat and is_flat(readings)
+            if flat or now.step == stage.steps or now.step % self.recipe.save_every == 0:
+                self._save(loop, attached, before + (stage.steps if flat else now.step), flat)
+            if flat:
+                self.watch(Event("flat", {"at": at, "stage": now.stage}))
+                break
+
+    def _evaluate(self, loop: Loop, at: int, log: Log) -> Reading:
+        assert self.held_out
+        assert self.base
+        found = read(loop, self.held_out)
+        rise = found.mean(0, self.original) / self.base - 1
+        line = {
+            "at": at, "stage": loop.progress.stage, "held_out": found.by_length, "passkeys": [found.hits, found.asked],
+            "inside_window": found.mean(0, self.original), "rise_inside_window": rise, "sums": found.sums.tolist(),
+        }  # fmt: skip
+        self.evaluations.append(line)
+        log({k: v for k, v in line.items() if k != "sums"})
+        self.watch(Event("evaluation", line))
+        if rise > self.recipe.alarm:
+            self.watch(Event("alarm", {"at": at, "rise": rise, "allowed": self.recipe.alarm}))
+        return found
+
+    def _save(self, loop: Loop, attached: Attached, at: int, ends: bool) -> None:
+        now, stage = loop.progress, loop.stage
+        last = ends or now.step == stage.steps
+        facts = {
+            "step": at, "run": self.identity, "rotary": check_rotary(loop.trained.model, attached, self.processes),
+            "stage": now.stage + 1 if last else now.stage, "stage_step": 0 if last else now.step, "of_stage": now.stage,
+            "updates": now.updates, "tokens": now.tokens, "skipped": now.skipped, "thrown_away": now.thrown_away,
+            "base": self.base, "evaluations": self.evaluations,
+        }  # fmt: skip
+        folder = keep.save(self.out, loop.trained, loop.optimizer, facts, self.recipe.keep)
+        self.watch(Event("checkpoint", {"at": at, "folder": str(folder)}))
+
+    # The end.
+
+    def _finish(self, trained: Trained, done: dict[str, Any]) -> Result:
+        facts = keep.read_facts(keep.complete(self.out)[-1])
+        if done.get("stage") == len(self.recipe.stages):  # everything was trained already: only the export is missing
+            loop = self._loop(trained, -1, True, Progress())
+            keep.load(keep.complete(self.out)[-1], trained, loop.optimizer)
+        weights = gather(trained)
+        said, failed = "", None
+        if self.processes.is_first:
+            try:
+                folder = export(self.source, self.recipe, self.plans[-1], weights, self.out)
+                said = check_export(folder)
+            except RopewalkError as error:
+                failed = error
+        if self.processes.agree(failed is not None):
+            raise failed or Stopped("the first process could not write the export; its message is above.")
+        self.watch(Event("export", {"folder": str(self.out / MODEL), "said": said}))
+        return Result(
+            self.out / MODEL, self.proofs, facts["step"], facts["tokens"], facts["thrown_away"],
+            [{k: v for k, v in e.items() if k != "sums"} for e in self.evaluations],
+        )  # fmt: skip
+
+    @property
+    def _steps(self) -> int:
+        return self._before(len(self.recipe.stages))
+
+    def _before(self, number: int) -> int:
+        return sum(stage.steps for stage in self.recipe.stages[:number])
+
+
+def _as_reading(line: dict[str, Any], edges: tuple[int, ...]) -> Reading:
+    return Reading(numpy.array(line["sums"]), edges, *line["passkeys"])
+
+
+def _differences(before: Any, now: Any, path: str = "") -> list[str]:
+    """Where two records of a run differ, as "recipe.stages.0.rate: it was 2e-05, now 1e-05"."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = dict.fromkeys([*before, *now])
+        return [d for key in keys for d in _differences(before.get(key), now.get(key), f"{path}.{key}".strip("."))]
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        return [
+            d for i, pair in enumerate(zip(before, now, strict=True)) for d in _differences(*pair, f"{path}.{i}".strip("."))
+        ]
+    return [] if before == now else [f"{path}: it was {before!r}, now {now!r}"]

@@ -1,0 +1,96 @@
+"""What happened, line by line: log.jsonl always, and whatever tracker is asked for besides."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ropewalk.errors import BadConfig, CannotWrite, UnknownName
+from ropewalk.jobs.files import write_file
+
+LOG = "log.jsonl"
+Log = Callable[[dict[str, Any]], None]
+
+
+def open_log(run: Path, before: tuple[int, int], trackers: Sequence[str] = ()) -> Log:
+    """Keep the lines up to `before`, and add to them. Steps that are done again are logged once.
+
+    before: a stage and a step of the whole run. A stage that begins evaluates at the step where the one before ended.
+    """
+    path = run / LOG
+    write_file(path, "".join(json.dumps(line) + "\n" for line in read_log(run) if (line["stage"], line["at"]) <= before))
+    others = [_tracker(name, run) for name in trackers]
+
+    def log(line: dict[str, Any]) -> None:
+        try:
+            with path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps({key: _finite(value) for key, value in line.items()}) + "\n")
+        except OSError as error:
+            raise CannotWrite(
+                f"{path} was not written: {error.strerror}.\n"
+                "  Make room and start the same command again: it goes on from its last checkpoint."
+            ) from None
+        for other in others:
+            other(line)
+
+    return log
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_log(run: Path) -> list[dict[str, Any]]:
+    """The whole lines of a log; one that was cut by a kill is left out."""
+    path, lines = run / LOG, []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            line = json.loads(text)
+            line["stage"], line["at"]
+        except (ValueError, KeyError, TypeError):
+            continue
+        lines.append(line)
+    return lines
+
+
+def _tracker(name: str, run: Path) -> Log:
+    makers = {"tensorboard": _tensorboard, "trackio": _runs, "wandb": _runs}
+    if name not in makers:
+        raise UnknownName("tracker", name, makers)
+    return makers[name](_import("torch.utils.tensorboard" if name == "tensorboard" else name, name), run)
+
+
+def _tensorboard(module: Any, run: Path) -> Log:
+    writer = module.SummaryWriter(str(run / "tensorboard"))
+
+    def log(line: dict[str, Any]) -> None:
+        for name, value in _numbers(line):
+            writer.add_scalar(name, value, line["at"])
+
+    return log
+
+
+def _runs(module: Any, run: Path) -> Log:
+    """wandb and trackio share an interface."""
+    module.init(project="ropewalk", name=run.name)
+    return lambda line: module.log(dict(_numbers(line)), step=line["at"])
+
+
+def _numbers(line: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    found: list[tuple[str, float]] = []
+    for name, value in line.items():
+        if isinstance(value, dict):
+            found += _numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found.append((prefix + name, float(value)))
+    return found
+
+
+def _import(module: str, package: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError:
+        raise BadConfig(f"the tracker {package} is not installed: pip install {package}.") from None

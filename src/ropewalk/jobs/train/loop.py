@@ -1,0 +1,157 @@
+"""The loop: rows in, gradients added up, one step of AdamW; one line of the log for each."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.distributed.tensor import DTensor
+
+from ropewalk.errors import NotFinite
+from ropewalk.jobs.evaluate.faults import attempt, too_large
+from ropewalk.jobs.train.attention import attending
+from ropewalk.jobs.train.buckets import means, sums
+from ropewalk.jobs.train.layout import Layout
+from ropewalk.jobs.train.rates import rate_at
+from ropewalk.jobs.train.recipe import Recipe, Stage
+from ropewalk.jobs.train.rows import Rows, Step
+from ropewalk.jobs.train.setup import Trained
+
+BETAS = (0.9, 0.95)
+PATIENCE = 3  # steps in a row that may be thrown away
+
+
+@dataclass
+class Progress:
+    """Where a run is. stage, step: from 0, the next to do.  updates: of the optimiser.
+
+    skipped: steps thrown away, in a row.  thrown_away: all of them.
+    """
+
+    stage: int = 0
+    step: int = 0
+    updates: int = 0
+    tokens: int = 0
+    skipped: int = 0
+    thrown_away: int = 0
+
+
+@dataclass
+class Loop:
+    """Training in one stage. The model carries the stage's plan already, and its attention the stage's kind."""
+
+    trained: Trained
+    recipe: Recipe
+    stage: Stage
+    rows: Rows
+    edges: tuple[int, ...]
+    optimizer: torch.optim.AdamW
+    by_spans: bool
+    progress: Progress = field(default_factory=Progress)
+
+    def losses(self, layout: Layout) -> torch.Tensor:
+        """(rows, columns, 2): nats and hits of the labels; within `self.installed()` and `self.around(layout)`."""
+        more = {} if self.by_spans else {"attention_mask": layout.mask()}
+        found: torch.Tensor = self.trained.model(layout.ids, layout.positions, layout.labels, **more)
+        return found
+
+    @contextmanager
+    def around(self, layout: Layout) -> Iterator[None]:
+        """What must hold during the forward and the backward pass of a micro-batch."""
+        parallel, bf16 = self.trained.parallel, self.recipe.precision == "bfloat16"
+        with ExitStack() as stack:
+            stack.enter_context(attending(layout, parallel.context_group, self.recipe.exchange))
+            if bf16 and parallel.world == 1:  # sharded weights are cast where they are gathered
+                stack.enter_context(torch.autocast(parallel.device.partition(":")[0], torch.bfloat16))
+            yield
+
+    def gradients(self, step: Step) -> torch.Tensor:
+        """Add the step's gradients to the weights'; (buckets, 2) nats and counts of all processes.
+
+        The loss is the mean over all predicted tokens of the step, whoever holds them: sharding averages over processes, so
+        each counts its sum as `world` times its share.
+        """
+        found = torch.zeros(len(self.edges) - 1, 2, dtype=torch.float64, device=self.trained.parallel.device)
+        world = self.trained.parallel.world
+        for layout in step.micros:
+            with self.around(layout):
+                losses = self.losses(layout)[..., 0]
+                torch.autograd.backward(losses.sum() * (world / step.labels))
+            found += sums(losses.detach(), layout.labels, layout.positions, self.edges)
+        return self.trained.parallel.add(found)
+
+    def step(self) -> dict[str, Any]:
+        """One step; its line of the log. Raises NotFinite at the third in a row whose numbers are none, and OutOfMemory."""
+        now, began = self.progress, time.perf_counter()
+        torch.manual_seed(self.recipe.seed * 1_000_003 + now.stage * 10_007 + now.step)
+        step = self.rows.step(now.step, self.trained.parallel)
+        done = attempt(lambda: self.gradients(step))
+        if done is None:
+            raise too_large(self.rows.packing.length)
+        (found,) = done
+        norm = clip(list(self.trained.weights.values()), self.stage.clip)
+        nats, count = found.sum(0).tolist()
+        rate = rate_at(self.stage, now.step)
+        line = {
+            "stage": now.stage, "step": now.step + 1, "loss": nats / count, "gradient_norm": norm, "rate": rate,
+            "loss_by_length": means(found, self.edges),
+        }  # fmt: skip
+        if torch.isfinite(torch.tensor([nats, norm])).all():
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
+            now.updates, now.skipped = now.updates + 1, 0
+        else:
+            line["skipped"] = self._throw_away(nats, norm)
+        self.optimizer.zero_grad()
+        now.step, now.tokens = now.step + 1, now.tokens + self.stage.batch * self.rows.packing.length
+        return line | {"tokens": now.tokens, "seconds": time.perf_counter() - began, **memory(self.trained.parallel.device)}
+
+    def _throw_away(self, nats: float, norm: float) -> str:
+        now = self.progress
+        now.skipped, now.thrown_away = now.skipped + 1, now.thrown_away + 1
+        what = "loss" if nats != nats or abs(nats) == float("inf") else "gradient norm"
+        why = (
+            f"the {what} of step {now.step + 1} is not a number (loss sum {nats:g}, gradient norm {norm:g}): its "
+            f"gradients were thrown away, and the weights are as before ({now.thrown_away} such steps so far)."
+        )
+        if now.skipped >= PATIENCE:
+            raise NotFinite(
+                f"{PATIENCE} steps in a row gave no numbers; the last: {why}\n  A rate of {self.stage.rate:g} may be too "
+                "high, or a weight overflowed: lower --rate, lengthen --warm-up, or train in float32."
+            )
+        return why
+
+
+def clip(weights: list[torch.nn.Parameter], most: float) -> float:
+    """Scale the gradients so that their norm is at most `most`; what it was.
+
+    Summed in float64: in float32 the squares of an embedding's gradient lose the sixth digit, and another one in shards.
+    """
+    norms = [torch.linalg.vector_norm(p.grad, dtype=torch.float64) for p in weights if p.grad is not None]
+    norm = torch.linalg.vector_norm(torch.stack(norms))
+    norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+    torch.nn.utils.clip_grads_with_norm_(weights, most, norm.float())
+    return float(norm)
+
+
+def make_optimizer(trained: Trained, stage: Stage) -> torch.optim.AdamW:
+    """AdamW; only matrices decay."""
+    matrices, vectors = ([p for p in trained.weights.values() if (p.ndim > 1) is wide] for wide in (True, False))
+    groups = [{"params": matrices, "weight_decay": stage.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=stage.rate, betas=BETAS)
+
+
+def memory(device: str) -> dict[str, int]:
+    """The peak of this process so far, in bytes."""
+    if device.startswith("cuda"):
+        return {"peak_bytes": torch.cuda.max_memory_allocated()}
+    import resource
+    import sys
+
+    return {"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)}
+
+
+Watch = Callable[[dict[str, Any]], None]

@@ -1,0 +1,118 @@
+"""From texts to the tokens and document ends of an index, batch by batch; what is passed over is counted with its reason."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy
+
+from ropewalk.jobs.corpus import is_held_out_file
+from ropewalk.jobs.evaluate.records import tokenizer_hash
+from ropewalk.jobs.evaluate.sources import Problem, Text, Texts
+from ropewalk.jobs.train.encode import Encoder
+
+BATCH = 2**20  # characters that are tokenised at a time
+KEPT = 20  # problems that are named; the others are counted
+
+
+@dataclass
+class Passed:
+    """What was passed over: how many places for each kind of reason, and the first of them by name."""
+
+    count: Counter[str] = field(default_factory=Counter)
+    first: list[Problem] = field(default_factory=list)
+
+    def add(self, problem: Problem) -> None:
+        self.count[problem.reason.partition(" (")[0].partition(":")[0]] += 1
+        if len(self.first) < KEPT:
+            self.first.append(problem)
+
+
+def batches(texts: Texts, passed: Passed) -> Iterator[list[Text]]:
+    """The texts that can be trained on, about BATCH characters at a time; a longer one comes with those before it."""
+    batch, size = [], 0
+    for text in texts:
+        _drain(texts, passed)
+        if reason := _unfit(text):
+            passed.add(Problem(text.name, reason))
+            continue
+        batch.append(text)
+        size += len(text.text)
+        if size >= BATCH:
+            yield batch
+            batch, size = [], 0
+    _drain(texts, passed)
+    if batch:
+        yield batch
+
+
+def _drain(texts: Texts, passed: Passed) -> None:
+    for problem in texts.problems:
+        passed.add(problem)
+    texts.problems.clear()
+
+
+def _unfit(text: Text) -> str | None:
+    if not text.text.strip():
+        return "empty"
+    try:
+        text.text.encode()
+    except UnicodeEncodeError as error:
+        return f"not UTF-8: half a surrogate pair (character {error.start})"
+    if text.name.endswith(".py") and is_held_out_file(Path(text.name)):
+        return "held out: models are measured on this file of the standard library"
+    return None
+
+
+class Writer:
+    """Appends documents to tokens.bin and to the raw ends, and hashes both on the way."""
+
+    def __init__(self, tokens: BinaryIO, ends: BinaryIO, encoder: Encoder):
+        self.files, self.encoder, self.passed = (tokens, ends), encoder, Passed()
+        self.hashes = (hashlib.sha256(), hashlib.sha256())
+        self.texts_hash = hashlib.sha256()
+        self.documents = self.tokens = 0
+
+    def add(self, batch: list[Text], limit: int) -> None:
+        for text, ids in zip(batch, self.encoder([text.text for text in batch]), strict=True):
+            if ids is None:
+                self.passed.add(Problem(text.name, "a special token is spelt in it that this tokenizer cannot read as text"))
+                continue
+            self._write(text, ids)
+            if self.tokens >= limit:
+                return
+
+    def _write(self, text: Text, ids: numpy.ndarray) -> None:
+        self.documents += 1
+        self.tokens += len(ids)
+        data = text.text.encode()
+        self.texts_hash.update(len(data).to_bytes(8, "little") + data)
+        for file, digest, array in zip(self.files, self.hashes, (ids, numpy.array([self.tokens], dtype="<i8")), strict=True):
+            file.write(array.tobytes())
+            digest.update(array.tobytes())
+
+    def facts(self, tokenizer: Any, texts: Texts) -> dict[str, Any]:
+        name = tokenizer_hash(tokenizer)
+        dtype = self.encoder.dtype.name
+        parts = [dtype, name, *(digest.hexdigest() for digest in self.hashes)]
+        return {
+            "fingerprint": hashlib.sha256("/".join(parts).encode()).hexdigest()[:24],
+            "dtype": dtype,
+            "tokenizer": name,
+            "bos": self.encoder.start.tolist(),
+            "eos": self.encoder.end.tolist(),
+            "sources": list(texts.sources),
+            "text_field": texts.text_field,
+            "texts_sha256": self.texts_hash.hexdigest(),
+            "documents": self.documents,
+            "tokens": self.tokens,
+            "special_tokens_spelt_as_text": dict(self.encoder.spelt),
+            "passed_over": {
+                "count": self.passed.count.total(),
+                "reasons": dict(self.passed.count),
+                "first": [problem._asdict() for problem in self.passed.first],
+            },
+        }

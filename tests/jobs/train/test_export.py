@@ -1,0 +1,147 @@
+"""What a run leaves: a checkpoint that stock transformers loads, the same model that was trained, and the adapter whole."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+import processes
+from ropewalk.errors import Mismatch
+from ropewalk.jobs.train import job
+from ropewalk.jobs.train.export import check_export
+from ropewalk.models.live import find_tables, read_live
+from ropewalk.scaling.plan import ScalingPlan
+from training import recipe_of, run, texts, with_tokenizer
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return with_tokenizer(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return texts(tmp_path_factory.mktemp("texts") / "some")
+
+
+def trained(recipe, out, monkeypatch):
+    """The run's folder, and the logits of the live model when training was over."""
+    ids, logits = torch.arange(40, 80)[None], []
+    gather = job.gather
+
+    def before_export(live):
+        """The plan is off by now; the live model is compared without it, and so is the export."""
+        live.model.eval()
+        with torch.no_grad():
+            logits.append(live.model(ids).logits)
+        return gather(live)
+
+    monkeypatch.setattr(job, "gather", before_export)
+    monkeypatch.setattr(job, "check_export", lambda folder: "")
+    run(recipe, out)
+    return ids, logits[0]
+
+
+def plan_beside(folder):
+    return ScalingPlan.from_json((folder / "ropewalk.json").read_text())
+
+
+def plain(folder, source):
+    """The export's weights in the source's config: without its plan."""
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).state_dict()
+    model.load_state_dict(theirs)
+    return model.eval()
+
+
+@pytest.mark.parametrize("lora", [None, {"rank": 4, "targets": "all-linear"}, {"also": False}])
+def test_the_export_is_the_model_that_was_trained(source, data, tmp_path, monkeypatch, lora):
+    ids, live = trained(recipe_of(source, data, lora=lora), tmp_path, monkeypatch)
+    with torch.no_grad():
+        found = plain(tmp_path / "model", source)(ids).logits
+        before = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()(ids).logits
+    torch.testing.assert_close(found, live, rtol=1e-5, atol=1e-5)  # adapters are added up in another order once merged
+    assert (live - before).abs().max() > 1e-2, "something was learnt"
+
+
+def test_the_adapter_holds_norms_and_embedding(source, data, tmp_path, monkeypatch):
+    """peft keeps what LongLoRA trains besides only where it is told to; here it has to be loaded by peft alone."""
+    from peft import PeftModel
+
+    ids, live = trained(recipe_of(source, data, lora={}), tmp_path, monkeypatch)
+    names = set(load_file(tmp_path / "adapter" / "adapter_model.safetensors"))
+    assert any("embed_tokens" in name for name in names)
+    assert sum("layernorm" in name for name in names) == 4, "two norms in each of two layers"
+    assert any(name.endswith("model.norm.weight") for name in names)
+    assert sum("lora_A" in name for name in names) == 8
+    base = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    adapted = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(adapted(ids).logits, live, rtol=1e-5, atol=1e-5)
+
+
+def test_stock_transformers_rotates_as_planned(source, data, tmp_path):
+    """In a fresh process; and here, against the plan that lies beside the weights."""
+    told = []
+    run(recipe_of(source, data, stages=({"steps": 1},)), tmp_path, told)
+    assert "in a fresh process" in told[-1].facts["said"]
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    plan = plan_beside(tmp_path / "model")
+    (table,) = next(iter(find_tables(model, read_live(model)).values()))
+    (_, stretch), *_ = plan.stretches
+    torch.testing.assert_close(
+        table.inv_freq.double(), torch.tensor(stretch.scaled().inv_freq, dtype=torch.float64), rtol=1e-6, atol=0
+    )
+    rope = model.config.rope_parameters
+    assert (rope["rope_type"], rope["factor"], model.config.max_position_embeddings) == ("yarn", 2.0, 64)
+
+
+def test_an_export_that_rotates_otherwise_is_found(source, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(job, "check_export", lambda folder: "")
+    run(recipe_of(source, data, stages=({"steps": 1},)), tmp_path)
+    path = tmp_path / "model" / "config.json"
+    config = json.loads(path.read_text())
+    config["rope_parameters"]["factor"] = "two"
+    path.write_text(json.dumps(config))
+    with pytest.raises(Mismatch, match="does not rotate as its config says"):
+        check_export(tmp_path / "model")
+
+
+def test_a_causal_plan_keeps_the_plain_config(source, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(job, "check_export", lambda folder: "")
+    run(recipe_of(source, data, stages=({"steps": 1, "method": "dynamic-yarn-causal-2"},)), tmp_path)
+    before, after = (json.loads((folder / "config.json").read_text()) for folder in (source, tmp_path / "model"))
+    assert after["rope_parameters"] == before["rope_parameters"]
+    assert after["max_position_embeddings"] == before["max_position_embeddings"]
+    assert plan_beside(tmp_path / "model").is_dynamic
+
+
+def test_weights_keep_the_sources_precision(source, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(job, "check_export", lambda folder: "")
+    half = tmp_path / "half"
+    AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16).save_pretrained(half)
+    for path in source.glob("*token*.json"):
+        (half / path.name).write_bytes(path.read_bytes())
+    run(recipe_of(half, data, stages=({"steps": 1},)), tmp_path / "out")
+    assert {w.dtype for w in load_file(tmp_path / "out" / "model" / "model.safetensors").values()} == {torch.bfloat16}
+    kept = next((tmp_path / "out" / "checkpoints").glob("*/*.safetensors"))
+    assert {w.dtype for w in load_file(kept).values()} == {torch.float32}, "what is trained on has every digit"
+
+
+def exporting(recipe, out):
+    job.check_export = lambda folder: ""  # this process is a fork
+    job.train(recipe, out, lambda event: None)
+
+
+@pytest.mark.parametrize("lora", [None, {}])
+def test_shards_are_gathered(source, data, tmp_path, lora):
+    """Two processes that share each row leave what one leaves."""
+    processes.run(1, exporting, recipe_of(source, data, lora=lora), tmp_path / "one")
+    processes.run(2, exporting, recipe_of(source, data, lora=lora, context=2), tmp_path / "two")
+    for name in ("model/model.safetensors", *(["adapter/adapter_model.safetensors"] if lora is not None else [])):
+        one, two = load_file(tmp_path / "one" / name), load_file(tmp_path / "two" / name)
+        assert one.keys() == two.keys()
+        for key, weights in one.items():
+            torch.testing.assert_close(two[key], weights, rtol=0, atol=1e-5, msg=lambda said, key=key: f"{key}: {said}")

@@ -1,0 +1,74 @@
+"""One process or many, packed or not, adapters or all weights: the same losses and the same gradients."""
+
+import numpy
+import pytest
+
+import processes
+from ropewalk.errors import BadOption
+from ropewalk.jobs.train.parallel import parallel
+from training import one_loop, stage_of, tiny_llama
+
+BAR = 1e-6  # what the project promises for float32
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return tiny_llama(tmp_path_factory.mktemp("llama"))
+
+
+def four_steps(source, context, exchange, packed, lora, method, tiles, replicate):
+    def use(loop, _):
+        lines = [loop.step() for _ in range(4)]
+        return [(line["loss"], line["gradient_norm"]) for line in lines]
+
+    recipe = {"context": context, "exchange": exchange, "tiles": tiles, "replicate": replicate}
+    return one_loop(source, use, packed=packed, lora=lora, stage=stage_of(method=method), recipe=recipe)
+
+
+ONE: dict[tuple, list] = {}
+
+
+def one_process(source, packed, lora, method):
+    """Without tiles: so tiles are compared with their absence."""
+    key = (packed, lora, method)
+    if key not in ONE:
+        ONE[key] = processes.run(1, four_steps, source, 1, "gather", packed, lora, method, 1, 1)[0]
+    return ONE[key]
+
+
+@pytest.mark.parametrize(
+    ("world", "context", "exchange", "packed", "lora", "method", "tiles", "replicate"),
+    [
+        (2, 1, "gather", True, False, "yarn", 1, 1),
+        (2, 2, "gather", True, False, "yarn", 1, 1),
+        (2, 2, "ulysses", True, False, "yarn", 1, 1),
+        (4, 2, "gather", True, False, "yarn", 3, 1),
+        (4, 2, "ulysses", False, False, "yarn", 1, 2),
+        (2, 2, "gather", True, True, "yarn", 1, 1),
+        (2, 1, "gather", True, False, "dynamic-yarn-causal-2", 1, 1),
+    ],
+)
+def test_many_processes_are_one(source, world, context, exchange, packed, lora, method, tiles, replicate):
+    one = one_process(source, packed, lora, method)
+    many = processes.run(world, four_steps, source, context, exchange, packed, lora, method, tiles, replicate)
+    assert len({tuple(lines) for lines in many}) == 1, "every process says the same"
+    numpy.testing.assert_allclose(many[0], one, rtol=BAR, atol=BAR)
+    assert one[0] != one[3], "something was learnt"
+
+
+def test_documents_in_a_row_matter(source):
+    """The comparisons above would hold for a loop that ignores documents, too."""
+    packed, plain = one_process(source, True, False, "yarn"), one_process(source, False, False, "yarn")
+    assert abs(packed[0][0] - plain[0][0]) > 1e-3
+
+
+def ungrouped(context, replicate):
+    with parallel(context, replicate):
+        raise AssertionError("this must not begin")
+
+
+def test_processes_that_do_not_divide_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    for context, replicate in ((2, 1), (1, 2), (0, 1)):
+        with pytest.raises(BadOption, match="3 processes do not divide"):
+            ungrouped(context, replicate)
