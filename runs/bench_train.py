@@ -113,7 +113,9 @@ def wide(folder: Path) -> Path:
 
 def peak(who: str, length: int) -> int:
     """Bytes that two steps on one row add to the process's peak, in a process of its own."""
-    done = subprocess.run([sys.executable, "-W", "ignore", __file__, "--peak", who, str(length)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", __file__, "--peak", who, str(length)], capture_output=True, text=True
+    )
     if done.returncode:
         raise SystemExit(done.stderr[-2000:])
     found: int = json.loads(done.stdout.splitlines()[-1])
@@ -142,7 +144,9 @@ def main() -> None:
     for checkpointing in (False, True):
         ratios = []
         for _ in range(arguments.rounds):
-            mine, trainers = (statistics.median(f(bundled_model(), 1024, 4, 1024, 4, checkpointing)[1:]) for f in (ours, theirs))
+            mine, trainers = (
+                statistics.median(f(bundled_model(), 1024, 4, 1024, 4, checkpointing)[1:]) for f in (ours, theirs)
+            )
             ratios.append(trainers / mine)
         kind = "checkpointed" if checkpointing else "plain"
         print(

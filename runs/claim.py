@@ -82,7 +82,9 @@ def main() -> None:
         (method, seed): curve(out, f"{method}-{seed}", method=method, seed=seed, steps=steps, evaluate_every=every)
         for method, seed in track(jobs, "training")
     }
-    print(f"Nats per token at {FAR} of 5 held-out documents; rows of 1,024 tokens, {steps} steps of 2 rows; mean of {len(SEEDS)} seeds.\n")
+    print(
+        f"Nats per token at {FAR} of 5 held-out documents; rows of 1,024 tokens, {steps} steps of 2 rows; mean of {len(SEEDS)} seeds.\n"
+    )
     print("| method | before | after | tokens to linear's last loss | share of linear's | inside L |\n|---|---|---|---|---|")
     table = {}
     for method in METHODS:
@@ -90,7 +92,9 @@ def main() -> None:
         until = [run.until(curves["linear", seed].far[-1]) for seed, run in zip(SEEDS, runs, strict=True)]
         reached = [t for t in until if t is not None]
         share = [t / curves["linear", seed].tokens[-1] for seed, t in zip(SEEDS, until, strict=True) if t is not None]
-        said = f"{statistics.mean(reached):,.0f}" if len(reached) == len(SEEDS) else f"reached by {len(reached)} of {len(SEEDS)}"
+        said = (
+            f"{statistics.mean(reached):,.0f}" if len(reached) == len(SEEDS) else f"reached by {len(reached)} of {len(SEEDS)}"
+        )
         print(
             f"| {method} | {spread([run.far[0] for run in runs])} | {spread([run.far[-1] for run in runs])} | {said} | "
             f"{spread(share) if len(share) == len(SEEDS) else ''} | {statistics.mean(run.inside[-1] for run in runs):+.1%} |"

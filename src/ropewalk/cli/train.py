@@ -30,7 +30,9 @@ def _run(
         typer.Argument(metavar="MODEL|RECIPE.yaml", help="A checkpoint's folder, a hub id, ropewalk-tiny, or a recipe."),
     ] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="The run's folder.")] = Path("out/train"),
-    recipe: Annotated[str, typer.Option("--recipe", help=f"One of {', '.join(() if MISSING else shipped())}, or a YAML file.")] = "",
+    recipe: Annotated[
+        str, typer.Option("--recipe", help=f"One of {', '.join(() if MISSING else shipped())}, or a YAML file.")
+    ] = "",
     preflight: Annotated[bool, typer.Option("--preflight", help="Only the proofs; trains nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
     **flags: Any,
