@@ -1,7 +1,7 @@
 """How YaRN's best numbers move with the factor: a coarse grid at s = 4, 8 and 16, static and causal, on the bundled model.
 
-Chosen on the documents that `ropewalk fit` chooses with; told on those it reports on, paired with the released numbers. `law` is
-the causal law of the family `yarn` (docs/fit.md), the same four numbers at every factor.
+Chosen on the documents that `ropewalk fit` chooses with; told on those that it reports on, paired with the released numbers.
+`law` is the causal law of the family `yarn` (docs/fit.md), the same four numbers at every factor.
 
 Run: python runs/fit_factors.py [-o out/fit_factors.json] [--choose 3] [--report 6]; a quarter of an hour on two cores.
 """
@@ -84,9 +84,7 @@ def main() -> None:
     parser.add_argument("--report", type=int, default=6)
     arguments = parser.parse_args()
     found = []
-    print(
-        "| s | best fast end, turns | slope | yarn | best of the grid | less yarn (95 %) | dynamic-yarn | law | less it (95 %) |"
-    )
+    print("| s | fast end | slope | yarn | best of the grid | less yarn (95 %) | dynamic-yarn | law | less it (95 %) |")
     print("|---|---|---|---|---|---|---|---|---|")
     for factor in (4.0, 8.0, 16.0):
         row = at(factor, arguments.choose, arguments.report)
