@@ -215,6 +215,22 @@ def test_a_disk_that_fills(source, data, tmp_path, world):
     assert run(recipe_of(source, data), tmp_path).steps == 6
 
 
+def blocked(recipe, out):
+    """Only the first process makes the folder of a checkpoint, and here it cannot."""
+    (out / "checkpoints").mkdir(parents=True, exist_ok=True)
+    (out / "checkpoints" / ".part-step-000004").write_text("in the way")
+    try:
+        job.train(recipe, out, lambda event: None)
+    except RopewalkError as error:
+        return type(error).__name__, str(error)
+
+
+def test_a_folder_that_cannot_be_made_stops_everyone(source, data, tmp_path):
+    said = processes.run(2, blocked, recipe_of(source, data), tmp_path, seconds=40)
+    assert [kind for kind, _ in said] == ["CannotWrite"] * 2
+    assert "step-000002" in said[1][1]
+
+
 def test_a_disk_that_fills_under_the_export(source, data, tmp_path):
     ((kind, said),) = processes.run(1, limited, recipe_of(source, data), tmp_path, 300_000, 6)
     assert kind == "CannotWrite", said

@@ -86,6 +86,19 @@ def test_rounded_frequencies(source, tmp_path):
         check(list(proofs.values()))
 
 
+def rounded_on_one(live, attached):
+    if live.trained.parallel.rank == 1:
+        rounded(live, attached)
+
+
+def test_rounded_frequencies_on_one_process(source, tmp_path):
+    """Both say so, and which: otherwise one would go on alone and wait for ever."""
+    for proofs in processes.run(2, prove_there, source, tmp_path, "gather", rounded_on_one):
+        name, passed, said = proofs[0]
+        assert (name, passed) == ("rotary", False)
+        assert "process 1 does not rotate as the plan says" in said
+
+
 def test_attention_that_ignores_documents(source, tmp_path, monkeypatch):
     def plain(query, key, value, spans, scaling, dropout, window):
         return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling, enable_gqa=True)

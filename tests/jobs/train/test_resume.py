@@ -106,7 +106,7 @@ def test_a_kill_after_any_step(recipe, whole, tmp_path, at):
     assert [event.facts["step"] for event in told if event.kind == "resumed"] == {1: [], 3: [2], 5: [4], 7: [6]}[at]
     assert_same(tmp_path, whole[0])
     assert again.evaluations == whole[1].evaluations
-    assert (again.steps, again.tokens) == (whole[1].steps, whole[1].tokens)
+    assert (again.steps, again.tokens) == (whole[1].steps, whole[1].tokens) == (7, 2 * (4 * 64 + 3 * 128))
 
 
 def test_a_kill_while_a_checkpoint_is_written(recipe, whole, tmp_path):
@@ -226,7 +226,7 @@ def test_a_damaged_checkpoint_is_named(source, data, tmp_path):
     last = keep.complete(tmp_path)[-1]
     shard = next(last.glob("*.safetensors"))
     shard.write_bytes(shard.read_bytes()[:200])
-    with pytest.raises(BadConfig, match=f"{last.name} cannot be read"):
+    with pytest.raises(BadConfig, match=f"{last.name} cannot be read: .*header"):
         run(recipe_of(source, data), tmp_path)
 
 
