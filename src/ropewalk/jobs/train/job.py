@@ -1,17 +1,15 @@
 """A training run from end to end: prove, train stage by stage, evaluate, keep, export. Started again, it goes on."""
 
 import dataclasses
-import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy
 
-from ropewalk.errors import BadConfig, BadLength, BadOption, CannotWrite, NotFinite, RopewalkError, Stopped
+from ropewalk.errors import BadConfig, BadLength, BadOption, NotFinite, RopewalkError, Stopped
 from ropewalk.jobs.evaluate.records import weights_hash
 from ropewalk.jobs.files import write_file
 from ropewalk.jobs.train import keep
@@ -19,6 +17,7 @@ from ropewalk.jobs.train.buckets import edges_of
 from ropewalk.jobs.train.during import HeldOut, Reading, is_flat, prepare, read
 from ropewalk.jobs.train.export import MODEL, check_export, export, gather
 from ropewalk.jobs.train.fingerprint import check_rotary
+from ropewalk.jobs.train.identity import FREE, RUN, begin_or_compare
 from ropewalk.jobs.train.index import Built, Index, index_for
 from ropewalk.jobs.train.log import Log, open_log
 from ropewalk.jobs.train.loop import Loop, Progress, make_optimizer
@@ -28,6 +27,7 @@ from ropewalk.jobs.train.preflight import Preflight, Proof, check
 from ropewalk.jobs.train.recipe import Recipe, Stage
 from ropewalk.jobs.train.rows import Rows
 from ropewalk.jobs.train.setup import Trained, attending_by_spans, set_up
+from ropewalk.jobs.train.telling import telling
 from ropewalk.models.attach import Attached, attach
 from ropewalk.models.hub import checkpoint
 from ropewalk.models.load import load_tokenizer
@@ -35,13 +35,7 @@ from ropewalk.scaling.checkpoint import read_config
 from ropewalk.scaling.dialects.transformers import read as read_spec
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 
-RUN = "run.json"
 KEPT = {"step": "stage_step", "updates": "updates", "tokens": "tokens", "skipped": "skipped", "thrown_away": "thrown_away"}
-# What may change between a run and its continuation: where it runs and what is watched, not what is computed.
-FREE = (
-    "device", "checkpointing", "offload", "tiles", "context", "exchange", "replicate", "evaluate_every", "save_every", "keep",
-    "track",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,45 +67,8 @@ def train(recipe: Recipe, out: Path, watch: Watch, *, preflight_only: bool = Fal
     Raises RopewalkError: BadConfig for data, plan or model other than those the run began with, Mismatch for a proof that
     fails, NotFinite for the third step in a row without numbers, Stopped where another process failed.
     """
-    with parallel(recipe.context, recipe.replicate, recipe.device) as processes, _telling(out, processes):
+    with parallel(recipe.context, recipe.replicate, recipe.device) as processes, telling(out, processes):
         return _Run(recipe, out, processes, watch if processes.is_first else lambda event: None).go(preflight_only)
-
-
-@contextmanager
-def _telling(out: Path, processes: Parallel) -> Iterator[None]:
-    """A process that fails leaves its error where the others look for it when they find it gone."""
-    if out.exists() and not out.is_dir():
-        raise CannotWrite(f"{out} is a file, and a run needs a folder: choose another -o.")
-    place = out / "errors"
-    mine = place / f"process-{processes.rank}.txt"
-    mine.unlink(missing_ok=True)
-    try:
-        yield
-    except BaseException as error:
-        others = _others(place, processes) if processes.world > 1 else ""
-        if others and (isinstance(error, Stopped) or _is_lost(error)):
-            raise Stopped(f"another process of this run failed: {others}") from error
-        if processes.world > 1 and _is_lost(error) and not isinstance(error, RopewalkError):
-            raise Stopped(
-                f"another process of this run fell silent: {str(error).splitlines()[0][:200]}\n"
-                "  It was killed, or its machine is gone. Started again, the run goes on from its last checkpoint."
-            ) from error
-        if processes.world > 1:
-            write_file(mine, f"process {processes.rank}: {type(error).__name__}: {error}\n")
-        raise
-
-
-def _others(place: Path, processes: Parallel) -> str:
-    """The error of another process of this run; an earlier one may have had more."""
-    paths = [place / f"process-{rank}.txt" for rank in range(processes.world) if rank != processes.rank]
-    found = [path.read_text(encoding="utf-8").strip() for path in paths if path.is_file()]
-    return found[0] if found else ""
-
-
-def _is_lost(error: BaseException) -> bool:
-    """gloo and NCCL have no exception of their own for a peer that is gone."""
-    words = ("connection", "gloo", "nccl", "peer", "timed out", "socket")
-    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
 
 
 @dataclass
@@ -140,10 +97,10 @@ class _Run:
         self.held_out = self._held_out()
         self._begin()
         trained = set_up(self.source, recipe, self.processes)
-        done = self._resumed()
-        log = (
+        done = {} if preflight_only else self._resumed()
+        log: Log = (
             open_log(self.out, (done.get("of_stage", -1), done.get("step", 0)), recipe.track)
-            if self.processes.is_first
+            if self.processes.is_first and not preflight_only
             else lambda line: None
         )
         self.base = done.get("base") or self._base(trained)
@@ -207,20 +164,7 @@ class _Run:
             "plans": [plan.fingerprint for plan in self.plans],
             "recipe": self.recipe.model_dump(mode="json", exclude=set(FREE)),
         }  # fmt: skip
-        self.identity = hashlib.sha256(json.dumps(mine, sort_keys=True).encode()).hexdigest()[:16]
-        path = self.out / RUN
-        if path.is_file():
-            try:
-                before = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise BadConfig(f"{path} is not JSON: {error}") from None
-            if different := _differences(before, mine):
-                raise BadConfig(
-                    f"{self.out} holds another run: " + "; ".join(different) + ".\n"
-                    "  Going on with it would train something that neither recipe says. Choose another -o, or remove it."
-                )
-        elif self.processes.is_first:
-            write_file(path, json.dumps(mine, indent=1) + "\n")
+        self.identity = begin_or_compare(self.out, mine, write=self.processes.is_first)
         self.processes.wait()
 
     def _resumed(self) -> dict[str, Any]:
@@ -370,15 +314,3 @@ class _Run:
 
 def _as_reading(line: dict[str, Any], edges: tuple[int, ...]) -> Reading:
     return Reading(numpy.array(line["sums"]), edges, *line["passkeys"])
-
-
-def _differences(before: Any, now: Any, path: str = "") -> list[str]:
-    """Where two records of a run differ, as "recipe.stages.0.rate: it was 2e-05, now 1e-05"."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = dict.fromkeys([*before, *now])
-        return [d for key in keys for d in _differences(before.get(key), now.get(key), f"{path}.{key}".strip("."))]
-    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        return [
-            d for i, pair in enumerate(zip(before, now, strict=True)) for d in _differences(*pair, f"{path}.{i}".strip("."))
-        ]
-    return [] if before == now else [f"{path}: it was {before!r}, now {now!r}"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy
 import torch
 
-from ropewalk.errors import Mismatch
+from ropewalk.errors import BadLength, Mismatch
 from ropewalk.jobs.train import keep
 from ropewalk.jobs.train.fingerprint import check_rotary
 from ropewalk.jobs.train.layout import IGNORED, Layout, lay_out, shard
@@ -45,6 +45,10 @@ class Preflight:
         divides = 4 * self.parallel.context
         self.ids = row[: min(len(row), TOKENS) // divides * divides].copy()
         self.half = len(self.ids) // 2
+        if self.half < 4:
+            raise BadLength(
+                f"rows of {len(row)} tokens are too short to prove anything with: use --length {8 * divides} or more."
+            )
 
     def proofs(self) -> Iterator[Proof]:
         """One after the other; every process does the same. Leaves no gradients and the weights as they were."""
