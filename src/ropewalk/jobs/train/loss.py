@@ -76,8 +76,8 @@ def token_losses(hidden: torch.Tensor, labels: torch.Tensor, head: Head, chunk: 
     for h, y in zip(torch.split(flat, size), torch.split(wanted, size), strict=True):
         again = len(flat) > size and torch.is_grad_enabled()
         pieces.append(checkpoint(_losses, head, h, y, use_reentrant=False) if again else _losses(head, h, y))
-    whole = torch.stack(list(torch.cat(pieces).unbind(-1)), dim=-1)
-    return whole.reshape(*labels.shape, 2)
+    # Stacked last: FSDP warns of outputs that are views.
+    return torch.stack([part.view(labels.shape) for part in torch.cat(pieces).unbind(-1)], dim=-1)
 
 
 def _chunk(head: Head, flat: torch.Tensor) -> int:
