@@ -53,8 +53,7 @@ class Packing:
     dropped: tokens that a pass leaves out: those below `min_piece`, and the last ones, too few for a row. Which ones these
         last are changes with the pass.
 
-    Memory: about 64 bytes per document, those of the last two passes included. Beginning a pass shuffles all documents, about
-    a second per ten million.
+    Memory and the beginning of a pass, which shuffles all documents, grow with their number.
     """
 
     def __init__(self, index: Index, length: int, seed: int, *, long_share: float | None = None, min_piece: int = 2):
