@@ -22,7 +22,7 @@ import torch
 import transformers
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
-from ropewalk.jobs.train.buckets import edges_of
+from ropewalk.jobs.evaluate.tables import edges_of
 from ropewalk.jobs.train.loop import Loop, make_optimizer
 from ropewalk.jobs.train.packing import Row
 from ropewalk.jobs.train.parallel import Parallel

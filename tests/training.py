@@ -7,8 +7,8 @@ import numpy
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from ropewalk.jobs.evaluate.tables import edges_of
 from ropewalk.jobs.train.attention import Current
-from ropewalk.jobs.train.buckets import edges_of
 from ropewalk.jobs.train.job import train
 from ropewalk.jobs.train.loop import Loop, make_optimizer
 from ropewalk.jobs.train.packing import Row

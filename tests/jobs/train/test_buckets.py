@@ -5,7 +5,8 @@ from collections import defaultdict
 import pytest
 import torch
 
-from ropewalk.jobs.train.buckets import edges_of, means, sums
+from ropewalk.jobs.evaluate.tables import edges_of
+from ropewalk.jobs.train.buckets import means, sums
 from ropewalk.jobs.train.layout import IGNORED
 
 

@@ -13,17 +13,7 @@ from ropewalk.jobs.train import job
 from ropewalk.jobs.train.export import check_export
 from ropewalk.models.live import find_tables, read_live
 from ropewalk.scaling.plan import ScalingPlan
-from training import recipe_of, run, texts, with_tokenizer
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return with_tokenizer(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return texts(tmp_path_factory.mktemp("texts") / "some")
+from training import recipe_of, run
 
 
 def trained(recipe, out, monkeypatch):

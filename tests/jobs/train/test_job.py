@@ -14,22 +14,12 @@ from ropewalk.errors import BadConfig, BadLength, BadOption, CannotWrite, NotFin
 from ropewalk.jobs.train import job, keep, loop
 from ropewalk.jobs.train.log import read_log
 from ropewalk.jobs.train.packing import Row
-from training import one_loop, recipe_of, run, texts, tiny_llama, with_tokenizer
+from training import one_loop, recipe_of, run, tiny_llama
 
 
 @pytest.fixture(autouse=True)
 def no_fresh_process(monkeypatch):
     monkeypatch.setattr(job, "check_export", lambda folder: "")
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return with_tokenizer(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return texts(tmp_path_factory.mktemp("texts") / "some")
 
 
 @pytest.fixture

@@ -24,16 +24,6 @@ def no_fresh_process(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return with_tokenizer(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return texts(tmp_path_factory.mktemp("texts") / "some")
-
-
-@pytest.fixture(scope="module")
 def recipe(source, data):
     held_out = texts(data.parent / "held", seed=9, count=3, words=200)
     return recipe_of(

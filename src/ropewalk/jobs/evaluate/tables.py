@@ -126,3 +126,9 @@ def _by_position(readings: Readings, method: str, edges: Sequence[int]) -> list[
 def loss_by_position(records: Iterable[Record] | Readings, edges: Sequence[int]) -> dict[str, list[Interval]]:
     """Bits per token between successive edges, per method. See `sums_by_position`."""
     return {method: [cell.interval() for cell in cells] for method, cells in sums_by_position(records, edges).items()}
+
+
+def edges_of(original: int, target: int) -> tuple[int, ...]:
+    """0, L/2, L, 2L, 4L, ... up to the target length: how many tokens a token has before it."""
+    doubled = [original << k for k in range(1, 40) if original << k < target]
+    return tuple(dict.fromkeys((0, original // 2, original, *doubled, max(target, original))))

@@ -14,6 +14,7 @@ import numpy
 from ropewalk.errors import BadLength, BadOption, UnknownName
 from ropewalk.jobs.evaluate.documents import Document
 from ropewalk.jobs.evaluate.records import ids_hash, weights_hash
+from ropewalk.jobs.evaluate.tables import edges_of
 from ropewalk.jobs.files import write_file
 from ropewalk.jobs.fit.budget import CHOICE, LEAST, REPORT, SAFETY, Budget
 from ropewalk.jobs.fit.compare import FITTED, Compared, baselines, bits_by_token, compare
@@ -253,7 +254,7 @@ class _Search:
         self.budget.note_excess()
         chosen = {FITTED: self.state.loss, **self.state.losses}
         winner = min(chosen, key=lambda name: chosen[name])
-        edges = _edges(self.original, self.target)
+        edges = edges_of(self.original, self.target)
         write_file(self.out, plans[winner].to_json())
         return Result(
             plans[winner], winner, compare(bits, self.original, edges), edges, chosen, fitted, self.state.steps,
@@ -273,8 +274,3 @@ class _Search:
             if i + 1 >= LEAST and self.budget.left < self.budget.seconds - began:
                 break
         return {name: numpy.stack(each) for name, each in rows.items()}
-
-
-def _edges(original: int, target: int) -> tuple[int, ...]:
-    doubled = [original << k for k in range(1, 40) if original << k < target]
-    return (0, original // 2, original, *doubled, target)

@@ -9,12 +9,6 @@ import torch
 from ropewalk.jobs.train.layout import IGNORED
 
 
-def edges_of(original: int, target: int) -> tuple[int, ...]:
-    """0, L/2, L, 2L, 4L, ... up to the target length: how many tokens a token has before it."""
-    doubled = [original << k for k in range(1, 40) if original << k < target]
-    return tuple(dict.fromkeys((0, original // 2, original, *doubled, max(target, original))))
-
-
 def sums(losses: torch.Tensor, labels: torch.Tensor, positions: torch.Tensor, edges: tuple[int, ...]) -> torch.Tensor:
     """(buckets, 2), float64: nats and number of the labels that each bucket's positions have.
 

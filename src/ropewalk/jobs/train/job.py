@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ import numpy
 
 from ropewalk.errors import BadConfig, BadLength, BadOption, NotFinite, RopewalkError, Stopped
 from ropewalk.jobs.evaluate.records import weights_hash
+from ropewalk.jobs.evaluate.tables import edges_of
 from ropewalk.jobs.files import write_file
 from ropewalk.jobs.train import keep
-from ropewalk.jobs.train.buckets import edges_of
 from ropewalk.jobs.train.during import HeldOut, Reading, is_flat, prepare, read
 from ropewalk.jobs.train.export import MODEL, check_export, export, gather
 from ropewalk.jobs.train.fingerprint import check_rotary
@@ -25,6 +24,7 @@ from ropewalk.jobs.train.packing import Packing
 from ropewalk.jobs.train.parallel import Parallel, parallel
 from ropewalk.jobs.train.preflight import Preflight, Proof, check
 from ropewalk.jobs.train.recipe import Recipe, Stage
+from ropewalk.jobs.train.result import Event, Result, Watch
 from ropewalk.jobs.train.rows import Rows
 from ropewalk.jobs.train.setup import Trained, attending_by_spans, set_up
 from ropewalk.jobs.train.telling import telling
@@ -36,29 +36,6 @@ from ropewalk.scaling.dialects.transformers import read as read_spec
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 
 KEPT = {"step": "stage_step", "updates": "updates", "tokens": "tokens", "skipped": "skipped", "thrown_away": "thrown_away"}
-
-
-@dataclass(frozen=True)
-class Event:
-    """What a person is told. kind: index, proof, step, evaluation, checkpoint, alarm, resumed, export, flat."""
-
-    kind: str
-    facts: dict[str, Any]
-
-
-Watch = Callable[[Event], None]
-
-
-@dataclass(frozen=True)
-class Result:
-    """model: the folder of the trained model; None after a preflight alone.  evaluations: of each, its line of the log."""
-
-    model: Path | None
-    proofs: list[Proof]
-    steps: int
-    tokens: int
-    thrown_away: int
-    evaluations: list[dict[str, Any]]
 
 
 def train(recipe: Recipe, out: Path, watch: Watch, *, preflight_only: bool = False) -> Result:
