@@ -191,12 +191,13 @@ CORPUS = (
     Entry("MiniMaxAI/MiniMax-M2", "2025-10", RESEARCH, dense("minimax_m2", 3072, 48, 8, 62, 196_608, 5_000_000, head_dim=128,
           rotary_dim=64)),
     Entry("allenai/Olmo-3-1025-7B", "2025-11", RESEARCH, published.OLMO3_7B),
-    # v5's spelling alone, with the temperature turned off by two keys: MLX-LM does not look into it
+    # v5's spelling alone, with the temperature turned off by two keys. llama.cpp's converter hands mscale_all_dim on
+    # (conversion/mistral3.py), and its context makes m(s, 1) / m(s, that) of it
     Entry("mistralai/Ministral-3-8B-Instruct-2512", "2025-12",
           "seen: a public copy (factor 16, 16384, 262144, beta 0.1; mscales from research)",
           {"model_type": "mistral3", "text_config": dense("ministral3", 4096, 32, 8, 34, 262_144, head_dim=128,
            rope_parameters=v5(1_000_000.0, **yarn(16.0, 16_384, beta_fast=32.0, beta_slow=1.0, mscale=1.0, mscale_all_dim=1.0,
-                                                  llama_4_scaling_beta=0.1)))}, healthy=False),
+                                                  llama_4_scaling_beta=0.1)))}),
     # 2026
     Entry("moonshotai/Kimi-K2.5", "2026-01", "seen: a public copy (factor 64, 50000); betas research",
           {"model_type": "kimi_k25", "text_config": mla("deepseek_v3", 64, 262_144, 50_000.0, deepseek_yarn(64.0, 1.0))}),

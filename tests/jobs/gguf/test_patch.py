@@ -187,9 +187,10 @@ def test_a_sliding_window_that_changes_nothing_is_none(tmp_path, arch):
     agrees(tmp_path / "y.gguf", plan)
 
 
-@pytest.mark.parametrize("arch", ["phi3", "smollm3", "cohere2"])
+@pytest.mark.parametrize("arch", ["phi3", "smollm3", "cohere2", "minicpm3", "hunyuan-dense"])
 def test_factors_are_only_added_where_the_loader_takes_them(tmp_path, arch):
-    """src/models/phi3.cpp loads the long and the short list alone; smollm3.cpp hands null to ggml_rope_ext."""
+    """src/models/phi3.cpp and minicpm3.cpp load the long and the short list alone; smollm3.cpp hands null to ggml_rope_ext;
+    cohere2.cpp and hunyuan-vl.cpp ask for factors that they never load."""
     path = gguf_files.bundled(tmp_path / "x.gguf", arch=arch)
     with pytest.raises(
         CannotExpress, match=f"llama.cpp does not load rope_freqs.weight for {arch}|the graph of {arch} has no rope factors"

@@ -3,6 +3,8 @@
 To renew the snapshot after a change that was meant: `python tests/corpus.py > tests/scaling/dialects/corpus.txt`.
 """
 
+import copy
+import math
 from pathlib import Path
 
 import pytest
@@ -48,7 +50,6 @@ SICK = {
     "deepseek-ai/DeepSeek-R1-0528-Qwen3-8B": "transformers ignores attn_factor: logits x1.3",
     "moonshotai/Kimi-K2-Instruct": "llama.cpp ignores beta_fast: 1.0 and beta_slow: 1.0",
     "openai/gpt-oss-20b": "MLX-LM ignores truncate: false: a frequency x1.76 off",
-    "mistralai/Ministral-3-8B-Instruct-2512": "llama.cpp ignores mscale and mscale_all_dim",
     "poolside/Laguna-XS.2": "llama.cpp ignores attention_factor (full_attention): logits x2",
     "LLM360/K2-Horizon": "llama.cpp ignores beta_fast: 128.0 and beta_slow: 4.0",
 }
@@ -64,3 +65,16 @@ def test_a_line_says_what_a_person_would_look_for():
     assert line(by_name["meta-llama/Llama-3.1-8B"]) == (
         "2024-07 meta-llama/Llama-3.1-8B: window 131072; all 128d b=500000 L=8192 llama3 x8"
     )
+
+
+@pytest.mark.parametrize(("mscale", "all_dim"), [(1.0, 1.0), (1.0, 0.5), (0.7, 0.5)])
+def test_llama_cpp_takes_ministrals_temperature_from_one_key_of_two(mscale, all_dim):
+    """llama-context.cpp: "here we assume mscale == 1.0f"; m(s, 1) / m(s, mscale_all_dim) with m(s, k) = 1 + 0.1 k ln s."""
+    (entry,) = [e for e in CORPUS if "Ministral-3" in e.model]
+    config = copy.deepcopy(entry.config)
+    config["text_config"]["rope_parameters"] |= {"mscale": mscale, "mscale_all_dim": all_dim}
+    (keys,) = layers_of(config)
+    found = rotation(get_engine("llama.cpp"), keys)
+    above, below = 1 + 0.1 * math.log(16), 1 + 0.1 * all_dim * math.log(16)
+    assert found.scaled.attention_factor == pytest.approx(above / below, rel=1e-12)
+    assert bool(found.losses) is (mscale != 1.0)

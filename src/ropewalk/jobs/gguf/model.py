@@ -15,9 +15,6 @@ from ropewalk.scaling.spec import ALL_LAYERS, ModelSpec, Reading
 SHORT = 65_536  # bytes of a value; vocabularies are longer, and nothing here asks for them
 ROPE_KEYS = frozenset({"dimension_count", "dimension_sections", "freq_base", "scale_linear"})
 LISTS = ("rope_factors_long.weight", "rope_factors_short.weight")
-# Architectures whose loader takes rope_freqs.weight and whose graph divides by it: src/models/llama.cpp and arcee.cpp of
-# llama.cpp. Elsewhere one tensor more is "wrong number of tensors" and the model does not load, unless it is there already.
-LOADS_FACTORS = frozenset({"llama", "arcee"})
 # Graphs with a magnitude or a local attention of their own: src/models/mistral3.cpp sets attn_factor itself, for one.
 OWN_WAYS = frozenset({"mistral3", "mistral4", "grok", "llama4"})
 # Sliding windows that change nothing: gpt-oss rotates all layers alike, and llama.cpp reads past phi3's.
@@ -105,7 +102,7 @@ def check_factors(arch: str, document: Document, needed: bool) -> None:
             raise CannotExpress(
                 f"the file has {name}, and llama.cpp takes the factors from there; only rope_freqs.weight is written."
             )
-    if needed and document.tensor(FREQS) is None and arch not in LOADS_FACTORS:
+    if needed and document.tensor(FREQS) is None and arch not in gguf.ROPE_FACTORS:
         raise CannotExpress(
             f"only a list of factors can say this, and llama.cpp does not load {FREQS} for {arch}.\n"
             f"  Plain yarn, linear and ntk need no list."

@@ -19,12 +19,15 @@ ARCHITECTURES = {
     "mistral": "llama", "mixtral": "llama", "llama4_text": "llama4", "gemma3_text": "gemma3", "deepseek_v2": "deepseek2",
     "deepseek_v3": "deepseek2", "gpt_oss": "gpt-oss", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
     "ministral3": "mistral3",
-    "gpt_neox": "gptneox", "granitemoe": "granite", "hunyuan_v1_dense": "hunyuan-dense",
+    "gpt_neox": "gptneox", "exaone_moe": "exaone-moe", "hunyuan_v1_dense": "hunyuan-dense",
 }  # fmt: skip
-# Graphs that multiply by rope_freqs.weight: those of the 25 that call get_rope_factors which were named when it was read, but
-# for two that are no carriers: phi3 loads the long and short lists alone, and mistral3 computes its attention factor itself.
-# smollm3 hands no factors to its rotation (llama.cpp, src/models/phi3.cpp, mistral3.cpp, smollm3.cpp).
-ROPE_FACTORS = frozenset("llama llama4 cohere2 deci exaone exaone4 granite minicpm3 hunyuan-dense apertus arcee".split())
+# Architectures whose loader takes rope_freqs.weight and whose graph divides by it (llama.cpp, src/models; minicpm and
+# granitemoe have granite's graph). Elsewhere one tensor more is "wrong number of tensors", and the model does not load:
+# cohere2, minicpm3 and hunyuan-dense ask for factors and never load them, phi3 loads the long and short lists alone, smollm3
+# hands none to its rotation. mistral3 does both, and computes its attention factor itself.
+ROPE_FACTORS = frozenset(
+    "llama llama4 deci exaone exaone4 exaone-moe granite granitemoe minicpm apertus arcee nanbeige".split()
+)
 TYPES = {"none": "default", "linear": "linear", "yarn": "yarn", "longrope": "longrope"}
 
 

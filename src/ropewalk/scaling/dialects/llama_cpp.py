@@ -9,7 +9,7 @@ from ropewalk.scaling.dialects.own_files import is_ramped, only_stretch, options
 from ropewalk.scaling.dialects.quirks import becomes_plain, drops, is_mla, missing_length, plain, temperature
 from ropewalk.scaling.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.scaling.gguf_header import FREQS
-from ropewalk.scaling.keys import CONFIG, FLAGS, GGUF, RAMPED, Keys, mscale
+from ropewalk.scaling.keys import CONFIG, FLAGS, GGUF, RAMPED, Keys, deepseek_ratio, mscale
 from ropewalk.scaling.methods.ntk import stretched_theta
 from ropewalk.scaling.plan import ScalingPlan, Stretch
 
@@ -30,6 +30,8 @@ def _multiplied(keys: Keys) -> float:
 def _temperature(keys: Keys) -> Says | None:
     if is_mla(keys):
         return None
+    if keys.text == CONFIG and keys.kind == "ministral3":  # yarn_log_multiplier, and a numerator that is taken to be m(s, 1)
+        return temperature(lambda keys: deepseek_ratio(keys.but(mscale=None)), "mscale_all_dim")(keys)
     reads = () if keys.text == CONFIG else ("attn_factor",)
     return temperature(_multiplied, *reads)(keys)
 
