@@ -7,7 +7,7 @@ import pytest
 
 from command import run
 from ropewalk.cli import train as verb
-from ropewalk.jobs.train import job
+from ropewalk.jobs.train import export, job
 from ropewalk.jobs.train.recipe import Lora, Recipe, Stage
 from training import texts, with_tokenizer
 
@@ -24,7 +24,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def train(capsys, monkeypatch, source, data, tmp_path):
-    monkeypatch.setattr(job, "check_export", lambda folder: "checked")
+    monkeypatch.setattr(export, "check_export", lambda folder: "checked")
     given = ("--data", data, "--factor", 2, "--steps", 2, "--batch", 1, "-o", tmp_path / "out")
     return lambda *more, model=source, given=given: run(capsys, monkeypatch, "train", model, *given, *more)
 
@@ -96,6 +96,10 @@ def test_preflight_alone_trains_nothing(train, tmp_path):
         (("--held-out", "{data}", "--factor", "64"), "2,048"),
         (("--length", "100"), "rows of 100 tokens do not fit"),
         (("--context", "2"), "1 processes do not divide into 2"),
+        (("--device", "gpu"), "device is 'gpu', which cannot be used here"),
+        (("--data", ""), "no text called ''"),
+        (("--held-out", "{data}"), "0.txt and 5 more: trained on, and held out too"),
+        (("--lora", "--lora-rank", str(10**12)), "memory ran out"),
     ],
 )
 def test_bad_input_is_refused_in_our_words(train, data, more, words):
@@ -106,7 +110,8 @@ def test_bad_input_is_refused_in_our_words(train, data, more, words):
 
 
 def test_a_run_folder_of_another_run(train):
-    assert train("--preflight")[0] == 0
+    assert train("--preflight", "--lora", "--lora-targets", "nope")[0] == 2
+    assert train()[0] == 0, "nothing was trained there"
     code, _, err = train("--rate", "1e-4")
     assert code == 2
     assert "recipe.stages.0.rate: it was 2e-05, now 0.0001" in err

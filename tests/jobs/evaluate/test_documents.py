@@ -116,7 +116,9 @@ def test_a_hub_data_set_is_streamed(folder, monkeypatch):
     texts = Texts(["owner/name:validation"], rows=2)
     assert [t.text for t in texts] == ["a"]  # the row without a text sorts first, and counts
     assert len(texts.problems) == 1
-    with pytest.raises(BadConfig, match="could not be streamed from the hub: ConnectionError: no network\n"):
+    with pytest.raises(
+        BadConfig, match=r"could not be streamed from the hub: ConnectionError: no network\n.*without one, test\)"
+    ):
         list(Texts(["no/where"]))
     assert [t.text for t in Texts(["owner/name"], rows=None, split="train")] == ["b", "a"]  # as it comes
     assert asked == [("owner/name", "validation", True), ("no/where", "test", True), ("owner/name", "train", True)]

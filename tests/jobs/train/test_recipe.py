@@ -31,6 +31,12 @@ def test_shipped_recipes_parse_and_plan(name):
         ("- 1\n", "holds list"),
         ("a: [\n", "is not YAML"),
         ("precision: float16\n", "precision: .*float32"),
+        ("x: 2026-13-45\n", "is not YAML: month must be in"),
+        ("[" * 3000, "is not YAML: maximum recursion"),
+        ("lora: 5\n", r"lora: keys and values are wanted \(it is 5\)"),
+        ("track: wandb\n", r"track: a list is wanted \(it is 'wandb'\)"),
+        ("stages:\n  - {factor: .inf}\n", r"stages\.0\.factor: Input should be a finite number"),
+        ("stages:\n  - {factor: 2, weight_decay: 1e30}\n", r"weight_decay: .*less than or equal to 1"),
     ],
 )
 def test_a_typo_is_named_by_its_path(tmp_path, text, words):
@@ -38,6 +44,23 @@ def test_a_typo_is_named_by_its_path(tmp_path, text, words):
     path.write_text(text)
     with pytest.raises(BadConfig, match=words):
         read_recipe(str(path), GIVEN)
+
+
+def test_only_what_is_wrong_is_named(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("stages:\n  - {factor: 2, steps: 0}\n")
+    with pytest.raises(BadConfig) as error:
+        read_recipe(str(path), GIVEN)
+    (_, line) = str(error.value).splitlines()
+    assert line.startswith("  stages.0.steps: ")
+
+
+@pytest.mark.parametrize("flag", [{"lora_rank": 4}, {"lora": True}])
+def test_a_flag_for_adapters_that_are_none(tmp_path, flag):
+    path = tmp_path / "mine.yaml"
+    path.write_text("lora: 5\n")
+    with pytest.raises(BadConfig, match=r"lora: keys such as rank and alpha are wanted \(it is 5\)"):
+        read_recipe(str(path), GIVEN | flag)
 
 
 def test_what_cannot_be_read(tmp_path):

@@ -184,7 +184,7 @@ def test_going_on_with_another_number_of_processes(source, data, tmp_path, first
 @pytest.mark.parametrize("change", ["data", "plan", "rate", "model"])
 def test_another_run_in_the_same_folder_is_refused(source, data, tmp_path, change):
     recipe = recipe_of(source, data, stages=({"steps": 1},))
-    run(recipe, tmp_path / "out", preflight_only=True)
+    run(recipe, tmp_path / "out")
     if change == "data":
         other, words = recipe_of(source, texts(tmp_path / "other", seed=5), stages=({"steps": 1},)), r"data: it was '\w+', now"
     elif change == "plan":

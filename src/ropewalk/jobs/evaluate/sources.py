@@ -158,7 +158,7 @@ class Texts:
             raise BadConfig(
                 f"{source} is no file here, and could not be streamed from the hub: {type(error).__name__}: "
                 f"{_first_line(error)}\n"
-                "  Check the name, its split (owner/name:split; without one, {self.split}) and the network."
+                f"  Check the name, its split (owner/name:split; without one, {self.split}) and the network."
             ) from None
 
     def _note(self, place: str, reason: str) -> None:
@@ -174,7 +174,7 @@ def source_files(source: str) -> list[Path]:
     """
     if source in LIBRARY_SIDES:
         return list(LIBRARY_SIDES[source]())
-    paths = find_paths(source)
+    paths = find_paths(source) if source.strip() else []  # an empty name, of a variable that is not set, would be this folder
     if not paths and not HUB_ID.fullmatch(source):
         raise BadConfig(
             f"no text called {source!r}: there is no such file or folder, and no file that it matches as a glob.\n"

@@ -8,11 +8,12 @@ from typing import Any
 import numpy
 import torch
 
+from ropewalk.errors import BadConfig
 from ropewalk.jobs.evaluate.comparisons import compare
 from ropewalk.jobs.evaluate.documents import Document, check_documents, choose
 from ropewalk.jobs.evaluate.material import Material
 from ropewalk.jobs.evaluate.retrieval import make_samples
-from ropewalk.jobs.evaluate.sources import Texts
+from ropewalk.jobs.evaluate.sources import Texts, source_files
 from ropewalk.jobs.evaluate.task import Sample
 from ropewalk.jobs.train.buckets import sums
 from ropewalk.jobs.train.layout import IGNORED, Layout, lay_out, shard
@@ -58,6 +59,20 @@ class Reading:
         """(documents, 2): the last bucket."""
         last: numpy.ndarray = self.sums[:, -1]
         return last
+
+
+def check_apart(data: Sequence[str], held_out: Sequence[str]) -> None:
+    """Raises BadConfig for a file or a hub data set that is trained on and held out: its loss would tell of memory."""
+    if both := sorted(_places(data) & _places(held_out)):
+        more = f" and {len(both) - 1:,} more" if len(both) > 1 else ""
+        raise BadConfig(
+            f"{both[0]}{more}: trained on, and held out too. The evaluation would measure memory.\n"
+            "  Name other documents for --held-out, or take these out of --data."
+        )
+
+
+def _places(sources: Sequence[str]) -> set[str]:
+    return {place for s in sources for place in [str(p.resolve()) for p in source_files(s)] or [s]}
 
 
 def prepare(

@@ -16,13 +16,14 @@ FREE = (
 )  # fmt: skip
 
 
-def begin_or_compare(out: Path, mine: dict[str, Any], *, write: bool) -> str:
-    """A word for what a run computes.  mine: JSON.  write: record it where nothing is recorded yet.
+def begin_or_compare(out: Path, mine: dict[str, Any], *, done: bool, write: bool) -> str:
+    """A word for what a run computes.  mine: JSON.  done: there are checkpoints; without, what was begun counts for nothing.
+    write: record it where nothing that counts is recorded yet.
 
     Raises BadConfig where `out` holds another run, and names the differences.
     """
     path = out / RUN
-    if path.is_file():
+    if done and path.is_file():
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:

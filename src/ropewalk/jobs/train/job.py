@@ -13,7 +13,7 @@ from ropewalk.jobs.evaluate.records import weights_hash
 from ropewalk.jobs.evaluate.tables import edges_of
 from ropewalk.jobs.files import write_file
 from ropewalk.jobs.train import keep
-from ropewalk.jobs.train.during import HeldOut, Reading, is_flat, prepare, read
+from ropewalk.jobs.train.during import HeldOut, Reading, check_apart, is_flat, prepare, read
 from ropewalk.jobs.train.export import MODEL, export, gather
 from ropewalk.jobs.train.fingerprint import check_rotary
 from ropewalk.jobs.train.identity import FREE, RUN, begin_or_compare
@@ -27,7 +27,7 @@ from ropewalk.jobs.train.recipe import Recipe, Stage
 from ropewalk.jobs.train.result import Event, Result, Watch
 from ropewalk.jobs.train.rows import Rows
 from ropewalk.jobs.train.setup import Trained, attending_by_spans, set_up
-from ropewalk.jobs.train.telling import telling
+from ropewalk.jobs.train.telling import memory_in_words, telling
 from ropewalk.models.attach import Attached, attach
 from ropewalk.models.hub import checkpoint
 from ropewalk.models.load import load_tokenizer
@@ -42,9 +42,9 @@ def train(recipe: Recipe, out: Path, watch: Watch, *, preflight_only: bool = Fal
     """Run a recipe in the folder `out`, or go on with what was begun there.
 
     Raises RopewalkError: BadConfig for data, plan or model other than those the run began with, Mismatch for a proof that
-    fails, NotFinite for the third step in a row without numbers, Stopped where another process failed.
+    fails, NotFinite for the third step in a row without numbers, OutOfMemory, Stopped where another process failed.
     """
-    with parallel(recipe.context, recipe.replicate, recipe.device) as processes, telling(out, processes):
+    with parallel(recipe.context, recipe.replicate, recipe.device) as processes, telling(out, processes), memory_in_words():
         return _Run(recipe, out, processes, watch if processes.is_first else lambda event: None).go(preflight_only)
 
 
@@ -128,6 +128,7 @@ class _Run:
         recipe = self.recipe
         if not recipe.held_out:
             return None
+        check_apart(recipe.data, recipe.held_out)
         longest = max(plan.target_length for plan in self.plans)
         return prepare(
             self.tokenizer, recipe.held_out, recipe.text_field, longest, recipe.held_out_documents, recipe.passkeys,
@@ -135,13 +136,14 @@ class _Run:
         )  # fmt: skip
 
     def _begin(self) -> None:
-        """Write what this run is, or compare it with what was begun here."""
+        """Write what this run is, or compare it with what was begun here. No checkpoint: nothing to go on with."""
+        done = bool(keep.complete(self.out))
         mine = {
             "model": weights_hash(self.source), "data": self.index.fingerprint,
             "plans": [plan.fingerprint for plan in self.plans],
             "recipe": self.recipe.model_dump(mode="json", exclude=set(FREE)),
         }  # fmt: skip
-        self.identity = begin_or_compare(self.out, mine, write=self.processes.is_first)
+        self.identity = begin_or_compare(self.out, mine, done=done, write=self.processes.is_first)
         self.processes.wait()
 
     def _resumed(self) -> dict[str, Any]:

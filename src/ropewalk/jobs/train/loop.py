@@ -10,7 +10,6 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from ropewalk.errors import NotFinite
-from ropewalk.jobs.evaluate.faults import attempt, too_large
 from ropewalk.jobs.train.attention import attending
 from ropewalk.jobs.train.buckets import means, sums
 from ropewalk.jobs.train.layout import Layout
@@ -83,14 +82,11 @@ class Loop:
         return self.trained.parallel.add(found)
 
     def step(self) -> dict[str, Any]:
-        """One step; its line of the log. Raises NotFinite at the third in a row whose numbers are none, and OutOfMemory."""
+        """One step; its line of the log. Raises NotFinite at the third in a row whose numbers are none."""
         now, began = self.progress, time.perf_counter()
         torch.manual_seed(self.recipe.seed * 1_000_003 + now.stage * 10_007 + now.step)
         step = self.rows.step(now.step, self.trained.parallel)
-        done = attempt(lambda: self.gradients(step))
-        if done is None:
-            raise too_large(self.rows.packing.length)
-        (found,) = done
+        found = self.gradients(step)
         norm = clip(list(self.trained.weights.values()), self.stage.clip)
         nats, count = found.sum(0).tolist()
         rate = rate_at(self.stage, now.step)

@@ -12,6 +12,7 @@ from torch import distributed
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from ropewalk.errors import BadOption, Stopped
+from ropewalk.jobs.evaluate.placement import find_device
 
 TIMEOUT = timedelta(seconds=int(os.environ.get("ROPEWALK_TIMEOUT", "600")))
 
@@ -94,11 +95,13 @@ def parallel(context: int = 1, replicate: int = 1, device: str = "cpu") -> Itera
             f"{world} processes do not divide into {context} for context parallelism and {replicate} replicas.\n"
             "  Start as many as a multiple of both: torchrun --nproc-per-node N -m ropewalk train ..."
         )
+    if world > 1 and _kind(device) == "cuda":
+        device = f"cuda:{int(os.environ.get('LOCAL_RANK', '0'))}"
+    device = find_device(device)
     if world == 1:
         yield Parallel(device=device)
         return
     if _kind(device) == "cuda":
-        device = f"cuda:{int(os.environ.get('LOCAL_RANK', '0'))}"
         torch.cuda.set_device(device)
     started = not distributed.is_initialized()
     if started:

@@ -13,7 +13,7 @@ from ropewalk.scaling.spec import ModelSpec
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Stage(_Strict):
@@ -33,7 +33,7 @@ class Stage(_Strict):
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="How the rate falls after the warm-up.")
     warm_up: int = Field(20, ge=0, description="Steps in which the rate rises from zero.")
     floor: float = Field(0.0, ge=0, le=1, description="The last rate, as a share of the highest.")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's, on matrices.")
+    weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW's, on matrices.")
     clip: float = Field(1.0, gt=0, description="The largest gradient norm.")
     long_share: float | None = Field(
         None,
@@ -120,9 +120,9 @@ def read_recipe(name: str, given: dict[str, Any]) -> Recipe:
             other = {"factor": "to", "to": "factor"}.get(key)
             stages = [{k: v for k, v in stage.items() if k != other} | {key: value} for stage in stages]
         elif key.startswith("lora_"):
-            raw["lora"] = (raw.get("lora") or {}) | {key.removeprefix("lora_"): value}
+            raw["lora"] = _adapters(raw, name) | {key.removeprefix("lora_"): value}
         elif key == "lora":
-            raw["lora"] = (raw.get("lora") or {}) if value else None
+            raw["lora"] = _adapters(raw, name) if value else None
         else:
             raw[key] = value
     if any(stages):
@@ -133,13 +133,30 @@ def read_recipe(name: str, given: dict[str, Any]) -> Recipe:
         raise BadConfig(f"the recipe {name or 'given by flags'} is not one:\n" + _explain(error)) from None
 
 
+def _adapters(raw: dict[str, Any], name: str) -> dict[str, Any]:
+    found = raw.get("lora") or {}
+    if not isinstance(found, dict):
+        raise BadConfig(f"{name}: lora: keys such as rank and alpha are wanted (it is {found!r}).")
+    return found
+
+
 def _explain(error: ValidationError) -> str:
-    lines = []
-    for found in error.errors():
+    lines, errors = [], error.errors()
+    places = [found["loc"] for found in errors]
+    for found in errors:
+        if any(len(place) > len(found["loc"]) and place[: len(found["loc"])] == found["loc"] for place in places):
+            continue  # a list is called too short where an item of it is wrong
         path = ".".join(map(str, found["loc"])) or "recipe"
         seen = "" if found["type"] == "missing" else f" (it is {found['input']!r})"
-        lines.append(f"  {path}: {found['msg'].removeprefix('Value error, ')}{seen if path != 'recipe' else ''}")
+        lines.append(f"  {path}: {_in_yaml(found)}{seen if path != 'recipe' else ''}")
     return "\n".join(lines)
+
+
+def _in_yaml(found: Any) -> str:
+    """YAML has neither tuples nor instances."""
+    wanted = {"tuple_type": "a list is wanted", "model_type": "keys and values are wanted"}
+    said: str = wanted.get(found["type"]) or found["msg"].removeprefix("Value error, ")
+    return said
 
 
 def _raw(name: str) -> dict[str, Any]:
@@ -155,7 +172,7 @@ def _raw(name: str) -> dict[str, Any]:
         raise UnknownName("recipe", name, shipped())
     try:
         raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a 13th month; brackets without end
         raise BadConfig(f"the recipe {name} is not YAML: {error}") from None
     if not isinstance(raw, dict):
         raise BadConfig(f"the recipe {name} holds {type(raw).__name__}; keys and values are wanted, such as steps: 400.")

@@ -1,10 +1,11 @@
-"""Several processes, and one of them fails: the others say whose error it was."""
+"""What stops a run, in words: memory that ran out, and the error of another process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ropewalk.errors import CannotWrite, RopewalkError, Stopped
+from ropewalk.errors import CannotWrite, OutOfMemory, RopewalkError, Stopped
+from ropewalk.jobs.evaluate.faults import is_out_of_memory
 from ropewalk.jobs.files import write_file
 from ropewalk.jobs.train.parallel import Parallel
 
@@ -31,6 +32,20 @@ def telling(out: Path, processes: Parallel) -> Iterator[None]:
         if processes.world > 1:
             write_file(mine, f"process {processes.rank}: {type(error).__name__}: {error}\n")
         raise
+
+
+@contextmanager
+def memory_in_words() -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"memory ran out: {(str(error) or type(error).__name__).splitlines()[0]}\n"
+            "  Take shorter rows (--length), --micro 1, --checkpointing, --offload, --tiles or --lora: "
+            "`ropewalk plan --train` says what fits.\n  Started again, the run goes on from its last checkpoint."
+        ) from None
 
 
 def _others(place: Path, processes: Parallel) -> str:
