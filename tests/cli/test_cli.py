@@ -189,3 +189,8 @@ def test_json_holds_no_number_that_is_not_finite(capsys):
         "interval": {"value": 0.5, "ends": [None, None]},
         "loss": [None, 1],
     }
+
+
+def test_an_error_names_the_command_that_was_typed(tmp_path):
+    found = subprocess.run([sys.executable, "-m", "ropewalk", "plan", tmp_path], capture_output=True, text=True, check=False)
+    assert found.stderr.startswith("python -m ropewalk plan: ")

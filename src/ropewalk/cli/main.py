@@ -48,7 +48,8 @@ def main() -> None:
 
 def _complain(text: str) -> None:
     verb = sys.argv[1] if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else ""
-    print(f"{Path(sys.argv[0]).name} {verb}".rstrip() + f": {text}", file=sys.stderr)
+    name = Path(sys.argv[0]).name.replace("__main__.py", "python -m ropewalk")
+    print(f"{name} {verb}".rstrip() + f": {text}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -107,6 +107,8 @@ def test_a_file_in_the_folders_place(source, data, tmp_path):
     (tmp_path / "o").write_text("mine")
     with pytest.raises(CannotWrite, match="is a file"):
         run(recipe_of(source, data), tmp_path / "o")
+    with pytest.raises(CannotWrite, match="cannot be written: Not a directory"):
+        run(recipe_of(source, data), tmp_path / "o" / "below")
     assert (tmp_path / "o").read_text() == "mine"
 
 

@@ -27,7 +27,10 @@ def begin_or_compare(out: Path, mine: dict[str, Any], *, done: bool, write: bool
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise BadConfig(f"{path} is not JSON: {error}") from None
+            raise BadConfig(
+                f"{path} is not JSON: {error}\n"
+                "  It was changed or copied in part, and says no longer what was begun. Choose another -o, or remove the folder."
+            ) from None
         if different := _differences(before, mine):
             raise BadConfig(
                 f"{out} holds another run: " + "; ".join(different) + ".\n"

@@ -7,9 +7,11 @@ The data's place, the learning rate and the random numbers are functions of the 
 """
 
 import json
+import logging
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +66,7 @@ def save(run: Path, trained: Trained, optimizer: torch.optim.AdamW, facts: Mappi
         kept = complete(run)
         raise CannotWrite(
             f"the checkpoint of step {facts['step']} was not written: {problem or 'another process could not write'}\n"
-            f"  {'The one before is whole: ' + str(kept[-1]) if kept else 'There is none before it.'} "
+            f"  {f'The one before is whole: {kept[-1]}.' if kept else 'There is none before it.'} "
             "Make room and start the same command again: it goes on from there."
         )
     if parallel.is_first:
@@ -86,7 +88,7 @@ def load(folder: Path, trained: Trained, optimizer: torch.optim.AdamW) -> dict[s
     begin(optimizer)
     wanted = tensors(trained, optimizer)
     try:
-        with warnings.catch_warnings(action="ignore", category=UserWarning):
+        with warnings.catch_warnings(action="ignore", category=UserWarning), _unlogged():
             load_shards(wanted, storage_reader=HuggingFaceStorageReader(str(folder)))
     except (Exception, CheckpointException) as error:
         raise BadConfig(
@@ -98,12 +100,26 @@ def load(folder: Path, trained: Trained, optimizer: torch.optim.AdamW) -> dict[s
     return facts
 
 
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """torch writes the traceback of what it raises to the root logger, too."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
 def read_facts(folder: Path) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         facts["updates"], facts["step"], facts["run"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadConfig(f"{folder / FACTS} is not what a checkpoint says of itself: {error}") from None
+        raise BadConfig(
+            f"{folder / FACTS} is not what a checkpoint says of itself: {error}\n"
+            "  It was changed or copied in part. Remove its folder, and the run goes on from the one before."
+        ) from None
     return facts
 
 

@@ -17,7 +17,10 @@ def telling(out: Path, processes: Parallel) -> Iterator[None]:
         raise CannotWrite(f"{out} is a file, and a run needs a folder: choose another -o.")
     place = out / "errors"
     mine = place / f"process-{processes.rank}.txt"
-    mine.unlink(missing_ok=True)
+    try:
+        mine.unlink(missing_ok=True)
+    except OSError as error:
+        raise CannotWrite(f"{out} cannot be written: {error.strerror}. Choose another -o.") from None
     try:
         yield
     except BaseException as error:
