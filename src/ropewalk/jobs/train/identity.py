@@ -29,7 +29,7 @@ def begin_or_compare(out: Path, mine: dict[str, Any], *, done: bool, write: bool
         except ValueError as error:
             raise BadConfig(
                 f"{path} is not JSON: {error}\n"
-                "  It was changed or copied in part, and says no longer what was begun. Choose another -o, or remove the folder."
+                "  It was changed or copied in part: what was begun is not known. Choose another -o, or remove the folder."
             ) from None
         if different := _differences(before, mine):
             raise BadConfig(
