@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 
 import pytest
@@ -18,7 +19,7 @@ def export(tmp_path, capsys, monkeypatch):
     gguf_files.bundled(tmp_path / "x.gguf")
 
     def run(words):
-        monkeypatch.setattr(sys, "argv", ["ropewalk", "export", *words.split()])
+        monkeypatch.setattr(sys, "argv", ["ropewalk", "export", *shlex.split(words)])
         with pytest.raises(SystemExit) as stop:
             main()
         out, err = capsys.readouterr()
@@ -39,6 +40,13 @@ def test_the_command_of_the_issue_and_its_undo(export, tmp_path):
     code, out, _ = export(undo)
     assert (code, out) == (0, "y.gguf: as it was before, bit for bit\n")
     assert (tmp_path / "y.gguf").read_bytes() == before == (tmp_path / "x.gguf").read_bytes()
+
+
+def test_commands_to_paste_are_quoted(export):
+    code, out, _ = export("x.gguf --factor 4 -o 'my models/y.gguf'")
+    assert code == 0
+    assert "  llama-server -m 'my models/y.gguf' -c 2048" in out.splitlines()
+    assert out.endswith("ropewalk export 'my models/y.gguf' --restore --in-place\n")
 
 
 def test_json(export):
@@ -86,6 +94,7 @@ def test_a_gguf_is_known_by_its_first_bytes_where_it_has_no_ending(export, tmp_p
         ("x.gguf --factor 4 --method proportional --option proportion=0.25 -o y.gguf", "no GGUF key says proportional"),
         ("x.gguf --factor 4 --layers sliding_attention -o y.gguf", "no rotary layer type"),
         ("no.gguf --factor 4 -o y.gguf", "No such file"),
+        ("x.gguf --factor 1e8 -o y.gguf", "counts tokens in 32 bits, and 51,200,000,000 are more"),
         ("ropewalk-tiny --factor 4", "-o names the folder"),
         ("ropewalk-tiny --factor 4 -o y --in-place", "are for a GGUF"),
         ("ropewalk-tiny --restore -o y", "are for a GGUF"),

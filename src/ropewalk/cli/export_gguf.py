@@ -1,5 +1,6 @@
 """`export` of a GGUF: not a verb of its own, but what that verb does when it is given one."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,7 +47,7 @@ def run_gguf(
     plan = read_plan(plan_file) if plan_file else plan_from(spec, path.name, *asked)
     with _bar(path, json) as progress:
         done = stretch_gguf(source, plan, out, version=version, force=force, progress=progress)
-    commands = [f"llama-server -m {done.out} -c {plan.target_length}"]
+    commands = [f"llama-server -m {shlex.quote(str(done.out))} -c {plan.target_length}"]
     if json:
         said = {"out": str(done.out), "plan": plan.to_dict(), "fingerprint": plan.fingerprint, "carrier": done.carrier}
         changed = {name: {"before": before, "after": after} for name, (before, after) in done.changed.items()}
@@ -58,7 +59,7 @@ def run_gguf(
     for name, (before, after) in done.changed.items():
         print(f"  {name}: {_shown(before)} -> {_shown(after)}")
     print(f"  {commands[0]}")
-    print(f"  to undo it: ropewalk export {done.out} --restore --in-place")
+    print(f"  to undo it: ropewalk export {shlex.quote(str(done.out))} --restore --in-place")
 
 
 def _shown(value: Any) -> str:

@@ -250,7 +250,8 @@ def make_plan(
     """
     name, dynamic = parse_method(method)
     if (factor is None) == (target_length is None):
-        raise BadLength("give either a factor or a target length, and not both.")
+        given = "neither is" if factor is None else "both are"
+        raise BadLength(f"give either a factor or a target length, and not both: {given} there.")
     chosen = tuple(layer_types) if layer_types is not None else spec.stretchable
     for layer_type in chosen:
         if layer_type not in dict(spec.ropes):

@@ -79,6 +79,7 @@ def test_version_2_and_other_alignments_are_read(tmp_path):
         (b"GGUF" + ONE_KEY + text("k") + struct.pack("<IIQ", 9, 9, 1), "value type 9"),
         (b"GGUF" + ONE_KEY + text("k") + struct.pack("<IIQ", 9, 8, 2**60) + bytes(80), "ends before its header"),
         (b"GGUF" + ONE_KEY + text("k") + struct.pack("<IIQ", 9, 12, 2**61) + bytes(80), "ends before its header"),
+        (b"GGUF" + ONE_KEY + text("k") + struct.pack("<IIQQ", 9, 8, 2, 2**63) + bytes(80), "ends before its header"),
         (b"GGUF" + ONE_KEY + struct.pack("<Q", 2) + b"\xff\xfe" + struct.pack("<II", 4, 1), "utf-8"),
         (padded(b"GGUF" + struct.pack("<IQQ", 3, 0, 2) + 2 * (text("k") + struct.pack("<II", 4, 1))), "key k is there twice"),
         (padded(b"GGUF" + struct.pack("<IQQ", 3, 2, 0) + 2 * tensor(), bytes(64)), "tensor t is there twice"),

@@ -181,7 +181,7 @@ class _Cursor:
         try:
             for _ in range(count):
                 at += 8 + length_at(self.buffer, at)[0]
-        except struct.error:
+        except (struct.error, OverflowError):  # a length beyond the end, or beyond what a machine counts to
             at = len(self.buffer) + 1
         self.take(at - self.at)
 

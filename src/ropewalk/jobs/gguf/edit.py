@@ -83,6 +83,8 @@ def packed(value: float | int | str) -> bytes:
     """Type and value as llama.cpp asks for them: float32, uint32 or a string."""
     if isinstance(value, str):
         return struct.pack("<I", STRING) + packed_text(value)
+    if isinstance(value, int) and value >= 2**32:
+        raise CannotExpress(f"a GGUF counts tokens in 32 bits, and {value:,} are more. Stretch less far.")
     return struct.pack("<II", UINT32, value) if isinstance(value, int) else struct.pack("<If", FLOAT, value)
 
 
