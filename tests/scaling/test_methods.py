@@ -242,6 +242,8 @@ def test_a_longrope_list_must_fit():
         get_method("longrope")(LLAMA2, 2, long_factor=(1.0,) * 48)
     with pytest.raises(BadOption, match=r"factor\[3\] is 0; it must be a finite number above 0"):
         get_method("longrope")(LLAMA2, 2, long_factor=(1.0,) * 3 + (0,) + (1.0,) * 60)
+    with pytest.raises(BadOption, match=r"short_factor\[0\] is 0"):  # though the long list serves at this scale
+        get_method("longrope")(LLAMA2, 2, long_factor=(1.0,) * 64, short_factor=(0,) + (1.0,) * 63)
     with pytest.raises(BadOption, match="long_factor is 4; it must be a list of numbers"):
         get_method("longrope")(LLAMA2, 2, long_factor=4)
 

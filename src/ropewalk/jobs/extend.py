@@ -70,7 +70,9 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _write_json(path: Path, data: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace"
+    )  # half a pair
 
 
 def _widen_tokenizer(path: Path, config: Mapping[str, Any]) -> None:

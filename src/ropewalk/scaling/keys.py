@@ -178,7 +178,7 @@ def _as_meant(config: Mapping[str, Any]) -> dict[str, Any]:
     new = copy.deepcopy(dict(config))
     text = new["text_config"] if isinstance(new.get("text_config"), dict) else new
     flat = text.get("rope_parameters")
-    overlooked = text.get("model_type") in known.PER_LAYER_TYPE and "rope_scaling" not in text
+    overlooked = str(text.get("model_type")) in known.PER_LAYER_TYPE and "rope_scaling" not in text
     if overlooked and isinstance(flat, dict) and flat and not any(isinstance(value, Mapping) for value in flat.values()):
         text["rope_parameters"] = {FULL: flat, "sliding_attention": {"rope_type": "default"}}
     for key in ("rope_scaling", "rope_parameters"):

@@ -98,6 +98,7 @@ def test_a_base_that_is_null_is_a_finding(tmp_path):
         ({"rope_scaling": {"rope_type": {}, "factor": 4.0}}, "rope_type is {}; it must be a word"),
         ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "attn_factor": [1]}}, r"attn_factor is \[1\]"),
         ({"rope_scaling": {"full_attention": {"rope_type": "yarn"}}, "rope_theta": "x"}, "rope_theta is 'x'"),
+        ({"model_type": {}}, "model_type is {}"),
         ({"max_position_embeddings": {}}, "max_position_embeddings is {}"),
     ],
     ids=str,

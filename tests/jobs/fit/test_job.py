@@ -130,7 +130,8 @@ def test_it_does_not_write_over_somebody_elses_plan(parts, tmp_path):
         ({"factor": 1.0}, BadLength, "nothing to fit unless the window grows"),
         ({"optimiser": "adam"}, UnknownName, "no optimiser is called 'adam'"),
         ({"objective": "fra"}, UnknownName, "Did you mean 'far'"),
-        ({"budget": -1.0}, BadOption, "budget -1 s"),
+        ({"budget": -1.0}, BadOption, "budget is -1 s; it must be more than 0"),
+        ({"short_weight": float("nan")}, BadOption, "short_weight is nan; it must be a number of 0 or more"),
         ({"short_weight": -1.0}, BadOption, "short_weight is -1"),
     ],
 )

@@ -60,8 +60,10 @@ class Fit:
                 raise UnknownName(kind, value, known)
         if not self.factor > 1:
             raise BadLength(f"factor is {self.factor:g}; there is nothing to fit unless the window grows.")
-        if not (self.short_weight >= 0 and math.isfinite(self.short_weight)) or not self.budget > 0:
-            raise BadOption(f"short_weight is {self.short_weight:g} and budget {self.budget:g} s; neither may be negative.")
+        if not (self.short_weight >= 0 and math.isfinite(self.short_weight)):
+            raise BadOption(f"short_weight is {self.short_weight:g}; it must be a number of 0 or more.")
+        if not self.budget > 0:
+            raise BadOption(f"budget is {self.budget:g} s; it must be more than 0.")
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def read_sets(tokenizer: Any, sources: Sequence[str], tokens: int, seed: int, te
         unread = "".join(f"\n  {problem.place}: {problem.reason}" for problem in choice.problems[:3])
         raise BadConfig(
             f"{len(documents)} of {choice.found} texts have {tokens:,} tokens, the target length; a fit needs {LEAST}: two to "
-            f"fit on, two to choose on, two to report on.{unread}\n  Give longer documents or a smaller factor."
+            f"fit on, two to choose on, two to report on.{unread}\n  Give more or longer documents, or a smaller factor."
         )
     random.Random(seed).shuffle(documents)
     n = len(documents) // 4 if len(documents) >= 8 else 2

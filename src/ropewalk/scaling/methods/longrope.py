@@ -26,21 +26,27 @@ def longrope(
 
     LongRoPE's un-rescaled first tokens (n-hat) are not done; no released model has them.
     """
-    for name, value in {"long_factor": long_factor, "short_factor": short_factor}.items():
-        if value is not None and not isinstance(value, list | tuple):
-            raise BadOption(f"{name} is {value!r}; it must be a list of numbers, one per pair.")
-    chosen = long_factor if factor > 1 else short_factor
     pairs = rope.rotary_dim // 2
+    for name, value in {"long_factor": long_factor, "short_factor": short_factor}.items():
+        if value is not None:
+            _check(name, value, pairs)
+    chosen = long_factor if factor > 1 else short_factor
     factors = (1.0,) * pairs if chosen is None else tuple(chosen)
-    if len(factors) != pairs:
-        raise BadOption(
-            f"longrope was given {len(factors)} factors for {pairs} pairs (rotary_dim {rope.rotary_dim} / 2).\n"
-            "  The list belongs to a model with another head size or partial rotation."
-        )
-    check_positive(**{f"factor[{i}]": f for i, f in enumerate(factors)})
     m = attention_factor
     if m is None and factor > 1 and rope.original_length == 1:
         raise BadOption("original_length is 1, whose logarithm is 0: longrope needs an attention_factor there.")
     if m is None:
         m = math.sqrt(1 + math.log(factor) / math.log(rope.original_length)) if factor > 1 else 1.0
     return Scaled(tuple(theta / f for theta, f in zip(rope.inv_freq, factors, strict=True)), m)
+
+
+def _check(name: str, factors: tuple[float, ...], pairs: int) -> None:
+    """Both lists, whichever serves now: an engine switches between them."""
+    if not isinstance(factors, list | tuple):
+        raise BadOption(f"{name} is {factors!r}; it must be a list of numbers, one per pair.")
+    if len(factors) != pairs:
+        raise BadOption(
+            f"longrope was given {len(factors)} factors for {pairs} pairs (rotary_dim {2 * pairs} / 2).\n"
+            "  The list belongs to a model with another head size or partial rotation."
+        )
+    check_positive(**{f"{name}[{i}]": f for i, f in enumerate(factors)})
