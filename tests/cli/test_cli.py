@@ -194,3 +194,12 @@ def test_json_holds_no_number_that_is_not_finite(capsys):
 def test_an_error_names_the_command_that_was_typed(tmp_path):
     found = subprocess.run([sys.executable, "-m", "ropewalk", "plan", tmp_path], capture_output=True, text=True, check=False)
     assert found.stderr.startswith("python -m ropewalk plan: ")
+
+
+def test_an_interrupt_is_told(capsys, monkeypatch):
+    def stop():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ropewalk.cli.explore.run", stop)
+    code, _, err = run(capsys, monkeypatch, "explore")
+    assert (code, err) == (130, "ropewalk explore: interrupted. What was finished is kept; run it again to go on.\n")

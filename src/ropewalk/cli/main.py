@@ -15,6 +15,7 @@ HELP = """Stretch the context window of RoPE language models: plan, apply, measu
 
 Example: `ropewalk plan ropewalk-tiny --to 4096`
 """
+INTERRUPTED = 130
 NOT_VERBS = {"main", "common", "progress", "doctor_live", "export_gguf", "plan_data", "plan_train"}
 
 
@@ -38,9 +39,11 @@ def main() -> None:
     except RopewalkError as error:
         _complain(str(error))
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:  # typer makes that of an interrupt, without a word
+            raise
         _complain("interrupted. What was finished is kept; run it again to go on.")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: `ropewalk ... | head`
         sys.exit(141)
