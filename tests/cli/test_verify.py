@@ -1,6 +1,7 @@
 """`ropewalk verify` at the command line: exit codes for CI, words for people, JSON for programs."""
 
 import json
+import shutil
 import sys
 
 import numpy
@@ -14,7 +15,7 @@ from ropewalk.jobs.verify import run as job
 from ropewalk.jobs.verify.as_gguf import write_gguf
 from ropewalk.jobs.verify.ask import Answer
 from ropewalk.jobs.verify.subject import gguf_keys
-from ropewalk.scaling.checkpoint import read_config
+from ropewalk.scaling.checkpoint import bundled_model, read_config
 from ropewalk.scaling.dialects.transformers import read
 from ropewalk.scaling.plan import make_plan
 
@@ -95,6 +96,17 @@ def test_what_is_not_there_or_not_stretched(verify, tmp_path):
     code, _, err = verify("ropewalk-tiny")
     assert code == 2
     assert "is not stretched" in err
+
+
+@pytest.mark.parametrize("plan", [b"\xff", b'{"schema": '])
+def test_a_plan_that_is_damaged_is_named(verify, tmp_path, plan):
+    folder = tmp_path / "out"
+    shutil.copytree(bundled_model(), folder)
+    (folder / "ropewalk.json").write_bytes(plan)
+    code, _, err = verify(folder)
+    assert code == 2
+    assert f"{folder / 'ropewalk.json'}: " in err
+    assert "Traceback" not in err
 
 
 def plan_for(source, method="yarn", **options):

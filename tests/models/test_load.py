@@ -1,10 +1,13 @@
 """A tokenizer that is not the model's is refused by name."""
 
+import shutil
+
 import pytest
 import transformers
 from tokenizers import Tokenizer, models
 
 from ropewalk.errors import BadConfig
+from ropewalk.models.hub import checkpoint
 from ropewalk.models.load import check_tokenizer, load_model, load_tokenizer
 
 
@@ -20,6 +23,14 @@ def model(vocabulary=10, bos=1, eos=2, generation_eos=None):
 def tokenizer(vocabulary=10, bos="t1", eos="t2"):
     words = Tokenizer(models.WordLevel({f"t{i}": i for i in range(vocabulary)}, unk_token="t0"))
     return transformers.PreTrainedTokenizerFast(tokenizer_object=words, bos_token=bos, eos_token=eos)
+
+
+def test_weights_that_are_cut_off(tmp_path):
+    shutil.copytree(checkpoint("ropewalk-tiny"), tmp_path / "cut")
+    weights = tmp_path / "cut" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(BadConfig, match=r"cut cannot be loaded: .*not fully covered"):
+        load_model(tmp_path / "cut")
 
 
 def test_the_models_own_passes():

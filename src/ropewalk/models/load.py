@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 
 from ropewalk.errors import BadConfig
 from ropewalk.models.hub import checkpoint
@@ -23,7 +24,7 @@ def load_model(model: str | Path, *, dtype: torch.dtype = torch.float32, device:
         loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, attn_implementation=attention
         )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise BadConfig(f"{model} cannot be loaded: {_first_line(error)}") from error
     return loaded.to(device).eval()
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.utils.checkpoint import checkpoint
@@ -86,7 +87,7 @@ def _load_sharded(source: Path, recipe: Recipe, parallel: Parallel) -> Any:
             source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, distributed_config=config,
             attn_implementation="sdpa",
         )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise BadConfig(f"{source} cannot be loaded in shards: {str(error).splitlines()[0]}") from error
 
 

@@ -53,7 +53,10 @@ def plan_of(folder: Path, config: Mapping[str, Any]) -> ScalingPlan:
     """The plan beside a config, or the one that the config itself says."""
     file = folder / PLAN
     if file.is_file():
-        plan = ScalingPlan.from_json(file.read_text(encoding="utf-8"))
+        try:
+            plan = ScalingPlan.from_json(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:  # BadConfig is a ValueError
+            raise BadConfig(f"{file}: {error}") from None
     else:
         spec = transformers.read(config)
         if not spec.scaling:
