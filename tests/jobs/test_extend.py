@@ -76,6 +76,14 @@ def test_half_a_surrogate_pair_in_a_config_stays(tmp_path):
     assert read_config(tmp_path / "out")["note"] == "\ud800é"
 
 
+def test_a_text_config_that_is_null(tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(bundled_model(), source)
+    (source / "config.json").write_text(json.dumps({**read_config(source), "text_config": None}))
+    extend(source, planned(), tmp_path / "out")
+    assert read_config(tmp_path / "out")["max_position_embeddings"] == 4096
+
+
 def test_refusals(tmp_path):
     with pytest.raises(BadConfig, match="is not a folder: to write a checkpoint, the weights are needed"):
         extend(bundled_model() / "config.json", planned(), tmp_path / "out")

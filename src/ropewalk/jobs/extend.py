@@ -83,7 +83,7 @@ def _widen_tokenizer(path: Path, config: Mapping[str, Any]) -> None:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise BadConfig(f"{path.name} is not valid JSON: {error}") from None
-    window = config.get("text_config", config).get("max_position_embeddings", 0)
+    window = (config.get("text_config") or config).get("max_position_embeddings", 0)
     if isinstance(settings, dict) and settings.get("model_max_length", window) < window:
         settings["model_max_length"] = window
         _write_json(path, settings)
