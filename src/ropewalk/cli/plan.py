@@ -179,7 +179,7 @@ def _paste(plan: ScalingPlan, config: dict[str, Any]) -> dict[str, Any]:
         written = write(plan, config)
     except CannotExpress as error:
         return {"impossible": str(error)}
-    return {key: written.get("text_config", written)[key] for key in KEYS}
+    return {key: (written.get("text_config") or written)[key] for key in KEYS}
 
 
 def _print_paste(console: Console, plan: ScalingPlan, config: dict[str, Any]) -> None:

@@ -67,5 +67,5 @@ def model_card(source: Path, plan: ScalingPlan, config: Mapping[str, Any], measu
         table="\n".join(rows),
         rules="\n\n".join(dict.fromkeys(rules)),
         measured=measured,
-        keys=json.dumps(config.get("text_config", config)["rope_parameters"], indent=2),
+        keys=json.dumps((config.get("text_config") or config)["rope_parameters"], indent=2),
     )

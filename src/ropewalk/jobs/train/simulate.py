@@ -92,7 +92,7 @@ def _sharded(config: dict[str, Any], mesh: Any, checkpointing: bool) -> Any:
     # allocate a mask of tokens squared.
     AttentionInterface.register(ATTENTION, _attend)
     AttentionMaskInterface.register(ATTENTION, lambda *args, **kwargs: None)
-    text = config.get("text_config", config)
+    text = config.get("text_config") or config
     made = CONFIG_MAPPING[text["model_type"]].from_dict({**text, "use_cache": False})
     model: Any = AutoModel.from_config(made, attn_implementation=ATTENTION)  # type: ignore[no-untyped-call]
     model.train()

@@ -25,7 +25,7 @@ def write_gguf(folder: Path, config: Mapping[str, Any], keys: Mapping[str, Any],
     CannotExpress for architectures whose tensors are not laid out here; BadConfig without the package gguf.
     """
     gguf = package()
-    arch, text = str(keys["general.architecture"]), config.get("text_config", config)
+    arch, text = str(keys["general.architecture"]), config.get("text_config") or config
     if arch not in LAID_OUT:
         raise CannotExpress(
             f"the tensors of {arch} are not laid out for llama.cpp here, only those of {', '.join(LAID_OUT)}.\n"

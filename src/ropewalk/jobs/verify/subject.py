@@ -102,7 +102,7 @@ def of_checkpoint(folder: Path, place: Path, names: tuple[str, ...] = (), keys: 
 
 
 def vocabulary(config: Mapping[str, Any]) -> int:
-    size = config.get("text_config", config).get("vocab_size")
+    size = (config.get("text_config") or config).get("vocab_size")
     if not isinstance(size, int) or size < 2:
         raise BadConfig(f"vocab_size is {size!r}; it must be a whole number of tokens.")
     return size

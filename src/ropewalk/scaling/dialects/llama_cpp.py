@@ -157,7 +157,7 @@ def flags(stretch: Stretch, target: int) -> str:
 
 def written_keys(plan: ScalingPlan, config: Mapping[str, Any], target: int) -> dict[str, Any]:
     """What a GGUF must hold, architecture and head size included, so that it can be read back."""
-    text = config.get("text_config", config)
+    text = config.get("text_config") or config
     arch = str(text.get("general.architecture") or gguf.architecture(str(text.get("model_type", ""))))
     stretch = only_stretch(plan, "llama.cpp")
     if is_mla(Keys("all", {}, stretch.rope, text)):

@@ -92,7 +92,7 @@ def settings(stretch: Stretch, channels: int, target: int) -> dict[str, Any]:
 
 def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Written:
     stretch = only_stretch(plan, "Megatron")
-    text = config.get("text_config", config)
+    text = config.get("text_config") or config
     heads = text.get("num_attention_heads")
     channels = text.get("head_dim") or (text["hidden_size"] // heads if heads else stretch.rope.rotary_dim)
     new = settings(stretch, channels, plan.target_length)

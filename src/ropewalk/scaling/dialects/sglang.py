@@ -139,7 +139,7 @@ QUIRKS = (
 
 
 def commands(plan: ScalingPlan, config: Mapping[str, Any], folder: str = "DIR") -> tuple[str, ...]:
-    text = config.get("text_config", config)
+    text = config.get("text_config") or config
     keys = ("rope_parameters", "rope_scaling", "rope_theta", "max_position_embeddings")
     override = {key: text[key] for key in keys if text.get(key) is not None}
     override = override if text is config else {"text_config": override}

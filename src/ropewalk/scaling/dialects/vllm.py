@@ -180,7 +180,7 @@ QUIRKS = (
 
 
 def commands(plan: ScalingPlan, config: Mapping[str, Any], folder: str = "DIR") -> tuple[str, ...]:
-    text = config.get("text_config", config)
+    text = config.get("text_config") or config
     override = {key: text[key] for key in ("rope_parameters", "max_position_embeddings")}
     if text is not config:
         override = {"text_config": override}
