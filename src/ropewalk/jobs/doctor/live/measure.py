@@ -111,7 +111,7 @@ def _loss(endpoint: Endpoint, source: Source, passage: int, length: int, origina
         reading = endpoint.read(text, last)
         return reading, len(text), reading.count
 
-    found = _fitting(ask, source, passage, length)
+    found = fitting(ask, source, passage, length)
     if isinstance(found, str):
         return Cell(passage, length, trouble=found), ()
     reading, position = found
@@ -133,13 +133,13 @@ def _key(endpoint: Endpoint, source: Source, passage: int, length: int, depth: f
         text, count = endpoint.write(prompt, NEW)
         return text.strip().startswith(key), len(prompt), count
 
-    found = _fitting(ask, source, passage, length)
+    found = fitting(ask, source, passage, length)
     if isinstance(found, str):
         return Cell(passage, length, depth=depth, trouble=found)
     return Cell(passage, length, found[1], depth=depth, found=found[0])
 
 
-def _fitting(ask: Callable[[int], tuple[Any, int, int]], source: Source, passage: int, length: int) -> tuple[Any, int] | str:
+def fitting(ask: Callable[[int], tuple[Any, int, int]], source: Source, passage: int, length: int) -> tuple[Any, int] | str:
     """Ask with a prompt of nearly `length` tokens: (what it found, tokens of the prompt), or the words of a refusal.
 
     How many tokens a text has, the server alone knows: where it was too many or far too few, the next try knows better.
