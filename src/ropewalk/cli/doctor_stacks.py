@@ -30,7 +30,8 @@ def run_stacks(
     from ropewalk.jobs.doctor.live.client import Client, key_from, root_of
     from ropewalk.jobs.doctor.live.endpoint import find
     from ropewalk.jobs.doctor.live.job import PASSAGES
-    from ropewalk.jobs.doctor.stacks.job import MARGIN, compare, work
+    from ropewalk.jobs.doctor.stacks.job import compare, work
+    from ropewalk.jobs.doctor.stacks.judge import MARGIN
     from ropewalk.jobs.doctor.stacks.measure import Stacks, lengths_of
     from ropewalk.jobs.doctor.stacks.sides import ModelSide, Words, of_server
 

@@ -121,6 +121,11 @@ def _loss(endpoint: Endpoint, source: Source, passage: int, length: int, origina
     return Cell(passage, length, position, loss, len(reading.logprobs), trouble=trouble), reading.tokens
 
 
+def fits(count: int, length: int) -> bool:
+    """Whether a prompt of so many tokens is one of nearly `length`."""
+    return NEAR * (length - ROOM) <= count <= length - ROOM
+
+
 def measure_keys(asked: Round) -> list[Cell]:
     """One pass key for each passage, the same at every length, each at a depth of its own."""
     places = depths(asked.source.count)
@@ -157,7 +162,7 @@ def fitting(ask: Callable[[int], tuple[Any, int, int]], source: Source, passage:
             continue
         except Late as error:
             return str(error)
-        if NEAR * limit <= count <= limit:
+        if fits(count, length):
             source.learn(passage, characters, count)
             return found, count
         if not refused:

@@ -1,13 +1,13 @@
 """From pairs of log-probabilities to a verdict: ALIKE, DIFFER or UNDECIDED, by a rule that is said, with its intervals.
 
-d = ln p(rollout) - ln p(trainer), of one token after the same tokens. The rule is about the mean of |d|: its tails are light, and
-differences of both signs do not cancel. ALIKE: at every length it is shown to be below the margin (studentised bootstrap over
-passages, one-sided at 0.05 each; a claim about all lengths needs no correction: Berger 1982). DIFFER: at some length it is
-shown to be above (0.05 divided by the number of lengths: Bonferroni), or one side does not answer where the other does.
+d = ln p(rollout) - ln p(trainer), of one token after the same tokens. The rule is about the mean of |d|: its tails are light,
+and differences of both signs do not cancel. ALIKE: at every length it is shown to be below the margin (studentised bootstrap
+over passages, one-sided at 0.05 each; a claim about all lengths needs no correction: Berger 1982). DIFFER: at some length it
+is shown to be above (0.05 divided by the number of lengths: Bonferroni), or one side does not answer where the other does.
 
 What trainers log is reported beside it: k3 = r - 1 - ln r with r = p(trainer) / p(rollout), Schulman 2020, "Approximating KL
-divergence" (joschu.net/blog/kl-approx.html). Over tokens drawn from the rollout its mean is KL(rollout || trainer), without bias. The
-tokens here are a text's, drawn from neither: the number has the same size, and it is not that divergence.
+divergence" (joschu.net/blog/kl-approx.html). Over tokens drawn from the rollout its mean is KL(rollout || trainer), without
+bias. The tokens here are a text's, drawn from neither: a number to compare with others like it, and not that divergence.
 """
 
 from collections.abc import Sequence

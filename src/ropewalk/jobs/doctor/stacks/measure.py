@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any
 
 from ropewalk.errors import BadAnswer, BadOption
-from ropewalk.jobs.doctor.live.measure import NEAR, Advance, cost, fitting, lengths_for
+from ropewalk.jobs.doctor.live.measure import Advance, cost, fits, fitting, lengths_for
 from ropewalk.jobs.doctor.live.passages import Source
 from ropewalk.jobs.doctor.stacks.sides import Prompt, Side, Words, finite, same_tokens
 
@@ -80,7 +80,7 @@ def _pair(stacks: Stacks, source: Source, passage: int, length: int, last: int) 
 def _asker(stacks: Stacks, source: Source, passage: int, length: int, last: int) -> Callable[[int], tuple[Any, int, int]]:
     def ask(tokens: int) -> tuple[Any, int, int]:
         prompt = stacks.prompt(source.before(passage, tokens))
-        if prompt.ids is not None and not NEAR * length <= len(prompt.ids) <= length:
+        if prompt.ids is not None and not fits(len(prompt.ids), length):
             return None, len(prompt.text), len(prompt.ids)
         other, one = stacks.rollout.read(prompt, last), stacks.trainer.read(prompt, last)
         if prompt.ids is None:
