@@ -35,7 +35,6 @@ def run_stacks(
     from ropewalk.jobs.doctor.stacks.measure import Stacks, lengths_of
     from ropewalk.jobs.doctor.stacks.sides import ModelSide, Words, of_server
 
-    names = (f"the trainer ({trainer})", f"the rollout ({rollout})")
     addresses = [side for side in (trainer, rollout) if is_address(side)]
     if (method or factor or plan) and len(addresses) == 2:
         raise BadOption("--method, --factor and --plan stretch the side that is a model; both are servers here.")
@@ -46,8 +45,7 @@ def run_stacks(
     loaded = {side: _open(side, method, factor, plan, dtype, device) for side in (trainer, rollout) if side not in found}
     words = Words(next(iter(loaded.values())).tokenizer) if loaded else _words(config, found.values())
     one, other = (
-        of_server(name, found[side], words) if side in found else ModelSide(name, loaded[side])
-        for name, side in zip(names, (trainer, rollout), strict=True)
+        of_server(side, found[side], words) if side in found else ModelSide(side, loaded[side]) for side in (trainer, rollout)
     )
     stacks = Stacks(one, other, words)
     original = parse_length(original_length) if original_length else _original(config, list(loaded), found.values())
