@@ -16,7 +16,7 @@ from ropewalk.jobs.doctor.live.measure import lengths_for
 L = 512
 LENGTHS = [256, 512, 1024, 2048]
 # Words with a line break now and then: a token is a word here, and a pass key is hidden between lines.
-TEXT = "".join(random.Random(0).choice(["one ", "three ", "seven ", "eleven ", "x\n "]) for _ in range(40_000))
+TEXT = "".join(random.Random(0).choices(["one ", "three ", "seven ", "eleven ", "x\n "], k=40_000))
 
 
 def asked(fake, timeout=20.0, key=None, **how):
