@@ -14,8 +14,8 @@ from ropewalk.jobs.doctor.live.readers import Forced, NotOffered, PromptLogprobs
 
 NAMES = {"prompt_logprobs": "prompt_logprobs", "forced": "llama.cpp's /completion, token by token"}
 
-# An answer of vLLM 0.32.0 to the prompt [0, 5, 9, 100] with prompt_logprobs 0, 2026-11-24. Its form is CompletionResponseChoice
-# of vllm/entrypoints/openai/completion/protocol.py: one map for each token but the first, from the token's id.
+# An answer of vLLM 0.32.0 to the prompt [0, 5, 9, 100] with prompt_logprobs 0, 2026-11-24. Its form is that of the class
+# CompletionResponseChoice in vllm/entrypoints/openai/completion/protocol.py: a map for each token but the first, from its id.
 VLLM = {
     "choices": [
         {

@@ -16,7 +16,7 @@ from ropewalk.jobs.doctor.live.endpoint import find
 from ropewalk.jobs.doctor.stacks.job import compare
 from ropewalk.jobs.doctor.stacks.judge import k3
 from ropewalk.jobs.doctor.stacks.measure import Stacks, lengths_of
-from ropewalk.jobs.doctor.stacks.sides import ModelSide, ServerSide, of_server
+from ropewalk.jobs.doctor.stacks.sides import ModelSide, ServerSide, Words, of_server
 from ropewalk.jobs.serve.served import open_model
 from ropewalk.models.hub import checkpoint
 from ropewalk.scaling.checkpoint import read_config
@@ -143,7 +143,7 @@ def test_a_refusal_or_nan_beyond_the_window_is_a_finding():
 
 def test_a_refusal_inside_the_window_leaves_nothing_to_compare():
     with pytest.raises(BadAnswer, match=r"inside the original window, with 512 tokens: .* too long"):
-        compared(Fake(), Fake(reads=400))
+        compared(Fake(), Fake(reads=300))
 
 
 def test_a_server_without_log_probabilities_is_refused():
@@ -208,8 +208,6 @@ def trainer():
 
 
 def beside(trainer, rollout):
-    from ropewalk.jobs.doctor.stacks.sides import Words
-
     stacks = Stacks(trainer, rollout, Words(trainer.served.tokenizer))
     return compare(stacks, [512, 1024], L, lambda cost: None, passages=6)
 
@@ -231,5 +229,4 @@ def test_the_noise_of_half_precision_is_alike(trainer, dtype):
 def test_the_faults_of_engines_differ(trainer, fault):
     result = beside(trainer, model(*fault))
     assert result.verdict == "DIFFER"
-    assert {band.verdict for band in result.bands} == {"DIFFER"}
     assert result.bands[-1].kl.value > 0.01  # at least 30 times what half precision makes
