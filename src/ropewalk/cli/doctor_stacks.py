@@ -77,9 +77,11 @@ def _names(config: Path | None, servers: "Iterable[Endpoint]") -> list[str]:
 def _words(config: Path | None, servers: "Iterable[Endpoint]") -> "Words | None":
     """The tokenizer of what is served, where it is at hand."""
     from ropewalk.jobs.doctor.stacks.sides import Words
-    from ropewalk.models.load import load_tokenizer
+    from ropewalk.models.load import load_tokenizer, quiet
 
-    for name in _names(config, servers):
+    quiet()
+    folder = config.parent if config and config.is_file() else config
+    for name in _names(folder, servers):
         try:
             return Words(load_tokenizer(name))
         except RopewalkError:
