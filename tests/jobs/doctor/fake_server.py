@@ -18,14 +18,14 @@ class Fake:
     """logprob(position): of the token there, or None to offer none.  reads: the longest prompt that is not refused.
     remembers: the longest prompt in which a pass key is found.  lie(path, answer): bytes to send instead, or None.
     tells: how it does: "echo", "prompt_logprobs" as vLLM where echo is refused, "forced" as llama.cpp's server.
-    ids: whether prompts may be ids.
+    ids: whether prompts may be ids.  late: echoes what it makes of each token after having read it.
     """
 
     def __init__(self, logprob=lambda at: -2.0, claimed=2048, reads=10**9, remembers=10**9, lie=None, wait=0.0, status=200,
-                 tells="echo", ids=True):  # fmt: skip
+                 tells="echo", ids=True, late=False):  # fmt: skip
         self.logprob, self.claimed, self.reads, self.remembers = logprob, claimed, reads, remembers
         self.lie, self.wait, self.status, self.tells, self.ids = lie, wait, status, tells, ids
-        self.seen, self.vocabulary = [], {}
+        self.late, self.seen, self.vocabulary = late, [], {}
 
     def number(self, word):
         return self.vocabulary.setdefault(word, len(self.vocabulary))
@@ -57,7 +57,12 @@ class Fake:
         choice = {"text": text, "logprobs": None}
         values = [None, *(self.logprob(at) for at in range(1, len(words)))]
         if body.get("echo") and self.logprob(1) is not None:
-            choice["logprobs"] = {"tokens": [*words, text], "token_logprobs": [*values, -1.0]}
+            best = [{f"after {word}": -ord(word[-1]) / 10} for word in words]  # what is expected depends on what is before
+            choice["logprobs"] = {
+                "tokens": [*words, text],
+                "token_logprobs": [*values, -1.0],
+                "top_logprobs": [*best, {text: -1.0}] if self.late else [None, *best],
+            }
         if "prompt_logprobs" in body and self.tells == "prompt_logprobs":
             numbers = [self.number(word) for word in words] if isinstance(prompt, str) else prompt
             told = [{str(n): {"logprob": v, "rank": 1, "decoded_token": w}} for n, v, w in zip(numbers, values, words)]  # noqa: B905

@@ -64,6 +64,13 @@ def test_without_log_probabilities_the_pass_key_decides_alone(remembers, verdict
     assert result.keys[-1].share.low == pytest.approx(0.7575 if verdict == "PASS" else 0.0, abs=1e-4)  # Wilson, 12 of 12
 
 
+def test_an_echo_that_is_one_token_late_is_not_believed():
+    """As llama-cpp-python's (its issue 1983): what is expected in the last place changes with the token that stands there."""
+    result = asked(Fake(late=True))
+    assert (result.how, result.loss, result.verdict) == ("", (), "PASS")
+    assert "pass keys alone decide" in result.notes[0]
+
+
 def test_a_model_that_finds_no_key_anywhere_says_nothing_by_it():
     assert asked(Fake(logprob=lambda at: None, remembers=0)).verdict == "INCONCLUSIVE"
 

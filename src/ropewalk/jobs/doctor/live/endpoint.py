@@ -6,7 +6,8 @@ from typing import Any
 
 from ropewalk.errors import BadAnswer, BadOption, UnknownName
 from ropewalk.jobs.doctor.live.client import Client, Refused
-from ropewalk.jobs.doctor.live.readers import READERS, NotOffered, Prompt, Reader, Reading, completion, counted
+from ropewalk.jobs.doctor.live.late import is_late
+from ropewalk.jobs.doctor.live.readers import READERS, Echo, NotOffered, Prompt, Reader, Reading, completion, counted
 
 PROBE = "def area(width, height):\n    return width * height\n"
 
@@ -103,10 +104,11 @@ def _path(data: Any, *keys: str) -> Any:
 
 def _offers(reader: Reader, client: Client, model: str, probe: Prompt) -> bool:
     """Whether a short prompt is answered with its log-probabilities. A server that refuses or leaves them out has none to
-    give; one that counts wrongly is believed in nothing, and that is an error.
+    give; one that counts wrongly is believed in nothing, and that is an error. One whose echo is late tells nothing either.
     """
     try:
-        return reader.read(client, model, probe, 4) is not None
+        reader.read(client, model, probe, 4)
+        return not (isinstance(reader, Echo) and is_late(client, model))
     except Refused as error:
         if error.status in (401, 403):
             raise

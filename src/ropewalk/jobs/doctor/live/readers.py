@@ -1,6 +1,6 @@
 """Three ways in which servers tell how likely a prompt was, brought to one form and checked before they are believed.
 
-echo: OpenAI's completions with `echo` and `logprobs` (vLLM, SGLang, `ropewalk serve`, llama-cpp-python).
+echo: OpenAI's completions with `echo` and `logprobs` (vLLM, SGLang, `ropewalk serve`).
 prompt_logprobs: vLLM's own field of the same endpoint, also where echo is not allowed.
 forced: llama.cpp's /completion, which tells of tokens it writes alone: each token of the passage is forced by a bias and its
 probability taken from the raw logits, before that bias (tools/server, `post_sampling_probs` false).
