@@ -59,9 +59,7 @@ def run_stacks(
     return EXIT[result.verdict]
 
 
-def _open(
-    side: str, method: str | None, factor: float | None, plan: Path | None, dtype: str, device: str
-) -> "Served":  # fmt: skip
+def _open(side: str, method: str | None, factor: float | None, plan: Path | None, dtype: str, device: str) -> "Served":
     from ropewalk.jobs.serve.served import open_model
 
     if " " in side and not Path(side).exists():
@@ -107,7 +105,7 @@ def _print(result: "Result") -> None:
         f"trainer: {result.trainer} ({result.how[0]})",
         f"rollout: {result.rollout} ({result.how[1]})",
         f"original window {result.original:,}; nats per token, rollout minus trainer, 95 % intervals",
-        f"{'':>10}  {'mean':^25}  {'mean |difference|':^25}  {'largest':>7}  {'k3':^29}",
+        f"{'':>10}  {'mean':^28}  {'mean |difference|':^25}  {'largest':>7}  {'k3':^28}",
     ]
     for band in result.bands:
         lines.append(

@@ -128,6 +128,16 @@ def test_text_is_checked_token_by_token_where_ids_are_not_taken():
         compared(Fake(), Fake(ids=False), WithStart())
 
 
+def test_a_server_that_adds_a_token_to_ids_is_not_compared():
+    def one_more(path, answer):
+        if "usage" in answer:
+            answer["usage"]["prompt_tokens"] += 1
+        return json.dumps(answer).encode()
+
+    with pytest.raises(BadAnswer, match=r"was given [\d,]+ tokens by their ids and counts [\d,]+\."):
+        compared(Fake(), Fake(lie=one_more), Vocabulary())
+
+
 def test_a_refusal_or_nan_beyond_the_window_is_a_finding():
     result = compared(Fake(), Fake(reads=1100))
     assert result.verdict == "DIFFER"
