@@ -16,7 +16,7 @@ demo: $(STAMP)
 	$(BIN)/ropewalk demo
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not engines" -n auto --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not engines" -n auto --dist loadfile
 
 test-all: $(DOCS_STAMP) mutants
 	$(BIN)/python -m pytest

@@ -29,7 +29,7 @@ from ropewalk.cli.common import (
     print_json,
     read_spec,
 )
-from ropewalk.cli.plan_data import Cache, Data, MaxTokens, TextField, measure, print_data
+from ropewalk.cli.plan_data import Cache, Data, MaxTokens, TextField, asked_for, print_data
 from ropewalk.errors import CannotExpress
 from ropewalk.scaling.dialects.config_files import losses
 from ropewalk.scaling.dialects.transformers import write
@@ -51,7 +51,7 @@ def run(
     original_length: OriginalLength = None,
     layers: Layers = None,
     data: Data = None,
-    text_field: TextField = "text",
+    text_field: TextField = None,
     max_tokens: MaxTokens = None,
     cache: Cache = None,
     train: plan_train.Train = False,
@@ -68,8 +68,8 @@ def run(
     spec = read_spec(config, original_length)
     plan = plan_from(spec, model, to, factor, method, option, layers) if to or factor else None
     length = plan.target_length if plan else spec.max_length
-    found = measure(model, data, text_field, max_tokens, cache, length) if data else None
     training = plan_train.asked_for(train, config, plan, gpus, lora, tokens, batch, mfu, price, simulate)
+    found = asked_for(model, data, text_field, max_tokens, cache, length)
     if json:
         more = ({"data": found} if found else {}) | ({"training": plan_train.as_dict(training)} if training else {})
         print_json(_as_dict(model, spec, plan, config) | more)
@@ -77,7 +77,15 @@ def run(
     console = Console(highlight=False, soft_wrap=True)
     if training:
         plan_train.show(console, training)
-        return
+    else:
+        _print_all(console, model, path, spec, plan, config)
+    if found:
+        print_data(console, found)
+
+
+def _print_all(
+    console: Console, model: str, path: Path, spec: ModelSpec, plan: ScalingPlan | None, config: dict[str, Any]
+) -> None:
     _print_spec(console, model, path, spec)
     if plan is None:
         console.print("\nTo stretch it: [bold]--to 128k[/] or [bold]--factor 4[/].")
@@ -88,8 +96,6 @@ def run(
         _print_cache(console, spec, plan.target_length)
         _print_paste(console, plan, config)
         _print_losses(console, plan, config)
-    if found:
-        print_data(console, found)
 
 
 def pairs(stretch: Stretch) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from ropewalk.cli.common import parse_length
 from ropewalk.cli.progress import cost_bar
+from ropewalk.errors import BadOption
 from ropewalk.scaling.checkpoint import local_checkpoint
 
 Data = Annotated[
@@ -20,7 +21,9 @@ Data = Annotated[
         "--data", help="Training texts: file, folder, glob, .jsonl, .parquet, hub id owner/name:split or library-train; again."
     ),
 ]
-TextField = Annotated[str, typer.Option("--text-field", help="Key or column of the text in jsonl, parquet and hub data.")]
+TextField = Annotated[
+    str | None, typer.Option("--text-field", help="Key or column of the text in jsonl, parquet and hub data (text).")
+]
 MaxTokens = Annotated[
     str | None, typer.Option("--max-tokens", metavar="TOKENS", help="Read no more of the data than this: 10m.")
 ]
@@ -30,11 +33,16 @@ Cache = Annotated[
 WIDTH = 32  # of a bar, in characters
 
 
-def measure(
-    model: str, sources: list[str], text_field: str, max_tokens: str | None, cache: Path | None, length: int
-) -> dict[str, Any]:
-    """Tokenises the sources, and counts. length: the tokens that a document is called long from."""
+def asked_for(
+    model: str, sources: list[str] | None, text_field: str | None, max_tokens: str | None, cache: Path | None, length: int
+) -> dict[str, Any] | None:
+    """Tokenises the sources, and counts; None where there are none. length: the tokens that a document is called long from."""
+    if not sources:
+        if max_tokens or cache or text_field:
+            raise BadOption("--max-tokens, --cache and --text-field say how --data is read: give --data, or leave them out.")
+        return None
     limit = parse_length(max_tokens) if max_tokens else None
+    from ropewalk.jobs.evaluate.sources import TEXT_FIELD
     from ropewalk.jobs.train.index import index_for
     from ropewalk.models.load import load_tokenizer
 
@@ -44,7 +52,9 @@ def measure(
         nullcontext(cache) if cache else tempfile.TemporaryDirectory() as folder,
         cost_bar(Console(stderr=True), "tokenising") as start,
     ):
-        index = index_for(sources, tokenizer, Path(folder), _Shown(start), text_field=text_field, max_tokens=limit)
+        index = index_for(
+            sources, tokenizer, Path(folder), _Shown(start), text_field=text_field or TEXT_FIELD, max_tokens=limit
+        )
         return {"folder": str(index.folder) if cache else None, **_numbers(index, length)}
 
 
@@ -97,8 +107,8 @@ def print_data(console: Console, data: dict[str, Any]) -> None:
         )  # fmt: skip
     console.print(table)
     console.print(
-        f"{long['share']:.1%} of the tokens are in the {long['documents']:,} documents of at least {long['length']:,} tokens: "
-        f"{long['rows']:,} rows of one document."
+        f"{long['share']:.1%} of the tokens are in documents of at least {long['length']:,} tokens ({long['documents']:,} of "
+        f"them): rows of one document, {long['rows']:,}."
     )
     if not long["documents"]:
         console.print("[yellow]note[/] no document is as long as the target: give longer ones, or train on shorter rows.")

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 import processes
 from ropewalk.jobs.evaluate.documents import Document
-from ropewalk.jobs.train import job
+from ropewalk.jobs.train import export
 from ropewalk.jobs.train.during import HeldOut, Reading, is_flat, read
 from ropewalk.jobs.train.log import read_log
 from training import one_loop, recipe_of, run, stage_of, texts, tiny_llama, with_tokenizer
@@ -88,7 +88,7 @@ def test_flat_is_three_evaluations_without_a_gain():
 
 def test_a_stage_that_is_flat_ends_and_a_rise_is_alarmed(tmp_path, monkeypatch):
     """A rate so small that nothing is gained; then one so large that the window is lost."""
-    monkeypatch.setattr(job, "check_export", lambda folder: "")
+    monkeypatch.setattr(export, "check_export", lambda folder: "")
     source, data = with_tokenizer(tmp_path / "model"), texts(tmp_path / "data")
     held_out = {
         "held_out": [str(texts(tmp_path / "held", 3, 4, 200))],

@@ -9,8 +9,7 @@ from transformers import AutoModelForCausalLM
 
 import processes
 from ropewalk.errors import Mismatch
-from ropewalk.jobs.train import job
-from ropewalk.jobs.train.export import check_export
+from ropewalk.jobs.train import export, job
 from ropewalk.models.live import find_tables, read_live
 from ropewalk.scaling.plan import ScalingPlan
 from training import recipe_of, run
@@ -29,7 +28,7 @@ def trained(recipe, out, monkeypatch):
         return gather(live)
 
     monkeypatch.setattr(job, "gather", before_export)
-    monkeypatch.setattr(job, "check_export", lambda folder: "")
+    monkeypatch.setattr(export, "check_export", lambda folder: "")
     run(recipe, out)
     return ids, logits[0]
 
@@ -88,19 +87,22 @@ def test_stock_transformers_rotates_as_planned(source, data, tmp_path):
     assert (rope["rope_type"], rope["factor"], model.config.max_position_embeddings) == ("yarn", 2.0, 64)
 
 
-def test_an_export_that_rotates_otherwise_is_found(source, data, tmp_path, monkeypatch):
-    monkeypatch.setattr(job, "check_export", lambda folder: "")
-    run(recipe_of(source, data, stages=({"steps": 1},)), tmp_path)
-    path = tmp_path / "model" / "config.json"
-    config = json.loads(path.read_text())
-    config["rope_parameters"]["factor"] = "two"
-    path.write_text(json.dumps(config))
+def test_an_export_that_rotates_otherwise_does_not_stay(source, data, tmp_path, monkeypatch):
+    write = export.transformers.write
+
+    def wrong(plan, config):
+        written = write(plan, config)
+        return written | {"rope_parameters": written["rope_parameters"] | {"factor": "two"}}
+
+    monkeypatch.setattr(export.transformers, "write", wrong)
     with pytest.raises(Mismatch, match="does not rotate as its config says"):
-        check_export(tmp_path / "model")
+        run(recipe_of(source, data, stages=({"steps": 1},)), tmp_path)
+    assert not (tmp_path / "model").exists()
+    assert list(tmp_path.glob("checkpoints/*/*.safetensors")), "what was learnt stays"
 
 
 def test_a_causal_plan_keeps_the_plain_config(source, data, tmp_path, monkeypatch):
-    monkeypatch.setattr(job, "check_export", lambda folder: "")
+    monkeypatch.setattr(export, "check_export", lambda folder: "")
     run(recipe_of(source, data, stages=({"steps": 1, "method": "dynamic-yarn-causal-2"},)), tmp_path)
     before, after = (json.loads((folder / "config.json").read_text()) for folder in (source, tmp_path / "model"))
     assert after["rope_parameters"] == before["rope_parameters"]
@@ -109,7 +111,7 @@ def test_a_causal_plan_keeps_the_plain_config(source, data, tmp_path, monkeypatc
 
 
 def test_weights_keep_the_sources_precision(source, data, tmp_path, monkeypatch):
-    monkeypatch.setattr(job, "check_export", lambda folder: "")
+    monkeypatch.setattr(export, "check_export", lambda folder: "")
     half = tmp_path / "half"
     AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16).save_pretrained(half)
     for path in source.glob("*token*.json"):
@@ -121,7 +123,7 @@ def test_weights_keep_the_sources_precision(source, data, tmp_path, monkeypatch)
 
 
 def exporting(recipe, out):
-    job.check_export = lambda folder: ""  # this process is a fork
+    export.check_export = lambda folder: ""  # this process is a fork
     job.train(recipe, out, lambda event: None)
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import processes
 from ropewalk.errors import BadConfig, BadLength, BadOption, CannotWrite, NotFinite, RopewalkError, Stopped, UnknownName
-from ropewalk.jobs.train import job, keep, loop
+from ropewalk.jobs.train import export, job, keep, loop
 from ropewalk.jobs.train.log import read_log
 from ropewalk.jobs.train.packing import Row
 from training import one_loop, recipe_of, run, tiny_llama
@@ -19,7 +19,7 @@ from training import one_loop, recipe_of, run, tiny_llama
 
 @pytest.fixture(autouse=True)
 def no_fresh_process(monkeypatch):
-    monkeypatch.setattr(job, "check_export", lambda folder: "")
+    monkeypatch.setattr(export, "check_export", lambda folder: "")
 
 
 @pytest.fixture

@@ -1,11 +1,17 @@
 """One process or many, packed or not, adapters or all weights: the same losses and the same gradients."""
 
+import functools
+import itertools
+import types
+
 import numpy
 import pytest
 
 import processes
 from ropewalk.errors import BadOption
+from ropewalk.jobs.train.layout import IGNORED, lay_out
 from ropewalk.jobs.train.parallel import parallel
+from ropewalk.jobs.train.rows import Step
 from training import one_loop, stage_of, tiny_llama
 
 BAR = 1e-6  # what the project promises for float32
@@ -60,6 +66,33 @@ def test_documents_in_a_row_matter(source):
     """The comparisons above would hold for a loop that ignores documents, too."""
     packed, plain = one_process(source, True, False, "yarn"), one_process(source, False, False, "yarn")
     assert abs(packed[0][0] - plain[0][0]) > 1e-3
+
+
+def one_document_at_a_time(rows):
+    """The same steps, each document a row of its own."""
+
+    def step(number, processes):
+        micros = []
+        for i in range(rows.stage.batch):
+            row = rows.packing.row(number * rows.stage.batch + i)
+            edges = itertools.pairwise(numpy.cumsum((0, *row.lengths)))
+            micros += [lay_out([(row.ids[a:b], (b - a,))]) for a, b in edges]
+        return Step(micros, sum(int((layout.labels != IGNORED).sum()) for layout in micros))
+
+    return types.SimpleNamespace(step=step, packing=rows.packing)
+
+
+@pytest.mark.parametrize("method", ["yarn", "dynamic-yarn-causal-2"])
+def test_packed_is_one_document_at_a_time(source, method):
+    def use(loop, _, alone=False):
+        if alone:
+            loop.rows = one_document_at_a_time(loop.rows)
+        return [(line["loss"], line["gradient_norm"]) for line in (loop.step() for _ in range(4))]
+
+    packed, alone = (
+        one_loop(source, functools.partial(use, alone=alone), stage=stage_of(method=method)) for alone in (False, True)
+    )
+    numpy.testing.assert_allclose(packed, alone, rtol=BAR, atol=BAR)
 
 
 def ungrouped(context, replicate):

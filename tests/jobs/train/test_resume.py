@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import processes
 from ropewalk.errors import BadConfig, CannotWrite
-from ropewalk.jobs.train import job, keep
+from ropewalk.jobs.train import export, job, keep
 from ropewalk.jobs.train.log import read_log
 from training import losses_of, recipe_of, run, texts, with_tokenizer
 
@@ -20,7 +20,7 @@ STAGES = ({"steps": 4}, {"factor": 4, "steps": 3})  # 64 tokens, then 128
 @pytest.fixture(autouse=True)
 def no_fresh_process(monkeypatch):
     """Each export would start an interpreter; test_export has it."""
-    monkeypatch.setattr(job, "check_export", lambda folder: "")
+    monkeypatch.setattr(export, "check_export", lambda folder: "")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def whole(recipe, tmp_path_factory):
     """The run that nothing disturbs."""
     out = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "check_export", lambda folder: "")
+        patch.setattr(export, "check_export", lambda folder: "")
         result = run(recipe, out)
     return out, result
 
@@ -150,7 +150,7 @@ def test_dropout_of_adapters_is_the_same_again(source, data, tmp_path):
 
 def stopping(recipe, out, until):
     """Train in however many processes this is called in, and stop after the checkpoint of a step."""
-    job.check_export = lambda folder: ""
+    export.check_export = lambda folder: ""
 
     class Enough(Exception):
         pass

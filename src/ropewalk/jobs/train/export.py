@@ -37,11 +37,11 @@ def gather(trained: Trained) -> dict[str, torch.Tensor]:
     return found
 
 
-def export(source: Path, recipe: Recipe, plan: ScalingPlan, weights: dict[str, torch.Tensor], run: Path) -> Path:
-    """Write `run`/model, and `run`/adapter where there are adapters. The first process alone does this.
+def export(source: Path, recipe: Recipe, plan: ScalingPlan, weights: dict[str, torch.Tensor], run: Path) -> str:
+    """Write `run`/model, and `run`/adapter where there are adapters; says how it was checked. For the first process alone.
 
     Weights take the dtype that the source had. A causal plan has no spelling in a config: then the config is the source's, and
-    the plan in ropewalk.json is what `--plan` takes.
+    the plan in ropewalk.json is what `--plan` takes. Raises Mismatch, and leaves no `run`/model, where the check fails.
     """
     model = load_model(source)
     if recipe.lora:
@@ -57,7 +57,7 @@ def export(source: Path, recipe: Recipe, plan: ScalingPlan, weights: dict[str, t
     with _writing(run / MODEL) as folder:
         fill(folder, source, plan, written)
         _replace_weights(folder, model, config)
-    return run / MODEL
+        return check_export(folder)
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def check_export(folder: Path) -> str:
     command = [sys.executable, "-m", "ropewalk", "doctor", str(folder), "--numeric", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=_alone())
     if done.returncode:
-        raise Mismatch(f"the export {folder} does not rotate as its config says: {(done.stderr or done.stdout).strip()[:400]}")
+        raise Mismatch(f"the export does not rotate as its config says: {(done.stderr or done.stdout).strip()[:400]}")
     tables = json.loads(done.stdout)["tables"]
     return f"{len(tables)} rotary tables within {max(table['error'] for table in tables):.1e} of the plan, in a fresh process"
 

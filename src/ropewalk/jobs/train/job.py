@@ -14,7 +14,7 @@ from ropewalk.jobs.evaluate.tables import edges_of
 from ropewalk.jobs.files import write_file
 from ropewalk.jobs.train import keep
 from ropewalk.jobs.train.during import HeldOut, Reading, is_flat, prepare, read
-from ropewalk.jobs.train.export import MODEL, check_export, export, gather
+from ropewalk.jobs.train.export import MODEL, export, gather
 from ropewalk.jobs.train.fingerprint import check_rotary
 from ropewalk.jobs.train.identity import FREE, RUN, begin_or_compare
 from ropewalk.jobs.train.index import Built, Index, index_for
@@ -269,8 +269,7 @@ class _Run:
         said, failed = "", None
         if self.processes.is_first:
             try:
-                folder = export(self.source, self.recipe, self.plans[-1], weights, self.out)
-                said = check_export(folder)
+                said = export(self.source, self.recipe, self.plans[-1], weights, self.out)
             except RopewalkError as error:
                 failed = error
         if self.processes.agree(failed is not None):

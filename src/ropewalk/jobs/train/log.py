@@ -93,4 +93,4 @@ def _import(module: str, package: str) -> Any:
     try:
         return import_module(module)
     except ImportError:
-        raise BadConfig(f"the tracker {package} is not installed: pip install {package}.") from None
+        raise BadConfig(f"the tracker {package} is not installed: pip install 'ropewalk[{package}]'.") from None
