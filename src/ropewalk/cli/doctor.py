@@ -1,6 +1,6 @@
 """Does every engine do what is written? Reads a folder, a config.json, a GGUF or a pasted command line, and says what each
-engine makes of it, in words and numbers; or asks a running server. Exit code 0: all as written, or PASS. 1: findings, or FAIL.
-2: bad input. 3: a server's answers do not decide.
+engine makes of it, in words and numbers; or asks a running server; or compares a trainer with its rollout. Exit code 0: all as
+written, PASS or ALIKE. 1: findings, FAIL or DIFFER. 2: bad input. 3: a server's answers do not decide.
 
 Example: `ropewalk doctor ropewalk-tiny --for transformers,vllm,mlx`
 """
@@ -53,8 +53,12 @@ def run(
     numeric: Annotated[
         bool, typer.Option("--numeric", help="Load the model with transformers and measure its cos and sin.")
     ] = False,
-    trainer: Annotated[str | None, typer.Option("--trainer", help="Compare two stacks: what the trainer is given ...")] = None,
-    rollout: Annotated[str | None, typer.Option("--rollout", help="... and what the rollout engine is given.")] = None,
+    trainer: Annotated[
+        str | None, typer.Option("--trainer", help="Compare two stacks: what the trainer is given, or its address ...")
+    ] = None,
+    rollout: Annotated[
+        str | None, typer.Option("--rollout", help="... and the rollout engine. With an address, both sides are run.")
+    ] = None,
     method: RunMethod = None,
     factor: Factor = None,
     plan_file: PlanFile = None,

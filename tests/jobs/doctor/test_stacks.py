@@ -19,6 +19,7 @@ from ropewalk.jobs.doctor.stacks.measure import Stacks, lengths_of
 from ropewalk.jobs.doctor.stacks.sides import ModelSide, ServerSide, Words, of_server
 from ropewalk.jobs.serve.served import open_model
 from ropewalk.models.hub import checkpoint
+from ropewalk.models.load import load_tokenizer
 from ropewalk.scaling.checkpoint import read_config
 from ropewalk.scaling.dialects.transformers import read
 from ropewalk.scaling.plan import make_plan
@@ -126,6 +127,14 @@ def test_text_is_checked_token_by_token_where_ids_are_not_taken():
 
     with pytest.raises(BadAnswer, match="does one side alone add a start token"):
         compared(Fake(), Fake(ids=False), WithStart())
+
+
+def test_the_spellings_of_a_real_tokenizer():
+    """vLLM 0.32.0 echoed the bundled model's tokens 564, 525, 640 and 199 so on 2026-11-24; others give the vocabulary's."""
+    words = Words(load_tokenizer(TINY))
+    for token, said in ((564, " he"), (525, "ig"), (640, "ht"), (199, "\n"), (564, "564"), (564, "\u0120he")):
+        assert words.spells(token, said)
+        assert not words.spells(token + 1, said)
 
 
 def test_a_server_that_adds_a_token_to_ids_is_not_compared():
