@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 
 import ropewalk
 from jobs.doctor.fake_server import Fake, serving
+from jobs.serve.material import opened
+from jobs.serve.test_serve import serving as running
 from published import GPT_OSS_20B, LLAMA31_8B, QWEN3_8B, QWEN3_8B_YARN
 from ropewalk.cli.main import main
 from ropewalk.errors import BadConfig
@@ -146,6 +149,59 @@ def test_a_server_is_asked_and_judged(doctor, rise, exit_code, tmp_path):
     assert "fake, claims 600 tokens, original window 256" in out
     assert ("PASS: beyond" in out, "FAIL: beyond" in out) == (not rise, bool(rise))
     assert "ropewalk doctor" in (tmp_path / "x.html").read_text()[:400]
+
+
+@pytest.mark.parametrize(("method", "verdict", "exit_code"), [("yarn", "ALIKE", 0), ("ntk_by_parts", "DIFFER", 1)])
+def test_a_trainer_beside_a_running_rollout(doctor, method, verdict, exit_code):
+    """Our own server with yarn, and a trainer that has it too, or has lost the attention factor."""
+    with running(opened("yarn", factor=2)) as (client, _):
+        url = str(client.base_url).removesuffix("/v1/")
+        pair = ("--trainer", "ropewalk-tiny", "--method", method, "--factor", "2", "--rollout", url, "--passages", "5")
+        code, out, err = doctor(*pair)
+        assert code == exit_code, err
+        assert doctor(*pair, "--to", "600", "--json")[0] == exit_code
+    assert f"trainer: ropewalk-tiny (transformers, float32, {method} attached)" in out
+    assert f"rollout: {url} (echo with logprobs, ids sent)" in out
+    assert f"{verdict}: " in out.splitlines()[-1]
+    assert out.count(verdict) == 4  # at 256, 512 and 1,024 tokens, and in all
+
+
+def test_two_running_stacks_in_json(doctor):
+    with serving(Fake(claimed=600)) as one, serving(Fake(claimed=600, logprob=lambda at: -2.0 - (at > 256))) as other:
+        code, out, _ = doctor("--trainer", one, "--rollout", other, "--original-length", "256", "--json")
+    data = json.loads(out)
+    assert (code, data["verdict"], data["trainer"], data["rollout"]) == (1, "DIFFER", one, other)
+    assert [(band["length"], band["verdict"]) for band in data["bands"]] == [
+        (128, "ALIKE"), (256, "ALIKE"), (512, "DIFFER"), (600, "DIFFER")
+    ]  # fmt: skip
+    assert data["bands"][-1]["mean"]["value"] == pytest.approx(-1.0)
+
+
+def test_stacks_that_are_not_decided_are_exit_code_3(doctor):
+    chance = random.Random(3)
+    with serving(Fake(claimed=600)) as one, serving(Fake(claimed=600, logprob=lambda at: -2 + chance.gauss(0, 0.06))) as other:
+        assert doctor("--trainer", one, "--rollout", other, "--original-length", "256", "--passages", "2")[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--trainer", "HERE/x.json", "--rollout", "URL", "--for", "vllm"], "leave out --for, --versions and --plot"),
+        (["--trainer", "vllm serve x", "--rollout", "URL"], "a command line, which is read and not run"),
+        (["--trainer", "URL", "--rollout", "URL", "--method", "yarn", "--factor", "2"], "both are servers here"),
+        (["--trainer", "URL", "--rollout", "URL", "--timeout", "0"], "--timeout is 0"),
+        (["--trainer", "URL", "--rollout", "http://127.0.0.1:9"], "cannot be reached"),
+        (["--trainer", "URL", "--rollout", "URL"], "Say it with --original-length, or give --config"),
+        (["HERE/x.json", "--method", "yarn", "--factor", "2"], "beside a server's address"),
+    ],
+)
+def test_bad_input_beside_a_server_is_exit_code_2(doctor, monkeypatch, args, words):
+    monkeypatch.setattr("ropewalk.models.hub.checkpoint", unknown)
+    with serving(Fake()) as url:
+        code, out, err = doctor(*(url if arg == "URL" else arg for arg in args), x=QWEN3_8B)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert "Traceback" not in err
 
 
 def test_answers_that_do_not_decide_are_exit_code_3(doctor):

@@ -5,11 +5,8 @@ Each engine is one process of about half a minute; the plugin is found by its en
 """
 
 import json
-import os
 import random
-import socket
 import subprocess
-import time
 import tomllib
 import urllib.error
 import urllib.request
@@ -19,13 +16,13 @@ import pytest
 import torch
 
 import ropewalk
+from engines.vllm_server import PLAN as VARIABLE
+from engines.vllm_server import PYTHON, ROOT, need_vllm, plain_environment, vllm_serving
 from ropewalk.models.vllm_plugin.known import KNOWN
 
 pytestmark = pytest.mark.engines
 
 TINY = Path(ropewalk.__file__).parent / "models" / "ropewalk-tiny"
-ROOT = Path(ropewalk.__file__).parents[2]
-PYTHON = Path(os.environ.get("ROPEWALK_ENGINES", ROOT / ".venv-engines")) / "vllm" / "bin" / "python"
 PLAN = ropewalk.make_plan(
     ropewalk.read(json.loads((TINY / "config.json").read_text())), factor=8, method="dynamic-yarn-request-1"
 )
@@ -38,8 +35,7 @@ IDS = [SEED.randrange(1, 1024) for _ in range(4096)]
 
 @pytest.fixture(scope="module", autouse=True)
 def _vllm():
-    if not PYTHON.is_file():
-        pytest.skip(f"no vLLM at {PYTHON}: `make engines` installs it")
+    need_vllm()
 
 
 def prepared(folder, plan, patch=""):
@@ -50,12 +46,10 @@ def prepared(folder, plan, patch=""):
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: ropewalk\nVersion: 0\n")
     (package / "entry_points.txt").write_text("[vllm.general_plugins]\n" + "".join(f"{n} = {v}\n" for n, v in points.items()))
     (folder / "path" / "sitecustomize.py").write_text(patch)
-    environment = {name: value for name, value in os.environ.items() if name != "ROPEWALK_VLLM_PLAN"}
-    environment |= {"PYTHONPATH": f"{folder / 'path'}:{ROOT / 'src'}", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
-    environment |= {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"}
+    environment = {**plain_environment(), "PYTHONPATH": f"{folder / 'path'}:{ROOT / 'src'}"}
     if plan:
         (folder / "plan.json").write_text(plan.to_json())
-        environment["ROPEWALK_VLLM_PLAN"] = str(folder)
+        environment[VARIABLE] = str(folder)
     return environment
 
 
@@ -190,45 +184,20 @@ def test_what_is_refused(tmp_path):
 
 def test_over_http(tmp_path, model):
     """A scale by length, one that is asked for, and errors that come back as the client's."""
-    port = free_port()
-    command = [PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", TINY, "--served-model-name", "tiny"]
-    command += ["--dtype", "float32", "--enforce-eager", "--host", "127.0.0.1", "--port", str(port)]
-    log = (tmp_path / "log").open("w")
-    with subprocess.Popen(command, env=prepared(tmp_path, PLAN), stdout=log, stderr=subprocess.STDOUT) as server:
-        try:
-            wait_for(port, server)
-            for n, more, scale in ((300, {}, 1), (700, {}, 2), (300, {"vllm_xargs": {"rope_scale": 8}}, 8)):
-                status, told = post(port, prompt=IDS[:n], **more)
-                assert status == 200, told
-                found = {"logprobs": told["choices"][0]["logprobs"]["token_logprobs"]}
-                wanted = by_ropewalk(model, request(n, new=8), scale)
-                assert furthest(found, {"logprobs": wanted["logprobs"][-8:]}) < NOISE
-            for more, words in (
-                ({"vllm_xargs": {"rope_scale": 3}}, "the served plan has the scales 1, 2, 4, 8"),
-                ({"cache_salt": "ropewalk:1"}, "the plan's own. Choose another"),
-            ):
-                status, told = post(port, prompt=IDS[:40], **more)
-                assert (status, words in told["error"]["message"]) == (400, True), told
-        finally:
-            server.terminate()
+    with vllm_serving(TINY, tmp_path / "log", prepared(tmp_path, PLAN)) as port:
+        for n, more, scale in ((300, {}, 1), (700, {}, 2), (300, {"vllm_xargs": {"rope_scale": 8}}, 8)):
+            status, told = post(port, prompt=IDS[:n], **more)
+            assert status == 200, told
+            found = {"logprobs": told["choices"][0]["logprobs"]["token_logprobs"]}
+            wanted = by_ropewalk(model, request(n, new=8), scale)
+            assert furthest(found, {"logprobs": wanted["logprobs"][-8:]}) < NOISE
+        for more, words in (
+            ({"vllm_xargs": {"rope_scale": 3}}, "the served plan has the scales 1, 2, 4, 8"),
+            ({"cache_salt": "ropewalk:1"}, "the plan's own. Choose another"),
+        ):
+            status, told = post(port, prompt=IDS[:40], **more)
+            assert (status, words in told["error"]["message"]) == (400, True), told
     assert "ropewalk: plan dynamic-yarn-request-1" in (tmp_path / "log").read_text()
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-def wait_for(port, server):
-    for _ in range(240):
-        assert server.poll() is None, "the server ended"
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-                return
-        except OSError:
-            time.sleep(1)
-    pytest.fail("the server did not start within four minutes")
 
 
 def post(port, **body):

@@ -51,6 +51,11 @@ DYNAMIC_FACTOR = 8.0
 UNITS = {"k": 2**10, "m": 2**20}
 
 
+def is_address(target: str) -> bool:
+    """A running server, and not a file, a model's name or a command line that holds an address."""
+    return "://" in target.partition(" ")[0]
+
+
 def parse_length(text: str) -> int:
     """128k -> 131072. k and m count in 1024s, as model names do."""
     number, unit = (text[:-1], UNITS[text[-1].lower()]) if text and text[-1].lower() in UNITS else (text, 1)

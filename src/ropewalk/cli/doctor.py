@@ -1,6 +1,6 @@
 """Does every engine do what is written? Reads a folder, a config.json, a GGUF or a pasted command line, and says what each
-engine makes of it, in words and numbers; or asks a running server. Exit code 0: all as written, or PASS. 1: findings, or FAIL.
-2: bad input. 3: a server's answers do not decide.
+engine makes of it, in words and numbers; or asks a running server; or compares a trainer with its rollout. Exit code 0: all as
+written, PASS or ALIKE. 1: findings, FAIL or DIFFER. 2: bad input. 3: a server's answers do not decide.
 
 Example: `ropewalk doctor ropewalk-tiny --for transformers,vllm,mlx`
 """
@@ -13,7 +13,20 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from ropewalk.cli.common import Force, Json, OriginalLength, To, parse_versions, print_json
+from ropewalk.cli.common import (
+    Device,
+    Dtype,
+    Factor,
+    Force,
+    Json,
+    OriginalLength,
+    PlanFile,
+    RunMethod,
+    To,
+    is_address,
+    parse_versions,
+    print_json,
+)
 from ropewalk.errors import BadOption
 from ropewalk.jobs.doctor.static import Diagnosis, Difference, compare, examine, meaning
 from ropewalk.jobs.doctor.target import Target, resolve
@@ -40,29 +53,53 @@ def run(
     numeric: Annotated[
         bool, typer.Option("--numeric", help="Load the model with transformers and measure its cos and sin.")
     ] = False,
-    trainer: Annotated[str | None, typer.Option("--trainer", help="Compare two stacks: what the trainer is given ...")] = None,
-    rollout: Annotated[str | None, typer.Option("--rollout", help="... and what the rollout engine is given.")] = None,
+    trainer: Annotated[
+        str | None, typer.Option("--trainer", help="Compare two stacks: what the trainer is given, or its address ...")
+    ] = None,
+    rollout: Annotated[
+        str | None, typer.Option("--rollout", help="... and the rollout engine. With an address, both sides are run.")
+    ] = None,
+    method: RunMethod = None,
+    factor: Factor = None,
+    plan_file: PlanFile = None,
+    dtype: Dtype = "float32",
+    device: Device = "cpu",
     model: Annotated[str | None, typer.Option("--model", help="Of a server that has several.")] = None,
     to: To = None,
     original_length: OriginalLength = None,
     passages: Annotated[int | None, typer.Option("--passages", min=2, help="Of a server: how many are asked (12).")] = None,
-    margin: Annotated[float | None, typer.Option("--margin", help="Nats per token that a server may lose (0.1).")] = None,
+    margin: Annotated[
+        float | None, typer.Option("--margin", help="Nats per token: a server may lose (0.1), stacks be apart (0.05).")
+    ] = None,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds that a server has for one answer.")] = 300.0,
     api_key_env: Annotated[str | None, typer.Option("--api-key-env", metavar="NAME", help="Variable with its key.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Of a server: write one HTML page with the plot.")] = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
+    running = any(map(is_address, filter(None, (trainer, rollout))))
+    if (method or factor or plan_file) and not running:
+        raise BadOption("--method, --factor and --plan stretch a trainer or rollout beside a server's address.")
     names = tuple(filter(None, (engines or "").split(",")))
     at = parse_versions(versions)
     if trainer or rollout:
         if not (trainer and rollout) or target or numeric:
             raise BadOption("--trainer and --rollout go together, and without TARGET or --numeric.")
+        if running:
+            if names or at or plot:
+                raise BadOption("running stacks are asked, not read: leave out --for, --versions and --plot.")
+            from ropewalk.cli.doctor_stacks import run_stacks
+
+            raise typer.Exit(
+                run_stacks(trainer, rollout, method=method, factor=factor, plan=plan_file, dtype=dtype, device=device,
+                           config=config, model=model, to=to, original_length=original_length, passages=passages,
+                           margin=margin, timeout=timeout, api_key_env=api_key_env, json=json)
+            )  # fmt: skip
         _compare(_resolve(trainer, config), _resolve(rollout, config), names, at, json)
         return
     if not target:
         raise BadOption("name a TARGET: a folder, a config.json, a GGUF, or a command line in quotes.")
-    if "://" in target.partition(" ")[0]:
+    if is_address(target):
         if names or at or numeric:
             raise BadOption("a running server is asked, not read: leave out --for, --versions and --numeric.")
         from ropewalk.cli.doctor_live import run_live

@@ -50,15 +50,11 @@ def run_live(
 
 def _written(endpoint: "Endpoint", config: Path | None, original_length: str | None) -> "Written | None":
     """What the config of the served model says, where it is at hand: by --config, or by the name that the server gives it."""
-    from ropewalk.jobs.doctor.live.job import Written
-    from ropewalk.jobs.doctor.target import resolve
-    from ropewalk.models.hub import checkpoint
-
     name = str(config) if config else endpoint.folder or endpoint.model
     if original_length and not config:
         return None
     try:
-        target = resolve(name, lambda model: checkpoint(model, weights=False))
+        return read_written(name)
     except RopewalkError as error:
         if config:
             raise
@@ -66,6 +62,15 @@ def _written(endpoint: "Endpoint", config: Path | None, original_length: str | N
             f"the config of {name} is not at hand, and the server does not say what its model was trained at.\n"
             f"  Say it with --original-length, or give the config with --config. ({str(error).splitlines()[0]})"
         ) from None
+
+
+def read_written(name: str) -> "Written":
+    """What a config says. name: of a model or of its config, on this machine or not."""
+    from ropewalk.jobs.doctor.live.job import Written
+    from ropewalk.jobs.doctor.target import resolve
+    from ropewalk.models.hub import checkpoint
+
+    target = resolve(name, lambda model: checkpoint(model, weights=False))
     full = [keys for keys in target.layers if not keys.layer_type.startswith(("sliding", "chunked", "local"))]
     if not full:
         raise BadOption(f"{name} has no layers that see all of the input: there is no original window to test.")

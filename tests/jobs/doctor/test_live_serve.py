@@ -1,12 +1,11 @@
 """Against our own server with the bundled model: a sound stretch passes, none fails, a doubled factor is seen."""
 
-import pytest
-
 from jobs.serve.material import TINY
 from jobs.serve.test_serve import serving
 from ropewalk.jobs.doctor.live.client import Client, root_of
 from ropewalk.jobs.doctor.live.endpoint import find
 from ropewalk.jobs.doctor.live.job import Written, examine
+from ropewalk.jobs.doctor.live.page import write_page
 from ropewalk.jobs.serve.served import open_model
 from ropewalk.models.hub import checkpoint
 from ropewalk.scaling.checkpoint import read_config
@@ -42,11 +41,8 @@ def test_a_doubled_factor_is_seen_by_what_the_server_claims():
     assert "applied twice" in result.findings[0]
 
 
-@pytest.mark.parametrize("method", ["yarn"])
-def test_a_page_is_written_that_asks_the_network_for_nothing(tmp_path, method):
-    from ropewalk.jobs.doctor.live.page import write_page
-
-    result = examined(method, 2, passages=2)
+def test_a_page_is_written_that_asks_the_network_for_nothing(tmp_path):
+    result = examined("yarn", 2, passages=2)
     write_page(tmp_path / "x.html", result)
     page = (tmp_path / "x.html").read_text()
     assert f"{result.verdict}: {TINY}" in page

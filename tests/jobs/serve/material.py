@@ -17,9 +17,9 @@ TINY = "ropewalk-tiny"
 PLANS = {"none": None, "static": "yarn", "causal": "dynamic-yarn"}
 
 
-def opened(method: str | None) -> Served:
+def opened(method: str | None, factor: float = 8) -> Served:
     spec = read(read_config(checkpoint(TINY)))
-    return open_model(TINY, make_plan(spec, factor=8, method=method) if method else None)
+    return open_model(TINY, make_plan(spec, factor=factor, method=method) if method else None)
 
 
 @cache

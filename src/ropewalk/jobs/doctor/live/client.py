@@ -38,10 +38,6 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def is_url(text: str) -> bool:
-    return "://" in text.partition(" ")[0]
-
-
 def root_of(url: str) -> str:
     """http://host:port/v1/ -> http://host:port; raises BadOption for what is not a plain http or https address."""
     try:

@@ -6,7 +6,8 @@ from typing import Any
 
 from ropewalk.errors import BadAnswer, BadOption, UnknownName
 from ropewalk.jobs.doctor.live.client import Client, Refused
-from ropewalk.jobs.doctor.live.readers import READERS, NotOffered, Prompt, Reader, Reading, completion, counted
+from ropewalk.jobs.doctor.live.late import is_late
+from ropewalk.jobs.doctor.live.readers import READERS, Echo, NotOffered, Prompt, Reader, Reading, completion, counted
 
 PROBE = "def area(width, height):\n    return width * height\n"
 
@@ -39,8 +40,11 @@ class Endpoint:
         return text, counted(self.client, answer)[0]
 
 
-def find(client: Client, name: str | None = None) -> Endpoint:
-    """Ask a server what it is. Raises BadAnswer where it is none that is known here."""
+def find(client: Client, name: str | None = None, probe: Prompt = PROBE) -> Endpoint:
+    """Ask a server what it is. Raises BadAnswer where it is none that is known here.
+
+    probe: a short prompt, in the form (text or ids) that the reader will be given.
+    """
     listed = _models(client)
     card = _chosen(listed, name)
     model, props = str(card["id"]), _props(client) if "max_model_len" not in card else {}
@@ -48,7 +52,7 @@ def find(client: Client, name: str | None = None) -> Endpoint:
     if claimed is not None and (not isinstance(claimed, int) or isinstance(claimed, bool) or claimed < 1):
         raise BadAnswer(f"{client.root} says that it reads {claimed!r} tokens; that must be a whole number above 0.")
     readers = (reader for reader in READERS if not reader.needs_props or props)
-    reader = next((reader for reader in readers if _offers(reader, client, model)), None)
+    reader = next((reader for reader in readers if _offers(reader, client, model, probe)), None)
     return Endpoint(client, model, claimed, reader, str(card.get("root") or ""))
 
 
@@ -98,12 +102,13 @@ def _path(data: Any, *keys: str) -> Any:
     return data
 
 
-def _offers(reader: Reader, client: Client, model: str) -> bool:
+def _offers(reader: Reader, client: Client, model: str, probe: Prompt) -> bool:
     """Whether a short prompt is answered with its log-probabilities. A server that refuses or leaves them out has none to
-    give; one that counts wrongly is believed in nothing, and that is an error.
+    give; one that counts wrongly is believed in nothing, and that is an error. One whose echo is late tells nothing either.
     """
     try:
-        return reader.read(client, model, PROBE, 4) is not None
+        reader.read(client, model, probe, 4)
+        return not (isinstance(reader, Echo) and is_late(client, model))
     except Refused as error:
         if error.status in (401, 403):
             raise

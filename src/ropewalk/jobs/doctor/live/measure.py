@@ -111,7 +111,7 @@ def _loss(endpoint: Endpoint, source: Source, passage: int, length: int, origina
         reading = endpoint.read(text, last)
         return reading, len(text), reading.count
 
-    found = _fitting(ask, source, passage, length)
+    found = fitting(ask, source, passage, length)
     if isinstance(found, str):
         return Cell(passage, length, trouble=found), ()
     reading, position = found
@@ -119,6 +119,11 @@ def _loss(endpoint: Endpoint, source: Source, passage: int, length: int, origina
     loss = -sum(reading.logprobs) / len(reading.logprobs) if finite else float("nan")
     trouble = "" if finite else f"its log-probabilities at {length:,} tokens are not numbers (NaN or infinite)"
     return Cell(passage, length, position, loss, len(reading.logprobs), trouble=trouble), reading.tokens
+
+
+def fits(count: int, length: int) -> bool:
+    """Whether a prompt of so many tokens is one of nearly `length`."""
+    return NEAR * (length - ROOM) <= count <= length - ROOM
 
 
 def measure_keys(asked: Round) -> list[Cell]:
@@ -133,13 +138,13 @@ def _key(endpoint: Endpoint, source: Source, passage: int, length: int, depth: f
         text, count = endpoint.write(prompt, NEW)
         return text.strip().startswith(key), len(prompt), count
 
-    found = _fitting(ask, source, passage, length)
+    found = fitting(ask, source, passage, length)
     if isinstance(found, str):
         return Cell(passage, length, depth=depth, trouble=found)
     return Cell(passage, length, found[1], depth=depth, found=found[0])
 
 
-def _fitting(ask: Callable[[int], tuple[Any, int, int]], source: Source, passage: int, length: int) -> tuple[Any, int] | str:
+def fitting(ask: Callable[[int], tuple[Any, int, int]], source: Source, passage: int, length: int) -> tuple[Any, int] | str:
     """Ask with a prompt of nearly `length` tokens: (what it found, tokens of the prompt), or the words of a refusal.
 
     How many tokens a text has, the server alone knows: where it was too many or far too few, the next try knows better.
@@ -157,7 +162,7 @@ def _fitting(ask: Callable[[int], tuple[Any, int, int]], source: Source, passage
             continue
         except Late as error:
             return str(error)
-        if NEAR * limit <= count <= limit:
+        if fits(count, length):
             source.learn(passage, characters, count)
             return found, count
         if not refused:

@@ -1,6 +1,6 @@
 """Three ways in which servers tell how likely a prompt was, brought to one form and checked before they are believed.
 
-echo: OpenAI's completions with `echo` and `logprobs` (vLLM, SGLang, `ropewalk serve`, llama-cpp-python).
+echo: OpenAI's completions with `echo` and `logprobs` (vLLM, SGLang, `ropewalk serve`).
 prompt_logprobs: vLLM's own field of the same endpoint, also where echo is not allowed.
 forced: llama.cpp's /completion, which tells of tokens it writes alone: each token of the passage is forced by a bias and its
 probability taken from the raw logits, before that bias (tools/server, `post_sampling_probs` false).
@@ -8,7 +8,7 @@ probability taken from the raw logits, before that bias (tools/server, `post_sam
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan
+from math import isnan, log
 from typing import Any, Protocol
 
 from ropewalk.errors import BadAnswer
@@ -17,6 +17,7 @@ from ropewalk.jobs.doctor.live.client import Client
 Prompt = str | list[int]
 ABOVE_ZERO = 1e-3  # a logarithm of a probability may be this far above 0 by rounding
 FORCED = 1e4  # added to a logit: no other token can win
+LEAST = -149 * log(2)  # of the smallest float32: llama.cpp rounds a probability to that first, and what is below to 0
 
 
 class NotOffered(Exception):
@@ -108,7 +109,8 @@ class Forced:
             raise BadAnswer(
                 f"{client.root} was to write token {token} and wrote {told[0].get('id')!r}: its bias is not obeyed."
             )
-        return told[0]["logprob"]
+        value = told[0]["logprob"]
+        return max(value, LEAST) if isinstance(value, float) else value
 
 
 READERS: tuple[Reader, ...] = (Echo(), PromptLogprobs(), Forced())

@@ -1,0 +1,1 @@
+"""A trainer and its rollout, both running: log-probabilities of the same tokens, and how far they lie apart."""
