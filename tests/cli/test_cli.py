@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from command import run
-from ropewalk.cli.common import parse_length, parse_option, print_json
 from ropewalk.cli.main import NOT_VERBS
+from ropewalk.cli.parts.common import parse_length, parse_option, print_json
 from ropewalk.cli.plan import bars, pairs
 from ropewalk.errors import BadLength, BadOption
 from ropewalk.scaling.plan import Stretch

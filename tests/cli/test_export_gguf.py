@@ -8,8 +8,8 @@ import sys
 import pytest
 
 import gguf_files
-from ropewalk.cli import export_gguf
 from ropewalk.cli.main import main
+from ropewalk.cli.parts import export_gguf
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 import shapes
 from command import run
-from ropewalk.cli.plan_train import parse_budget, parse_stages
+from ropewalk.cli.parts.plan_train import parse_budget, parse_stages
 from ropewalk.errors import BadOption
 from ropewalk.jobs.train.cost import Stage
 

@@ -9,17 +9,6 @@ from command import run
 from ropewalk.cli import train as verb
 from ropewalk.jobs.train import export, job
 from ropewalk.jobs.train.recipe import Lora, Recipe, Stage
-from training import texts, with_tokenizer
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return with_tokenizer(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return texts(tmp_path_factory.mktemp("texts") / "some")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ropewalk.cli.common import Json, print_json
+from ropewalk.cli.parts.common import Json, print_json
 
 
 def run(
@@ -22,7 +22,7 @@ def run(
 ) -> None:
     from rich.console import Console
 
-    from ropewalk.cli.progress import cost_bar
+    from ropewalk.cli.parts.progress import cost_bar
     from ropewalk.jobs.demo import Demo, run_demo
     from ropewalk.jobs.evaluate.summary import summary
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from ropewalk.cli.common import (
+from ropewalk.cli.parts.common import (
     Device,
     Dtype,
     Factor,
@@ -88,7 +88,7 @@ def run(
         if running:
             if names or at or plot:
                 raise BadOption("running stacks are asked, not read: leave out --for, --versions and --plot.")
-            from ropewalk.cli.doctor_stacks import run_stacks
+            from ropewalk.cli.parts.doctor_stacks import run_stacks
 
             raise typer.Exit(
                 run_stacks(trainer, rollout, method=method, factor=factor, plan=plan_file, dtype=dtype, device=device,
@@ -102,7 +102,7 @@ def run(
     if is_address(target):
         if names or at or numeric:
             raise BadOption("a running server is asked, not read: leave out --for, --versions and --numeric.")
-        from ropewalk.cli.doctor_live import run_live
+        from ropewalk.cli.parts.doctor_live import run_live
 
         raise typer.Exit(
             run_live(target, config=config, model=model, to=to, original_length=original_length, passages=passages,

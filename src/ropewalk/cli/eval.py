@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ropewalk.cli.common import Json, OriginalLength, parse_length, print_json, read_plan
+from ropewalk.cli.parts.common import Json, OriginalLength, parse_length, print_json, read_plan
 from ropewalk.errors import BadOption
 
 Many = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Folders, hub ids, or ropewalk-tiny.")]
@@ -84,7 +84,7 @@ def run(
 ) -> None:
     from rich.console import Console
 
-    from ropewalk.cli.progress import cost_bar
+    from ropewalk.cli.parts.progress import cost_bar
     from ropewalk.jobs.evaluate.job import evaluate, run_folders
     from ropewalk.jobs.evaluate.prepare import split_protocols
     from ropewalk.jobs.evaluate.request import Request

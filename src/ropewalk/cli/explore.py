@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ropewalk.cli.common import Force, Json, OriginalLength, find_config, print_json, read_spec
+from ropewalk.cli.parts.common import Force, Json, OriginalLength, find_config, print_json, read_spec
 
 
 def run(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ropewalk.cli.common import (
+from ropewalk.cli.parts.common import (
     Factor,
     Force,
     Json,
@@ -26,7 +26,7 @@ from ropewalk.cli.common import (
     read_plan,
     read_spec,
 )
-from ropewalk.cli.export_gguf import run_gguf
+from ropewalk.cli.parts.export_gguf import run_gguf
 from ropewalk.errors import BadOption
 from ropewalk.scaling.engine import get_engine
 from ropewalk.scaling.plan import replaced

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ropewalk.cli.common import (
+from ropewalk.cli.parts.common import (
     Factor,
     Force,
     Json,

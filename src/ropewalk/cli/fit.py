@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ropewalk.cli.common import Force, Json, Layers, Model, OriginalLength, find_config, print_json, read_spec
+from ropewalk.cli.parts.common import Force, Json, Layers, Model, OriginalLength, find_config, print_json, read_spec
 from ropewalk.errors import BadOption
 
 BUDGET = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)")

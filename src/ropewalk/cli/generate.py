@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ropewalk.cli.common import (
+from ropewalk.cli.parts.common import (
     Device,
     Dtype,
     Dynamic,

@@ -16,7 +16,7 @@ HELP = """Stretch the context window of RoPE language models: plan, apply, measu
 Example: `ropewalk plan ropewalk-tiny --to 4096`
 """
 INTERRUPTED = 130
-NOT_VERBS = {"main", "common", "progress", "doctor_live", "doctor_stacks", "export_gguf", "plan_data", "plan_train"}
+NOT_VERBS = {"main", "parts"}
 
 
 def build(asked: str = "") -> typer.Typer:

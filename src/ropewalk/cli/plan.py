@@ -13,8 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ropewalk.cli import plan_train
-from ropewalk.cli.common import (
+from ropewalk.cli.parts import plan_train
+from ropewalk.cli.parts.common import (
     Factor,
     Json,
     Layers,
@@ -29,8 +29,9 @@ from ropewalk.cli.common import (
     print_json,
     read_spec,
 )
-from ropewalk.cli.plan_data import Cache, Data, MaxTokens, TextField, asked_for, print_data
+from ropewalk.cli.parts.plan_data import Cache, Data, MaxTokens, TextField, asked_for, print_data
 from ropewalk.errors import CannotExpress
+from ropewalk.scaling.checkpoint import text_of
 from ropewalk.scaling.dialects.config_files import losses
 from ropewalk.scaling.dialects.transformers import write
 from ropewalk.scaling.engine import Loss, engines
@@ -179,7 +180,7 @@ def _paste(plan: ScalingPlan, config: dict[str, Any]) -> dict[str, Any]:
         written = write(plan, config)
     except CannotExpress as error:
         return {"impossible": str(error)}
-    return {key: (written.get("text_config") or written)[key] for key in KEYS}
+    return {key: text_of(written)[key] for key in KEYS}
 
 
 def _print_paste(console: Console, plan: ScalingPlan, config: dict[str, Any]) -> None:

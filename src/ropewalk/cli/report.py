@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ropewalk.cli.common import Force, Json, human_bytes, print_json
+from ropewalk.cli.parts.common import Force, Json, human_bytes, print_json
 
 
 def run(

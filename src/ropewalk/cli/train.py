@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from ropewalk.cli.common import parse_length, parse_option, print_json
+from ropewalk.cli.parts.common import parse_length, parse_option, print_json
 from ropewalk.errors import BadConfig
 
 try:

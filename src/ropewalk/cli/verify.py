@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from ropewalk.cli.common import Json, print_json
+from ropewalk.cli.parts.common import Json, print_json
 from ropewalk.errors import BadOption
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _pythons(given: Sequence[str]) -> dict[str, Path]:
 
 @contextmanager
 def _bar(title: str) -> Iterator[Any]:
-    from ropewalk.cli.progress import cost_bar
+    from ropewalk.cli.parts.progress import cost_bar
 
     with cost_bar(Console(stderr=True), f"verifying {title}") as start:
         yield lambda total: start(total, 1, 0)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ropewalk.scaling.checkpoint import text_of
 from ropewalk.scaling.method import get_method
 from ropewalk.scaling.plan import ScalingPlan
 
@@ -67,5 +68,5 @@ def model_card(source: Path, plan: ScalingPlan, config: Mapping[str, Any], measu
         table="\n".join(rows),
         rules="\n\n".join(dict.fromkeys(rules)),
         measured=measured,
-        keys=json.dumps((config.get("text_config") or config)["rope_parameters"], indent=2),
+        keys=json.dumps(text_of(config)["rope_parameters"], indent=2),
     )

@@ -11,7 +11,7 @@ from ropewalk.errors import BadConfig
 from ropewalk.jobs.card import model_card
 from ropewalk.jobs.files import new_folder
 from ropewalk.jobs.weights import PICKLES, weight_files
-from ropewalk.scaling.checkpoint import CONFIG, read_config
+from ropewalk.scaling.checkpoint import CONFIG, read_config, text_of
 from ropewalk.scaling.dialects import transformers
 from ropewalk.scaling.plan import ScalingPlan
 
@@ -70,9 +70,8 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _write_json(path: Path, data: Mapping[str, Any]) -> None:
-    path.write_text(
-        json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace"
-    )  # half a pair
+    text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")  # half a surrogate pair, which JSON may hold
 
 
 def _widen_tokenizer(path: Path, config: Mapping[str, Any]) -> None:
@@ -83,7 +82,7 @@ def _widen_tokenizer(path: Path, config: Mapping[str, Any]) -> None:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise BadConfig(f"{path.name} is not valid JSON: {error}") from None
-    window = (config.get("text_config") or config).get("max_position_embeddings", 0)
+    window = text_of(config).get("max_position_embeddings", 0)
     if isinstance(settings, dict) and settings.get("model_max_length", window) < window:
         settings["model_max_length"] = window
         _write_json(path, settings)

@@ -1,14 +1,16 @@
 """Finding and reading a checkpoint's config.json on disk; no torch, no network."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from ropewalk.errors import BadConfig
 
 BUNDLED = "ropewalk-tiny"
 CONFIG = "config.json"
 LARGEST_CONFIG = 32 * 2**20  # bytes; the largest published config.json files are under 1 MiB
+Config = TypeVar("Config", bound=Mapping[str, Any])
 
 
 def bundled_model() -> Path:
@@ -51,3 +53,11 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise BadConfig(f"{file} holds a {type(config).__name__}; a config is a JSON object with keys.")
     return config
+
+
+def text_of(config: Config) -> Config:
+    """The part of a config that describes the language model, itself and not a copy: `text_config`, or all of it."""
+    inner: Any = config.get("text_config")
+    if not isinstance(inner, Mapping):
+        return config
+    return cast("Config", inner)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ropewalk.errors import BadConfig
+from ropewalk.scaling.checkpoint import text_of
 from ropewalk.scaling.dialects import known
 from ropewalk.scaling.dialects.fields import Fields
 from ropewalk.scaling.dialects.transformers_layers import FULL
@@ -139,8 +140,8 @@ def layers_of(config: Mapping[str, Any], *, original_length: int | None = None, 
     """The keys of each layer type that rotates. Raises what `read` raises: BadConfig for two spellings that disagree."""
     plain = _as_meant(config)
     spec = read(plain, original_length=original_length)
-    model = _text_of(plain)
-    written = _text_of(config)
+    model = dict(text_of(plain))
+    written = dict(text_of(config))
     parts = rope_parts(Fields(model), spec.model_type)
     spellings = _spellings(written)
     nested = any(isinstance(value, Mapping) for value in (written.get("rope_parameters") or {}).values())
@@ -158,11 +159,6 @@ def _spellings(written: Mapping[str, Any]) -> frozenset[str]:
     return frozenset({"v4", "v5"} if isinstance(old, Mapping) or plain else {"v5"})
 
 
-def _text_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    inner = config.get("text_config")
-    return dict(inner if isinstance(inner, Mapping) else config)
-
-
 def _normal(part: Fields, written: Mapping[str, Any]) -> dict[str, Any]:
     said = {key: value for key, value in part.config.items() if value is not None and key != "type"}
     words = part.config.get("rope_type") or part.config.get("type") or "default"
@@ -176,7 +172,7 @@ def _as_meant(config: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(config, Mapping):
         raise BadConfig(f"a config must be a JSON object with keys, not {type(config).__name__}.")
     new = copy.deepcopy(dict(config))
-    text = new["text_config"] if isinstance(new.get("text_config"), dict) else new
+    text = text_of(new)
     flat = text.get("rope_parameters")
     overlooked = str(text.get("model_type")) in known.PER_LAYER_TYPE and "rope_scaling" not in text
     if overlooked and isinstance(flat, dict) and flat and not any(isinstance(value, Mapping) for value in flat.values()):

@@ -65,7 +65,9 @@ class Fake:
             }
         if "prompt_logprobs" in body and self.tells == "prompt_logprobs":
             numbers = [self.number(word) for word in words] if isinstance(prompt, str) else prompt
-            told = [{str(n): {"logprob": v, "rank": 1, "decoded_token": w}} for n, v, w in zip(numbers, values, words)]  # noqa: B905
+            told = [
+                {str(n): {"logprob": v, "rank": 1, "decoded_token": w}} for n, v, w in zip(numbers, values, words, strict=True)
+            ]
             choice["prompt_logprobs"] = [None, *told[1:]]
         return 200, {"choices": [choice], "usage": {"prompt_tokens": len(words), "completion_tokens": 1}}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.errors import BadConfig
-from ropewalk.scaling.checkpoint import CONFIG, local_checkpoint, read_config
+from ropewalk.scaling.checkpoint import CONFIG, local_checkpoint, read_config, text_of
 from ropewalk.scaling.commands import Command, is_command, json_option, length_option, number_option, parse_command
 from ropewalk.scaling.dialects import gguf, known
 from ropewalk.scaling.dialects.marks import ASKED, ENVIRONMENT, NULL_THETA, OLD_FLAG
@@ -53,7 +53,7 @@ def _of_file(title: str, path: Path) -> Target:
 
 def _layers(config: Mapping[str, Any]) -> tuple[Keys, ...]:
     """Layers of a config; a base that is null is a finding about who reads it, not a config that cannot be read."""
-    text = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
+    text = text_of(config)
     if not isinstance(text, Mapping) or not _null_theta(text):
         return layers_of(config)
     theta = known.DEFAULT_THETA.get(str(text.get("model_type")), 10_000.0)

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ropewalk.jobs.train.memory import Peak, Setup, peak
+from ropewalk.scaling.checkpoint import text_of
 from ropewalk.scaling.shape import ModelShape
 
 SECONDS = 300  # Llama-3.1-8B at 128k tokens takes half a minute on two cores
@@ -92,7 +93,7 @@ def _sharded(config: dict[str, Any], mesh: Any, checkpointing: bool) -> Any:
     # allocate a mask of tokens squared.
     AttentionInterface.register(ATTENTION, _attend)
     AttentionMaskInterface.register(ATTENTION, lambda *args, **kwargs: None)
-    text = config.get("text_config") or config
+    text = text_of(config)
     made = CONFIG_MAPPING[text["model_type"]].from_dict({**text, "use_cache": False})
     model: Any = AutoModel.from_config(made, attn_implementation=ATTENTION)  # type: ignore[no-untyped-call]
     model.train()

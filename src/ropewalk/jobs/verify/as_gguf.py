@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 from ropewalk.errors import BadConfig, CannotExpress
 from ropewalk.jobs.weights import weight_files
+from ropewalk.scaling.checkpoint import text_of
 from ropewalk.scaling.gguf_header import FREQS
 
 # Layouts that are known here, by the graph's name.
@@ -25,7 +26,7 @@ def write_gguf(folder: Path, config: Mapping[str, Any], keys: Mapping[str, Any],
     CannotExpress for architectures whose tensors are not laid out here; BadConfig without the package gguf.
     """
     gguf = package()
-    arch, text = str(keys["general.architecture"]), config.get("text_config") or config
+    arch, text = str(keys["general.architecture"]), text_of(config)
     if arch not in LAID_OUT:
         raise CannotExpress(
             f"the tensors of {arch} are not laid out for llama.cpp here, only those of {', '.join(LAID_OUT)}.\n"

@@ -15,7 +15,7 @@ from ropewalk.jobs.verify.as_gguf import write_gguf
 from ropewalk.jobs.verify.witness import Witness
 from ropewalk.jobs.weights import weight_files
 from ropewalk.models.load import load_model
-from ropewalk.scaling.checkpoint import CONFIG, read_config
+from ropewalk.scaling.checkpoint import CONFIG, read_config, text_of
 from ropewalk.scaling.dialects import llama_cpp, transformers
 from ropewalk.scaling.plan import ScalingPlan, Stretch
 
@@ -102,7 +102,7 @@ def of_checkpoint(folder: Path, place: Path, names: tuple[str, ...] = (), keys: 
 
 
 def vocabulary(config: Mapping[str, Any]) -> int:
-    size = (config.get("text_config") or config).get("vocab_size")
+    size = text_of(config).get("vocab_size")
     if not isinstance(size, int) or size < 2:
         raise BadConfig(f"vocab_size is {size!r}; it must be a whole number of tokens.")
     return size

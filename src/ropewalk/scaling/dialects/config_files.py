@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ropewalk.errors import CannotExpress
+from ropewalk.scaling.checkpoint import text_of
 from ropewalk.scaling.dialects import transformers
 from ropewalk.scaling.engine import Engine, Loss, Rotation, difference, rotation, same
 from ropewalk.scaling.keys import layers_of, mscale
@@ -99,7 +100,7 @@ def _each_dict(
 ) -> dict[str, Any]:
     """A copy with the rope dicts of the plan's layer types changed in every spelling."""
     new = copy.deepcopy(config)
-    text = new["text_config"] if isinstance(new.get("text_config"), dict) else new
+    text = text_of(new)
     mla = "qk_rope_head_dim" in text
     for key in ("rope_parameters", "rope_scaling"):
         part = text.get(key)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ropewalk.errors import CannotExpress
+from ropewalk.scaling.checkpoint import text_of
 from ropewalk.scaling.dialects import gguf
 from ropewalk.scaling.dialects.own_files import is_ramped, only_stretch, options, prove
 from ropewalk.scaling.dialects.quirks import becomes_plain, drops, is_mla, missing_length, plain, temperature
@@ -157,7 +158,7 @@ def flags(stretch: Stretch, target: int) -> str:
 
 def written_keys(plan: ScalingPlan, config: Mapping[str, Any], target: int) -> dict[str, Any]:
     """What a GGUF must hold, architecture and head size included, so that it can be read back."""
-    text = config.get("text_config") or config
+    text = text_of(config)
     arch = str(text.get("general.architecture") or gguf.architecture(str(text.get("model_type", ""))))
     stretch = only_stretch(plan, "llama.cpp")
     if is_mla(Keys("all", {}, stretch.rope, text)):

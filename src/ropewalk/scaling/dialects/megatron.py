@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ropewalk.errors import CannotExpress
+from ropewalk.scaling.checkpoint import text_of
 from ropewalk.scaling.dialects.fields import Fields
 from ropewalk.scaling.dialects.own_files import is_ramped, needed, needed_whole, only_stretch, options, prove
 from ropewalk.scaling.dialects.quirks import missing_length, temperature
@@ -92,7 +93,7 @@ def settings(stretch: Stretch, channels: int, target: int) -> dict[str, Any]:
 
 def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Written:
     stretch = only_stretch(plan, "Megatron")
-    text = config.get("text_config") or config
+    text = text_of(config)
     heads = text.get("num_attention_heads")
     channels = text.get("head_dim") or (text["hidden_size"] // heads if heads else stretch.rope.rotary_dim)
     new = settings(stretch, channels, plan.target_length)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ropewalk.scaling.checkpoint import text_of
 from ropewalk.scaling.dialects.config_files import write_config
 from ropewalk.scaling.dialects.marks import ASKED, ENVIRONMENT
 from ropewalk.scaling.dialects.quirks import (
@@ -139,7 +140,7 @@ QUIRKS = (
 
 
 def commands(plan: ScalingPlan, config: Mapping[str, Any], folder: str = "DIR") -> tuple[str, ...]:
-    text = config.get("text_config") or config
+    text = text_of(config)
     keys = ("rope_parameters", "rope_scaling", "rope_theta", "max_position_embeddings")
     override = {key: text[key] for key in keys if text.get(key) is not None}
     override = override if text is config else {"text_config": override}

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ropewalk.errors import CannotExpress, UnknownName
+from ropewalk.scaling.checkpoint import text_of
 from ropewalk.scaling.dialects import known
 from ropewalk.scaling.dialects.fields import Fields
 from ropewalk.scaling.dialects.transformers_layers import FULL, SLIDING
@@ -36,7 +37,7 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], *, as_lists: bool = Fals
     """
     said = spell_as_lists if as_lists else spell
     new = copy.deepcopy(dict(config))
-    target = new["text_config"] if isinstance(new.get("text_config"), dict) else new
+    target = text_of(new)
     kind = str(target.get("model_type", ""))
     if kind in known.FIXED_IN_CODE:
         raise CannotExpress(f"{kind} computes its rotation from constants in its code; no config can change it.")

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ropewalk.scaling.checkpoint import text_of
 from ropewalk.scaling.dialects.config_files import write_config
 from ropewalk.scaling.dialects.marks import ASKED, ENVIRONMENT, OLD_FLAG
 from ropewalk.scaling.dialects.quirks import (
@@ -180,7 +181,7 @@ QUIRKS = (
 
 
 def commands(plan: ScalingPlan, config: Mapping[str, Any], folder: str = "DIR") -> tuple[str, ...]:
-    text = config.get("text_config") or config
+    text = text_of(config)
     override = {key: text[key] for key in ("rope_parameters", "max_position_embeddings")}
     if text is not config:
         override = {"text_config": override}

@@ -115,14 +115,13 @@ class ServerSide:
         """That text was cut into the tokens that the other side is given."""
         ours = ids[len(ids) - len(reading.tokens) :]
         spells = self.words.spells if self.words else lambda token, said: str(token) == said
-        wrong = next(((a, b) for a, b in zip(ours, reading.tokens, strict=True) if not spells(a, b)), None)
-        if reading.count == len(ids) and wrong is None:
+        wrong = [(a, b) for a, b in zip(ours, reading.tokens, strict=True) if not spells(a, b)]
+        if reading.count != len(ids):
+            what = f"into {reading.count:,} tokens and the other side's tokenizer into {len(ids):,}"
+        elif wrong:
+            what = f"into other tokens: {wrong[0][1]!r} where the other side has number {wrong[0][0]}"
+        else:
             return
-        what = (
-            f"into {reading.count:,} tokens and the other side's tokenizer into {len(ids):,}"
-            if reading.count != len(ids)
-            else f"into other tokens: {wrong[1]!r} where the other side has number {wrong[0]}"  # type: ignore[index]
-        )
         raise BadAnswer(
             f"{self.name} cuts the same text {what}. Log-probabilities of other tokens cannot be compared.\n"
             "  Is it the same model, and does one side alone add a start token?"

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from ropewalk.cli.common import parse_length, print_json
-from ropewalk.cli.progress import cost_bar
+from ropewalk.cli.parts.common import parse_length, print_json
+from ropewalk.cli.parts.progress import cost_bar
 from ropewalk.errors import BadOption, RopewalkError
 
 if TYPE_CHECKING:

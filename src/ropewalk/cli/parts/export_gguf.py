@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ropewalk.cli.common import human_bytes, parse_length, plan_from, print_json, read_plan
+from ropewalk.cli.parts.common import human_bytes, parse_length, plan_from, print_json, read_plan
 from ropewalk.errors import BadOption
 from ropewalk.scaling.engine import get_engine
 from ropewalk.scaling.plan import replaced
@@ -93,7 +93,7 @@ def _bar(path: Path, json: bool) -> Iterator[Callable[[int], None]]:
         return
     from rich.console import Console
 
-    from ropewalk.cli.progress import cost_bar
+    from ropewalk.cli.parts.progress import cost_bar
 
     with cost_bar(Console(stderr=True), f"copying {human_bytes(size)}") as start:
         advance, waiting = start(size, 1, 0), 0

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from ropewalk.cli.common import is_address, parse_length, plan_to_run, print_json
-from ropewalk.cli.doctor_live import read_written
-from ropewalk.cli.progress import cost_bar
+from ropewalk.cli.parts.common import is_address, parse_length, plan_to_run, print_json
+from ropewalk.cli.parts.doctor_live import read_written
+from ropewalk.cli.parts.progress import cost_bar
 from ropewalk.errors import BadOption, RopewalkError
 
 if TYPE_CHECKING:

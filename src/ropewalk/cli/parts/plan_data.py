@@ -10,8 +10,8 @@ from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
 
-from ropewalk.cli.common import parse_length
-from ropewalk.cli.progress import cost_bar
+from ropewalk.cli.parts.common import parse_length
+from ropewalk.cli.parts.progress import cost_bar
 from ropewalk.errors import BadOption
 from ropewalk.scaling.checkpoint import local_checkpoint
 
