@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -194,6 +195,31 @@ def test_json_holds_no_number_that_is_not_finite(capsys):
 def test_an_error_names_the_command_that_was_typed(tmp_path):
     found = subprocess.run([sys.executable, "-m", "ropewalk", "plan", tmp_path], capture_output=True, text=True, check=False)
     assert found.stderr.startswith("python -m ropewalk plan: ")
+
+
+def test_a_terminated_verb_removes_what_is_half_written(tmp_path):
+    slow = (
+        "import sys, time; from pathlib import Path; import ropewalk.cli.explore as verb; from ropewalk.cli.main import main\n"
+        "from ropewalk.jobs.files import new_folder\n"
+        "def run():\n"
+        "    with new_folder(Path('out')) as part: (part / 'half').write_text(''); print('writing', flush=True); time.sleep(60)\n"
+        "verb.run = run; sys.argv = ['ropewalk', 'explore']; main()"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "RANK"}
+    process = subprocess.Popen([sys.executable, "-c", slow], cwd=tmp_path, env=env, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"writing\n"
+    assert len(list(tmp_path.iterdir())) == 1
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_where_a_folder_is_needed_says_so(capsys, monkeypatch, tmp_path):
+    (tmp_path / "x.txt").write_text("no checkpoint")
+    code, _, err = run(capsys, monkeypatch, "verify", str(tmp_path / "x.txt"))
+    assert code == 2
+    assert "x.txt is a file. Name the folder that holds config.json and the weights." in err
 
 
 def test_an_interrupt_is_told(capsys, monkeypatch):

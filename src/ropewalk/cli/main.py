@@ -3,6 +3,7 @@
 import importlib
 import os
 import pkgutil
+import signal
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ HELP = """Stretch the context window of RoPE language models: plan, apply, measu
 
 Example: `ropewalk plan ropewalk-tiny --to 4096`
 """
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 NOT_VERBS = {"main", "parts"}
 
 
@@ -33,7 +34,9 @@ def build(asked: str = "") -> typer.Typer:
 
 
 def main() -> None:
-    """The console script. Exit codes: 0 done, 1 a finding (doctor, verify), 2 bad input, 3 not verified, 130 interrupted."""
+    """The console script. Exit codes: 0 done, 1 a finding (doctor, verify), 2 bad input, 3 not verified, 130 interrupted, 143 terminated."""
+    if "RANK" not in os.environ:  # beside other ranks one that unwinds would wait for those that are gone
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # unwinds, so that half-written files are removed
     try:
         build(sys.argv[1] if len(sys.argv) > 1 else "")()
     except RopewalkError as error:

@@ -11,13 +11,13 @@ WANTED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.md")
 
 
 def checkpoint(model: str | Path, *, weights: bool = True) -> Path:
-    """The checkpoint's folder (or config file), fetched from the hub if it is not here.
+    """The checkpoint's folder, fetched from the hub if it is not here.
 
-    weights: False fetches config.json alone.
+    weights: False fetches config.json alone, and may give a config file's own path. True takes a config.json's folder.
     """
     local = local_checkpoint(model)
     if local is not None:
-        return local
+        return _folder(local) if weights else local
     import huggingface_hub
 
     logging: Any = huggingface_hub.logging
@@ -31,3 +31,11 @@ def checkpoint(model: str | Path, *, weights: bool = True) -> Path:
             f"{model} is not a folder here and could not be fetched from the hub: {type(error).__name__}.\n"
             "  Check the name and the network; a gated model needs `hf auth login` first."
         ) from None
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_file():
+        return path
+    if path.name != CONFIG:
+        raise BadConfig(f"{path} is a file. Name the folder that holds {CONFIG} and the weights.")
+    return path.parent

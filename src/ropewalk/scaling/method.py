@@ -17,6 +17,8 @@ from ropewalk.scaling.rope import Rope, is_number
 
 Option = float | int | bool | str | tuple[float, ...] | None
 
+LARGEST_FACTOR = 1e9
+
 _METHODS: dict[str, "Method"] = {}
 
 
@@ -98,9 +100,9 @@ def get_method(name: str) -> Method:
 
 
 def check_factor(factor: float) -> None:
-    if not is_number(factor) or not 1 <= factor <= 1e9:
+    if not is_number(factor) or not 1 <= factor <= LARGEST_FACTOR:
         raise BadLength(
-            f"factor is {factor!r}; it must be a number of 1 or more.\n"
+            f"factor is {factor!r}; it must be a number of 1 or more, {LARGEST_FACTOR:,.0f} at most.\n"
             "  Ropewalk only stretches windows: factor = target length / original length."
         )
 

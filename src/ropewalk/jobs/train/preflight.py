@@ -121,19 +121,21 @@ class Preflight:
         return off <= self.still * 10, f"gradients of two rows at once and one by one: norms {at_once:.6g} and {apart:.6g}"
 
     def saved(self) -> tuple[bool, str]:
-        before = self.read(self.ids)
+        before, place = self.read(self.ids), self.run / "preflight"
         keep.begin(self.loop.optimizer)
         facts = {"step": 0, "updates": 0, "run": "preflight"}
-        folder = keep.save(self.run / "preflight", self.loop.trained, self.loop.optimizer, facts, 1)
-        with torch.no_grad():
-            for p in self.loop.trained.weights.values():
-                p.fill_(WIPED)
-        blank = self.difference(before, self.read(self.ids), slice(None))
-        keep.load(folder, self.loop.trained, self.loop.optimizer)
-        moved = self.difference(before, self.read(self.ids), slice(None))
-        self.parallel.wait()
-        if self.parallel.is_first:
-            keep.remove(self.run / "preflight")
+        try:
+            folder = keep.save(place, self.loop.trained, self.loop.optimizer, facts, 1)
+            with torch.no_grad():
+                for p in self.loop.trained.weights.values():
+                    p.fill_(WIPED)
+            blank = self.difference(before, self.read(self.ids), slice(None))
+            keep.load(folder, self.loop.trained, self.loop.optimizer)
+            moved = self.difference(before, self.read(self.ids), slice(None))
+            self.parallel.wait()
+        finally:
+            if self.parallel.is_first:
+                keep.remove(place)
         said = f"saved, wiped (moves by {blank:.1e} nats) and loaded again, the model differs by {moved:.1e}"
         return moved == 0 and blank >= self.moves, said
 
