@@ -1,6 +1,6 @@
 """What `ropewalk fit` gains on the bundled model, and what it costs: the verb itself, in a process of its own.
 
-    python runs/bench_fit.py [--family yarn] [--budget 5m] [--tuned out/holds_up/tuned]
+    python runs/bench_fit.py [--family free] [--static] [--budget 5m] [--tuned out/holds_up/tuned]
 
 Aims at factor 8, bits per token beyond the window on documents that nothing was chosen on: 0.10 below static YaRN, 0.03 below
 causal YaRN, no larger tax, five minutes, 1.5 GiB above evaluating, half of the gap to a briefly fine-tuned model. Its weights
@@ -25,7 +25,7 @@ AIMS = {"yarn": 0.10, "dynamic-yarn": 0.03}
 CHILDREN = ("fit", "evaluate")
 
 
-def child(kind: str, family: str, budget: str) -> None:
+def child(kind: str, family: str, causal: bool, budget: str) -> None:
     """Print one JSON object: what the verb says and this process's peak, or the peak of reading two documents."""
     if kind == "evaluate":
         read()
@@ -35,8 +35,7 @@ def child(kind: str, family: str, budget: str) -> None:
 
     said = io.StringIO()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(said):
-        run(MODEL, Path(folder) / "plan.json", factor=FACTOR, family=family, causal=family == "yarn", budget=budget,
-            json=True)  # fmt: skip
+        run(MODEL, Path(folder) / "plan.json", factor=FACTOR, family=family, causal=causal, budget=budget, json=True)
     print(json.dumps({**json.loads(said.getvalue()), "peak": high_water()}))
 
 
@@ -73,24 +72,26 @@ def far_after_tuning(weights: Path, documents: int) -> float:
     ) / len(report)
 
 
-def run_child(kind: str, family: str, budget: str) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--child", kind, "--family", family, "--budget", budget]
+def run_child(kind: str, args: argparse.Namespace) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--child", kind, "--family", args.family, "--budget", args.budget]
+    command += ["--static"] if args.static else []
     found: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--family", default="yarn")
+    parser.add_argument("--family", default="free")
+    parser.add_argument("--static", action="store_true", help="fit one scale, not the causal schedule")
     parser.add_argument("--budget", default="5m")
     parser.add_argument("--tuned", type=Path, help="folder with static-60.safetensors")
     parser.add_argument("--child", choices=CHILDREN, help="one process's part and nothing else")
     args = parser.parse_args()
     if args.child:
-        child(args.child, args.family, args.budget)
+        child(args.child, args.family, not args.static, args.budget)
         return
     print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    found, evaluating = (run_child(kind, args.family, args.budget) for kind in CHILDREN)
+    found, evaluating = (run_child(kind, args) for kind in CHILDREN)
     read, compared = found["documents"]["report"], found["compared"]
     print(f"{args.family}, {found['steps']} steps; {read} documents reported on; the choice fell on: {found['winner']}")
     for name, aim in AIMS.items():

@@ -202,7 +202,8 @@ def test_a_terminated_verb_removes_what_is_half_written(tmp_path):
         "import sys, time; from pathlib import Path; import ropewalk.cli.explore as verb; from ropewalk.cli.main import main\n"
         "from ropewalk.jobs.files import new_folder\n"
         "def run():\n"
-        "    with new_folder(Path('out')) as part: (part / 'half').write_text(''); print('writing', flush=True); time.sleep(60)\n"
+        "    with new_folder(Path('out')) as part:\n"
+        "        (part / 'half').write_text(''); print('writing', flush=True); time.sleep(60)\n"
         "verb.run = run; sys.argv = ['ropewalk', 'explore']; main()"
     )
     env = {name: value for name, value in os.environ.items() if name != "RANK"}

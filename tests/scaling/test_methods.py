@@ -237,6 +237,39 @@ def test_longrope_takes_its_long_list_beyond_the_original_length_and_its_short_o
     assert longrope(LLAMA2, 32, long_factor=long).attention_factor == pytest.approx(math.sqrt(17 / 12), rel=1e-15)
 
 
+SCALES = {"long_factor": (1.0, 2.0, 1.0, 8.0), "attention_factor": (1.1, 1.4), "scales": (2.0, 8.0)}
+
+
+def test_longrope_lists_for_several_scales():
+    rope, longrope = Rope(4, 10_000.0, 64), get_method("longrope")
+
+    def slowed(factor):
+        scaled = longrope(rope, factor, **SCALES)
+        return [*(old / new for old, new in zip(rope.inv_freq, scaled.inv_freq, strict=True)), scaled.attention_factor]
+
+    assert slowed(1) == [1, 1, 1]
+    assert slowed(2) == pytest.approx([1, 2, 1.1], rel=1e-15)
+    assert slowed(8) == pytest.approx([1, 8, 1.4], rel=1e-15)
+    assert slowed(2**0.5) == pytest.approx([1, 2**0.5, 1.05], rel=1e-15)  # half way from 1 to 2 in ln s
+    assert slowed(4) == pytest.approx([1, 4, 1.25], rel=1e-15)  # half way from 2 to 8
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"scales": ()}, r"scales is \(\)"), ({"scales": (8.0, 2.0)}, "each larger than the one before"),
+        ({"scales": (1.0, 8.0)}, "numbers above 1"), ({"scales": (2.0, 4.0)}, "end at factor 4, and say nothing of factor 8"),
+        ({"long_factor": (1.0, 2.0)}, "given 2 factors and 2 attention factors; 2 scales of 2 pairs need 4 and 2"),
+        ({"attention_factor": (1.1,)}, "4 factors and 1 attention factors"), ({"attention_factor": 1.1}, "must be a list"),
+        ({"attention_factor": None}, "must be a list"), ({"long_factor": (1.0, 2.0, -1.0, 8.0)}, r"long_factor\[2\] is -1.0"),
+        ({"scales": 2.0}, "scales is 2.0"), ({"scales": None, "long_factor": (1.0, 2.0)}, "it must be one number, unless"),
+    ],
+)  # fmt: skip
+def test_longrope_lists_for_several_scales_must_fit(changed, said):
+    with pytest.raises(BadOption, match=said):
+        get_method("longrope")(Rope(4, 10_000.0, 64), 8, **(SCALES | changed))
+
+
 def test_a_longrope_list_must_fit():
     with pytest.raises(BadOption, match=r"given 48 factors for 64 pairs \(rotary_dim 128 / 2\)"):
         get_method("longrope")(LLAMA2, 2, long_factor=(1.0,) * 48)

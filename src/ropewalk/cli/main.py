@@ -34,7 +34,9 @@ def build(asked: str = "") -> typer.Typer:
 
 
 def main() -> None:
-    """The console script. Exit codes: 0 done, 1 a finding (doctor, verify), 2 bad input, 3 not verified, 130 interrupted, 143 terminated."""
+    """The console script. Exit codes: 0 done, 1 a finding (doctor, verify), 2 bad input, 3 not verified, 130 interrupted,
+    143 terminated.
+    """
     if "RANK" not in os.environ:  # beside other ranks one that unwinds would wait for those that are gone
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # unwinds, so that half-written files are removed
     try:

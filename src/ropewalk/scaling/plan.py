@@ -37,7 +37,7 @@ class Stretch:
 
     def __post_init__(self) -> None:
         check_factor(self.factor)
-        if self.dynamic and self.method == "longrope":
+        if self.dynamic and self.method == "longrope" and "scales" not in dict(self.options):
             raise BadOption(
                 "longrope cannot be dynamic: its lists were searched for one factor, and say nothing of others.\n"
                 "  Its own short_factor already leaves the original window alone. yarn or linear can be dynamic."

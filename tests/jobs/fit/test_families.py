@@ -8,6 +8,7 @@ import torch
 
 from ropewalk.errors import BadOption, UnknownName
 from ropewalk.jobs.fit.family import families, get_family
+from ropewalk.jobs.fit.lists import octaves
 from ropewalk.scaling.method import get_method
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.schedule import Dynamic
@@ -15,7 +16,7 @@ from ropewalk.scaling.schedule import Dynamic
 TINY = Rope(64, 10_000.0, 512)
 QWEN = Rope(128, 1_000_000.0, 32_768)
 CAUSAL = Dynamic("causal", 8)
-CASES = [(name, dynamic) for name in families() for dynamic in (None, CAUSAL) if not dynamic or name == "yarn"]
+CASES = [(name, dynamic) for name in families() for dynamic in (None, CAUSAL) if not dynamic or name != "monotone"]
 
 
 def points(space):
@@ -33,7 +34,7 @@ def test_the_law_is_the_stretch(name, dynamic, rope):
     for u in points(space):
         stretch = space.stretch(u.tolist())
         assert stretch.dynamic == dynamic
-        for scale in (1.5, 8.0) if dynamic else (8.0,):
+        for scale in (1.1, 2.0**0.5, 1.5, 3.0, 8.0) if dynamic else (8.0,):
             inv_freq, m = space.law(u, scale)
             wanted = stretch.scaled_by(scale)
             torch.testing.assert_close(inv_freq, torch.tensor(wanted.inv_freq, dtype=torch.float64), rtol=1e-12, atol=0)
@@ -62,9 +63,28 @@ def test_the_search_starts_at_the_papers_numbers():
         assert scaled.attention_factor == pytest.approx(0.1 * math.log(8) + 1, rel=1e-12)
 
 
+def test_causal_lists_begin_at_the_growing_ramp_and_leave_the_window_alone():
+    space = get_family("free").space(TINY, 8.0, CAUSAL)
+    stretch = space.stretch(space.known[0])
+    for scale in (2.0, 4.0, 8.0):  # 2.5 s turns and more are kept, 0.8 and fewer slowed by all of s
+        scaled = stretch.scaled_by(scale)
+        slowed = [old / new for old, new in zip(TINY.inv_freq, scaled.inv_freq, strict=True)]
+        assert all(
+            f == pytest.approx(1, rel=1e-12) for f, turns in zip(slowed, TINY.turns, strict=True) if turns > 2.5 * scale
+        )
+        assert all(f == pytest.approx(scale, rel=1e-12) for f, turns in zip(slowed, TINY.turns, strict=True) if turns < 0.8)
+        assert scaled.attention_factor == pytest.approx(1 + 0.05 * math.log(scale), rel=1e-12)
+    assert stretch.scaled_by(1.0).inv_freq == TINY.inv_freq
+    assert octaves(8.0) == (2**0.5, 2.0, 4.0, 8.0)
+    assert octaves(5.0) == (2**0.5, 2.0, 4.0, 5.0)
+    assert octaves(1.2) == (1.2,)
+
+
 def test_a_list_of_factors_serves_one_scale_only():
-    with pytest.raises(BadOption, match=r"free fits one list of factors for one scale[^\n]*\n[^\n]*the family yarn"):
-        get_family("free").space(TINY, 8.0, CAUSAL)
+    with pytest.raises(
+        BadOption, match=r"monotone fits one list of factors for one scale[^\n]*\n[^\n]*the family free or yarn"
+    ):
+        get_family("monotone").space(TINY, 8.0, CAUSAL)
 
 
 def test_an_unknown_family():

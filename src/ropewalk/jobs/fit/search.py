@@ -16,6 +16,9 @@ from ropewalk.jobs.fit.family import Space
 Gradient = Callable[[torch.Tensor, int], tuple[float, torch.Tensor]]
 Losses = Callable[[Sequence[Sequence[float]], int], list[float]]
 
+FIRST, SECOND = 0.9, 0.98  # how much of the moments is kept
+BURN, SMOOTH = 4, 0.25  # steps before the running mean begins, and the weight of each after
+
 
 @dataclass(frozen=True)
 class Step:
@@ -31,25 +34,28 @@ def descend(
 ) -> Iterator[Step]:
     """Adam (Kingma & Ba 2015) inside the box, for as long as it is asked; the loss is that of the batch, before the step.
 
-    rate: of the first steps; it halves every 16. pull: weight of mean(u^2), which draws towards the start.
+    Handed over is a running mean of its points: few documents a batch make the points themselves unsteady.
+    rate: of the first steps; it halves every 16. pull: weight of mean((u - start)^2), which draws towards the start.
     A batch whose loss or gradient is not finite moves nothing, and the point goes half way back to the start.
     """
-    u = torch.tensor(start, dtype=torch.float64)
+    home = torch.tensor(start, dtype=torch.float64)
+    u, smooth = home, home
     mean, square, steps = torch.zeros_like(u), torch.zeros_like(u), 0
     batch = 0
     while True:
         loss, slope = gradient(u, batch)
         batch += 1
         if not (math.isfinite(loss) and bool(slope.isfinite().all())):
-            u = u / 2
+            u = (u + home) / 2
             yield Step(tuple(u.tolist()), math.inf, dropped=1)
             continue
         steps += 1
-        slope = slope + 2 * pull * u / len(u)
-        mean, square = 0.8 * mean + 0.2 * slope, 0.95 * square + 0.05 * slope**2
-        move = (mean / (1 - 0.8**steps)) / ((square / (1 - 0.95**steps)).sqrt() + 1e-8)
+        slope = slope + 2 * pull * (u - home) / len(u)
+        mean, square = FIRST * mean + (1 - FIRST) * slope, SECOND * square + (1 - SECOND) * slope**2
+        move = (mean / (1 - FIRST**steps)) / ((square / (1 - SECOND**steps)).sqrt() + 1e-8)
         u = space.inside(u - rate * 0.5 ** (steps / 16) * move)
-        yield Step(tuple(u.tolist()), loss)
+        smooth = u if steps <= BURN else smooth + (u - smooth) * SMOOTH
+        yield Step(tuple(smooth.tolist()), loss)
 
 
 def evolve(space: Space, start: Sequence[float], losses: Losses, *, width: float = 0.3, seed: int = 0) -> Iterator[Step]:

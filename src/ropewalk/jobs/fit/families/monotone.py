@@ -29,9 +29,9 @@ def monotone(rope: Rope, factor: float, dynamic: Dynamic | None) -> Space:
 
     def exponents(u: torch.Tensor) -> torch.Tensor:
         g = 1 - torch.softmax(start + u, 0).cumsum(0)
-        return (1 - along) * g[left] + along * g[left + 1]
+        return ((1 - along) * g[left] + along * g[left + 1])[None]
 
-    return list_space(rope, factor, [-4.0] * len(KNOTS), [4.0] * len(KNOTS), exponents)
+    return list_space(rope, (factor,), [-4.0] * len(KNOTS), [4.0] * len(KNOTS), exponents)
 
 
 def _drops(rope: Rope, factor: float) -> torch.Tensor:

@@ -5,15 +5,12 @@ from collections.abc import Sequence
 
 import torch
 
-from ropewalk.jobs.fit.family import Space, family
+from ropewalk.jobs.fit.family import GROWING, Space, family
 from ropewalk.scaling.plan import Stretch, normal_options
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.schedule import Dynamic
 
 FAST, SLOW, SLOPE = 32.0, 1.0, 0.1  # the paper's
-# Keeps pairs that turn 20 times at s = 8, 2.5 s at s, slows those of 0.8 by all of s, with half the paper's slope: found by
-# hand on the bundled model, with documents that are not reported on (docs/fit.md).
-GROWING = (math.log2(0.8), math.log2(math.log(20 / 0.8) / math.log(32)), -0.5, 1.0)
 
 
 @family("yarn", can_be_dynamic=True)
@@ -54,4 +51,9 @@ def yarn(rope: Rope, factor: float, dynamic: Dynamic | None) -> Space:
     low, high = (-3.0, -2.0, -1.0, -0.5), (2.0, 1.0, 2.0, 2.0)
     if not dynamic:
         return Space(low[:3], high[:3], law, stretch, ((0.0, 0.0, -0.5),))
-    return Space(low, high, law, stretch, ((0.0, 0.0, -0.5, 0.0), GROWING))
+    fast, slow, slope, growth = (
+        float(GROWING[name]) for name in ("beta_fast", "beta_slow", "temperature_slope", "beta_growth")
+    )
+    width = math.log(fast * factor**growth / slow) / math.log(FAST / SLOW)
+    grown = (math.log2(slow / SLOW), math.log2(width), slope / SLOPE - 1, growth)
+    return Space(low, high, law, stretch, ((0.0, 0.0, -0.5, 0.0), grown))
