@@ -27,7 +27,9 @@ def run(
     ] = None,
     text_field: Annotated[str, typer.Option(help="Key or column of the text in jsonl, parquet and hub data.")] = "text",
     family: Annotated[str, typer.Option(help="yarn (3 numbers), monotone (7) or free (one a pair).")] = "monotone",
-    causal: Annotated[bool, typer.Option("--causal", help="Fit one law for the causal schedule (family yarn).")] = False,
+    causal: Annotated[
+        bool, typer.Option("--causal", help="Fit one law for the causal schedule (family yarn or free).")
+    ] = False,
     grid: Annotated[int, typer.Option(help="Steps per octave of the causal schedule.")] = 8,
     optimiser: Annotated[str, typer.Option(help="gradient, or cma: without gradients.")] = "gradient",
     objective: Annotated[str, typer.Option(help="far: tokens beyond the window; answers: of pass keys alone.")] = "far",

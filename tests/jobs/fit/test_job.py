@@ -46,6 +46,7 @@ def go(parts, out, watch=lambda now: None, force=False, **options):
         {},
         {"causal": True},
         {"family": "free"},
+        {"family": "free", "causal": True},
         {"optimiser": "cma"},
         {"objective": "answers"},
     ],

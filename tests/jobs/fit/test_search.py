@@ -36,6 +36,11 @@ def test_the_pull_holds_it_nearer_to_the_start():
     assert abs(held.u[0]) < abs(free.u[0])
 
 
+def test_the_pull_is_to_the_start_that_was_given():
+    *_, held = islice(descend(BOX, [0.8] * 3, slope, pull=3.0), 80)
+    assert held.u[0] == pytest.approx((BOTTOM[0].item() + 0.8) / 2, abs=0.03)  # of (u - b)^2 + 3 (u - 0.8)^2 / 3
+
+
 def test_a_step_without_a_number_is_dropped_and_counted():
     def broken(u, batch):
         return slope(u, batch) if batch % 3 else (math.nan, torch.full_like(u, math.nan))
