@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from field.gauge import Case, cases, judge, read, verdict_of
 
 
@@ -48,5 +49,5 @@ def test_a_case_that_cannot_fail_is_refused(tmp_path):
     with pytest.raises(ValueError, match="could not fail"):
         read(tmp_path)
     (tmp_path / "case.toml").write_text('source = "x"\ncommand = ["plan"]\nsay = ["a"]\n')
-    with pytest.raises(ValueError, match="case.toml has say"):
+    with pytest.raises(ValueError, match=r"case\.toml has say"):
         read(tmp_path)
