@@ -25,7 +25,7 @@ def run(
         list[str] | None,
         typer.Option(help="File, folder, glob, .jsonl, .parquet or hub id; again for more (default: held-out library files)."),
     ] = None,
-    text_field: Annotated[str, typer.Option(help="Key or column of the text in jsonl, parquet and hub data.")] = "text",
+    text_field: Annotated[str, typer.Option(help="Key or column of the text in rows of data; a,b joins several.")] = "text",
     family: Annotated[str, typer.Option(help="yarn (3 numbers), monotone (7) or free (one a pair).")] = "monotone",
     causal: Annotated[
         bool, typer.Option("--causal", help="Fit one law for the causal schedule (family yarn or free).")

@@ -22,7 +22,7 @@ Data = Annotated[
     ),
 ]
 TextField = Annotated[
-    str | None, typer.Option("--text-field", help="Key or column of the text in jsonl, parquet and hub data (text).")
+    str | None, typer.Option("--text-field", help="Key or column of the text in rows of data (text); a,b joins several.")
 ]
 MaxTokens = Annotated[
     str | None, typer.Option("--max-tokens", metavar="TOKENS", help="Read no more of the data than this: 10m.")
