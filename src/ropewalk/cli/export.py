@@ -53,7 +53,7 @@ def run(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    from ropewalk.jobs.gguf.model import is_gguf
+    from ropewalk.scaling.gguf_header import is_gguf
 
     at = parse_versions(versions)
     if is_gguf(model):

@@ -32,6 +32,7 @@ class Verb(StrEnum):
     REPLACES = "reads otherwise"
     CLAMPS = "caps the window"
     CRASHES = "does not run with"
+    PASSES = "goes past the window:"
     DRIFTS = "depends on what was read before with"
 
 

@@ -2,40 +2,26 @@
 
 import dataclasses
 import struct
-from pathlib import Path
 from typing import Any
 
 from ropewalk.errors import BadConfig, CannotExpress
 from ropewalk.jobs.gguf.document import Document, decoded
 from ropewalk.scaling.dialects import gguf, known
-from ropewalk.scaling.gguf_header import FREQS, MAGIC
+from ropewalk.scaling.gguf_header import FREQS, LONG, SHORT
 from ropewalk.scaling.keys import Keys
 from ropewalk.scaling.spec import ALL_LAYERS, ModelSpec, Reading
 
-SHORT = 65_536  # bytes of a value; vocabularies are longer, and nothing here asks for them
+BRIEF = 65_536  # bytes of a value; vocabularies are longer, and nothing here asks for them
 ROPE_KEYS = frozenset({"dimension_count", "dimension_sections", "freq_base", "scale_linear"})
-LISTS = ("rope_factors_long.weight", "rope_factors_short.weight")
 # Graphs with a magnitude or a local attention of their own: src/models/mistral3.cpp sets attn_factor itself, for one.
 OWN_WAYS = frozenset({"mistral3", "mistral4", "grok", "llama4"})
 # Sliding windows that change nothing: gpt-oss rotates all layers alike, and llama.cpp reads past phi3's.
 SLIDES_ALIKE = frozenset({"gpt-oss", "phi3"})
 
 
-def is_gguf(model: str | Path) -> bool:
-    """By its name, or by its first four bytes: Ollama's files have no ending."""
-    path = Path(model).expanduser()
-    if path.suffix.lower() == ".gguf":
-        return True
-    try:
-        with path.open("rb") as stream:
-            return stream.read(4) == MAGIC
-    except OSError:
-        return False
-
-
 def metadata(document: Document, factors: bytes) -> dict[str, Any]:
     """The short keys, as `dialects.gguf` reads them; rope_freqs.weight as a list of numbers where it is there."""
-    found = {name: decoded(raw) for name, raw in document.keys if len(raw) <= SHORT}
+    found = {name: decoded(raw) for name, raw in document.keys if len(raw) <= BRIEF}
     return {**found, FREQS: list(struct.unpack(f"<{len(factors) // 4}f", factors))} if factors else found
 
 
@@ -97,7 +83,7 @@ def check_graph(arch: str, found: dict[str, Any]) -> None:
 
 def check_factors(arch: str, document: Document, needed: bool) -> None:
     """CannotExpress where llama.cpp would read other factors than are written, or would not load the file."""
-    for name in LISTS:
+    for name in (LONG, SHORT):
         if document.tensor(name) is not None:
             raise CannotExpress(
                 f"the file has {name}, and llama.cpp takes the factors from there; only rope_freqs.weight is written."
