@@ -24,11 +24,15 @@ CONTAINERS = ("docker", "podman", "nerdctl")
 # llama.cpp's programs before July 2024; too plain to be taken for it without a path in front and a GGUF behind.
 OLD_LLAMA = ("main", "server")
 GGUF_READER = 'It reads a GGUF with code of llama.cpp: `ropewalk doctor "llama-server -m FILE -c N ..."` says what that does'
+TGI = (
+    "What --rope-scaling and --rope-factor of text-generation-inference compute was not looked at."
+    "\n  Write the stretch into the config (`ropewalk extend`) and look at that folder."
+)
 UNKNOWN = {
     "koboldcpp": f"{GGUF_READER};\n  --contextsize N is -c N, and --ropeconfig SCALE BASE is --rope-freq-scale SCALE "
     "--rope-freq-base BASE. Without --ropeconfig it chooses a base of its own.",
-    "text-generation-launcher": "What --rope-scaling and --rope-factor of text-generation-inference compute was not looked at."
-    "\n  Write the stretch into the config (`ropewalk extend`) and look at that folder.",
+    "text-generation-launcher": TGI,
+    "text-generation-inference": TGI,
     "lmdeploy": "Its --rope-scaling-factor is a dynamic NTK of its own, and was not looked at.\n"
     "  Write the stretch into the config (`ropewalk extend`) and look at that folder.",
     "lms": f"{GGUF_READER}.",
@@ -111,7 +115,8 @@ def _image(words: Sequence[str], index: int) -> str | None:
 
 def not_known(text: str, words: Sequence[str]) -> BadConfig:
     """What to say of a text that is neither a path nor a command line of an engine that is known."""
-    names = [_name(word).removesuffix(".py") for word in words if not is_assignment(word)]
+    bare = (re.split(r"[:@]", _name(word))[0].removesuffix(".py") for word in words if not is_assignment(word))
+    names = [name for name in bare if name and not name.startswith("-") and name not in ("run", "serve", "launch")]
     named = next((name for name in names if name in UNKNOWN), None)
     launcher = named or next((name for name in names if name not in WRAPPERS), text.strip())
     known = "vllm serve, python -m sglang.launch_server, llama-server (llama-cli, ...), mlx_lm, trtllm-serve, ollama"
