@@ -46,8 +46,8 @@ def read_config(path: Path) -> dict[str, Any]:
     if is_gguf(file):
         raise BadConfig(
             f"{file} is a GGUF, and a config.json is needed here.\n"
-            f"  `ropewalk doctor {file.name}` says what llama.cpp makes of it, and `ropewalk export {file.name} --to 32k -o OUT.gguf` "
-            "stretches it."
+            f"  `ropewalk doctor {file.name}` says what llama.cpp makes of it, and "
+            f"`ropewalk export {file.name} --to 32k -o OUT.gguf` stretches it."
         )
     try:
         if file.stat().st_size > LARGEST_CONFIG:

@@ -163,6 +163,28 @@ def test_a_gguf_and_a_params_json(tmp_path):
     assert (found.engine, found.rotations[0].scaled.attention_factor) == ("mistral", 1.0)
 
 
+def test_two_formats_in_one_folder(tmp_path):
+    """vllm-project/vllm#17777: config.json is stretched, and vLLM takes params.json: factor 16 for 32, 2,048 tokens."""
+    config = {"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4, "max_position_embeddings": 4096,
+              "rope_parameters": {"rope_type": "yarn", "factor": 32.0, "attention_factor": 1.0, "rope_theta": 1e4,
+                                  "original_max_position_embeddings": 128}}  # fmt: skip
+    params = {"dim": 64, "n_heads": 4, "rope_theta": 1e4, "max_position_embeddings": 2048,
+              "yarn": {"factor": 16, "original_max_position_embeddings": 128, "apply_scale": False}}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "params.json").write_text(json.dumps(params))
+
+    def found():
+        return {d.engine: [loss.said for loss in d.losses] for d in examine(resolve(str(tmp_path), pytest.fail))}
+
+    assert found()["vllm"] == []  # without consolidated*.safetensors it is not Mistral's format
+    (tmp_path / "consolidated.safetensors").touch()
+    assert found()["transformers"] == []
+    (said,) = found()["vllm"]
+    assert said == "vLLM ignores config.json beside params.json, which it takes instead (2,048 tokens): a frequency x2 off"
+    (tmp_path / "params.json").write_text(json.dumps({k: v for k, v in params.items() if k != "yarn"}))
+    assert "below the 4,096 that factor says: 2,048 tokens" in found()["vllm"][-1]  # its window stays, the rest is filled in
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [

@@ -11,7 +11,7 @@ from ropewalk.jobs.doctor.llama_flags import reached, with_flags, with_overrides
 from ropewalk.jobs.doctor.overrides import Overridden, overridden, pasted_outside
 from ropewalk.scaling.checkpoint import CONFIG, local_checkpoint, read_config, text_of
 from ropewalk.scaling.commands import Command, is_set, json_option, length_option, number_option, parse_command
-from ropewalk.scaling.dialects import gguf, known
+from ropewalk.scaling.dialects import gguf, known, mistral
 from ropewalk.scaling.dialects.marks import (
     ASKED,
     BASE,
@@ -20,6 +20,7 @@ from ropewalk.scaling.dialects.marks import (
     NULL_THETA,
     OLD_FLAG,
     OUTSIDE,
+    PARAMS,
     REACHED,
     THETA_BESIDE,
 )
@@ -60,7 +61,19 @@ def _of_file(title: str, path: Path) -> Target:
     if path.name == "params.json" or (path.is_dir() and params.is_file() and not (path / CONFIG).is_file()):
         read = get_engine("mistral").read
         return Target(title, ("mistral",), read(read_config(params)) if read else ())
-    return Target(title, DEFAULT, _layers_of(pasted_outside(read_config(path)), {}))
+    layers = _layers_of(pasted_outside(read_config(path)), {})
+    if path.is_dir() and params.is_file() and any(path.glob("consolidated*.safetensors")):
+        layers = tuple(marked(keys, **{PARAMS: _of_params(keys, read_config(params))}) for keys in layers)
+    return Target(title, DEFAULT, layers)
+
+
+def _of_params(keys: Keys, params: Mapping[str, Any]) -> Keys:
+    """What vLLM makes of params.json beside a config.json: the latter fills in what the former does not say."""
+    (own,) = mistral.read({"max_position_embeddings": keys.longest, **params})
+    if params.get("yarn"):
+        return dataclasses.replace(own, model={**keys.model, **own.model})
+    theta = params.get("rope_theta", keys.rope.rope_theta)
+    return dataclasses.replace(keys.with_theta(float(theta)), model={**keys.model, **own.model})
 
 
 def _layers(config: Mapping[str, Any]) -> tuple[Keys, ...]:

@@ -10,4 +10,5 @@ LOST_SHARE = "ropewalk.lost_share"  # partial_rotary_factor of the dict that an 
 NO_FACTOR = "ropewalk.no_factor"  # of a GGUF: a scaling type without a factor
 REACHED = "ropewalk.reached"  # tokens that the model was trained or stretched to, where the text now claims more
 BASE = "ropewalk.base"  # the base was raised by hand: a stretch of unknown reach
+PARAMS = "ropewalk.params"  # of a folder whose params.json vLLM prefers: the Keys in it
 SERVER = "ropewalk.server"  # llama-server, which caps a slot

@@ -6,7 +6,7 @@ from typing import Any
 
 from ropewalk.scaling.checkpoint import text_of
 from ropewalk.scaling.dialects.config_files import write_config
-from ropewalk.scaling.dialects.marks import ASKED, ENVIRONMENT, OLD_FLAG, REACHED
+from ropewalk.scaling.dialects.marks import ASKED, ENVIRONMENT, OLD_FLAG, PARAMS, REACHED
 from ropewalk.scaling.dialects.quirks import (
     STRETCH_IT,
     drops,
@@ -135,6 +135,14 @@ def _asked_before(keys: Keys) -> Says | None:
     return None if keys.rope_type == "yarn" and (keys.model.get(ASKED) or 0) <= keys.target else _asked(keys)
 
 
+def _params_first(keys: Keys) -> Says | None:
+    """Mistral's own format wins where params.json and consolidated*.safetensors are there (config_format auto)."""
+    read = keys.model.get(PARAMS)
+    if not isinstance(read, Keys):
+        return None
+    return Says(f"config.json beside params.json, which it takes instead ({read.longest:,} tokens)", read)
+
+
 def _beyond(keys: Keys) -> Says | None:
     """A window that it derives, or is allowed to; _asked has said where it stops instead. Its table ends there, or before."""
     return past_the_window(keys) if REACHED in keys.model or LONGER in keys.model.get(ENVIRONMENT, ()) else None
@@ -162,6 +170,8 @@ def _window(keys: Keys, version: tuple[int, ...]) -> int:
 POSITIONS = 4  # of MRotaryEmbedding: positions_factor
 GET_ROPE = "vllm 0.33.0, model_executor/layers/rotary_embedding/__init__.py"
 QUIRKS = (
+    Quirk(Verb.IGNORES, _params_first, "vllm 0.32.0, transformers_utils/config.py:826",
+          way_out="Give --config-format hf --load-format safetensors, or take params.json and consolidated* away."),
     Quirk(Verb.IGNORES, outside, "vllm 0.32.0, config/model.py, _apply_dict_overrides",
           way_out='Put them inside text_config: --hf-overrides \'{"text_config": {...}}\'.'),
     Quirk(Verb.CRASHES, _old_flag, "https://github.com/vllm-project/recipes/issues/856", ">= 0.11.1",
