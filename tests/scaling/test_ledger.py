@@ -320,6 +320,7 @@ def test_every_quirk_has_a_row():
             "issues/8793",
             "_apply_dict_overrides",
             "NaN beyond its table",
+            "config.py:826",
             "rotary_embedding/__init__.py",
         },
         "sglang": {"issues/2108", "factory.py", "config.py:411", "key by key", "model_config.py:1302"},
