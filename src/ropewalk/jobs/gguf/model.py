@@ -7,6 +7,7 @@ from typing import Any
 from ropewalk.errors import BadConfig, CannotExpress
 from ropewalk.jobs.gguf.document import Document, decoded
 from ropewalk.scaling.dialects import gguf, known
+from ropewalk.scaling.dialects.fields import Fields
 from ropewalk.scaling.gguf_header import FREQS, LONG, SHORT
 from ropewalk.scaling.keys import Keys
 from ropewalk.scaling.spec import ALL_LAYERS, ModelSpec, Reading
@@ -62,7 +63,7 @@ def _length(keys: Keys, has_factors: bool) -> tuple[int, str]:
 
 def check_graph(arch: str, found: dict[str, Any]) -> None:
     """CannotExpress for models whose rotation llama.cpp takes from more than the keys that are written here."""
-    if (found.get("split.count") or 1) > 1:
+    if (Fields(found).whole("split.count") or 1) > 1:
         raise CannotExpress("this is one part of a model in several files. Join them with `llama-gguf-split --merge` first.")
     if f"{arch}.attention.kv_lora_rank" in found:
         raise CannotExpress(

@@ -89,6 +89,9 @@ def stretch_gguf(
     def check(path: Path) -> None:
         _check(path, new, source, plan, version)
 
+    back = original(new)
+    if back.header() != source.document.header() or back.data_length != source.document.data_length:
+        raise Mismatch("this stretch could not be taken back, so it is not made. Nothing was written.")
     _write(new, source.path, out, check, force=force, progress=progress)
     return Patched(out or source.path, carrier, _changed(source, arch, new))
 
