@@ -46,6 +46,21 @@ def test_one_config_serves_them_all_and_each_computes_the_plan(tmp_path, method)
     assert "`llama_cpp/gguf-keys.json` says put into it" in (tmp_path / "out" / "COMMANDS.md").read_text()
 
 
+def test_commands_name_files_where_they_are(tmp_path):
+    """Each is run in the folder of COMMANDS.md: a word that is a written file must be one from there."""
+    plans = [plan_of(), plan_of("dynamic-yarn")]
+    for index, plan in enumerate(plans):
+        out = tmp_path / str(index)
+        found = export(TINY, plan, ALL, out)
+        page = (out / "COMMANDS.md").read_text()
+        for part in found.parts:
+            for command in (line for commands in part.commands.values() for line in commands):
+                assert command in page
+                named = [word for word in command.split() if word.rsplit("/", 1)[-1] in part.written.files]
+                assert all((out / word).is_file() for word in named), command
+        assert "ollama create NAME -f ollama/Modelfile" in page or index
+
+
 def test_weights_are_linked_and_never_copied(tmp_path):
     source = tmp_path / "source"
     source.mkdir()

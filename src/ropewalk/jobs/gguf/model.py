@@ -87,8 +87,8 @@ def check_graph(arch: str, found: dict[str, Any]) -> None:
     window = not gguf.slides_apart(found) and found.get(f"{arch}.attention.sliding_window")
     if slides or (window and arch not in SLIDES_ALIKE):
         raise CannotExpress(
-            f"{arch} has sliding-window layers that llama.cpp does not keep apart: the base, the scale or both would be stretched "
-            "along with the others."
+            f"{arch} has sliding-window layers that llama.cpp does not keep apart: the base, the scale or both would be "
+            "stretched along with the others."
         )
     for name in found:
         key = name.removeprefix(f"{arch}.rope.")
