@@ -29,6 +29,7 @@ YARN = json.dumps({"rope_type": "yarn", "factor": 4.0})
         ("podman run -v x:/m ghcr.io/ggml-org/llama.cpp:server-cuda -m /m/x.gguf -c 9", "/m/x.gguf", {"ctx-size": "9"}),
         ("docker run lmsysorg/sglang:latest python3 -m sglang.launch_server --model-path a/b", "a/b", {"model-path": "a/b"}),
         ("torchrun --nproc 2 -m vllm.entrypoints.openai.api_server --model a/b", "a/b", {"model": "a/b"}),
+        ("nohup bash -lc 'cd /x && vllm serve a/b --max-model-len 9' &", "a/b", {"max-model-len": "9"}),
         ("uv run --with vllm vllm serve a/b --max-model-len 9", "a/b", {"max-model-len": "9"}),
         ("conda run -n vllm vllm serve a/b --max-model-len 9", "a/b", {"max-model-len": "9"}),
         ("python vllm/entrypoints/openai/api_server.py --model a/b", "a/b", {"model": "a/b"}),

@@ -89,11 +89,21 @@ def _launch(text: str) -> tuple[Launch, str, dict[str, str]] | None:
     """(what is started, the program's name, the variables that are set), of the first command that starts an engine."""
     exported: dict[str, str] = {}
     for words in _words(text):
+        if (inner := _shell(words)) and (found := _launch(inner)):
+            return found
         if launch := find_launch(words):
             program = words[len(launch.before)]
             return launch, program, {**exported, **_assigned(launch.before)}
         if words and all(map(is_assignment, words)):
             exported |= _assigned(words)
+    return None
+
+
+def _shell(words: Sequence[str]) -> str | None:
+    """What `bash -c '...'` runs."""
+    for shell, option, text in zip(words, words[1:], words[2:], strict=False):
+        if Path(shell).name in ("bash", "sh", "zsh") and re.fullmatch(r"-[a-z]*c", option):
+            return text
     return None
 
 

@@ -45,13 +45,14 @@ def pairs(keys: Keys) -> tuple[int, float, str]:
         # vllm 0.32.0, _update_nested: dicts inside text_config are merged; base, share and sections stay
         (f"{VLLM} '{json.dumps({'text_config': {'rope_parameters': LONG, 'max_position_embeddings': 2**20}})}'", NESTED, []),
         # _apply_dict_overrides: anything else is set on the outer config
-        (f"{VLLM} '{json.dumps({'rope_parameters': LONG})}'", NESTED, ["vLLM ignores rope keys outside text_config"]),
+        (f"{VLLM} '{json.dumps({'rope_parameters': LONG})}'", NESTED, ["vLLM ignores rope_parameters outside text_config"]),
         (f"{VLLM} '{json.dumps({'rope_scaling': LONG, 'rope_theta': 1e7})}'", NESTED, ["outside text_config"]),
-        (f"{VLLM}.rope_parameters.rope_type yarn --hf-overrides.rope_parameters.factor 4", NESTED, ["outside text_config"]),
+        (f"{VLLM}.rope_parameters.rope_type yarn --hf-overrides.rope_parameters.factor 4", NESTED,
+         ["outside text_config"]),
         # sglang 0.5.23, config.py:411: text_config.update sets the dict, and the base is gone
         (f"{SGLANG} '{json.dumps({'text_config': {'rope_parameters': LONG, 'max_position_embeddings': 2**20}})}'", NESTED,
          ["SGLang ignores the base"]),
-        (f"{SGLANG} '{json.dumps({'rope_parameters': LONG})}'", NESTED, ["SGLang ignores rope keys outside text_config"]),
+        (f"{SGLANG} '{json.dumps({'rope_parameters': LONG})}'", NESTED, ["SGLang ignores rope_parameters outside text_config"]),
         # a flat model: vLLM sets the dict, SGLang merges it
         (f"{VLLM} '{json.dumps({'rope_parameters': {**YARN, 'rope_theta': 1e6}, 'max_position_embeddings': 131_072})}'",
          PARTIAL, ["vLLM >= 0.13 ignores partial_rotary_factor"]),
@@ -156,6 +157,7 @@ def test_long_lists_are_chosen_once_by_the_context(tmp_path):
     [
         ("llama-server -hf a/b:Q4_K_M -c 9", "Give the file, or the config.json of the model, as --config"),
         ("llama-server -m nowhere/x.gguf -c 9", "nowhere/x.gguf: no such folder or file"),
+        ("docker run -v x:/m ghcr.io/ggml-org/llama.cpp:server -m /m/x.gguf", "give its config.json or GGUF as --config"),
         ("ollama run llama3.1", "names of its own library"),
         ("ollama run FILE", "is no GGUF"),
         ("vllm serve FILE --config options.yaml", "Write them on the command line"),

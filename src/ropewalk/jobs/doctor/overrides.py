@@ -5,10 +5,11 @@ _apply_dict_overrides); SGLang merges rope dicts of the outer config, and sets a
 utils/hf_transformers/config.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ropewalk.scaling.checkpoint import text_of
 from ropewalk.scaling.keys import LENGTH
 
 ROPE_DICTS = ("rope_scaling", "rope_parameters")
@@ -19,55 +20,70 @@ KEPT: tuple[str, ...] = (
     "mrope_section",
     "mrope_interleaved",
 )  # of the model, not of its stretch
-TEXT = "text_config"
+MISPLACED = ("rope_parameters", "rope_scaling", "rope_theta", "max_position_embeddings")
 
 
 @dataclass(frozen=True, slots=True)
 class Overridden:
     """config: as the person meant it.  read: what is read instead, where it is not that.
 
+    outside: the keys that stand above the language model's part, and that part's name, where they are why.
     lost: what stood in a dict that was replaced, and is not said again inside it: rope_theta, partial_rotary_factor.
-    theta_beside: rope_theta was set alone, beside the dict that holds the base.
     """
 
     config: Mapping[str, Any]
     read: Mapping[str, Any] | None = None
+    outside: tuple[str, str] = ("", "")
     lost: Mapping[str, Any] | None = None
-    theta_beside: bool = False
 
 
-def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any], engine: str = "") -> Overridden:
-    """The config under --hf-overrides or --json-model-override-args."""
-    text, above = config.get(TEXT), {key: value for key, value in overrides.items() if key != TEXT}
-    if not isinstance(text, Mapping):
+def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any], engine: str = "", within: str = "") -> Overridden:
+    """The config under --hf-overrides or --json-model-override-args.
+
+    within: the name of the part that this is, of an outer config.
+    """
+    part = part_of(config)
+    if part is None:
         new, lost = laid_over(config, overrides)
-        if overrides.get("rope_theta") and not any(overrides.get(key) for key in ROPE_DICTS):
-            return Overridden(
-                _with_theta(config, overrides), {**new, "rope_theta": config.get("rope_theta")}, theta_beside=True
-            )
-        return Overridden(new, None, lost if engine == "vllm" else {})
-    inside = overrides.get(TEXT)
-    inside = inside if isinstance(inside, Mapping) else {}
-    inner, lost = laid_over(text, inside)
-    found: dict[str, Any] = {**config, **above, TEXT: inner}
-    lost = lost if engine == "sglang" else {}
-    if not any(above.get(key) for key in (*ROPE_KEYS, "max_position_embeddings")):
-        return Overridden(found, None, lost)
-    meant, _ = laid_over(inner, {key: value for key, value in above.items() if key in (*ROPE_KEYS, "max_position_embeddings")})
-    return Overridden({**found, TEXT: meant}, found, lost)
+        alone = overrides.get("rope_theta") and not any(overrides.get(key) for key in ROPE_DICTS) and not within
+        if alone:
+            return Overridden(_with_theta(config, overrides), {**new, "rope_theta": config.get("rope_theta")})
+        sets = engine == ("sglang" if within else "vllm")
+        return Overridden(new, lost=lost if sets else {})
+    inside = overrides.get(part)
+    inner = overridden(config[part], inside if isinstance(inside, Mapping) else {}, engine, part)
+    new = {**config, **{key: value for key, value in overrides.items() if key != part}, part: inner.config}
+    named = [key for key in MISPLACED if overrides.get(key)]
+    if not named:
+        return Overridden(new, {**new, part: inner.read} if inner.read else None, inner.outside, inner.lost)
+    return Overridden(_moved(new, part, named), new, (" and ".join(named), part), inner.lost)
 
 
 def pasted_outside(config: Mapping[str, Any]) -> Overridden:
-    """A config with a rope dict above its text_config: nobody reads it there."""
-    text = config.get(TEXT)
-    above = {key: config[key] for key in (*ROPE_KEYS, "max_position_embeddings") if config.get(key)}
-    if not isinstance(text, Mapping) or not any(isinstance(above.get(key), Mapping) for key in ROPE_DICTS):
+    """A config with a rope dict above the part of its language model: nobody reads it there."""
+    part, named = part_of(config), [key for key in MISPLACED if config.get(key)]
+    if part is None or not any(isinstance(config.get(key), Mapping) for key in ROPE_DICTS):
         return Overridden(config)
+    return Overridden(_moved(config, part, named), config, (" and ".join(named), part))
+
+
+def part_of(config: Mapping[str, Any]) -> str | None:
+    """The key under which a config holds its language model, or what holds that; None where it is one itself."""
+    text = text_of(config)
+    if text is config:
+        return None
+    return next((key for key, value in config.items() if isinstance(value, Mapping) and text_of(value) is text), None)
+
+
+def _moved(config: Mapping[str, Any], part: str, named: Sequence[str]) -> dict[str, Any]:
+    """The config with the named keys inside the part, as their writer meant them."""
+    above = {key: config[key] for key in named}
     if isinstance(new := above.get("rope_parameters"), Mapping):  # the two spellings, or one of them
-        above = {key: value for key, value in above.items() if key != "rope_scaling"}
+        above.pop("rope_scaling", None)
         above["rope_parameters"] = {**new, **({"rope_theta": above.pop("rope_theta")} if "rope_theta" in above else {})}
-    meant, _ = laid_over(text, above)
-    return Overridden({**config, TEXT: meant}, config)
+    inner, deeper = config[part], part_of(config[part])
+    meant = _moved({**inner, **above}, deeper, list(above)) if deeper else laid_over(inner, above)[0]
+    return {**{key: value for key, value in config.items() if key not in named}, part: meant}
 
 
 def laid_over(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

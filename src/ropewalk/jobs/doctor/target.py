@@ -101,7 +101,7 @@ def marked(keys: Keys, **marks: Any) -> Keys:
 
 def _of_command(command: Command, find: Find, base: Path | None) -> Target:
     _check_readable(command, base)
-    path = base or local_checkpoint(command.model) or find(command.model)
+    path = base or _served(command.model) or find(command.model)
     if is_gguf(path):
         if command.engine not in ("llama_cpp", "ollama"):
             raise BadConfig(
@@ -118,6 +118,14 @@ def _of_command(command: Command, find: Find, base: Path | None) -> Target:
         _check_one_table(layers, command)
         layers = tuple(with_flags(keys, command) for keys in layers)
     return Target(command.model, (command.engine,), layers)
+
+
+def _served(model: str) -> Path | None:
+    try:
+        return local_checkpoint(model)
+    except BadConfig as error:
+        hint = "If the command runs on another machine, or in a container, give its config.json or GGUF as --config."
+        raise BadConfig(f"{str(error).splitlines()[0]}\n  {hint}") from None
 
 
 def _check_readable(command: Command, base: Path | None) -> None:
@@ -176,8 +184,11 @@ def _layers_of(found: Overridden, marks: Mapping[str, Any]) -> tuple[Keys, ...]:
         return meant
     read = {keys.layer_type: marked(keys, **marks) for keys in _layers(found.read)}
     first = next(iter(read.values()))
-    mark = THETA_BESIDE if found.theta_beside else OUTSIDE
-    return tuple(marked(keys, **{mark: read.get(keys.layer_type, first)}) for keys in meant)
+    names, part = found.outside
+    if not names:
+        return tuple(marked(keys, **{THETA_BESIDE: read.get(keys.layer_type, first)}) for keys in meant)
+    what = f"{names} outside {part}, where this config keeps its language model"
+    return tuple(marked(keys, **{OUTSIDE: (what, read.get(keys.layer_type, first))}) for keys in meant)
 
 
 def _check_one_table(layers: tuple[Keys, ...], command: Command) -> None:

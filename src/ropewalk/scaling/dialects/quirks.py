@@ -141,16 +141,14 @@ def lost_theta(keys: Keys) -> Says | None:
     )
 
 
-INSIDE = "Put them inside text_config."
+INSIDE = "Move them into text_config, or whatever part holds the language model."
 STRETCH_IT = "Stretch the model to what is asked, or ask for less."
 
 
 def outside(keys: Keys) -> Says | None:
     """Keys above text_config: the model is built from text_config alone."""
-    read = keys.model.get(OUTSIDE)
-    if not isinstance(read, Keys):
-        return None
-    return Says("rope keys outside text_config, which is what it reads", read)
+    what, read = keys.model.get(OUTSIDE, ("", None))
+    return Says(what, read) if isinstance(read, Keys) else None
 
 
 def theta_beside(keys: Keys) -> Says | None:

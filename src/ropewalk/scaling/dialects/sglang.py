@@ -128,7 +128,7 @@ def _beyond(keys: Keys) -> Says | None:
 OVERRIDES = "sglang 0.5.23, srt/utils/hf_transformers/config.py:411"
 QUIRKS = (
     Quirk(Verb.IGNORES, outside, OVERRIDES,
-          way_out='Put them inside text_config: --json-model-override-args \'{"text_config": {...}}\'.'),
+          way_out='Move them into text_config: --json-model-override-args \'{"text_config": {...}}\'.'),
     Quirk(Verb.IGNORES, theta_beside, OVERRIDES, "",
           """Put it inside: --json-model-override-args '{"rope_parameters": {"rope_theta": ...}}', with rope_type."""),
     Quirk(Verb.IGNORES, lost_theta, f"{OVERRIDES}: text_config is updated key by key",

@@ -173,7 +173,7 @@ QUIRKS = (
     Quirk(Verb.IGNORES, _params_first, "vllm 0.32.0, transformers_utils/config.py:826",
           way_out="Give --config-format hf --load-format safetensors, or take params.json and consolidated* away."),
     Quirk(Verb.IGNORES, outside, "vllm 0.32.0, config/model.py, _apply_dict_overrides",
-          way_out='Put them inside text_config: --hf-overrides \'{"text_config": {...}}\'.'),
+          way_out='Move them into text_config: --hf-overrides \'{"text_config": {...}}\'.'),
     Quirk(Verb.CRASHES, _old_flag, "https://github.com/vllm-project/recipes/issues/856", ">= 0.11.1",
           "Use --hf-overrides with rope_parameters, rope_theta inside it, and max_position_embeddings."),
     Quirk(Verb.CRASHES, _asked, "vllm 0.32.0, config/model.py, _get_and_verify_max_len", f">= {ALIGNED}",
