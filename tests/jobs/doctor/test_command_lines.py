@@ -52,7 +52,8 @@ def pairs(keys: Keys) -> tuple[int, float, str]:
         # sglang 0.5.23, config.py:411: text_config.update sets the dict, and the base is gone
         (f"{SGLANG} '{json.dumps({'text_config': {'rope_parameters': LONG, 'max_position_embeddings': 2**20}})}'", NESTED,
          ["SGLang ignores the base"]),
-        (f"{SGLANG} '{json.dumps({'rope_parameters': LONG})}'", NESTED, ["SGLang ignores rope_parameters outside text_config"]),
+        (f"{SGLANG} '{json.dumps({'rope_parameters': LONG})}'", NESTED,
+         ["SGLang ignores rope_parameters outside text_config"]),
         # a flat model: vLLM sets the dict, SGLang merges it
         (f"{VLLM} '{json.dumps({'rope_parameters': {**YARN, 'rope_theta': 1e6}, 'max_position_embeddings': 131_072})}'",
          PARTIAL, ["vLLM >= 0.13 ignores partial_rotary_factor"]),
