@@ -9,8 +9,10 @@ from ropewalk.jobs.gguf.document import Document, decoded
 from ropewalk.scaling.dialects import gguf, known
 from ropewalk.scaling.dialects.fields import Fields
 from ropewalk.scaling.dialects.transformers_layers import FULL
+from ropewalk.scaling.engine import get_engine, same, understood
 from ropewalk.scaling.gguf_header import FREQS, LONG, SHORT
 from ropewalk.scaling.keys import Keys
+from ropewalk.scaling.plan import Stretch
 from ropewalk.scaling.spec import ALL_LAYERS, ModelSpec, Reading
 
 BRIEF = 65_536  # bytes of a value; vocabularies are longer, and nothing here asks for them
@@ -39,7 +41,7 @@ def read_spec(found: dict[str, Any], original_length: int | None = None) -> Mode
     check_graph(keys.kind, found)
     length, source = (original_length, "given by you") if original_length else _length(keys, FREQS in found)
     rope = dataclasses.replace(keys.rope, original_length=length)
-    stretch = keys.stretch()
+    stretch = understood(get_engine("llama_cpp"), keys).stretch()  # not as written: betas, for one, are not loaded
     readings = (
         Reading("all.rotary_dim", str(rope.rotary_dim), f"{keys.kind}.rope.dimension_count, or the head's size"),
         Reading("all.rope_theta", f"{rope.rope_theta:g}", f"{keys.kind}.rope.freq_base"),
@@ -48,7 +50,8 @@ def read_spec(found: dict[str, Any], original_length: int | None = None) -> Mode
     _, *others = gguf.layers_of(found)  # sliding layers that the keys do not reach
     name = FULL if others else ALL_LAYERS
     ropes = ((name, rope), *((other.layer_type, other.rope) for other in others))
-    old = ((name, stretch),) if stretch.method != "none" else ()
+    plain = same(Stretch(stretch.rope).scaled(), stretch.scaled())
+    old = () if plain else ((name, stretch),)
     return ModelSpec(keys.kind, ropes, old, keys.longest, readings=readings)
 
 
