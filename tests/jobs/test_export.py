@@ -6,6 +6,7 @@ import os
 import pytest
 
 import engine_oracles as oracle
+from gguf_writer import gguf
 from published import LLAMA2_7B
 from ropewalk.errors import BadConfig, CannotExpress, OutputExists
 from ropewalk.jobs.doctor.static import examine
@@ -127,6 +128,21 @@ def test_every_command_passes_the_doctor(tmp_path, monkeypatch, method):
                 assert (diagnosis.engine, diagnosis.losses) == (engine, ()), command
                 scaled = diagnosis.rotations[0].scaled
                 agrees(plan, (scaled.inv_freq, scaled.attention_factor))
+
+
+@pytest.mark.parametrize("method", ["yarn", "ntk", "linear"])
+def test_flags_for_the_gguf_as_it_is_pass_the_doctor(tmp_path, method):
+    """llama-server caps a slot at context_length (server-context.cpp), which flags of yarn raise and others do not."""
+    plan = plan_of(method)
+    found = plan_export(read_config(TINY), plan, ["llama.cpp"], {})
+    (*_, command) = found.parts[0].commands["llama_cpp"]
+    path = tmp_path / "x.gguf"
+    path.write_bytes(gguf({"general.architecture": "llama", "llama.context_length": 512, "llama.rope.dimension_count": D,
+                           "llama.rope.freq_base": 1e4}))  # fmt: skip
+    assert command.startswith("llama-server -m ORIGINAL.gguf -c 4096 --rope-")
+    (diagnosis,) = examine(resolve(command.replace("ORIGINAL.gguf", str(path)), lambda name: pytest.fail(name)))
+    assert diagnosis.losses == (), command
+    agrees(plan, (diagnosis.rotations[0].scaled.inv_freq, diagnosis.rotations[0].scaled.attention_factor))
 
 
 def test_bad_places(tmp_path):

@@ -231,6 +231,9 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Wr
             "  Only a base and a linear factor can be given to some of them."
         )
     said = flags(stretch, plan.target_length) if gguf.flags_can_say(stretch) else ""
+    if said and "--rope-scaling yarn" not in said:  # the server caps a slot at context_length, which yarn's flags alone raise
+        arch = config.get("general.architecture") or gguf.architecture(str(text_of(config).get("model_type", "")))
+        said += f" --override-kv {arch}.context_length=int:{plan.target_length}"
     serve = (f"llama-server -m ORIGINAL.gguf {said}",) if said else ()
     try:
         keys = written_keys(plan, config, plan.target_length)
