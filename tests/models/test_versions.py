@@ -1,12 +1,15 @@
 """What a release of transformers may change under a plan that rotates late: names are found, or refused, and never guessed."""
 
+import warnings
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import DynamicCache
 
 from models.test_dynamic import L, largest, llama, planned, run, tokens
 from ropewalk.errors import CannotAttach
-from ropewalk.models import caches
+from ropewalk.models import caches, tried
 from ropewalk.models.attach import attach
 from ropewalk.models.caches import Entrance, cache_argument, cache_of
 from ropewalk.models.dynamic import kept, read, selftest
@@ -172,3 +175,27 @@ def test_a_cache_continued_without_being_handed_over_is_refused_while_running(mo
         with pytest.raises(CannotAttach, match="101 keys in a call of 1 tokens that was handed no cache"):
             run(model, ids[:, 100:101], **cache_argument(model, cache))
         assert largest(run(model, ids[:, :100], use_cache=False), run(model, ids[:, :100], use_cache=False)) == 0
+
+
+# --- releases
+
+
+def test_a_release_that_no_drill_has_seen_is_said_once(monkeypatch):
+    monkeypatch.setattr(tried, "version", lambda name: {"transformers": "5.99.1", "torch": "2.13.0+cpu"}[name])
+    monkeypatch.setattr(tried, "_said", set())
+    model = llama()
+    with pytest.warns(
+        UserWarning, match=r"^transformers 5\.99 has not been tried with this Ropewalk: the self-test at attach"
+    ):
+        attach(model, planned(model)).undo()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        attach(model, planned(model)).undo()
+
+
+def test_the_releases_that_were_tried_are_in_the_docs():
+    page = (Path(__file__).parents[2] / "docs" / "versions.md").read_text()
+    oldest, newest = tried.TRIED["transformers"][0], tried.TRIED["transformers"][-1]
+    assert f"| {newest}." in page
+    assert f"| {oldest}." in page
+    assert all(f" {release}." in page for release in tried.TRIED["torch"])

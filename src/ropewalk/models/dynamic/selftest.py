@@ -51,7 +51,7 @@ def check_cache(model: nn.Module, ladder: Ladder, stock: Callable[[], AbstractCo
     warnings.warn(
         f"{type(model).__name__} gives other logits with a cache than without, also without a plan ({its_own:.1e} of their "
         "own size off): only use_cache=False is exact.",
-        stacklevel=2,
+        stacklevel=2,  # ours, so that the command line shows it as a note
     )
 
 
