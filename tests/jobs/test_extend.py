@@ -8,7 +8,7 @@ import torch
 import transformers
 
 from ropewalk.errors import BadConfig, CannotExpress, OutputExists
-from ropewalk.jobs.extend import extend
+from ropewalk.jobs.extend import extend, left_out
 from ropewalk.scaling.checkpoint import bundled_model, read_config
 from ropewalk.scaling.dialects.transformers import prove, read, write
 from ropewalk.scaling.plan import ScalingPlan, make_plan
@@ -104,3 +104,23 @@ def test_a_config_that_says_something_else_is_caught():
     config["rope_parameters"]["beta_fast"] = config["rope_scaling"]["beta_fast"] = 16.0
     with pytest.raises(CannotExpress, match="the plan reads back as other frequencies"):
         prove(plan, config)
+
+
+MISTRAL = {"dim": 64, "n_heads": 4, "head_dim": 16, "n_layers": 2, "rope_theta": 1e4, "max_position_embeddings": 2048,
+           "yarn": {"factor": 16, "original_max_position_embeddings": 128, "beta": 32, "alpha": 1,
+                    "apply_scale": False}}  # fmt: skip
+
+
+def test_a_second_copy_in_mistrals_format_stays_behind(tmp_path):
+    """vllm-project/vllm#17777: with both, vLLM's auto format takes params.json: factor 16, 2,048 tokens."""
+    source = tmp_path / "two"
+    shutil.copytree(bundled_model(), source)
+    (source / "params.json").write_text(json.dumps(MISTRAL))
+    (source / "consolidated.safetensors").write_bytes((source / "model.safetensors").read_bytes())
+    extend(source, planned(), tmp_path / "out")
+    assert not [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(("params", "consolidated"))]
+    assert left_out(source) == ["params.json", "consolidated.safetensors"]
+
+    (source / "model.safetensors").unlink()
+    with pytest.raises(BadConfig, match="Mistral's own format alone"):
+        extend(source, planned(), tmp_path / "other")

@@ -25,6 +25,7 @@ from ropewalk.cli.parts.common import (
     print_json,
     read_plan,
     read_spec,
+    said_left_out,
 )
 from ropewalk.cli.parts.export_gguf import run_gguf
 from ropewalk.errors import BadOption
@@ -53,7 +54,7 @@ def run(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    from ropewalk.jobs.gguf.model import is_gguf
+    from ropewalk.scaling.gguf_header import is_gguf
 
     at = parse_versions(versions)
     if is_gguf(model):
@@ -66,6 +67,7 @@ def run(
     if in_place or restore or out is None:
         raise BadOption("-o names the folder to write; --in-place and --restore are for a GGUF.")
     from ropewalk.jobs.export import COMMANDS, export, summary
+    from ropewalk.jobs.extend import left_out
     from ropewalk.models.hub import checkpoint
 
     if plan_file and (to or factor):
@@ -78,11 +80,12 @@ def run(
     config, _ = find_config(model)
     spec = read_spec(config, original_length)
     plan = read_plan(plan_file) if plan_file else plan_from(spec, model, to, factor, method, option, layers)
-    found = export(checkpoint(model), plan, names, out, versions=at, force=force)
+    source = checkpoint(model)
+    found = export(source, plan, names, out, versions=at, force=force)
     if json:
         print_json({"out": str(out), "plan": plan.to_dict(), **summary(found)})
     else:
-        for sentence in (*spec.warnings, *replaced(spec, plan)):
+        for sentence in (*spec.warnings, *replaced(spec, plan), *said_left_out(left_out(source))):
             print(f"note: {sentence}")
         for part in found.parts:
             titles = ", ".join(get_engine(name).title for name in part.engines)

@@ -24,6 +24,7 @@ from ropewalk.cli.parts.common import (
     print_json,
     read_plan,
     read_spec,
+    said_left_out,
 )
 from ropewalk.errors import BadOption
 from ropewalk.scaling.plan import replaced
@@ -42,7 +43,7 @@ def run(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    from ropewalk.jobs.extend import CARD, PLAN, extend
+    from ropewalk.jobs.extend import CARD, PLAN, extend, left_out
     from ropewalk.models.hub import checkpoint
 
     if plan_file and (to or factor):
@@ -50,11 +51,12 @@ def run(
     config, _ = find_config(model)
     spec = read_spec(config, original_length)
     plan = read_plan(plan_file) if plan_file else plan_from(spec, model, to, factor, method, option, layers)
-    written = extend(checkpoint(model), plan, out, force=force)
+    source = checkpoint(model)
+    written = extend(source, plan, out, force=force)
     if json:
         print_json({"out": str(out), "plan": plan.to_dict(), "fingerprint": plan.fingerprint, "config": written})
         return
-    for sentence in (*spec.warnings, *replaced(spec, plan)):
+    for sentence in (*spec.warnings, *replaced(spec, plan), *said_left_out(left_out(source))):
         print(f"note: {sentence}")
     print(f"{out}: {plan.name}, {plan.target_length:,} tokens, config proved against the plan ({plan.fingerprint})")
     print(f"  {CARD} says what was done, {PLAN} holds the plan. It is not measured yet: no stretch is free.")

@@ -18,6 +18,7 @@ from ropewalk.scaling.plan import ScalingPlan
 PLAN = "ropewalk.json"
 CARD = "README.md"
 TOKENIZER = "tokenizer_config.json"
+MISTRAL = ("params.json", "consolidated*.safetensors", "consolidated*.safetensors.index.json")
 
 
 def extend(source: Path, plan: ScalingPlan, out: Path, *, force: bool = False) -> dict[str, Any]:
@@ -40,18 +41,32 @@ def check_places(source: Path, out: Path) -> None:
         raise BadConfig(f"{source} is not a folder: to write a checkpoint, the weights are needed and not the config alone.")
     if out.resolve() == source.resolve() or source.resolve() in out.resolve().parents:
         raise BadConfig(f"{out} is the source checkpoint, or inside it. Choose another place.")
-    weight_files(source)
+    others = left_out(source)
+    if all(file.name in others for file in weight_files(source)):
+        raise BadConfig(
+            f"{source} has its weights in Mistral's own format alone (consolidated*.safetensors), which transformers does not "
+            "read.\n  Take the files that are named model*.safetensors, or write params.json: `ropewalk export --for mistral`."
+        )
 
 
 def fill(folder: Path, source: Path, plan: ScalingPlan, config: Mapping[str, Any]) -> None:
     """Make `folder` a checkpoint: the files of `source`, with `config` in place of its own, the plan and a card."""
+    others = left_out(source)
     for path in sorted(source.iterdir()):
-        if path.is_file() and path.name not in (CONFIG, CARD, PLAN) and not _is_pickle(path):
+        if path.is_file() and path.name not in (CONFIG, CARD, PLAN, *others) and not _is_pickle(path):
             _link(path, folder / path.name)
     _write_json(folder / CONFIG, config)
     _widen_tokenizer(folder / TOKENIZER, config)
     (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
     (folder / CARD).write_text(model_card(source, plan, config), encoding="utf-8")
+
+
+def left_out(source: Path) -> list[str]:
+    """Files of Mistral's own format beside transformers': the same weights, and the old window.
+
+    vLLM reads params.json and not config.json where consolidated*.safetensors is there (0.32.0, transformers_utils/config.py).
+    """
+    return [path.name for pattern in MISTRAL for path in sorted(source.glob(pattern))]
 
 
 def _is_pickle(path: Path) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from ropewalk.errors import BadConfig
+from ropewalk.scaling.gguf_header import is_gguf
 
 BUNDLED = "ropewalk-tiny"
 CONFIG = "config.json"
@@ -28,7 +29,7 @@ def local_checkpoint(model: str | Path) -> Path | None:
         return path
     if str(model) == BUNDLED:
         return bundled_model()
-    looks_like_a_path = path.is_absolute() or str(model).startswith((".", "~")) or str(model).endswith(".json")
+    looks_like_a_path = path.is_absolute() or str(model).startswith((".", "~")) or str(model).endswith((".json", ".gguf"))
     if looks_like_a_path or str(model).count("/") != 1:
         raise BadConfig(
             f"{model}: no such folder or file.\n"
@@ -42,6 +43,12 @@ def read_config(path: Path) -> dict[str, Any]:
     file = path / CONFIG if path.is_dir() else path
     if not file.is_file():
         raise BadConfig(f"{path} has no {CONFIG}: it is not a transformers checkpoint.")
+    if is_gguf(file):
+        raise BadConfig(
+            f"{file} is a GGUF, and a config.json is needed here.\n"
+            f"  `ropewalk doctor {file.name}` says what llama.cpp makes of it, and "
+            f"`ropewalk export {file.name} --to 32k -o OUT.gguf` stretches it."
+        )
     try:
         if file.stat().st_size > LARGEST_CONFIG:
             raise BadConfig(f"{file} is {file.stat().st_size:,} bytes; no config is that large. Is it a weights file?")

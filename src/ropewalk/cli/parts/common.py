@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -185,3 +185,10 @@ def human_bytes(size: float) -> str:
             return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+def said_left_out(names: Sequence[str]) -> tuple[str, ...]:
+    """What to say of a second copy of the model that was not taken along."""
+    if not names:
+        return ()
+    return (f"left out: {', '.join(names)}, the model in Mistral's own format, which vLLM would read instead of config.json.",)

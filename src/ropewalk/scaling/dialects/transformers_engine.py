@@ -8,7 +8,17 @@ from typing import Any
 
 from ropewalk.scaling.dialects.config_files import write_config
 from ropewalk.scaling.dialects.marks import NULL_THETA
-from ropewalk.scaling.dialects.quirks import missing_length, only_v5, plain, stops, temperature, unread, unrolled
+from ropewalk.scaling.dialects.quirks import (
+    INSIDE,
+    missing_length,
+    only_v5,
+    outside,
+    plain,
+    stops,
+    temperature,
+    unread,
+    unrolled,
+)
 from ropewalk.scaling.dialects.transformers_read import V4_KEYS
 from ropewalk.scaling.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.scaling.keys import CONFIG, RAMPED, Keys, deepseek_ratio, mscale
@@ -104,6 +114,7 @@ def _ratio_wins(keys: Keys) -> Says | None:
 
 
 QUIRKS = (
+    Quirk(Verb.IGNORES, outside, "transformers 5.23.0: a model is built from its text_config", way_out=INSIDE),
     Quirk(Verb.CRASHES, _null_theta, "transformers 5.23.0, configuration_utils.py:724", ">= 5",
           "Write the base back: setting config.rope_scaling replaces the dict that held it."),
     Quirk(Verb.REPLACES, _no_theta, "https://github.com/unslothai/unsloth/pull/7028", ">= 5", "Write rope_theta."),
