@@ -93,7 +93,7 @@ def text_of(path: Path, read: Read) -> str | Problem:
         return str(data, ENCODING)
     except UnicodeDecodeError as error:
         what = next((what for start, what in NOT_TEXT.items() if data.startswith(start)), None)
-        return Problem(str(path), what or f"not UTF-8 (byte {error.start})")
+        return Problem(str(path), f"not UTF-8: {what}" if what else f"not UTF-8 (byte {error.start})")
 
 
 def _unpacked(path: Path, raw: BinaryIO) -> Any:
