@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 
-from ropewalk.errors import BadOption, UnknownName
+from ropewalk.errors import BadLength, BadOption, UnknownName
 from ropewalk.jobs.serve.answer import Answer, Wanted
 from ropewalk.models.attach import Attached, attach
 from ropewalk.models.limits import check_cache, check_length
@@ -15,6 +16,7 @@ from ropewalk.models.load import load_model, load_tokenizer
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.spec import ModelSpec
 
+UNKNOWN = 64  # characters that one token for unknown ones may stand for, generously
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -32,7 +34,28 @@ class Served:
     def plan(self) -> ScalingPlan | None:
         return self.attached.plan if self.attached else None
 
+    @cached_property
+    def most_characters(self) -> int:
+        """No text with more of them fits: a token holds as many as its longest spelling, or what stands for unknown ones."""
+        return self.longest * max(UNKNOWN, *map(len, self.tokenizer.get_vocab()))
+
+    def check_text(self, text: str) -> None:
+        """Before any work: raises BadLength for more than can fit, and BadOption for what is no text."""
+        if len(text) > self.most_characters:
+            raise BadLength(
+                f"the prompt has {len(text):,} characters, and {self.longest:,} tokens, which are all that can be read, hold "
+                f"{self.most_characters:,} at most. Shorten it."
+            )
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise BadOption(
+                f"the prompt is no text: character {error.start:,} is U+{ord(text[error.start]):04X}, half of a surrogate "
+                "pair. It was cut inside a character, or decoded with `surrogateescape`."
+            ) from None
+
     def tokens(self, text: str, *, special: bool = True) -> list[int]:
+        self.check_text(text)
         ids: list[int] = self.tokenizer(text, add_special_tokens=special)["input_ids"]
         return ids
 
