@@ -21,7 +21,7 @@ from ropewalk.jobs.serve.exchange import Exchange, Piece
 from ropewalk.jobs.serve.guard import Guard
 from ropewalk.jobs.serve.replies import DONE, TOLD, Chat, Completions, Format, error_body, error_response, event, usage
 from ropewalk.jobs.serve.requests import ChatRequest, Common, CompletionRequest
-from ropewalk.jobs.serve.served import Served
+from ropewalk.jobs.serve.served import Served, chat_tokens
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BODY, BODY_PER_TOKEN = 2**23, 64  # bytes that a request may have: some, and more for each token that can be read
@@ -95,15 +95,11 @@ def completions_wanted(served: Served, body: CompletionRequest) -> list[Answer]:
 
 
 def chat_wanted(served: Served, body: ChatRequest) -> list[Answer]:
-    if not getattr(served.tokenizer, "chat_template", None):
-        raise BadOption("this model has no chat template: it was not made for conversations. Use /v1/completions.")
-    served.check_text("".join(message.text for message in body.messages))
-    messages = [message.as_dict() for message in body.messages]
     try:
-        text = served.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    except Exception as error:  # the template is the model's own code, and refuses in its own words
-        raise BadOption(f"the model's chat template does not take these messages: {error}") from None
-    ids = served.tokens(text, special=False)
+        ids = chat_tokens(served, [message.as_dict() for message in body.messages])
+    except BadOption as error:
+        more = "" if served.tokenizer.chat_template else " Use /v1/completions."
+        raise BadOption(f"{error}{more}") from None
     new = body.new_tokens or max(served.longest - len(ids), 1)
     logprobs = body.top_logprobs if body.logprobs else None
     return [served.answer(ids, body.wanted(new, logprobs, copy)) for copy in range(body.n)]

@@ -12,7 +12,7 @@ from ropewalk.jobs.serve.answer import Answer
 from ropewalk.jobs.serve.batch import Batch
 
 log = logging.getLogger("ropewalk.serve")
-Watch = Callable[[int, int], None]  # tokens of a prompt that are read, and all of them: at the start and after each piece
+Watch = Callable[[int, int], None]  # tokens of a prompt that are read, and all: at the start, after each piece, at the end
 
 
 class Busy(RopewalkError):
@@ -139,7 +139,7 @@ class Engine:
     def _let_go(self) -> None:
         self._waiting = deque(job for job in self._waiting if not job.cancelled)
         if self._reading and self._reading.job.cancelled:
-            self._reading = None
+            self._end_reading()
         gone = [answer for answer, job in self._running.items() if job.cancelled]
         if gone:
             for answer in gone:
@@ -154,15 +154,21 @@ class Engine:
         try:
             read, text = next(reading.pieces)
         except Exception as error:
-            self._reading = None
+            self._end_reading()
             _failed(job, error)
             return
-        self._watch(read, reading.tokens)
-        if read == reading.tokens:
+        if read < reading.tokens:
+            self._watch(read, reading.tokens)
+        else:
             next(reading.pieces, None)
-            self._reading = None
+            self._end_reading()
             self._running[job.answer] = job
             self._told([(job.answer, text)])
+
+    def _end_reading(self) -> None:
+        if self._reading:
+            self._watch(self._reading.tokens, self._reading.tokens)
+        self._reading = None
 
     def _write_on(self) -> None:
         try:

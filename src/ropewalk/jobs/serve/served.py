@@ -1,6 +1,6 @@
 """A model that is ready to write: loaded, with its plan attached and measured, its tokenizer and its limits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -70,6 +70,18 @@ class Served:
         length = len(prompt) + wanted.new_tokens
         check_cache(self.spec, self.plan, length, self.model.dtype, self.model.device)
         return Answer(self.tokenizer, prompt, wanted, ends(self.model))
+
+
+def chat_tokens(served: Served, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    """A conversation as the model's chat template spells it, up to where the answer begins."""
+    if not getattr(served.tokenizer, "chat_template", None):
+        raise BadOption("this model has no chat template: it was not made for conversations.")
+    served.check_text("".join(message["content"] for message in messages))
+    try:
+        text = served.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+    except Exception as error:  # the template is the model's own code, and refuses in its own words
+        raise BadOption(f"the model's chat template does not take these messages: {error}") from None
+    return served.tokens(text, special=False)
 
 
 def ends(model: Any) -> frozenset[int]:
