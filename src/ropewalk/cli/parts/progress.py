@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from ropewalk.cli.parts.common import human_bytes
+from ropewalk.errors import RopewalkError
 from ropewalk.scaling.checkpoint import local_checkpoint
 
 Start = Callable[[float, int, int], Callable[[float], None]]
@@ -184,7 +185,10 @@ class _Rest(ProgressColumn):
 
 def loading(model: str) -> str:
     """What to say while a model is loaded."""
-    found = local_checkpoint(model)
+    try:
+        found = local_checkpoint(model)
+    except RopewalkError:  # whoever loads it says why it cannot be
+        found = None
     folder = found.parent if found and found.is_file() else found or Path("/nowhere")
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     return f"loading {model}" + (f" ({human_bytes(size)} of weights)" if size else "")
