@@ -26,7 +26,7 @@ from ropewalk.cli.parts.common import (
     read_spec,
 )
 from ropewalk.errors import BadOption
-from ropewalk.scaling.plan import replaced
+from ropewalk.scaling.plan_notes import plan_notes
 
 
 def run(
@@ -54,7 +54,7 @@ def run(
     if json:
         print_json({"out": str(out), "plan": plan.to_dict(), "fingerprint": plan.fingerprint, "config": written})
         return
-    for sentence in (*spec.warnings, *replaced(spec, plan)):
+    for sentence in (*spec.warnings, *plan_notes(spec, plan)):
         print(f"note: {sentence}")
     print(f"{out}: {plan.name}, {plan.target_length:,} tokens, config proved against the plan ({plan.fingerprint})")
     print(f"  {CARD} says what was done, {PLAN} holds the plan. It is not measured yet: no stretch is free.")

@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from ropewalk.cli.parts import plan_train
@@ -29,13 +28,15 @@ from ropewalk.cli.parts.common import (
     print_json,
     read_spec,
 )
+from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.plan_data import Cache, Data, MaxTokens, TextField, asked_for, print_data
 from ropewalk.errors import CannotExpress
 from ropewalk.scaling.checkpoint import text_of
 from ropewalk.scaling.dialects.config_files import losses
 from ropewalk.scaling.dialects.transformers import write
 from ropewalk.scaling.engine import Loss, engines
-from ropewalk.scaling.plan import ScalingPlan, Stretch, replaced
+from ropewalk.scaling.plan import ScalingPlan, Stretch
+from ropewalk.scaling.plan_notes import described, plan_notes
 from ropewalk.scaling.spec import ModelSpec
 
 KEYS = ("rope_parameters", "max_position_embeddings")
@@ -91,7 +92,7 @@ def _print_all(
     if plan is None:
         console.print("\nTo stretch it: [bold]--to 128k[/] or [bold]--factor 4[/].")
     else:
-        for sentence in replaced(spec, plan):
+        for sentence in plan_notes(spec, plan):
             console.print(f"[yellow]note[/] {sentence}")
         _print_plan(console, plan)
         _print_cache(console, spec, plan.target_length)
@@ -116,7 +117,7 @@ def _as_dict(model: str, spec: ModelSpec, plan: ScalingPlan | None, config: dict
         return found
     return {
         **found,
-        "notes": [*spec.warnings, *replaced(spec, plan)],
+        "notes": [*spec.warnings, *plan_notes(spec, plan)],
         "plan": plan.to_dict(),
         "fingerprint": plan.fingerprint,
         "pairs": {name: pairs(stretch) for name, stretch in plan.stretches},
@@ -136,7 +137,7 @@ def _print_spec(console: Console, model: str, path: Path, spec: ModelSpec) -> No
         layer_type, _, name = reading.name.rpartition(".")
         table.add_row(layer_type or "model", name, reading.value, f"[dim]{reading.source}[/]")
     for layer_type, stretch in spec.scaling:
-        table.add_row(layer_type, "stretched already", f"{stretch.name} x{stretch.factor:g}", "[dim]rope parameters[/]")
+        table.add_row(layer_type, "stretched already", described(stretch), "[dim]rope parameters[/]")
     console.print(table)
     if spec.unrotated_layers:
         console.print(f"{spec.unrotated_layers} layers do not rotate: nothing to stretch there.")

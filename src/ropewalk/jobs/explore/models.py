@@ -6,6 +6,7 @@ from importlib.resources import files
 from typing import Any
 
 from ropewalk.scaling.dialects import known
+from ropewalk.scaling.dialects.class_defaults import text_fields
 from ropewalk.scaling.dialects.fields import Fields
 from ropewalk.scaling.dialects.transformers import CARRIED_KEYS, read
 from ropewalk.scaling.dialects.transformers_layers import head_dim
@@ -27,8 +28,7 @@ READ_KEYS = (
 def describe(config: Mapping[str, Any], spec: ModelSpec | None = None) -> dict[str, Any]:
     """What the page needs of a model. `readConfig` in js/config.js makes the same of a pasted config."""
     spec = spec or read(config)
-    inner = config.get("text_config")
-    fields = Fields(inner if isinstance(inner, Mapping) else config)
+    fields = text_fields(config)
     parts = rope_parts(fields, spec.model_type)
     shipped = dict(spec.scaling)
     return {

@@ -103,7 +103,7 @@ def _window(keys: Keys, version: tuple[int, ...]) -> int:
 def _old_v5(keys: Keys) -> Says | None:
     if not only_v5(keys) or keys.kind != "lfm2_moe":
         return None
-    return Says("rope_parameters of LFM2-MoE", unread(keys))
+    return Says("rope_parameters of LFM2-MoE", unread(keys, 10_000.0))
 
 
 def _asked(keys: Keys) -> Says | None:
