@@ -187,6 +187,11 @@ def wrappers(known: set[str]) -> dict[str, Any]:
         found[kind] = {"part": name, "kind": spec.model_type, "fixed": fixed} | ({"flat": True} if flat else {})
         if more:
             found[kind]["empty"] = more
+            named = getattr(built(kind, **{name: {"model_type": spec.model_type}}), name, None)
+            if named is not None and all(
+                getattr(named, key, value) == value for key, value in more.items() if "rope" not in key
+            ):
+                found[kind]["always"] = True  # the class puts them under a part that is given, too
     return found
 
 

@@ -26,6 +26,8 @@ from ropewalk.cli.parts.common import (
     read_spec,
 )
 from ropewalk.errors import BadOption
+from ropewalk.scaling.checkpoint import text_path
+from ropewalk.scaling.dialects.class_defaults import is_native
 from ropewalk.scaling.plan_notes import plan_notes
 
 
@@ -56,5 +58,7 @@ def run(
         return
     for sentence in (*spec.warnings, *plan_notes(spec, plan)):
         print(f"note: {sentence}")
-    print(f"{out}: {plan.name}, {plan.target_length:,} tokens, config proved against the plan ({plan.fingerprint})")
+    where = "".join(f", inside {key}" for key in text_path(written))
+    proved = "config proved against the plan" if is_native(spec.model_type) else "config written for the model's own code"
+    print(f"{out}: {plan.name}, {plan.target_length:,} tokens, {proved}{where} ({plan.fingerprint})")
     print(f"  {CARD} says what was done, {PLAN} holds the plan. It is not measured yet: no stretch is free.")

@@ -142,10 +142,17 @@ def layers_of(config: Mapping[str, Any], *, original_length: int | None = None, 
     parts = rope_parts(text_fields(plain), spec.model_type)
     spellings = _spellings(written)
     nested = any(isinstance(value, Mapping) for value in (written.get("rope_parameters") or {}).values())
+    # rope_type "ntk" was read as a plain rotation with a factor: that no version knows the word is a row of its own
+    ignored = () if _is_ntk(written) else spec.ignored
     return tuple(
-        Keys(name, _normal(part, written), spec.rope(name), written, text, spellings, nested, ignored=spec.ignored)
+        Keys(name, _normal(part, written), spec.rope(name), written, text, spellings, nested, ignored=ignored)
         for name, part in parts.items()
     )
+
+
+def _is_ntk(written: Mapping[str, Any]) -> bool:
+    dicts = [part for key in ("rope_scaling", "rope_parameters") if isinstance(part := written.get(key), Mapping)]
+    return any("ntk" in (part.get("rope_type"), part.get("type")) for part in dicts)
 
 
 def _spellings(written: Mapping[str, Any]) -> frozenset[str]:

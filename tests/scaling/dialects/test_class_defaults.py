@@ -156,7 +156,7 @@ def test_every_wrapper_of_transformers_is_read_as_it_is_built():
         config = {"model_type": kind, row["part"]: {}}
         text = config_oracle.text_of_wrapper(config)
         wanted = text and config_oracle.answer(text["model_type"], text)
-        if wanted and (found := compared(kind, config, wanted)):
+        if wanted and (found := compared(text["model_type"], config, wanted)):
             wrong[kind] = found
     assert wrong == {}
 

@@ -77,7 +77,7 @@ def wrappers() -> Mapping[str, Mapping[str, Any]]:
     """By model_type: models that hold a text model.
 
     part: the key it is under.  kind: its model_type unless it says.  fixed: whatever it says.
-    flat: its keys may stand at the top.  empty: what an absent part holds.
+    flat: its keys may stand at the top.  empty: what an absent part holds; always: and a part that leaves them out.
     """
     found: Mapping[str, Mapping[str, Any]] = _table()["wrappers"]
     return found
@@ -123,11 +123,16 @@ def text_fields(config: Mapping[str, Any]) -> Fields:
     _check_parts(config)
     config = opened(config)
     kind, part, where = _word(config), config, text_path(config)
+    outer = kind
     for key in where:
         part = part[key]
-        kind = _kind_of_part(kind, _word(part))
+        outer, kind = kind, _kind_of_part(kind, _word(part))
     path = "".join(f"{key}." for key in where)
-    return completed({**part, "model_type": kind} if where else part, kind, path)
+    fields = completed({**part, "model_type": kind} if where else part, kind, path)
+    if where and (stated := _word(part)) != kind and not _fixed(outer) and stated:
+        said = f"{path}model_type is {stated!r}, which transformers 5.23 does not have; read as {kind}, the default of {outer}"
+        return Fields(fields.config, path, fields.readings, {**fields.origin, "model_type": said})
+    return fields
 
 
 def opened(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -136,9 +141,10 @@ def opened(config: Mapping[str, Any]) -> Mapping[str, Any]:
     if wrapper is None or wrapper.get("flat") or (text_path(config) and wrapper["part"] not in config):
         return config
     part = config.get(wrapper["part"])
-    inner = {"model_type": wrapper["kind"], **(wrapper.get("empty", {}) if part is None else part)}
+    made = wrapper.get("empty", {}) if part is None or wrapper.get("always") else {}
+    inner = {"model_type": wrapper["kind"], **made, **(part or {})}
     filled = opened(inner)
-    return config if filled is inner and part is not None else {**config, wrapper["part"]: filled}
+    return config if filled is inner and part is not None and not made else {**config, wrapper["part"]: filled}
 
 
 def _check_parts(config: Mapping[str, Any]) -> None:
@@ -152,4 +158,9 @@ def _word(config: Mapping[str, Any]) -> str:
 
 def _kind_of_part(outer: str, stated: str) -> str:
     wrapper = wrappers().get(outer)
-    return wrapper["kind"] if wrapper and (wrapper["fixed"] or not stated) else stated
+    unknown = not stated or not (is_native(stated) or stated in OWN_CODE)
+    return wrapper["kind"] if wrapper and (wrapper["fixed"] or unknown) else stated
+
+
+def _fixed(outer: str) -> bool:
+    return bool(wrappers().get(outer, {}).get("fixed"))

@@ -31,7 +31,7 @@ def read(config: Mapping[str, Any], *, original_length: int | None = None) -> Mo
     fields = text_fields(config)
     kind = fields.text("model_type") or ""
     _check_has_rope(fields, kind)
-    warnings: list[str] = []
+    warnings = [f"{fields.where('model_type')}."] if "model_type" in fields.origin else []
     longest = _read_max_length(fields, original_length)
     ropes, scaling, temperatures = [], [], []
     if _flat_v5_is_ignored(fields, kind):
