@@ -1,7 +1,10 @@
 """What transformers' config classes fill in for a key that a config.json leaves out, as the table that `read` uses.
 
     python runs/class_defaults.py          writes src/ropewalk/scaling/dialects/class_defaults.json
+    python runs/class_defaults.py --add    adds what only this (newer) version has, with its number
     python runs/class_defaults.py --check  says whether the installed transformers still fills in the same
+
+Written at 5.23.0, added to at 5.24.0. 5.17.0 and 5.24.0 say the same of every rotation that they and 5.23.0 have.
 
 Nothing of a class is written by hand: each is built from no keys, and from one, and what comes out is the table.
 """
@@ -202,15 +205,28 @@ def table() -> dict[str, Any]:
     return {"transformers": transformers.__version__, "others": others, "classes": classes, "wrappers": around}
 
 
+def added(old: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
+    """The stored table with what it lacks; rows that it has stay as they are."""
+    since = made["transformers"].rpartition(".")[0]
+    new = {kind: {**row, "since": since} for kind, row in made["classes"].items() if kind not in old["classes"]}
+    around = {**made["wrappers"], **old["wrappers"]}
+    known = {*old["others"].split(), *made["others"]} - {*made["classes"], *around}
+    return {**old, "others": sorted(known), "classes": {**old["classes"], **new}, "wrappers": around}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
-    check = parser.parse_args().check
+    parser.add_argument("--add", action="store_true")
+    asked = parser.parse_args()
     warnings.filterwarnings("ignore")
     transformers.logging.set_verbosity(50)
     made = json.loads(json.dumps(table()))
-    if check:
-        old = json.loads(TABLE.read_text(encoding="utf-8"))
+    old = json.loads(TABLE.read_text(encoding="utf-8")) if asked.check or asked.add else {}
+    if asked.add:
+        made = added(old, made)
+    if asked.check:
+        old["classes"] = {kind: {k: v for k, v in row.items() if k != "since"} for kind, row in old["classes"].items()}
         new = [kind for kind in made["others"] if kind not in old["others"].split()]
         wrong = [f"others {kind}" for kind in new] + [
             f"{part} {k}" for part in ("classes", "wrappers") for k in made[part] if old[part].get(k) != made[part][k]

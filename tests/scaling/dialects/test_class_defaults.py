@@ -93,7 +93,8 @@ def test_the_whole_table_is_what_the_installed_classes_say():
     made = json.loads(json.dumps(config_oracle.generator.table()))
     stored = json.loads(config_oracle.generator.TABLE.read_text(encoding="utf-8"))
 
-    assert {kind: row for kind, row in made["classes"].items() if stored["classes"].get(kind) != row} == {}
+    rows = {kind: {k: v for k, v in row.items() if k != "since"} for kind, row in stored["classes"].items()}
+    assert {kind: row for kind, row in made["classes"].items() if rows.get(kind) != row} == {}
     assert {kind: row for kind, row in made["wrappers"].items() if stored["wrappers"].get(kind) != row} == {}
 
 

@@ -25,7 +25,7 @@ class ClassDefaults:
     theta: the base of a rope dict that states none, by layer type where there are several.  partial: rotated share, likewise.
     rope: the rope dict of a config that has none, where it says more than theta and partial.
     base: keys beside the dict that set its base, where it is not rope_theta alone; by layer type where there are several.
-    unread: sizes that its rotation does not look at.
+    unread: sizes that its rotation does not look at.  since: the version that brought it, where it is not the table's.
     """
 
     name: str
@@ -36,11 +36,12 @@ class ClassDefaults:
     rope: Mapping[str, Any] | None = None
     base: tuple[str, ...] | Mapping[str, tuple[str, ...]] = ()
     unread: tuple[str, ...] = ()
+    since: str = ""
 
     @property
     def said(self) -> str:
         """Where a value came from, for people."""
-        return f"default of {self.name} in transformers {_table()['transformers'].rpartition('.')[0]}"
+        return f"default of {self.name} in transformers {self.since or _table()['transformers'].rpartition('.')[0]}"
 
     def theta_of(self, layer_type: str) -> float:
         """The base of a layer type whose dict states none; 0 where this class has no such layer type."""
