@@ -5,9 +5,9 @@ import shutil
 import subprocess
 from importlib.resources import files
 
-import config_oracle
 import pytest
 
+import config_oracle
 from corpus import CORPUS
 from ropewalk.errors import RopewalkError
 from ropewalk.jobs.explore.models import describe, known_tables, method_table

@@ -33,14 +33,13 @@ from ropewalk.cli.parts.plan_data import Cache, Data, MaxTokens, TextField, aske
 from ropewalk.errors import CannotExpress
 from ropewalk.scaling.checkpoint import text_of, text_path
 from ropewalk.scaling.dialects.class_defaults import opened
-from ropewalk.scaling.dialects.config_files import losses
+from ropewalk.scaling.dialects.config_files import losses, rotation_keys
 from ropewalk.scaling.dialects.transformers import write
 from ropewalk.scaling.engine import Loss, engines
 from ropewalk.scaling.plan import ScalingPlan, Stretch
 from ropewalk.scaling.plan_notes import described, plan_notes
 from ropewalk.scaling.spec import ModelSpec
 
-KEYS = ("rope_parameters", "max_position_embeddings")
 BARS = "▁▂▃▄▅▆▇█"
 ON_ONE_LINE = 128  # pairs
 
@@ -183,10 +182,7 @@ def _paste(plan: ScalingPlan, config: dict[str, Any]) -> dict[str, Any]:
         written = write(plan, config)
     except CannotExpress as error:
         return {"impossible": str(error)}
-    text, before = text_of(written), text_of(opened(config))
-    if all(key in text for key in KEYS):
-        return {key: text[key] for key in KEYS}
-    return {key: text[key] for key in text if text[key] != before.get(key)}  # a model's own code has words of its own
+    return rotation_keys(written)
 
 
 def _print_paste(console: Console, plan: ScalingPlan, config: dict[str, Any]) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from ropewalk.scaling.dialects import known
 from ropewalk.scaling.checkpoint import TEXT_PARTS
+from ropewalk.scaling.dialects import known
 from ropewalk.scaling.dialects.class_defaults import ClassDefaults, classes, text_fields, wrappers
 from ropewalk.scaling.dialects.fields import Fields
 from ropewalk.scaling.dialects.own_code import OWN_CODE
