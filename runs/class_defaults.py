@@ -85,6 +85,8 @@ def entry(kind: str) -> dict[str, Any]:
         fields["global_head_dim"] = wide
     if unread := [key for key in ("head_dim", "rotary_dim") if key in raw and not moves(kind, key)]:
         found["unread"] = unread
+    if "head_dim" not in fields and needs_head(kind):
+        found["states_head"] = True
     if alias := {key: real for key, real in names.items() if key in KEYS}:
         found["alias"] = alias
     return found | rope(kind)
@@ -105,6 +107,13 @@ def moves(kind: str, key: str) -> bool:
         return True
     found = {pairs(built(kind, **{key: size})) for size in (32, 48)}
     return len(found - {None}) != 1
+
+
+def needs_head(kind: str) -> bool:
+    """Whether yarn cannot be built without a head_dim in the config: transformers multiplies the class's None."""
+    yarn = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 4096, "rope_theta": 1e4}
+    without, stated = built(kind, rope_parameters=dict(yarn)), built(kind, rope_parameters=dict(yarn), head_dim=64)
+    return without is not None and pairs(without) is None and pairs(stated) is not None
 
 
 def default_of(field: Any) -> Any:

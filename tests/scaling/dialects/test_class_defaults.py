@@ -10,8 +10,8 @@ import config_oracle
 from ropewalk.errors import RopewalkError
 from ropewalk.scaling.checkpoint import inside, text_of, text_path
 from ropewalk.scaling.dialects.class_defaults import classes, is_native
-from ropewalk.scaling.dialects.transformers import read
-from ropewalk.scaling.plan import Stretch
+from ropewalk.scaling.dialects.transformers import read, write
+from ropewalk.scaling.plan import Stretch, make_plan
 
 # Each was misread once, or is of its own kind; all others are slow.
 FAST = (
@@ -166,3 +166,41 @@ def test_every_type_in_the_table_is_one_of_transformers():
     assert all(is_native(kind) for kind in classes())
     assert is_native("gpt2")
     assert not is_native("internlm2")
+
+
+WRITTEN = ("complete", "without head_dim", "without rope_parameters", "without max_position_embeddings", "empty", "old, plain")
+UNBUILT = {"cosmos3_edge_text", "ernie4_5_vl_moe_text"}  # sections of M-RoPE for another head size, which `variants` doubles
+
+
+def miswritten(kind):
+    """Where transformers computes another rotation than planned from what `write` makes of a config, or builds none."""
+    for what, config in config_oracle.variants(kind):
+        if what not in WRITTEN or config_oracle.answer(kind, config) is None:
+            continue
+        for method in ("yarn", "linear"):
+            try:
+                spec = read(config)
+                factor = 4 * max([stretch.factor for _, stretch in spec.scaling if not stretch.dynamic], default=1)
+                plan = make_plan(spec, factor=factor, method=method)
+                new = write(plan, config)
+            except RopewalkError:
+                continue
+            built = config_oracle.answer(kind, new)
+            if built is None and kind not in UNBUILT:
+                yield f"{what}, {method}: not built"
+            stretches = {
+                name: plan.stretch(name) or dict(spec.scaling).get(name) or Stretch(rope) for name, rope in spec.ropes
+            }
+            wanted = {name: stretch.scaled() for name, stretch in stretches.items()}
+            if built and (found := difference(kind, wanted, built)):
+                yield f"{what}, {method}: {found}"
+
+
+@pytest.mark.parametrize("kind", [*FAST, "mixtral", "phimoe", "hunyuan_v1_dense"])
+def test_a_plan_written_into_such_a_config_is_what_transformers_computes(kind):
+    assert list(miswritten(kind)) == []
+
+
+@pytest.mark.slow
+def test_a_plan_written_is_what_transformers_computes_in_every_text_model():
+    assert {kind: found for kind in config_oracle.kinds() if (found := list(miswritten(kind)))} == {}

@@ -26,6 +26,7 @@ class ClassDefaults:
     rope: the rope dict of a config that has none, where it says more than theta and partial.
     base: keys beside the dict that set its base, where it is not rope_theta alone; by layer type where there are several.
     unread: sizes that its rotation does not look at.  since: the version that brought it, where it is not the table's.
+    states_head: a scaled rotation is built only where the config states head_dim.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ClassDefaults:
     base: tuple[str, ...] | Mapping[str, tuple[str, ...]] = ()
     unread: tuple[str, ...] = ()
     since: str = ""
+    states_head: bool = False
 
     @property
     def said(self) -> str:

@@ -11,11 +11,11 @@ from typing import Any
 from ropewalk.errors import CannotExpress, UnknownName
 from ropewalk.scaling.checkpoint import text_of, text_path
 from ropewalk.scaling.dialects import known
-from ropewalk.scaling.dialects.class_defaults import opened, text_fields
+from ropewalk.scaling.dialects.class_defaults import class_of, opened, text_fields
 from ropewalk.scaling.dialects.own_code import OWN_CODE
 from ropewalk.scaling.dialects.own_code_write import write_own
 from ropewalk.scaling.dialects.transformers_ignored import OUTSIDE
-from ropewalk.scaling.dialects.transformers_layers import FULL, SLIDING
+from ropewalk.scaling.dialects.transformers_layers import FULL, SLIDING, head_dim
 from ropewalk.scaling.dialects.transformers_read import V4_KEYS, is_nested, read, rope_parts
 from ropewalk.scaling.method import Option
 from ropewalk.scaling.methods.ntk import stretched_theta
@@ -92,6 +92,9 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], *, as_lists: bool = Fals
     # transformers' `dynamic` takes max_position_embeddings for the original length.
     longest = _any_original(plan) if plan.is_dynamic else max(spec.max_length, plan.target_length)
     target["max_position_embeddings"] = longest
+    row = class_of(spec.model_type)
+    if row and row.states_head and target.get("head_dim") is None:
+        target["head_dim"] = head_dim(fields)
     return _finished(plan, new, before)
 
 
@@ -197,7 +200,9 @@ def spell(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str
     if stretch.method == "rope_theta":
         return {"rope_type": "default", "rope_theta": float(options["rope_theta"])}  # type: ignore[arg-type]
     if kind in LONGROPE_ONLY:
-        return {**_as_longrope(stretch), **base, **original}
+        m = stretch.scaled().attention_factor  # Phi-3.5-MoE's class wants it under these names
+        own = {"short_mscale": m, "long_mscale": m} if kind == "phimoe" else {}
+        return {**_as_longrope(stretch), **base, **original, **own}
     if stretch.method == "linear":
         return {"rope_type": "linear", "factor": float(stretch.factor), **base}
     if stretch.method == "proportional":
