@@ -82,8 +82,7 @@ def run(
     ] = 1800.0,
     json: Json = False,
 ) -> None:
-    from rich.console import Console
-
+    from ropewalk.cli.parts.console import Console
     from ropewalk.cli.parts.progress import cost_bar
     from ropewalk.jobs.evaluate.job import evaluate, run_folders
     from ropewalk.jobs.evaluate.prepare import split_protocols

@@ -30,7 +30,7 @@ from ropewalk.cli.parts.common import (
 from ropewalk.cli.parts.export_gguf import run_gguf
 from ropewalk.errors import BadOption
 from ropewalk.scaling.engine import get_engine
-from ropewalk.scaling.plan import replaced
+from ropewalk.scaling.plan_notes import plan_notes
 
 DEFAULT = "transformers,vllm,sglang"
 
@@ -85,7 +85,7 @@ def run(
     if json:
         print_json({"out": str(out), "plan": plan.to_dict(), **summary(found)})
     else:
-        for sentence in (*spec.warnings, *replaced(spec, plan), *said_left_out(left_out(source))):
+        for sentence in (*spec.warnings, *plan_notes(spec, plan), *said_left_out(left_out(source))):
             print(f"note: {sentence}")
         for part in found.parts:
             titles = ", ".join(get_engine(name).title for name in part.engines)

@@ -27,7 +27,9 @@ from ropewalk.cli.parts.common import (
     said_left_out,
 )
 from ropewalk.errors import BadOption
-from ropewalk.scaling.plan import replaced
+from ropewalk.scaling.checkpoint import text_path
+from ropewalk.scaling.dialects.class_defaults import is_native
+from ropewalk.scaling.plan_notes import plan_notes
 
 
 def run(
@@ -56,7 +58,9 @@ def run(
     if json:
         print_json({"out": str(out), "plan": plan.to_dict(), "fingerprint": plan.fingerprint, "config": written})
         return
-    for sentence in (*spec.warnings, *replaced(spec, plan), *said_left_out(left_out(source))):
+    for sentence in (*spec.warnings, *plan_notes(spec, plan), *said_left_out(left_out(source))):
         print(f"note: {sentence}")
-    print(f"{out}: {plan.name}, {plan.target_length:,} tokens, config proved against the plan ({plan.fingerprint})")
+    where = "".join(f", inside {key}" for key in text_path(written))
+    proved = "config proved against the plan" if is_native(spec.model_type) else "config written for the model's own code"
+    print(f"{out}: {plan.name}, {plan.target_length:,} tokens, {proved}{where} ({plan.fingerprint})")
     print(f"  {CARD} says what was done, {PLAN} holds the plan. It is not measured yet: no stretch is free.")

@@ -45,8 +45,7 @@ def run(
 
     started = time.monotonic()
 
-    from rich.console import Console
-
+    from ropewalk.cli.parts.console import Console
     from ropewalk.jobs.fit.family import get_family
     from ropewalk.jobs.fit.job import Fit, one_layer_type, run_fit
     from ropewalk.jobs.fit.material import library_sets, read_sets

@@ -11,6 +11,8 @@ from ropewalk.scaling.gguf_header import is_gguf
 BUNDLED = "ropewalk-tiny"
 CONFIG = "config.json"
 LARGEST_CONFIG = 32 * 2**20  # bytes; the largest published config.json files are under 1 MiB
+# Where transformers 5.23 and the code of published checkpoints (InternVL, DeepSeek-VL, Qwen-Omni, ColPali) keep it.
+TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config", "vlm_config")
 Config = TypeVar("Config", bound=Mapping[str, Any])
 
 
@@ -62,9 +64,26 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
+def text_path(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys under which a config holds its language model; none where it is one."""
+    for key in TEXT_PARTS:
+        inner = config.get(key)
+        if isinstance(inner, Mapping):
+            return (key, *text_path(inner))
+    return ()
+
+
 def text_of(config: Config) -> Config:
-    """The part of a config that describes the language model, itself and not a copy: `text_config`, or all of it."""
-    inner: Any = config.get("text_config")
-    if not isinstance(inner, Mapping):
-        return config
-    return cast("Config", inner)
+    """The part of a config that describes the language model, itself and not a copy: what is under `text_path`, or all."""
+    found: Any = config
+    for key in text_path(config):
+        found = found[key]
+    return cast("Config", found)
+
+
+def inside(config: Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
+    """`keys` as they stand in a config whose language model is where this one's is: {"text_config": keys}."""
+    found = dict(keys)
+    for name in reversed(text_path(config)):
+        found = {name: found}
+    return found

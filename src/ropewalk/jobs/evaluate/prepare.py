@@ -19,7 +19,8 @@ from ropewalk.models.hub import checkpoint
 from ropewalk.models.load import load_tokenizer
 from ropewalk.scaling.checkpoint import read_config
 from ropewalk.scaling.dialects.transformers import read
-from ropewalk.scaling.plan import ScalingPlan, replaced
+from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.plan_notes import plan_notes
 
 STRIDE = 256  # of `sliding` where none is given: that of the papers
 WINDOWS = 4  # of `random` where none is given
@@ -94,7 +95,7 @@ def prepare(request: Request) -> Prepared:
         material, expand_tasks(request.tasks, request.questions), lengths,
         depths=request.depths, count=request.samples, seed=request.seed, compat=request.ruler_compat,
     )  # fmt: skip
-    notes = [*spec.warnings, *dict.fromkeys(note for plan in plans.values() for note in replaced(spec, plan))]
+    notes = [*spec.warnings, *dict.fromkeys(note for plan in plans.values() for note in plan_notes(spec, plan))]
     return Prepared(
         request, source, plans, lengths, tokenizer, weights_hash(source), tokenizer_hash(tokenizer), material, protocols,
         needed, choice, samples, skipped, notes,
