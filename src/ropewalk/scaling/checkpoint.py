@@ -10,6 +10,7 @@ from ropewalk.scaling.gguf_header import is_gguf
 
 BUNDLED = "ropewalk-tiny"
 CONFIG = "config.json"
+ADAPTER = "adapter_config.json"
 LARGEST_CONFIG = 32 * 2**20  # bytes; the largest published config.json files are under 1 MiB
 # Where transformers 5.23 and the code of published checkpoints (InternVL, DeepSeek-VL, Qwen-Omni, ColPali) keep it.
 TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config", "vlm_config")
@@ -44,7 +45,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """config.json as a dict; `path` is the file or the folder that holds it."""
     file = path / CONFIG if path.is_dir() else path
     if not file.is_file():
-        raise BadConfig(f"{path} has no {CONFIG}: it is not a transformers checkpoint.")
+        raise BadConfig(_no_config(path))
     if is_gguf(file):
         raise BadConfig(
             f"{file} is a GGUF, and a config.json is needed here.\n"
@@ -62,6 +63,29 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise BadConfig(f"{file} holds a {type(config).__name__}; a config is a JSON object with keys.")
     return config
+
+
+def _no_config(path: Path) -> str:
+    """Why a folder without config.json is no checkpoint, and the way out where it is known what it is."""
+    if (path / ADAPTER).is_file():
+        try:
+            base = json.loads((path / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
+        except (OSError, ValueError, KeyError, TypeError):
+            base = "the model that it was trained on"
+        return (
+            f"{path} has no {CONFIG} but {ADAPTER}: it is an adapter for {base}.\n"
+            "  Name that model for its window and rotation. To read with the adapter, merge it into a folder of its own:\n"
+            f"  python -c \"from peft import AutoPeftModelForCausalLM as A; A.from_pretrained('{path}').merge_and_unload()"
+            f".save_pretrained('merged')\""
+        )
+    if ggufs := sorted(file.name for file in path.glob("*.gguf")):
+        return f"{path} has no {CONFIG} but {ggufs[0]}: name that file. `ropewalk doctor` and `ropewalk export` read a GGUF."
+    if (path / "params.json").is_file():
+        return (
+            f"{path} has no {CONFIG} but params.json: it is in Mistral's or Llama's own format.\n"
+            "  Take the folder of the same model that transformers reads (its name often ends in -hf), or convert it."
+        )
+    return f"{path} has no {CONFIG}: it is not a transformers checkpoint."
 
 
 def text_path(config: Mapping[str, Any]) -> tuple[str, ...]:
