@@ -22,7 +22,8 @@ KINDS = {
     "qwen3_vl": {**MROPE, "mrope_section": [4, 2, 2], "mrope_interleaved": True},
 }  # fmt: skip
 TEXT = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-            head_dim=16, vocab_size=300, max_position_embeddings=64, pad_token_id=0, bos_token_id=1, eos_token_id=2)  # fmt: skip
+            head_dim=16, vocab_size=300, max_position_embeddings=64, pad_token_id=0, bos_token_id=1,
+            eos_token_id=2)  # fmt: skip
 VISION = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=1, depth=1, num_attention_heads=2, num_heads=2,
               out_hidden_size=64, embed_dim=32, image_size=28, patch_size=14, head_dim=16,
               deepstack_visual_indexes=[0])  # fmt: skip

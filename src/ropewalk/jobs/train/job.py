@@ -9,9 +9,9 @@ from typing import Any
 import numpy
 
 from ropewalk.errors import BadConfig, BadLength, BadOption, NotFinite, RopewalkError, Stopped
+from ropewalk.jobs import files
 from ropewalk.jobs.evaluate.records import weights_hash
 from ropewalk.jobs.evaluate.tables import edges_of
-from ropewalk.jobs.files import write_file
 from ropewalk.jobs.train import keep
 from ropewalk.jobs.train.during import HeldOut, Reading, check_apart, is_flat, prepare, read
 from ropewalk.jobs.train.export import MODEL, export, gather
@@ -146,6 +146,9 @@ class _Run:
             "recipe": self.recipe.model_dump(mode="json", exclude=set(FREE)),
         }  # fmt: skip
         self.identity = begin_or_compare(self.out, mine, done=done, write=self.processes.is_first)
+        if self.processes.is_first:
+            keep.sweep(self.out)
+            files.sweep(self.out / MODEL)
         self.processes.wait()
 
     def _resumed(self) -> dict[str, Any]:
@@ -202,7 +205,9 @@ class _Run:
             self.proofs.append(proof)
             self.watch(Event("proof", dataclasses.asdict(proof)))
         if self.processes.is_first:
-            write_file(self.out / "preflight.json", json.dumps([dataclasses.asdict(p) for p in self.proofs], indent=1) + "\n")
+            files.write_file(
+                self.out / "preflight.json", json.dumps([dataclasses.asdict(p) for p in self.proofs], indent=1) + "\n"
+            )
         check(self.proofs)
 
     def _train(self, loop: Loop, attached: Attached, log: Log) -> None:
