@@ -115,7 +115,7 @@ def evaluate(
     workers = workers or Workers()
     device = find_device(request.device)
     request = replace(request, device=device, dtype=find_dtype(request.dtype, device))
-    prepared = prepare(request)
+    prepared = prepare(request, say)
     if request.stop_early:
         _check_stop_early(prepared, workers)
     for note in prepared.notes:

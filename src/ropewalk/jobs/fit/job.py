@@ -13,9 +13,10 @@ import numpy
 
 from ropewalk.errors import BadLength, BadOption, UnknownName
 from ropewalk.jobs.evaluate.documents import Document
-from ropewalk.jobs.evaluate.records import ids_hash, weights_hash
+from ropewalk.jobs.evaluate.records import ids_hash
 from ropewalk.jobs.evaluate.tables import edges_of
 from ropewalk.jobs.files import write_file
+from ropewalk.jobs.fingerprint import model_fingerprint
 from ropewalk.jobs.fit.budget import CHOICE, LEAST, REPORT, SAFETY, Budget
 from ropewalk.jobs.fit.compare import FITTED, Compared, baselines, bits_by_token, compare
 from ropewalk.jobs.fit.family import Space, get_family
@@ -156,7 +157,7 @@ class _Search:
         key = {
             **dataclasses.asdict(self.fit),
             "layers": [self.layer],
-            "model": weights_hash(folder),
+            "model": model_fingerprint(folder),
             "documents": self._hash(),
         }
         del key["budget"]

@@ -9,9 +9,9 @@ from typing import Any
 import numpy
 
 from ropewalk.errors import BadConfig, BadLength, BadOption, NotFinite, RopewalkError, Stopped
-from ropewalk.jobs.evaluate.records import weights_hash
 from ropewalk.jobs.evaluate.tables import edges_of
 from ropewalk.jobs.files import write_file
+from ropewalk.jobs.fingerprint import model_fingerprint
 from ropewalk.jobs.train import keep
 from ropewalk.jobs.train.during import HeldOut, Reading, check_apart, is_flat, prepare, read
 from ropewalk.jobs.train.export import MODEL, export, gather
@@ -139,7 +139,7 @@ class _Run:
         """Write what this run is, or compare it with what was begun here. No checkpoint: nothing to go on with."""
         done = bool(keep.complete(self.out))
         mine = {
-            "model": weights_hash(self.source), "data": self.index.fingerprint,
+            "model": model_fingerprint(self.source), "data": self.index.fingerprint,
             "plans": [plan.fingerprint for plan in self.plans],
             "recipe": self.recipe.model_dump(mode="json", exclude=set(FREE)),
         }  # fmt: skip
