@@ -8,6 +8,7 @@ from typing import Any
 
 from ropewalk.errors import BadConfig, BadLength, BadOption
 from ropewalk.jobs.evaluate.sources import LIBRARY, TEXT_FIELD
+from ropewalk.jobs.evaluate.window import WindowPlan, window_size
 from ropewalk.jobs.files import write_file
 from ropewalk.scaling.plan import ScalingPlan, Stretch, make_plan
 from ropewalk.scaling.spec import ModelSpec
@@ -21,7 +22,8 @@ OWN = "own"  # the stretch that the checkpoint's config has already
 class Request:
     """An evaluation of one model. What is left out takes a default that a person would have taken.
 
-    methods: names as `make_plan` reads them, or "own".  extra_plans: further plans by name.
+    methods: names as `make_plan` reads them, "own", or "window" (the model unchanged on its last L tokens).
+    extra_plans: further plans by name.
     lengths: tokens to measure at; empty takes L, 2 L, ... up to `factor`.  factor: None reaches the longest length.
     protocols: how documents are read; empty reads none.  tasks: what is asked; empty asks nothing.
     data: where documents come from.  documents: how many.  samples: per cell.
@@ -85,13 +87,8 @@ def make_plans(request: Request, spec: ModelSpec, lengths: list[int]) -> dict[st
     """The plans by name, each once. Raises BadLength for a length that no plan reaches."""
     original, longest = original_length(spec), lengths[-1]
     target = {"factor": request.factor} if request.factor is not None else {"target_length": max(longest, original)}
-    plans = {
-        name: own_plan(spec, longest, request.model)
-        if name == OWN
-        else make_plan(spec, method=name, model=request.model, **target)
-        for name in request.methods
-    }
-    plans |= request.extra_plans
+    made = [_plan(name, request, spec, longest, target) for name in request.methods]
+    plans = {**dict(made), **request.extra_plans}
     if not plans:
         raise BadOption("nothing to measure: name at least one method.")
     reached = max(plan.target_length for plan in plans.values())
@@ -106,6 +103,18 @@ def make_plans(request: Request, spec: ModelSpec, lengths: list[int]) -> dict[st
         if first != name:
             raise BadOption(f"{first} and {name} are the same plan for this model; measure one of them.")
     return plans
+
+
+def _plan(
+    name: str, request: Request, spec: ModelSpec, longest: int, target: Mapping[str, Any]
+) -> tuple[str, ScalingPlan]:  # fmt: skip
+    if name == OWN:
+        return name, own_plan(spec, longest, request.model)
+    if size := window_size(name, original_length(spec)):
+        plan = make_plan(spec, method="none", model=request.model, **target)
+        window = WindowPlan(plan.stretches, plan.target_length, plan.model, size)
+        return window.name, window
+    return name, make_plan(spec, method=name, model=request.model, **target)
 
 
 def own_plan(spec: ModelSpec, longest: int, model: str) -> ScalingPlan:

@@ -11,7 +11,7 @@ from ropewalk.jobs.evaluate.readings import Readings
 from ropewalk.jobs.evaluate.statistics import Interval
 from ropewalk.jobs.evaluate.tables import Sums
 from ropewalk.jobs.report.plain import kind, plain
-from ropewalk.jobs.report.run_folder import REFERENCE, Run
+from ropewalk.jobs.report.run_folder import REFERENCE, Run, window_of
 
 FINE = 16  # buckets of the plot between the trained and the target length
 TRAINED = 1  # the bucket L/2 to L: the model's last stretch where it was trained
@@ -46,7 +46,7 @@ def loss(run: Run) -> dict[str, Any] | None:
         "documents": max(len(readings.documents(method)) for method in sums),
         "rows": {method: [_shown(cell, i, rows) for i, cell in enumerate(row)] for method, row in rows.items()},
         "plot": {method: plain([cell.interval() if cell else None for cell in plot[method]]) for method in sums},
-        "compared": _compared(sums, rows),
+        "compared": _compared(run, sums, rows),
         "prefix": prefix_ratios(run, edges[2:]),
     }
 
@@ -66,14 +66,15 @@ def _shown(cell: Interval | None, bucket: int, rows: Rows) -> dict[str, Any] | N
     return dict(plain(cell), best=round(cell.value, 3) == lowest)
 
 
-def _compared(sums: Mapping[str, Sequence[Sums | None]], rows: Rows) -> dict[str, Any] | None:
+def _compared(run: Run, sums: Mapping[str, Sequence[Sums | None]], rows: Rows) -> dict[str, Any] | None:
     """Each method in the last stretch against what readers ask about, as ratios of perplexity on the same documents."""
     last = len(next(iter(rows.values()))) - 1
     means = {method: row[last].value for method, row in rows.items() if row[last]}  # type: ignore[union-attr]
     if len(means) < 2:
         return None
     best = min(means, key=means.__getitem__)
-    wanted = ((REFERENCE, TRAINED), (REFERENCE, last), (best, last))
+    window = window_of(run)
+    wanted = ((REFERENCE, TRAINED), (REFERENCE, last), *([(window, last)] if window else []), (best, last))
     against = [(method, bucket) for method, bucket in dict.fromkeys(wanted) if method in sums]
     return {
         "against": [

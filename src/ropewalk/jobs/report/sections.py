@@ -61,7 +61,7 @@ def _cell(cell: Cell | None, base: Cell | None, method: str) -> Section | None:
 
 
 def ruler(run: Run) -> Section | None:
-    rows = _in_order(run, ruler_table(run.records))
+    rows = _in_order(run, ruler_table(run.records, inside=run.original_length))
     if not rows:
         return None
     tasks = sorted({task for row in rows.values() for cell in row.tasks.values() for task in cell}, key=RULER.index)
