@@ -248,7 +248,7 @@ def test_what_is_no_list_of_documents_is_refused():
         cluster_mean(numpy.ones((2, 2)), numpy.ones((2, 2)))
     with pytest.raises(BadOption, match="document 1 has sum inf"):
         cluster_mean(numpy.array([1.0, math.inf]), numpy.array([1, 1]))
-    with pytest.raises(BadOption, match="document 1 has sum 1.0 over -1 tokens"):
+    with pytest.raises(BadOption, match=r"document 1 has sum 1\.0 over -1 tokens"):
         cluster_mean(numpy.array([1.0, 1.0]), numpy.array([1, -1]))
-    with pytest.raises(BadOption, match="document 0 has sum 1.0 over nan tokens"):
+    with pytest.raises(BadOption, match=r"document 0 has sum 1\.0 over nan tokens"):
         cluster_mean(numpy.array([1.0, 1.0]), numpy.array([math.nan, 1]))

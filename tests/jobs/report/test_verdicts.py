@@ -163,6 +163,7 @@ def test_a_method_that_is_evenly_bad_reads_nowhere():
     """Flat, and as good at 4,096 as at 512: but twice as bad as the model unchanged was."""
     (_, linear) = verdicts(run(none=NONE, linear=(6.0,) * 5))
     assert linear["length"] == 0
+    assert linear["open"] is False
     assert linear["worse_at"] == [512, 1024, 2048, 4096]
     said = "linear is not shown to read any length tested as the unstretched model reads 512: at 512 it loses +2.999"
     assert linear["sentence"].startswith(said)
@@ -198,7 +199,7 @@ def test_a_difference_too_small_for_the_documents_is_called_what_it_is():
     base = [reading(PLANS["none"], f"{d}", steps(*NONE)) for d in range(6)]
     other = [reading(PLANS["yarn"], f"{d}", steps(*(3.5 + shift,) * 5)) for d, shift in enumerate((-2, 2, -1, 1.5, -1.5, 1))]
     (_, yarn) = verdicts(make_run(base + other, {name: PLANS[name] for name in ("none", "yarn")}))
-    assert (yarn["length"], yarn["worse_at"]) == (0, [])
+    assert (yarn["length"], yarn["worse_at"], yarn["open"]) == (0, [], True)
     assert "At 1,024 it is not decided: " in yarn["sentence"]
     assert "documents would show whether that is less than 0.1" in yarn["sentence"]
 

@@ -28,7 +28,13 @@ def _loss(made: Made) -> Iterator[str]:
 
 def _verdicts(made: Made) -> Iterator[str]:
     if made["verdicts"]:
-        yield _table(["method", "reads to"], [[v["method"], number(v["length"], ",")] for v in made["verdicts"]])
+        yield _table(["method", "reads to"], [[v["method"], _reach(v)] for v in made["verdicts"]])
+
+
+def _reach(verdict: Mapping[str, Any]) -> str:
+    if verdict["length"]:
+        return number(verdict["length"], ",")
+    return "unknown" if verdict["length"] is None else "not decided" if verdict["open"] else "nowhere"
 
 
 def _retrieval(made: Made) -> Iterator[str]:

@@ -41,7 +41,7 @@ def _verdict(run: Run, method: str, sums: Cells, edges: Sequence[int], margin: f
     names = (
         sorted(set(trained.documents).intersection(*(cell.documents for cell in read.values()))) if trained and read else []
     )
-    made = {"method": method, "against": judge, "margin": margin, "length": None, "worse_at": [], "steps": []}
+    made = {"method": method, "against": judge, "margin": margin, "length": None, "open": True, "worse_at": [], "steps": []}
     if trained is None or len(names) < 2:
         return {**made, "sentence": UNKNOWN}
     baseline = _stretch(edges[TRAINED + 1], trained, names)
@@ -52,10 +52,17 @@ def _verdict(run: Run, method: str, sums: Cells, edges: Sequence[int], margin: f
     return {
         **made,
         "length": min(found.longest or 0, seen or found.longest or 0),
+        "open": _is_open(found, baseline.length),
         "worse_at": [step.length for step in found.steps if step.loss == WORSE],
         "steps": plain(found.steps),
         "sentence": _of_a_window(method, seen, found) if seen else _sentence(run, method, found, sums, judge),
     }
+
+
+def _is_open(found: Verdict, original: int) -> bool:
+    """No length is shown to hold, and the first one beyond the window is not shown to fail: more would decide."""
+    first = next((step for step in found.steps if step.length > original), found.steps[0])
+    return found.longest is None and WORSE not in (first.loss, first.found.state if first.found else "")
 
 
 def _sentence(run: Run, method: str, found: Verdict, sums: Cells, judge: str) -> str:
