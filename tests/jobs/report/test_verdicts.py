@@ -248,11 +248,27 @@ def test_prefix_ratios_are_means_over_all_tokens_up_to_a_length():
     assert found["yarn"] == {512: 1.0, 1024: pytest.approx((511 * 4 + 512 * 2) / 1023 / 4, abs=1e-6)}
 
 
-def test_one_document_has_no_interval_and_the_page_says_unknown():
+def test_one_document_has_no_interval_and_the_page_says_why():
     records = [reading(plan, "only", steps(*NONE)) for plan in PLANS.values()]
     made = certificate(make_run(records, PLANS))
     assert made["loss"]["rows"]["yarn"][0]["low"] is None
     assert made["verdicts"][0]["length"] is None
     assert made["headline"]["title"] == "ropewalk-tiny, measured to 4,096 tokens"
     assert made["headline"]["sentence"].startswith("No verdict: it needs two documents")
-    assert "unknown to unknown" in render(made)
+    page = render(made)
+    assert "one document, no interval" in page
+    assert "unknown to unknown" not in page
+    assert "e+304" not in page
+
+
+def test_marks_are_only_over_documents_that_all_have_read():
+    """yarn has read one easy document of eight: its 2.5 bits are no lower loss than the other's mean."""
+    made = run(none=NONE, yarn=GOOD)
+    records = [r for r in made.records if r.key.method == "none" or r.facts["document"] == "document 0"]
+    half = make_run(records, dict(made.plans))
+    table = loss(half)
+    assert not any(cell["best"] for row in table["rows"].values() for cell in row)
+    assert [other["best"] for other in table["compared"]["against"]] == [False, False]
+    (none, yarn) = verdicts(half)
+    assert (none["length"], yarn["length"]) == (512, None)
+    assert any(cell["best"] for row in loss(made)["rows"].values() for cell in row)

@@ -11,7 +11,7 @@ from ropewalk.jobs.evaluate.faults import Say
 from ropewalk.jobs.evaluate.material import Material
 from ropewalk.jobs.evaluate.protocols import Position, Prefix, Protocol, parse_protocol
 from ropewalk.jobs.evaluate.records import tokenizer_hash
-from ropewalk.jobs.evaluate.request import Request, make_plans, original_length, wanted_lengths
+from ropewalk.jobs.evaluate.request import Request, asked, make_plans, original_length, wanted_lengths
 from ropewalk.jobs.evaluate.retrieval import Skipped, expand_tasks, make_samples
 from ropewalk.jobs.evaluate.sources import LIBRARY, Texts
 from ropewalk.jobs.evaluate.task import Sample
@@ -76,6 +76,7 @@ class Prepared:
             "device": request.device,
             "dtype": request.dtype,
             "attention": request.attention,
+            "asked": asked(request),
             "versions": versions(),
         }
 

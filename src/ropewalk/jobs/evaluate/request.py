@@ -15,6 +15,7 @@ from ropewalk.scaling.spec import ModelSpec
 
 SCHEMA = "ropewalk.run/1"
 RUN = "run.json"
+UNCHANGED = "none"
 OWN = "own"  # the stretch that the checkpoint's config has already
 
 
@@ -62,6 +63,19 @@ class Request:
     silence: float = 1800.0
 
 
+ASKED = (  # what another run must be asked to give the same records; what only says where and how fast is not here
+    "methods", "lengths", "factor", "original_length", "protocols", "tasks", "data", "text_field", "strict", "documents",
+    "samples", "depths", "questions", "gap", "ruler_compat", "stop_early", "tax", "speed", "seed", "tokenizer", "dtype",
+    "attention",
+)  # fmt: skip
+
+
+def asked(request: Request) -> dict[str, Any]:
+    """As JSON."""
+    found = {name: getattr(request, name) for name in ASKED}
+    return {**found, "questions": {task: str(path) for task, path in request.questions.items()}}
+
+
 def original_length(spec: ModelSpec) -> int:
     """What the model was trained at: of the layers that are stretched, where layer types differ."""
     return max(spec.rope(name).original_length for name in spec.stretchable or dict(spec.ropes))
@@ -86,6 +100,7 @@ def wanted_lengths(request: Request, spec: ModelSpec) -> list[int]:
 def make_plans(request: Request, spec: ModelSpec, lengths: list[int]) -> dict[str, ScalingPlan]:
     """The plans by name, each once. Raises BadLength for a length that no plan reaches."""
     original, longest = original_length(spec), lengths[-1]
+    _check_stretches(request, original, longest)
     target = {"factor": request.factor} if request.factor is not None else {"target_length": max(longest, original)}
     made = [_plan(name, request, spec, longest, target) for name in request.methods]
     plans = {**dict(made), **request.extra_plans}
@@ -103,6 +118,18 @@ def make_plans(request: Request, spec: ModelSpec, lengths: list[int]) -> dict[st
         if first != name:
             raise BadOption(f"{first} and {name} are the same plan for this model; measure one of them.")
     return plans
+
+
+def _check_stretches(request: Request, original: int, longest: int) -> None:
+    """Within the window every method is the model unchanged: a table of equal rows would say nothing."""
+    stretching = [name for name in request.methods if name not in (UNCHANGED, OWN) and window_size(name, original) is None]
+    if request.factor is None and longest <= original and stretching:
+        raise BadLength(
+            f"the longest length, {longest:,}, is within the {original:,} tokens that the model was trained at: there is "
+            f"nothing to stretch, and {', '.join(stretching)} would be the model unchanged.\n"
+            f"  Ask for lengths beyond {original:,}; or say with --factor by how much to stretch, to see what it costs\n"
+            "  inside; or measure --methods none alone. If the window is wrong, give --original-length."
+        )
 
 
 def _plan(

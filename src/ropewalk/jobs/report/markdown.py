@@ -69,7 +69,11 @@ def _tax(made: Made) -> Iterator[str]:
 
 
 def _interval(cell: Mapping[str, Any] | None, form: str) -> str:
-    return f"{number(cell['value'], form)} ({number(cell['low'], form)} to {number(cell['high'], form)})" if cell else ""
+    if not cell:
+        return ""
+    if cell["low"] is None or cell["high"] is None:
+        return f"{number(cell['value'], form)} (one document)"
+    return f"{number(cell['value'], form)} ({number(cell['low'], form)} to {number(cell['high'], form)})"
 
 
 def _foot(made: Made) -> str:

@@ -7,7 +7,7 @@ import inspect
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from math import log
+from math import inf, isinf, log
 from typing import Any
 
 from ropewalk.jobs.evaluate.cost_tables import Speed, speed_table, tax_table
@@ -107,6 +107,8 @@ def _protocol(run: Run, protocol: Protocol, cells: Mapping[str, Mapping[str, Sum
 
 
 def perplexity(bits: Interval) -> Interval:
+    if isinf(bits.high - bits.low):  # one document
+        return Interval(2 ** min(bits.value, 1000.0), -inf, inf)
     return Interval(*(2 ** min(end, 1000.0) for end in (bits.value, bits.low, bits.high)))
 
 
