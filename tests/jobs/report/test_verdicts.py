@@ -272,3 +272,42 @@ def test_marks_are_only_over_documents_that_all_have_read():
     (none, yarn) = verdicts(half)
     assert (none["length"], yarn["length"]) == (512, None)
     assert any(cell["best"] for row in loss(made)["rows"].values() for cell in row)
+
+
+def test_a_tenth_of_a_nat_is_a_loss():
+    """0.05 bits worse in every document, give or take a thousandth, is 0.05 bits worse: no rounding is so large."""
+    base = [reading(PLANS["none"], f"{d}", steps(*NONE) * math.log(2) + d) for d in DOCUMENTS]
+    other = [reading(PLANS["yarn"], f"{d}", steps(*(3.05 + (d % 3 - 1) / 1000,) * 5) * math.log(2) + d) for d in DOCUMENTS]
+    (_, yarn) = verdicts(make_run(base + other, {name: PLANS[name] for name in ("none", "yarn")}))
+    assert [step["difference"]["value"] for step in yarn["steps"]] == pytest.approx([0.05] * 4, abs=1e-3)
+    assert yarn["length"] == 4096
+    (_, yarn) = verdicts(make_run(base + other, {name: PLANS[name] for name in ("none", "yarn")}), margin=0.04)
+    assert (yarn["length"], yarn["worse_at"]) == (0, [512, 1024, 2048, 4096])
+
+
+def test_documents_that_only_one_side_has_read_take_no_part():
+    base = [reading(PLANS["none"], f"{d}", steps(*NONE) * math.log(2)) for d in range(8)]
+    other = [reading(PLANS["yarn"], f"{d}", steps(*GOOD) * math.log(2) + (100 if d > 7 else 0)) for d in range(10)]
+    (_, yarn) = verdicts(make_run(base + other, {name: PLANS[name] for name in ("none", "yarn")}))
+    assert yarn["steps"][-1]["difference"]["value"] == pytest.approx(-0.2, abs=1e-4)
+    assert yarn["against"] == "none"
+
+
+def test_a_method_is_told_from_the_window_beside_it():
+    """The strongest plain rival: half a bit less in the last stretch, on the same documents."""
+    from ropewalk.jobs.evaluate.window import WindowPlan
+
+    plain = PLANS["none"]
+    window = WindowPlan(plain.stretches, plain.target_length, plain.model, 512)
+    made = run(none=NONE, yarn=GOOD)
+    records = [reading(window, r.facts["document"], r.nll - 0.5 * math.log(2)) for r in made.records if r.key.method == "yarn"]
+    all_ = make_run([*made.records, *records], {**made.plans, "window-512": window})
+    by = {verdict["method"]: verdict for verdict in verdicts(all_)}
+    assert list(by) == ["none", "window-512", "yarn"]
+    assert by["window-512"]["length"] == 512
+    assert by["window-512"]["sentence"].startswith("window-512 sees 512 tokens at a time")
+    assert "It loses more in the last stretch than window-512" in by["yarn"]["sentence"]
+    assert "(+0.500 bits, +0.500 to +0.500)" in by["yarn"]["sentence"]
+    assert "window-512" not in by["none"]["sentence"]
+    assert certificate(all_)["headline"]["method"] == "yarn"
+    assert [other["method"] for other in loss(all_)["compared"]["against"]] == ["none", "none", "window-512"]
