@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ropewalk.jobs.evaluate.documents import Choice, Document, check_documents, choose, describe
+from ropewalk.jobs.evaluate.documents import Choice, Document, Joined, check_documents, choose, describe
 from ropewalk.jobs.evaluate.faults import Say
 from ropewalk.jobs.evaluate.material import Material
 from ropewalk.jobs.evaluate.protocols import Position, Prefix, Protocol, parse_protocol
@@ -92,7 +92,7 @@ def prepare(request: Request, say: Say = lambda sentence: None) -> Prepared:
     protocols = [spelled_out(name, lengths, original, request.seed) for name in request.protocols]
     bos = tokenizer.bos_token_id is not None
     needed = max((protocol.needs(bos) + bos for protocol in protocols), default=0)
-    choice = _choose(request, tokenizer, protocols, max(needed, original if request.tax else 0))
+    choice = _choose(request, tokenizer, protocols, max(needed, original if request.tax else 0), say)
     material = Material(tokenizer, _haystack(request), dict(request.questions))
     samples, skipped = make_samples(
         material, expand_tasks(request.tasks, request.questions), lengths,
@@ -127,13 +127,23 @@ def split_protocols(text: str) -> tuple[str, ...]:
     return tuple(part for part in re.split(r",(?=\s*[A-Za-z_])", text) if part.strip())
 
 
-def _choose(request: Request, tokenizer: Any, protocols: Sequence[Protocol], tokens: int) -> Choice:
+def _choose(
+    request: Request, tokenizer: Any, protocols: Sequence[Protocol], tokens: int, say: Say
+) -> Choice:  # fmt: skip
     """Documents for the protocols and the tax; none where neither is asked for."""
     if not tokens:
         return Choice([], 0, 0, [])
     texts = Texts(request.data, request.text_field, request.strict, request.seed)
     whole = any(not isinstance(protocol, Position | Prefix) for protocol in protocols)
     choice = choose(texts, tokenizer, tokens=tokens, count=request.documents, seed=request.seed, whole=whole)
+    if request.data == (LIBRARY,) and len(choice.documents) < request.documents:
+        joined = choose(Joined(tokens), tokenizer, tokens=tokens, count=request.documents, seed=request.seed, whole=whole)
+        if len(joined.documents) > max(len(choice.documents), min(request.documents, 2) - 1):
+            say(
+                f"{len(choice.documents)} held-out library files have {tokens:,} tokens, so {len(joined.documents)} texts of "
+                "several files in a row are read; your own long texts, with --data, say more."
+            )
+            choice = joined
     check_documents(choice, tokens=tokens, count=request.documents)
     return choice
 
