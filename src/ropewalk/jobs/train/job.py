@@ -13,6 +13,7 @@ from ropewalk.jobs.evaluate.tables import edges_of
 from ropewalk.jobs.files import write_file
 from ropewalk.jobs.fingerprint import model_fingerprint
 from ropewalk.jobs.train import keep
+from ropewalk.jobs.train.card import Done
 from ropewalk.jobs.train.during import HeldOut, Reading, check_apart, is_flat, prepare, read
 from ropewalk.jobs.train.export import MODEL, export, gather
 from ropewalk.jobs.train.fingerprint import check_rotary
@@ -271,7 +272,8 @@ class _Run:
         said, failed = "", None
         if self.processes.is_first:
             try:
-                said = export(self.source, self.recipe, self.plans[-1], weights, self.out)
+                told = Done(facts["step"], facts["tokens"], facts["thrown_away"], self.evaluations, self.base)
+                said = export(self.source, self.recipe, self.plans[-1], weights, self.out, told)
             except RopewalkError as error:
                 failed = error
         if self.processes.agree(failed is not None):
