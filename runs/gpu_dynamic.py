@@ -17,6 +17,7 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 from transformers.utils import is_flash_attn_2_available
 
 from ropewalk.models.attach import attach
+from ropewalk.models.caches import cache_argument
 from ropewalk.models.live import read_live
 from ropewalk.scaling.plan import make_plan
 
@@ -57,10 +58,10 @@ def once(model: LlamaForCausalLM, prompt: torch.Tensor, new: int, device: str) -
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     cache, began = DynamicCache(config=model.config), wait(device)
-    model(prompt, past_key_values=cache, logits_to_keep=1)
+    model(prompt, **cache_argument(model, cache), logits_to_keep=1)
     read = wait(device)
     for _ in range(new):
-        model(prompt[:, :1], past_key_values=cache)
+        model(prompt[:, :1], **cache_argument(model, cache))
     done = wait(device)
     peak = torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else 0.0
     return {"prefill": read - began, "token": (done - read) / new, "peak_gib": peak}

@@ -37,6 +37,7 @@ from ropewalk.jobs.evaluate.sources import Texts
 from ropewalk.jobs.evaluate.tables import BITS, Sums, sums_by_position
 from ropewalk.jobs.fingerprint import model_fingerprint
 from ropewalk.models.attach import attach
+from ropewalk.models.caches import cache_argument
 from ropewalk.models.load import load_model, load_tokenizer
 from ropewalk.scaling.checkpoint import BUNDLED, bundled_model, read_config
 from ropewalk.scaling.dialects.transformers import read
@@ -142,7 +143,9 @@ class Bench:
     @torch.inference_mode()
     def _fed_with_choices(self, ids: Sequence[int], first: int) -> tuple[torch.Tensor, torch.Tensor]:
         cache, row = DynamicCache(config=self.model.config), torch.tensor([list(ids)])
-        logits = torch.cat([self.model(piece, past_key_values=cache).logits[0] for piece in torch.split(row, CHUNK, 1)])
+        logits = torch.cat(
+            [self.model(piece, **cache_argument(self.model, cache)).logits[0] for piece in torch.split(row, CHUNK, 1)]
+        )
         answer = row[0, first:]
         nll = torch.nn.functional.cross_entropy(logits[first - 1 : -1].float(), answer, reduction="none")
         return nll, logits[first - 1 : -1].argmax(-1) == answer

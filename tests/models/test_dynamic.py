@@ -14,6 +14,7 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, StaticCach
 from models.architectures import FAMILIES, build, plan_of, tiny_config
 from ropewalk.errors import BadLength, CannotAttach
 from ropewalk.models.attach import attach
+from ropewalk.models.caches import cache_argument
 from ropewalk.models.live import read_live
 from ropewalk.scaling.plan import make_plan
 
@@ -55,7 +56,7 @@ def run(model, ids, **kwargs):
 def in_chunks(model, ids, edges, cache=None):
     cache = DynamicCache(config=model.config) if cache is None else cache
     edges = [0, *edges, ids.shape[1]]
-    return torch.cat([run(model, ids[:, a:b], past_key_values=cache) for a, b in pairwise(edges)], 1)
+    return torch.cat([run(model, ids[:, a:b], **cache_argument(model, cache)) for a, b in pairwise(edges)], 1)
 
 
 def largest(a, b):
@@ -186,7 +187,7 @@ def test_left_padded_rows_are_as_alone(dtype):
     with attach(model, planned(model)):
         cache, edges, both = DynamicCache(config=model.config), [0, 120, 150, *range(151, N + 1)], []
         for a, b in pairwise(edges):
-            given = dict(attention_mask=mask[:, :b], position_ids=positions[:, a:b], past_key_values=cache)
+            given = dict(attention_mask=mask[:, :b], position_ids=positions[:, a:b], **cache_argument(model, cache))
             both.append(run(model, ids[:, a:b], **given))
         both = torch.cat(both, 1)
         for row, length in enumerate(lengths):
@@ -315,28 +316,28 @@ def test_a_cropped_and_a_copied_cache():
 def test_a_cache_from_elsewhere_is_refused():
     model, ids = llama(), tokens(80)
     cache = DynamicCache(config=model.config)
-    run(model, ids, past_key_values=cache)
+    run(model, ids, **cache_argument(model, cache))
     with attach(model, planned(model)), pytest.raises(CannotAttach, match="80 tokens that were not read under this plan"):
-        run(model, ids[:, :1], past_key_values=cache)
+        run(model, ids[:, :1], **cache_argument(model, cache))
     cache = DynamicCache(config=model.config)
     with attach(model, planned(model, "dynamic-yarn-causal-4")):
-        run(model, ids, past_key_values=cache)
+        run(model, ids, **cache_argument(model, cache))
     with attach(model, planned(model)), pytest.raises(CannotAttach, match="filled under plan"):
-        run(model, ids[:, :1], past_key_values=cache)
+        run(model, ids[:, :1], **cache_argument(model, cache))
 
 
 def test_rotated_keys_are_kept_while_decoding_and_nowhere_else():
     model, ids = llama(), tokens()
     with attach(model, planned(model)):
         cache = DynamicCache(config=model.config)
-        run(model, ids[:, :150], past_key_values=cache)
+        run(model, ids[:, :150], **cache_argument(model, cache))
         assert not cache._ropewalk.layers
-        run(model, ids[:, 150:151], past_key_values=cache)
+        run(model, ids[:, 150:151], **cache_argument(model, cache))
         kept = cache._ropewalk.layers[0].keys
-        run(model, ids[:, 151:152], past_key_values=cache)
+        run(model, ids[:, 151:152], **cache_argument(model, cache))
         assert cache._ropewalk.layers[0].keys is kept  # only the new key was rotated
         assert kept.shape[2] <= 151 + 64
-        run(model, ids[:, 152:], past_key_values=cache)
+        run(model, ids[:, 152:], **cache_argument(model, cache))
         assert not cache._ropewalk.layers
 
 
@@ -368,9 +369,9 @@ def test_recompute_refuses_to_continue_a_cache():
     model, ids = llama(), tokens(80)
     with attach(model, planned(model, "dynamic-yarn-recompute")):
         cache = DynamicCache(config=model.config)
-        run(model, ids, past_key_values=cache)
+        run(model, ids, **cache_argument(model, cache))
         with pytest.raises(CannotAttach, match="use_cache=False"):
-            run(model, ids[:, :1], past_key_values=cache)
+            run(model, ids[:, :1], **cache_argument(model, cache))
 
 
 # --- on many architectures
@@ -426,7 +427,7 @@ def test_every_architecture_batched_is_alone(family):
         run(model, tokens(270, 3))
         cache, both = DynamicCache(config=model.config), []
         for a, b in pairwise([0, 150, 190, *range(191, 201)]):
-            given = dict(attention_mask=mask[:, :b], position_ids=places[:, a:b], past_key_values=cache)
+            given = dict(attention_mask=mask[:, :b], position_ids=places[:, a:b], **cache_argument(model, cache))
             both.append(run(model, ids[:, a:b], **given))
         both = torch.cat(both, 1)
         for row, first in ((0, 0), (1, 70)):

@@ -10,6 +10,7 @@ from transformers.cache_utils import DynamicLayer, QuantizedLayer
 from models.test_dynamic import N, greedy, in_chunks, largest, llama, planned, run, tokens
 from ropewalk.errors import CannotAttach
 from ropewalk.models.attach import attach
+from ropewalk.models.caches import cache_argument
 from ropewalk.models.dynamic.grow import GrowingLayer, Room, added
 from ropewalk.models.dynamic.split import can_split, split_causal
 
@@ -73,9 +74,9 @@ def test_gradients_flow_through_a_cache():
     with attach(model, planned(model)):
         whole = torch.autograd.grad(model(ids, use_cache=False).logits[:, -1].sum(), model.lm_head.weight)[0]
         cache = DynamicCache(config=model.config)
-        model(ids[:, :70], past_key_values=cache)
-        model(ids[:, 70:79], past_key_values=cache)
-        last = model(ids[:, 79:], past_key_values=cache).logits[:, -1]
+        model(ids[:, :70], **cache_argument(model, cache))
+        model(ids[:, 70:79], **cache_argument(model, cache))
+        last = model(ids[:, 79:], **cache_argument(model, cache)).logits[:, -1]
         assert largest(torch.autograd.grad(last.sum(), model.lm_head.weight)[0], whole) < 1e-12
         assert largest(last, run(model, ids)[:, -1]) < 1e-12
 
@@ -116,7 +117,7 @@ def test_keys_that_somebody_else_wrote_are_seen():
         run(model, ids[:, :151], past_key_values=caches[1])  # too long a call to keep rotated keys
         for cache in caches:
             cache.layers[1].keys[:, :, :40].mul_(-1.5)
-        assert largest(*(run(model, ids[:, 151:], past_key_values=cache) for cache in caches)) < 1e-12
+        assert largest(*(run(model, ids[:, 151:], **cache_argument(model, cache)) for cache in caches)) < 1e-12
 
 
 # --- prefill in two parts
@@ -191,7 +192,7 @@ def test_caches_that_move_or_round_their_keys_are_refused():
         rounding.layers[0] = Rounding()  # and a real one of these a package
         for cache in (moving, rounding):
             with pytest.raises(CannotAttach, match="moves its keys off the device or rounds them"):
-                run(model, ids, past_key_values=cache)
+                run(model, ids, **cache_argument(model, cache))
 
 
 def test_room_is_taken_for_what_comes():

@@ -9,6 +9,7 @@ from models.architectures import build, plan_of, tiny_config
 from models.test_dynamic import L, N, in_chunks, largest, llama, planned, run, tokens
 from ropewalk.errors import CannotAttach
 from ropewalk.models.attach import attach
+from ropewalk.models.caches import LIBRARY, cache_argument
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +29,7 @@ def one_by_one(forward, ids, cache, first, last, **kwargs):
         outputs = []
         for i in range(first, last):
             more = {name: value[:, : i + 1] if "mask" in name else value[:, i : i + 1] for name, value in kwargs.items()}
-            outputs.append(forward(ids[:, i : i + 1], past_key_values=cache, **more).logits)
+            outputs.append(forward(ids[:, i : i + 1], **{LIBRARY: cache}, **more).logits)
         return torch.cat(outputs, 1)
 
 
@@ -38,7 +39,7 @@ def test_decoding_is_one_graph_for_all_steps(attention):
     with attach(model, planned(model)):
         whole = run(model, ids, use_cache=False)
         cache = StaticCache(config=model.config, max_cache_len=N)
-        run(model, ids[:, :50], past_key_values=cache)
+        run(model, ids[:, :50], **cache_argument(model, cache))
         places = torch.arange(N)[None]
         got = one_by_one(compiled(model, "aot_eager"), ids, cache, 50, 190, position_ids=places)
         assert largest(got, whole[:, 50:190]) < 1e-12
@@ -54,7 +55,7 @@ def test_rows_of_different_lengths_have_steps_of_their_own():
     places = (mask.cumsum(1) - 1).clamp(min=0)
     with attach(model, planned(model)):
         cache = StaticCache(config=model.config, max_cache_len=N)
-        run(model, ids[:, :100], past_key_values=cache, attention_mask=mask[:, :100], position_ids=places[:, :100])
+        run(model, ids[:, :100], **cache_argument(model, cache), attention_mask=mask[:, :100], position_ids=places[:, :100])
         got = one_by_one(compiled(model), ids, cache, 100, 190, attention_mask=mask, position_ids=places)
         assert largest(got[1], run(model, ids[1:, 80:])[0, 20:110]) < 1e-12
         assert largest(got[0], run(model, ids[:1])[0, 100:190]) < 1e-12
@@ -67,7 +68,7 @@ def test_other_layouts(family):
     with attach(model, plan_of(model, "dynamic-yarn")):
         whole = run(model, ids, use_cache=False)
         cache = StaticCache(config=model.config, max_cache_len=270)
-        run(model, ids[:, :180], past_key_values=cache)
+        run(model, ids[:, :180], **cache_argument(model, cache))
         got = one_by_one(compiled(model), ids, cache, 180, 190, position_ids=torch.arange(270)[None])
     assert largest(got, whole[:, 180:190]) < 1e-12 * max(1.0, float(whole.abs().max()))
 
@@ -95,6 +96,8 @@ def test_generate_with_compiled_decoding():
 def test_a_cache_filled_elsewhere_is_refused():
     model, ids = llama(), tokens(L)
     cache = StaticCache(config=model.config, max_cache_len=N)
-    run(model, ids, past_key_values=cache)
+    run(model, ids, **cache_argument(model, cache))
     with attach(model, planned(model)), pytest.raises(CannotAttach, match="filled under the attached plan"):
-        run(torch.compile(model, backend="eager"), ids[:, :1], past_key_values=cache, position_ids=torch.tensor([[L]]))
+        run(
+            torch.compile(model, backend="eager"), ids[:, :1], **cache_argument(model, cache), position_ids=torch.tensor([[L]])
+        )

@@ -11,6 +11,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from models.test_dynamic import L, in_chunks, largest, llama, naive_logits, planned, run, tokens
 from ropewalk.errors import CannotAttach
 from ropewalk.models.attach import attach
+from ropewalk.models.caches import cache_argument
 
 FLASH = "flash_attention_2"
 
@@ -58,7 +59,7 @@ def test_decoding_is_one_call_without_a_mask(model, seen):
     ids = tokens()
     with attach(model, planned(model)):
         whole, cache = run(model, ids, use_cache=False), DynamicCache(config=model.config)
-        run(model, ids[:, :190], past_key_values=cache)
+        run(model, ids[:, :190], **cache_argument(model, cache))
         seen.clear()
         assert largest(in_chunks(model, ids[:, 190:], range(1, 10), cache), whole[:, 190:]) < 1e-12
         assert [(queries, keys, mask) for queries, keys, mask, *_ in seen[::3]] == [(1, n, None) for n in range(191, 201)]

@@ -9,6 +9,7 @@ from transformers import DynamicCache
 from models.architectures import FACTOR, LENGTH, build, plan_of, tiny_config, tokens
 from ropewalk.errors import BadLength, CannotAttach, Mismatch
 from ropewalk.models.attach import attach
+from ropewalk.models.caches import cache_argument
 from ropewalk.scaling.plan import ScalingPlan, Stretch
 from ropewalk.scaling.rope import Rope
 
@@ -65,9 +66,9 @@ def test_generate_inside_a_request_equals_recomputing(dynamic):
 
 def test_continuing_a_cache_outside_a_request_is_an_error(dynamic):
     cache = DynamicCache(config=dynamic.model.config)
-    forward(dynamic.model, tokens(100), past_key_values=cache, use_cache=True)
+    forward(dynamic.model, tokens(100), **cache_argument(dynamic.model, cache), use_cache=True)
     with pytest.raises(CannotAttach, match=r"starts at position 100(.|\n)*with attached\.request\(prompt_tokens \+ max_new"):
-        forward(dynamic.model, tokens(1), past_key_values=cache, use_cache=True)
+        forward(dynamic.model, tokens(1), **cache_argument(dynamic.model, cache), use_cache=True)
     with pytest.raises(CannotAttach, match="starts at position 100"):
         dynamic.model.generate(tokens(100), min_new_tokens=2, max_new_tokens=2, do_sample=False)
 

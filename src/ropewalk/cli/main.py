@@ -5,7 +5,9 @@ import os
 import pkgutil
 import signal
 import sys
+import warnings
 from pathlib import Path
+from typing import TextIO
 
 import typer
 
@@ -39,6 +41,7 @@ def main() -> None:
     """
     if "RANK" not in os.environ:  # beside other ranks one that unwinds would wait for those that are gone
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # unwinds, so that half-written files are removed
+    warnings.showwarning = _note
     try:
         build(sys.argv[1] if len(sys.argv) > 1 else "")()
     except RopewalkError as error:
@@ -52,6 +55,21 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: `ropewalk ... | head`
         sys.exit(141)
+
+
+def _note(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning as a person reads it where it is ours; else as Python prints it."""
+    if Path(filename).is_relative_to(Path(__file__).parents[1]):
+        print(f"note: {message}", file=sys.stderr)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def _complain(text: str) -> None:

@@ -12,6 +12,7 @@ from ropewalk.models.dynamic.call import Ladder
 from ropewalk.models.dynamic.setup import LateRotation, reads_late
 from ropewalk.models.live import LiveTable, Saved, find_tables, keep_float32, let_cast, measure, read_live
 from ropewalk.models.request import Request, ScalePerCall
+from ropewalk.models.tried import say_untried
 from ropewalk.rotary.tables import rotation_tables
 from ropewalk.scaling.method import Scaled
 from ropewalk.scaling.plan import ScalingPlan, Stretch
@@ -57,6 +58,7 @@ def attach(model: nn.Module, plan: ScalingPlan) -> "Attached":
     except BaseException:
         attached.undo()
         raise
+    say_untried()
     return attached
 
 

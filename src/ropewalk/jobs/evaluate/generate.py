@@ -12,6 +12,7 @@ from ropewalk.jobs.evaluate.material import Material
 from ropewalk.jobs.evaluate.reuse import Reader, can_reuse
 from ropewalk.jobs.evaluate.scoring import cleaned, decided, scoring
 from ropewalk.jobs.evaluate.task import Sample
+from ropewalk.models.caches import cache_argument
 from ropewalk.scaling.plan import ScalingPlan
 
 Done = Callable[[int, list[int]], bool]
@@ -87,7 +88,7 @@ def _decode(
     cache = DynamicCache(config=model.config)
     ids = torch.tensor([list(prompts[i]) for i in rows], device=model.device)
     for _ in range(limit):
-        logits = model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+        logits = model(ids, **cache_argument(model, cache), use_cache=True, logits_to_keep=1).logits[:, -1]
         chosen = logits.argmax(-1).tolist()
         going = [r for r, token in enumerate(chosen) if _goes_on(written, rows[r], token, ends, done)]
         if not going:

@@ -23,6 +23,7 @@ from ropewalk.jobs.evaluate.faults import Say, attempt, too_large
 from ropewalk.jobs.evaluate.nll import head_of, score
 from ropewalk.jobs.evaluate.run import is_prefix_consistent
 from ropewalk.jobs.evaluate.task import Sample
+from ropewalk.models.caches import cache_argument
 from ropewalk.scaling.plan import ScalingPlan
 
 CHUNK = 512  # tokens per call where a cache is continued
@@ -138,9 +139,11 @@ class Reader:
     def _read(self, ids: torch.Tensor, head: Any, skip: int) -> torch.Tensor:
         """(positions after the first `skip`, vocabulary) logits."""
         if head is None:
-            everything: torch.Tensor = self.model(ids, past_key_values=self.cache, use_cache=True).logits
+            everything: torch.Tensor = self.model(ids, **cache_argument(self.model, self.cache), use_cache=True).logits
             return everything[0, skip:].float()
-        hidden: torch.Tensor = self.model.base_model(ids, past_key_values=self.cache, use_cache=True).last_hidden_state
+        hidden: torch.Tensor = self.model.base_model(
+            ids, **cache_argument(self.model.base_model, self.cache), use_cache=True
+        ).last_hidden_state
         logits: torch.Tensor = head(hidden[:, skip:])
         return logits[0].float()
 

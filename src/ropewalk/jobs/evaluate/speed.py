@@ -13,6 +13,7 @@ from transformers import DynamicCache
 
 from ropewalk.jobs.evaluate.records import Key, Record
 from ropewalk.models.attach import Attached
+from ropewalk.models.caches import cache_argument
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.schedule import RECOMPUTE
 
@@ -52,10 +53,10 @@ def _once(model: Any, attached: Attached, ids: torch.Tensor) -> dict[str, float 
     with attached.request(ids.shape[1]) if cached else nullcontext():
         prompt, rest = ids[:, : ids.shape[1] - decoded], ids[:, ids.shape[1] - decoded :]
         started = _now(cuda)
-        model(prompt, past_key_values=cache, use_cache=cached, logits_to_keep=1)
+        model(prompt, **cache_argument(model, cache), use_cache=cached, logits_to_keep=1)
         read = _now(cuda)
         for i in range(decoded):
-            model(rest[:, i : i + 1], past_key_values=cache, use_cache=True, logits_to_keep=1)
+            model(rest[:, i : i + 1], **cache_argument(model, cache), use_cache=True, logits_to_keep=1)
         written = _now(cuda)
     return {
         "prefill_tokens_per_second": prompt.shape[1] / (read - started),

@@ -14,6 +14,7 @@ from transformers import DynamicCache
 from ropewalk.errors import BadOption
 from ropewalk.jobs.serve.answer import Answer
 from ropewalk.models.attach import Attached
+from ropewalk.models.caches import cache_argument
 from ropewalk.models.joining import can_join, joined, thinned
 from ropewalk.scaling.schedule import CAUSAL, RECOMPUTE, REQUEST
 
@@ -97,7 +98,7 @@ class Batch:
             scope = self.attached.request(length)
         with scope:
             keep = {"logits_to_keep": 1, **more}
-            logits: torch.Tensor = self.model(ids, past_key_values=cache, use_cache=True, **keep).logits
+            logits: torch.Tensor = self.model(ids, **cache_argument(self.model, cache), use_cache=True, **keep).logits
         return logits
 
 

@@ -26,22 +26,33 @@ class Seen:
     channels: tuple[int, int] | None = None
 
 
-def run(model: nn.Module, positions: torch.Tensor | None = None, count: int = TOKENS) -> torch.Tensor:
-    """Logits of a few tokens, in evaluation mode and without a graph; with positions, through a cache."""
-    config: Any = model.config
-    vocabulary = config.get_text_config().vocab_size
-    device = next(model.parameters()).device
-    ids = (torch.arange(1, count + 1, device=device)[None] * 7) % vocabulary
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, without a graph, for as long as the block lasts."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         with torch.no_grad():
-            places = None if positions is None else positions.to(device)
-            logits: torch.Tensor = model(input_ids=ids, position_ids=places, use_cache=positions is not None).logits
-            return logits
+            yield
     finally:
         for module in training:
             module.training = True
+
+
+def some_ids(model: nn.Module, count: int) -> torch.Tensor:
+    """(1, count) token ids that every vocabulary has, on the model's device."""
+    config: Any = model.config
+    size: int = config.get_text_config().vocab_size
+    return (torch.arange(1, count + 1, device=next(model.parameters()).device)[None] * 7) % size
+
+
+def run(model: nn.Module, positions: torch.Tensor | None = None, count: int = TOKENS) -> torch.Tensor:
+    """Logits of a few tokens, in evaluation mode and without a graph; with positions, through a cache."""
+    ids = some_ids(model, count)
+    places = None if positions is None else positions.to(ids.device)
+    with evaluating(model):
+        logits: torch.Tensor = model(input_ids=ids, position_ids=places, use_cache=positions is not None).logits
+    return logits
 
 
 def probe(model: nn.Module, tables: list[LiveTable]) -> dict[nn.Module, Rotate]:

@@ -10,10 +10,11 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ropewalk.errors import CannotAttach
+from ropewalk.models.caches import Entrance
 from ropewalk.models.dynamic.call import Call, Ladder, Pair, Rotate, Steps
 from ropewalk.models.dynamic.kept import State, bind, keeps, rotated_keys
 from ropewalk.models.dynamic.split import can_split, split_causal
-from ropewalk.models.dynamic.traced import TracedCall, TracedReading, is_traced
+from ropewalk.models.dynamic.traced import TracedCall, TracedReading, check_unseen, is_traced
 
 READING = "_ropewalk_reading"
 CALL = "_ropewalk_call"
@@ -100,6 +101,8 @@ class Reading:
         flash: the kernel counts causality from the last query and the last key, and is told of padding by (rows, keys).
         """
         call, groups = self.call, self.call.groups
+        if self.state is None:
+            check_unseen(module, key.shape[2], call.tokens)
         if len(groups) == 1:
             rotated, keys = self._single(query, key, groups[0][0])
             return stock(module, rotated, keys, value, mask, **kwargs)
@@ -169,16 +172,18 @@ def _joined(weights: list[Any], keys: int) -> Any:
 class OnRead:
     """The hooks of one rotary table: its module tells which call begins, its attention modules read within that call.
 
-    readers: the attention modules to stretch, and how each rotates.
+    readers: the attention modules to stretch, and how each rotates.  entrances: where each is handed its cache.
     """
 
     def __init__(self, ladder: Ladder, plan: str):
         self.ladder, self.plan = ladder, plan
         self.readers: dict[nn.Module, Rotate] = {}
+        self.entrances: dict[nn.Module, Entrance] = {}
         self._latest: Call | TracedCall | None = None
         self._hooks: list[Any] = []
 
     def install(self) -> None:
+        self.entrances = {module: Entrance(module) for module in self.readers}
         self._hooks.append(self.ladder.table.module.register_forward_hook(self._begin, with_kwargs=True))
         for module in self.readers:
             self._hooks.append(module.register_forward_pre_hook(self._before, with_kwargs=True))
@@ -210,7 +215,7 @@ class OnRead:
         embeddings = kwargs.get("position_embeddings")
         if embeddings is None:
             raise CannotAttach(f"{type(module).__name__} is not given position_embeddings by name.")
-        cache = kwargs.get("past_key_values", kwargs.get("layer_past"))
+        cache = self.entrances[module].cache(args, kwargs)
         layer: Any = module.layer_idx
         if isinstance(self._latest, TracedCall):
             self._latest.bind(cache, self.plan, layer)

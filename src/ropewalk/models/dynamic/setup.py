@@ -1,5 +1,7 @@
 """Put rotation on read on a live model, test it against the stock model, and take it off again."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from ropewalk.errors import CannotAttach
 from ropewalk.models.dynamic.call import Ladder
 from ropewalk.models.dynamic.probe import TOKENS, probe, run
 from ropewalk.models.dynamic.read import BASES, OnRead, registered
+from ropewalk.models.dynamic.selftest import check_cache
 from ropewalk.models.live import LiveTable
 from ropewalk.scaling.plan import Stretch
 from ropewalk.scaling.schedule import REQUEST
@@ -50,11 +53,25 @@ class LateRotation:
             on_read.install()
         for (on_read, step), logits in zip(self._tests(), stock, strict=True):
             self._compare(on_read, step, logits)
+        for on_read, _ in self.tables:
+            check_cache(self.model, on_read.ladder, self._stock)
 
     def remove(self) -> None:
         for on_read, _ in self.tables:
             on_read.remove()
         self._config._attn_implementation = self._before
+
+    @contextmanager
+    def _stock(self) -> Iterator[None]:
+        """The stock model, for as long as the block lasts."""
+        ours = self._config._attn_implementation
+        self.remove()
+        try:
+            yield
+        finally:
+            self._config._attn_implementation = ours
+            for on_read, _ in self.tables:
+                on_read.install()
 
     def _belongs(self, module: nn.Module, table: LiveTable) -> bool:
         """Is this attention module one that the plan stretches by this table?

@@ -14,6 +14,15 @@ from ropewalk.models.dynamic.kept import STATE, State
 from ropewalk.scaling.schedule import RECOMPUTE
 
 
+def check_unseen(module: nn.Module, keys: int, tokens: int) -> None:
+    """Of a call without a cache, every key is one of its own tokens. Raises CannotAttach."""
+    if keys != tokens:
+        raise CannotAttach(
+            f"{type(module).__name__} attends to {keys:,} keys in a call of {tokens:,} tokens that was handed no cache:\n"
+            "  it found the others in a way that is not known, and their positions with them. Pass use_cache=False."
+        )
+
+
 def is_traced(ladder: Ladder, positions: torch.Tensor) -> bool:
     """Is this call compiled into one graph? Longer calls are split where their positions say, so they are left to Python."""
     return torch.compiler.is_compiling() and positions.shape[1] == 1 and ladder.schedule.grid > 0
@@ -36,6 +45,7 @@ class TracedCall:
         """Find out where the keys of the cache stand, and note where the new one does. Raises CannotAttach."""
         if self.of_keys is not None:
             return
+        self.cached = cache is not None
         if cache is None:
             self.of_keys = self.of_query
             return
@@ -72,5 +82,7 @@ class TracedReading:
         self, stock: Any, module: nn.Module, query: Any, key: Any, value: Any, mask: Any, kwargs: Any, flash: bool
     ) -> Any:
         assert self.call.of_keys is not None
+        if not self.call.cached:
+            check_unseen(module, key.shape[2], query.shape[2])
         query, key = self.rotate(query, *self.call.of_query), self.rotate(key, *self.call.of_keys)
         return stock(module, query, key, value, mask, **kwargs)
