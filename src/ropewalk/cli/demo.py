@@ -1,4 +1,4 @@
-"""Watch the bundled model read eight times further: seven plans and a window, two tables, a certificate and a checkpoint, in minutes.
+"""Watch the bundled model read eight times further: seven plans and a window, a certificate and a checkpoint, in minutes.
 
 Example: `ropewalk demo -o out/demo`
 """
