@@ -6,7 +6,7 @@
 EVALUATE, REPORT, TRAIN, FIT = "jobs/evaluate", "jobs/report", "jobs/train", "jobs/fit"
 JUDGE = "jobs/doctor/live/judge.py"
 STATISTICS, RECORDS, NIAH = f"{EVALUATE}/statistics.py", f"{EVALUATE}/records.py", f"{EVALUATE}/tasks/ruler_niah.py"
-VERDICT, WINDOW, PRINT = f"{EVALUATE}/verdict.py", f"{EVALUATE}/window.py", "jobs/fingerprint.py"
+VERDICT, WINDOW, PRINT = f"{EVALUATE}/verdict.py", f"{EVALUATE}/in_windows.py", "jobs/fingerprint.py"
 LOOP, FOUND = f"{TRAIN}/loop.py", f"{REPORT}/found.py"
 
 TESTS = {

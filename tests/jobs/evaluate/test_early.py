@@ -102,3 +102,44 @@ def test_the_order_that_a_seed_draws_is_the_one_that_is_read(tmp_path):
     ]
     assert read_[0] == read_[1]
     assert read_[0] != read_[2]
+
+
+def test_the_last_line_of_the_protocol_decides(tmp_path, monkeypatch):
+    """Of Prefix(2, 4) the second: three tokens of each document, not one."""
+    planned, records = measured(tmp_path, {name: (1.0, 2.0) for name in "abc"}, "abc")
+    seen = []
+    monkeypatch.setattr(early, "look", lambda a, b, counts: seen.append(counts.tolist()) or Look(stop=True))
+    early._clear(planned, ["a", "b", "c"], Prefix((2, 4)), records)
+    assert seen == [[3, 3, 3]]
+
+
+def test_every_plan_must_be_told_from_the_first(tmp_path, monkeypatch):
+    planned, records = measured(tmp_path, {name: (1.0, 2.0) for name in "abc"}, "abc")
+    answers = iter([True, False])
+    monkeypatch.setattr(early, "look", lambda a, b, counts: Look(stop=next(answers)))
+    assert not early._clear([*planned, planned[1]], ["a", "b", "c"], Prefix((4,)), records)
+
+
+@pytest.mark.parametrize("clear_after", [3, 5, 99])
+def test_it_looks_after_each_document_from_the_third_on_and_counts_what_is_left(tmp_path, monkeypatch, clear_after):
+    """Eight documents of costs 1 to 8: the bar ends where it must, and a document is read under all plans."""
+    names, plans = [f"d{i}" for i in range(8)], measured(tmp_path / "r", {}, "")[0]
+    work = [(plan, [Look(facts={"document": name}, cost=float(i)) for i, name in enumerate(names, 1)]) for plan, _ in plans]
+    read, looks, costs = [], [], []
+
+    def measure(model, plan, wanted, records, advance, batch):
+        read.append((plan.name, [m.facts["document"] for m in wanted]))
+        advance(sum(m.cost for m in wanted))
+
+    monkeypatch.setattr(early, "measure", measure)
+    monkeypatch.setattr(early, "_clear", lambda planned, order, *rest: looks.append(len(order)) or len(order) >= clear_after)
+    told = []
+    n = early.read_until_clear(None, work, names, Prefix((4,)), None, costs.append, None, told.append, 0)
+    assert n == min(clear_after, 8)
+    assert looks == list(range(3, n + 1))
+    order = [documents[0] for method, documents in read if method == "none"]
+    assert order == [documents[0] for method, documents in read if method == "yarn"]
+    assert order == [names[i] for i in early.random_order(8, 0)][:n]
+    assert sum(costs) == 2 * 36
+    assert len(told) == 1
+    assert ("the rest is not read" in told[0]) == (n < 8)

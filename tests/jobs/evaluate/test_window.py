@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from ropewalk.errors import BadConfig, BadLength
+from ropewalk.jobs.evaluate.in_windows import score_in_windows, seen_of
 from ropewalk.jobs.evaluate.job import evaluate
 from ropewalk.jobs.evaluate.readings import Readings
 from ropewalk.jobs.evaluate.request import Request, make_plans
 from ropewalk.jobs.evaluate.task import Sample
-from ropewalk.jobs.evaluate.window import WindowPlan, read_plan, score_in_windows, seen_of, window_size
+from ropewalk.jobs.evaluate.window import WindowPlan, read_plan, window_size
 from ropewalk.models.load import load_model
 from ropewalk.scaling.checkpoint import bundled_model, read_config
 from ropewalk.scaling.dialects.transformers import read

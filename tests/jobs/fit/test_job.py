@@ -18,6 +18,7 @@ from ropewalk.jobs.fit.job import Fit, run_fit
 from ropewalk.jobs.fit.kept import read_report
 from ropewalk.jobs.fit.material import Sets, library_sets
 from ropewalk.jobs.fit.objective import answer_items, far_items, losses
+from ropewalk.jobs.fit.search import Step
 from ropewalk.models.attach import attach
 from ropewalk.models.load import load_model, load_tokenizer
 from ropewalk.scaling.checkpoint import bundled_model, read_config
@@ -206,8 +207,11 @@ def test_every_set_has_its_own_use(parts, tmp_path, monkeypatch):
 
     for name, watched in (("gradient", gradient), ("losses", losses_), ("bits_by_token", bits)):
         monkeypatch.setattr(job, name, watched)
-    result = go(parts, tmp_path / "plan.json", budget=20.0)
-    assert result.steps >= 2
+    monkeypatch.setattr(job, "PATIENCE", 1)
+    look = job._Search._look
+    monkeypatch.setattr(job._Search, "_look", lambda self, step: look(self, step) and False)
+    result = go(parts, tmp_path / "plan.json", budget=600.0)
+    assert result.steps == 4
     assert searched == {d.name for d in sets.fit}
     assert chosen == {d.name for d in sets.choose}
     assert reported == {d.name for d in sets.report}
@@ -233,7 +237,9 @@ def test_batches_walk_through_the_fitting_documents_in_turn(parts, tmp_path, mon
     order = []
     honest = job.gradient
     monkeypatch.setattr(job, "gradient", lambda m, p, s, u, items: order.append(items) or honest(m, p, s, u, items))
-    go(parts, tmp_path / "plan.json", budget=20.0)
+    monkeypatch.setattr(job, "PATIENCE", 1)
+    monkeypatch.setattr(job._Search, "_look", lambda self, step: False)
+    go(parts, tmp_path / "plan.json", budget=600.0)
     names = {tuple(d.ids): i for i, d in enumerate(parts[4].fit)}
     seen = [names[tuple(item.ids)] for batch in order for item in batch]
     assert seen == [i % 3 for i in range(len(seen))]
@@ -259,3 +265,42 @@ def test_the_seed_the_model_and_the_documents_name_a_search(parts, tmp_path):
     fewer = (*parts[:4], Sets(parts[4].fit[:2], parts[4].choose, parts[4].report))
     with pytest.raises(OutputExists, match="other documents"):
         go(fewer, tmp_path / "plan.json", budget=1.0)
+
+
+def steps_of(monkeypatch, losses_seen, dropped=0):
+    """A search whose points are numbered, and whose losses on the choosing documents are given."""
+    seen = iter(losses_seen)
+    start = {}
+
+    def points(self):
+        start["u"] = list(self.state.u)
+        while True:
+            yield Step(list(self.state.u), 1.0, dropped)
+
+    monkeypatch.setattr(job._Search, "_steps", points)
+    monkeypatch.setattr(job._Search, "_loss", lambda self, plan: next(seen, 9.0))
+
+
+@pytest.mark.parametrize(("optimiser", "every"), [("gradient", 4), ("cma", 2)])
+def test_it_gives_up_after_six_looks_without_progress(parts, tmp_path, monkeypatch, optimiser, every):
+    """Five plans and the starts are measured first; then 5 looks, one that is better, and 6 more."""
+    count = len(get_family("yarn").space(parts[3].rope("all"), 1.25, None).starts) + len(
+        [name for name in ("yarn", "yarn, paper", "ntk")]
+    )
+    steps_of(monkeypatch, [*[5.0] * count, *[6.0] * 5, 4.0, *[4.0] * 99], dropped=1)
+    result = go(parts, tmp_path / "plan.json", budget=600.0, optimiser=optimiser)
+    assert result.steps == every * (5 + 1 + 6)  # equal is not better
+    assert result.losses[FITTED] == 4.0
+    assert result.winner == FITTED
+    assert result.dropped == result.steps
+
+
+def test_a_point_whose_loss_is_no_number_is_not_taken(parts, tmp_path, monkeypatch):
+    def points(self):
+        while True:
+            yield Step([9.0] * len(self.state.u), float("nan"), 0)
+
+    monkeypatch.setattr(job._Search, "_steps", points)
+    monkeypatch.setattr(job._Search, "_loss", lambda self, plan: 1.0)
+    go(parts, tmp_path / "plan.json", budget=600.0)
+    assert 9.0 not in json.loads((tmp_path / "plan.fit.json").read_text())["u"]

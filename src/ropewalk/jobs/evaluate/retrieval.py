@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 from ropewalk.errors import BadLength
 from ropewalk.jobs.evaluate.faults import Batch, Say, check_finite
 from ropewalk.jobs.evaluate.generate import generate_answers
+from ropewalk.jobs.evaluate.in_windows import seen_of
 from ropewalk.jobs.evaluate.material import Material
 from ropewalk.jobs.evaluate.records import Key, Record, Records
 from ropewalk.jobs.evaluate.reuse import Verdict, each_answer
 from ropewalk.jobs.evaluate.run import Advance, is_prefix_consistent, plan_at
 from ropewalk.jobs.evaluate.scoring import cleaned, scoring
 from ropewalk.jobs.evaluate.task import Sample, get_task, tasks
-from ropewalk.jobs.evaluate.window import seen_of
 from ropewalk.models.attach import Attached, attach
 from ropewalk.scaling.plan import ScalingPlan
 

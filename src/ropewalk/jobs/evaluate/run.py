@@ -13,10 +13,11 @@ import transformers
 
 from ropewalk.jobs.evaluate.documents import Document
 from ropewalk.jobs.evaluate.faults import Batch, check_finite
+from ropewalk.jobs.evaluate.in_windows import score_in_windows
 from ropewalk.jobs.evaluate.nll import score
 from ropewalk.jobs.evaluate.protocols import CORPUS, Protocol, Window
 from ropewalk.jobs.evaluate.records import Key, Record, Records, ids_hash
-from ropewalk.jobs.evaluate.window import WindowPlan, score_in_windows
+from ropewalk.jobs.evaluate.window import WindowPlan
 from ropewalk.models.attach import attach
 from ropewalk.scaling.plan import ScalingPlan, Stretch
 from ropewalk.scaling.schedule import CAUSAL
