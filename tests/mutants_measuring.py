@@ -122,7 +122,7 @@ MEASURING = [
         "in_prose(sentences, [size // 2 for depth in depths], needles)",
     ),
     ("a line too far down", NIAH, "lines.insert(size * depth // 100, one)", "lines.insert(size * depth // 100 + 1, one)"),
-    ("another key's values", NIAH, "values[i * shape.values + j] for i in asked", "values[j * shape.keys + i] for i in asked"),
+    ("another key's values", NIAH, "values[i * shape.values + j] for i in asked", "values[j] for i in asked"),
     ("not significant is enough", VERDICT, "gap.high < margin", "gap.low < margin"),
     ("two documents certify", VERDICT, "enough = n >= ENOUGH or", "enough = n >= 2 or"),
     ("lost keys do not count", VERDICT, "(self.found is None or self.found.state == HOLDS)", "True"),
