@@ -6,6 +6,7 @@ import os
 import pytest
 
 import engine_oracles as oracle
+from gguf_writer import gguf
 from published import LLAMA2_7B
 from ropewalk.errors import BadConfig, CannotExpress, OutputExists
 from ropewalk.jobs.doctor.static import examine
@@ -44,6 +45,21 @@ def test_one_config_serves_them_all_and_each_computes_the_plan(tmp_path, method)
     card = (tmp_path / "out" / "checkpoint" / "README.md").read_text()
     assert json.loads(card.partition("```json")[2].partition("```")[0]) == config["rope_parameters"]
     assert "`llama_cpp/gguf-keys.json` says put into it" in (tmp_path / "out" / "COMMANDS.md").read_text()
+
+
+def test_commands_name_files_where_they_are(tmp_path):
+    """Each is run in the folder of COMMANDS.md: a word that is a written file must be one from there."""
+    plans = [plan_of(), plan_of("dynamic-yarn")]
+    for index, plan in enumerate(plans):
+        out = tmp_path / str(index)
+        found = export(TINY, plan, ALL, out)
+        page = (out / "COMMANDS.md").read_text()
+        for part in found.parts:
+            for command in (line for commands in part.commands.values() for line in commands):
+                assert command in page
+                named = [word for word in command.split() if word.rsplit("/", 1)[-1] in part.written.files]
+                assert all((out / word).is_file() for word in named), command
+        assert "ollama create NAME -f ollama/Modelfile" in page or index
 
 
 def test_weights_are_linked_and_never_copied(tmp_path):
@@ -112,6 +128,21 @@ def test_every_command_passes_the_doctor(tmp_path, monkeypatch, method):
                 assert (diagnosis.engine, diagnosis.losses) == (engine, ()), command
                 scaled = diagnosis.rotations[0].scaled
                 agrees(plan, (scaled.inv_freq, scaled.attention_factor))
+
+
+@pytest.mark.parametrize("method", ["yarn", "ntk", "linear"])
+def test_flags_for_the_gguf_as_it_is_pass_the_doctor(tmp_path, method):
+    """llama-server caps a slot at context_length (server-context.cpp), which flags of yarn raise and others do not."""
+    plan = plan_of(method)
+    found = plan_export(read_config(TINY), plan, ["llama.cpp"], {})
+    (*_, command) = found.parts[0].commands["llama_cpp"]
+    path = tmp_path / "x.gguf"
+    path.write_bytes(gguf({"general.architecture": "llama", "llama.context_length": 512, "llama.rope.dimension_count": D,
+                           "llama.rope.freq_base": 1e4}))  # fmt: skip
+    assert command.startswith("llama-server -m ORIGINAL.gguf -c 4096 --rope-")
+    (diagnosis,) = examine(resolve(command.replace("ORIGINAL.gguf", str(path)), lambda name: pytest.fail(name)))
+    assert diagnosis.losses == (), command
+    agrees(plan, (diagnosis.rotations[0].scaled.inv_freq, diagnosis.rotations[0].scaled.attention_factor))
 
 
 def test_bad_places(tmp_path):

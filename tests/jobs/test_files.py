@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -96,3 +97,88 @@ def test_a_large_file_takes_its_name_once_it_is_whole(tmp_path):
         stream.write(b"less")
         raise ZeroDivisionError
     assert (out.read_bytes(), os.listdir(out.parent)) == (b"half and half", ["x"])
+
+
+WRITERS = {
+    "file": "with new_file(out, force=True) as (_, stream):\n    stream.write(b'half'); wait()\n",
+    "folder": "with new_folder(out, force=True) as f:\n    (f / 'a').write_text('half'); wait()\n",
+    "small": "import ropewalk.jobs.files as files\nfiles.os.chmod = lambda *_: wait()\nwrite_file(out, 'half')\n",
+}
+
+
+@contextmanager
+def writing(out, kind):
+    """A process in the middle of writing `out`; killed at the end, unless it is already."""
+    code = (
+        "import sys, time, pathlib\nfrom ropewalk.jobs.files import new_file, new_folder, write_file\n"
+        "out = pathlib.Path(sys.argv[1])\n"
+        f"def wait():\n    print('writing', flush=True); time.sleep(60)\n{WRITERS[kind]}"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", code, str(out)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert writer.stdout.readline() == "writing\n"
+        yield writer
+    finally:
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()
+
+
+def again(out, kind):
+    if kind == "small":
+        return write_file(out, "whole")
+    if kind == "folder":
+        with new_folder(out, force=True) as folder:
+            (folder / "a").write_text("whole")
+    else:
+        with new_file(out, force=True) as (_, stream):
+            stream.write(b"whole")
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_the_next_writer_removes_what_a_killed_one_left_and_says_so(tmp_path, kind, capsys):
+    out = tmp_path / "x.gguf"
+    with writing(out, kind):
+        pass  # and it is killed
+    (left,) = os.listdir(tmp_path)
+    assert left.startswith(".x.gguf.part-")
+    again(out, kind)
+    assert os.listdir(tmp_path) == ["x.gguf"]
+    assert f"note: removed {left} (" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_living_process_writes_is_left_alone(tmp_path, kind, capsys):
+    out = tmp_path / "x"
+    with writing(out, kind):
+        again(out, kind)
+        assert len(os.listdir(tmp_path)) == 2
+        (part,) = (path for path in tmp_path.iterdir() if path.name != "x")
+        # a writer in another container: its number says nothing here, and its lock does
+        renamed = part.with_name(".x.part-4194303999-abc")
+        part.rename(renamed)
+        again(out, kind)
+        dead = part.with_name(".x.part-4194303-abc")  # a number that no Linux gives (pid_max is 4,194,304)
+        renamed.rename(dead)
+        again(out, kind)
+        assert dead.exists()
+    assert capsys.readouterr().err == ""
+
+
+def test_other_files_and_other_names_are_nobodys_leftovers(tmp_path):
+    for name in (".y.part-4194303-abc", ".x.part-abc", "x.part-4194303-abc", ".x.part-4194303"):
+        (tmp_path / name).touch()
+    before = set(os.listdir(tmp_path))
+    again(tmp_path / "x", "file")
+    assert set(os.listdir(tmp_path)) == before | {"x"}
+
+
+def test_a_replacement_that_was_killed_between_its_two_renames_is_undone(tmp_path, capsys):
+    old = tmp_path / ".out.old-4194303-abc" / "out"
+    old.mkdir(parents=True)
+    (old / "a").write_text("old")
+    with pytest.raises(OutputExists), new_folder(tmp_path / "out"):
+        pass
+    assert (tmp_path / "out" / "a").read_text() == "old"
+    assert os.listdir(tmp_path) == ["out"]
+    assert "it is back as it was" in capsys.readouterr().err

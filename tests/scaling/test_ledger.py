@@ -65,6 +65,8 @@ MROPE = {**QWEN2_VL_7B, "max_position_embeddings": 131_072, "rope_scaling": {
     **yarn(), "original_max_position_embeddings": 32_768, "mscale": 1.0, "mscale_all_dim": 1.0,
     "mrope_section": [16, 24, 24],
 }}  # fmt: skip
+M_RAMP = {**QWEN2_VL_7B, "max_position_embeddings": 131_072, "rope_scaling": {
+    **yarn(), "original_max_position_embeddings": 32_768, "mrope_section": [16, 24, 24]}}  # fmt: skip
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 8192}  # fmt: skip
 
@@ -134,6 +136,9 @@ ROWS = [
      "attention_factor", {"logits": (1 + math.log(4) / math.log(4096)) / 2.25}, None),
     ("vllm", "0.33", PHI3_MINI_128K, Verb.IGNORES, "short_factor", {}, None),
     ("mlx_lm", "0.32.2", PHI3_MINI_128K, Verb.IGNORES, "short_factor", {}, None),
+    ("llama_cpp", "", PHI3_MINI_128K, Verb.IGNORES, "short_factor", {}, None),
+    # Qwen2.5-VL at factor 4: its own MRotaryEmbedding, run at 0.32.0, turns pair 40 x2.235 (field case 12); x1.412 at factor 2
+    ("vllm", "0.33", M_RAMP, Verb.REPLACES, "the ramp, placed for 131,072 tokens", {"frequency": 2.235}, None),
     ("sglang", "0.5.23", PHI3_MINI_128K, Verb.REPLACES, "position 4,096 is rotated as position 0", {}, None),
     ("transformers", "5.23", llama(LONGROPE, max_position_embeddings=16_384), Verb.DRIFTS, "keys cached with short", {}, None),
     ("transformers", "5.23", PHIMOE, Verb.IGNORES, "long_factor", {"frequency": 4.0}, None),
@@ -167,6 +172,11 @@ ROWS = [
      {"frequency": 4.0}, None),
     ("sglang", "0.5.12", {**v5(llama(yarn(), max_position_embeddings=16_384)), "model_type": "lfm2_moe"}, Verb.IGNORES,
      "LFM2-MoE", {"frequency": 4.0}, "0.5.23"),
+    ("transformers", "5.23", {**QWEN25_7B, "max_position_embeddings": 1_010_000,
+                              "dual_chunk_attention_config": {"original_max_position_embeddings": 262_144}},
+     Verb.IGNORES, "dual_chunk_attention_config: tokens beyond 262,144", {}, None),
+    # modeling_internlm2.py, _init_rope: linear and dynamic, else ValueError
+    ("transformers", "5.23", {**llama(yarn()), "model_type": "internlm2"}, Verb.CRASHES, "knows dynamic and linear", {}, None),
     ("transformers", "5.23", {**v5(llama(yarn())), "rope_parameters": yarn()}, Verb.REPLACES, "without rope_theta", {},
      "4.57"),
     # factor 4 with M = 40,960: 1.25 by the ratio (transformers#38224)
@@ -307,10 +317,28 @@ def test_every_quirk_has_a_row():
     """A quirk that no test shows is a claim: each source of each engine is named by a loss that some text produces."""
     shown = {(engine, loss.source) for engine, version, config, *_ in ROWS for loss in found(engine, version, config)}
     elsewhere = {
-        "transformers": {"configuration_utils.py:724", "modeling_rope_utils.py:836"},
-        "vllm": {"issues/37886", "recipes/issues/856", "_get_and_verify_max_len", "issues/8793"},
-        "sglang": {"issues/2108", "factory.py"},
-        "llama_cpp": {"common/arg.cpp", "llama-context.cpp", "llama-kv-cache.cpp:1944"},
+        "transformers": {"configuration_utils.py:724", "modeling_rope_utils.py:836", "from its text_config"},
+        "vllm": {
+            "issues/37886",
+            "recipes/issues/856",
+            "_get_and_verify_max_len",
+            "issues/8793",
+            "_apply_dict_overrides",
+            "NaN beyond its table",
+            "config.py:826",
+            "rotary_embedding/__init__.py",
+        },
+        "sglang": {"issues/2108", "factory.py", "config.py:411", "key by key", "model_config.py:1302"},
+        "llama_cpp": {
+            "llama-context.cpp",
+            "llama-kv-cache.cpp:1944",
+            "over the rest",
+            "load_hparams",
+            "context overflow",
+            "server-context.cpp",
+        },
+        "mlx_lm": {"models"},
+        "tensorrt_llm": {"interface.py"},
     }  # commands and GGUF: tests/jobs/doctor, and above
     for name in ("transformers", "vllm", "sglang", "mlx_lm", "tensorrt_llm", "llama_cpp"):
         missing = {quirk.source for quirk in get_engine(name).quirks} - {source for engine, source in shown if engine == name}

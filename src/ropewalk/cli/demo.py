@@ -20,8 +20,7 @@ def run(
     seed: Annotated[int, typer.Option(help="Chooses documents and pass keys.")] = 0,
     json: Json = False,
 ) -> None:
-    from rich.console import Console
-
+    from ropewalk.cli.parts.console import Console
     from ropewalk.cli.parts.progress import cost_bar
     from ropewalk.jobs.demo import Demo, run_demo
     from ropewalk.jobs.evaluate.summary import summary

@@ -49,7 +49,7 @@ def run(
             help="File, folder, glob, .jsonl, .parquet or hub id owner/name:split; again for more. Default: library."
         ),
     ] = None,
-    text_field: Annotated[str, typer.Option(help="Key or column of the text in jsonl, parquet and hub data.")] = "text",
+    text_field: Annotated[str, typer.Option(help="Key or column of the text in rows of data; a,b joins several.")] = "text",
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first text that cannot be read.")] = False,
     documents: Annotated[int, typer.Option(min=1, help="Documents per method, chosen by seed.")] = 12,
     protocols: Annotated[
@@ -86,8 +86,7 @@ def run(
     ] = 1800.0,
     json: Json = False,
 ) -> None:
-    from rich.console import Console
-
+    from ropewalk.cli.parts.console import Console
     from ropewalk.cli.parts.progress import cost_bar
     from ropewalk.jobs.evaluate.job import evaluate, run_folders
     from ropewalk.jobs.evaluate.prepare import split_protocols

@@ -25,11 +25,12 @@ from ropewalk.cli.parts.common import (
     print_json,
     read_plan,
     read_spec,
+    said_of_files,
 )
 from ropewalk.cli.parts.export_gguf import run_gguf
 from ropewalk.errors import BadOption
 from ropewalk.scaling.engine import get_engine
-from ropewalk.scaling.plan import replaced
+from ropewalk.scaling.plan_notes import plan_notes
 
 DEFAULT = "transformers,vllm,sglang"
 
@@ -53,7 +54,7 @@ def run(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    from ropewalk.jobs.gguf.model import is_gguf
+    from ropewalk.scaling.gguf_header import is_gguf
 
     at = parse_versions(versions)
     if is_gguf(model):
@@ -78,11 +79,12 @@ def run(
     config, _ = find_config(model)
     spec = read_spec(config, original_length)
     plan = read_plan(plan_file) if plan_file else plan_from(spec, model, to, factor, method, option, layers)
-    found = export(checkpoint(model), plan, names, out, versions=at, force=force)
+    source = checkpoint(model)
+    found = export(source, plan, names, out, versions=at, force=force)
     if json:
         print_json({"out": str(out), "plan": plan.to_dict(), **summary(found)})
     else:
-        for sentence in (*spec.warnings, *replaced(spec, plan)):
+        for sentence in (*spec.warnings, *plan_notes(spec, plan), *said_of_files(source)):
             print(f"note: {sentence}")
         for part in found.parts:
             titles = ", ".join(get_engine(name).title for name in part.engines)

@@ -24,9 +24,12 @@ from ropewalk.cli.parts.common import (
     print_json,
     read_plan,
     read_spec,
+    said_of_files,
 )
 from ropewalk.errors import BadOption
-from ropewalk.scaling.plan import replaced
+from ropewalk.scaling.checkpoint import text_path
+from ropewalk.scaling.dialects.class_defaults import is_native
+from ropewalk.scaling.plan_notes import plan_notes
 
 
 def run(
@@ -50,11 +53,14 @@ def run(
     config, _ = find_config(model)
     spec = read_spec(config, original_length)
     plan = read_plan(plan_file) if plan_file else plan_from(spec, model, to, factor, method, option, layers)
-    written = extend(checkpoint(model), plan, out, force=force)
+    source = checkpoint(model)
+    written = extend(source, plan, out, force=force)
     if json:
         print_json({"out": str(out), "plan": plan.to_dict(), "fingerprint": plan.fingerprint, "config": written})
         return
-    for sentence in (*spec.warnings, *replaced(spec, plan)):
+    for sentence in (*spec.warnings, *plan_notes(spec, plan), *said_of_files(source)):
         print(f"note: {sentence}")
-    print(f"{out}: {plan.name}, {plan.target_length:,} tokens, config proved against the plan ({plan.fingerprint})")
+    where = "".join(f", inside {key}" for key in text_path(written))
+    proved = "config proved against the plan" if is_native(spec.model_type) else "config written for the model's own code"
+    print(f"{out}: {plan.name}, {plan.target_length:,} tokens, {proved}{where} ({plan.fingerprint})")
     print(f"  {CARD} says what was done, {PLAN} holds the plan. It is not measured yet: no stretch is free.")

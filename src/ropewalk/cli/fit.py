@@ -25,7 +25,7 @@ def run(
         list[str] | None,
         typer.Option(help="File, folder, glob, .jsonl, .parquet or hub id; again for more (default: held-out library files)."),
     ] = None,
-    text_field: Annotated[str, typer.Option(help="Key or column of the text in jsonl, parquet and hub data.")] = "text",
+    text_field: Annotated[str, typer.Option(help="Key or column of the text in rows of data; a,b joins several.")] = "text",
     family: Annotated[str, typer.Option(help="yarn (3 numbers), monotone (7) or free (one a pair).")] = "monotone",
     causal: Annotated[
         bool, typer.Option("--causal", help="Fit one law for the causal schedule (family yarn or free).")
@@ -45,8 +45,7 @@ def run(
 
     started = time.monotonic()
 
-    from rich.console import Console
-
+    from ropewalk.cli.parts.console import Console
     from ropewalk.jobs.fit.family import get_family
     from ropewalk.jobs.fit.job import Fit, one_layer_type, run_fit
     from ropewalk.jobs.fit.material import library_sets, read_sets

@@ -12,6 +12,7 @@ from typing import TextIO
 import typer
 
 import ropewalk.cli
+from ropewalk.cli.parts.console import safe_output, visible
 from ropewalk.errors import RopewalkError
 
 HELP = """Stretch the context window of RoPE language models: plan, apply, measure, prove.
@@ -43,7 +44,8 @@ def main() -> None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # unwinds, so that half-written files are removed
     warnings.showwarning = _note
     try:
-        build(sys.argv[1] if len(sys.argv) > 1 else "")()
+        with safe_output():
+            build(sys.argv[1] if len(sys.argv) > 1 else "")()
     except RopewalkError as error:
         _complain(str(error))
         sys.exit(2)
@@ -75,7 +77,7 @@ def _note(
 def _complain(text: str) -> None:
     verb = sys.argv[1] if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else ""
     name = Path(sys.argv[0]).name.replace("__main__.py", "python -m ropewalk")
-    print(f"{name} {verb}".rstrip() + f": {text}", file=sys.stderr)
+    print(visible(f"{name} {verb}".rstrip() + f": {text}"), file=sys.stderr)
 
 
 if __name__ == "__main__":

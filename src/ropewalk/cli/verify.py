@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from ropewalk.cli.parts.common import Json, print_json
+from ropewalk.cli.parts.console import Console
 from ropewalk.errors import BadOption
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ropewalk.scaling.checkpoint import text_of
+from ropewalk.scaling.dialects.config_files import rotation_keys
 from ropewalk.scaling.method import get_method
 from ropewalk.scaling.plan import ScalingPlan
 
@@ -65,6 +65,7 @@ def model_card(
             f"{rope.original_length:,} | {rope.rope_theta:g} | {m:.4f} |"
         )
         rules.append(f"*{stretch.name}*: {method.summary} Source: {method.source}.")
+    keys = rotation_keys(config)
     return CARD.format(
         source=source.name,
         name=source.name,
@@ -74,5 +75,5 @@ def model_card(
         table="\n".join(rows),
         rules="\n\n".join(dict.fromkeys(rules)),
         measured=measured,
-        keys=json.dumps(text_of(config)["rope_parameters"], indent=2),
+        keys=json.dumps(keys.get("rope_parameters", keys), indent=2),
     )

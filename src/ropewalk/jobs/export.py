@@ -19,7 +19,7 @@ from ropewalk.scaling.dialects.config_files import write_config
 from ropewalk.scaling.engine import Engine, Written, get_engine
 from ropewalk.scaling.plan import ScalingPlan
 
-KEYS = "gguf-keys.json"
+KEYS, MODELFILE = "gguf-keys.json", "Modelfile"
 CONFIG, SHARED, COMMANDS, SUMMARY = "config.json", "checkpoint", "COMMANDS.md", "export.json"
 
 
@@ -121,8 +121,16 @@ def _parts(
             refused[f"{engine.name}{f' {rung}' if rung else ''}"] = str(error)
             continue
         folder = _at(rung, engine.name)
-        said = engine.commands(plan, written.files[CONFIG], folder) if engine in readers else written.commands
+        said = engine.commands(plan, written.files[CONFIG], folder) if engine in readers else _from_above(written, folder)
         yield Part(folder, (engine.name,), plan, written, {engine.name: said})
+
+
+def _from_above(written: Written, folder: str) -> tuple[str, ...]:
+    """Its commands with the files that were written named from where they are run: one folder up."""
+    return tuple(
+        " ".join(f"{folder}/{word}" if word in written.files else word for word in command.split(" "))
+        for command in written.commands
+    )
 
 
 def _at(rung: str, folder: str) -> str:
@@ -160,6 +168,8 @@ def commands_page(found: Exported) -> str:
             if KEYS in part.written.files:
                 where = f"`{part.folder}/{KEYS}`"
                 lines += [f"x.gguf is the GGUF of ORIGINAL, with what {where} says put into it: metadata, no weights.", ""]
+                if MODELFILE in part.written.files:
+                    lines += [f"`{part.folder}/{MODELFILE}` looks for it beside itself.", ""]
     for name, reason in found.refused.items():
         lines += [f"## {name}: refused", "", reason, ""]
     lines += [

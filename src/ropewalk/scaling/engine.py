@@ -32,6 +32,7 @@ class Verb(StrEnum):
     REPLACES = "reads otherwise"
     CLAMPS = "caps the window"
     CRASHES = "does not run with"
+    PASSES = "goes past the window:"
     DRIFTS = "depends on what was read before with"
 
 
@@ -195,7 +196,7 @@ def same(wanted: Scaled, found: Scaled | None, tolerance: float = SAME) -> bool:
 def rotation(engine: Engine, keys: Keys, version: str = "") -> Rotation:
     """What an engine at a version does with written keys, and every loss on the way."""
     number = parse_version(version) if version else NEWEST
-    losses: list[Loss] = []
+    losses = [Loss(engine.title, "", Verb.IGNORES, one.what, one.source, keys.layer_type, one.way_out) for one in keys.ignored]
     now = keys
     for quirk in engine.quirks:
         says = quirk.effect(now) if within(number, quirk.versions) else None
@@ -216,6 +217,16 @@ def rotation(engine: Engine, keys: Keys, version: str = "") -> Rotation:
         if not says.runs:
             return Rotation(engine.name, keys.layer_type, None, None, tuple(losses))
     return Rotation(engine.name, keys.layer_type, now.scaled(), engine.window(now, number), tuple(losses))
+
+
+def understood(engine: Engine, keys: Keys, version: str = "") -> Keys:
+    """The keys as an engine takes them: what it does not read is not in them."""
+    number = parse_version(version) if version else NEWEST
+    for quirk in engine.quirks:
+        says = quirk.effect(keys) if within(number, quirk.versions) else None
+        if says is not None and says.keys is not None:
+            keys = says.keys
+    return keys
 
 
 def losses_of(engine: Engine, layers: Sequence[Keys], version: str = "") -> tuple[Loss, ...]:

@@ -12,11 +12,24 @@ from ropewalk.errors import BadConfig
 
 MAGIC = b"GGUF"
 FREQS = "rope_freqs.weight"
+LONG, SHORT = "rope_factors_long.weight", "rope_factors_short.weight"
 SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 STRING, ARRAY, FLOAT32 = 8, 9, 0
 LONGEST_NAME = 65_535  # bytes; the format allows no longer key
 MOST_KEYS, MOST_TENSORS = 100_000, 1_000_000
 KEPT = 4096  # items of an array; vocabularies are passed over
+
+
+def is_gguf(model: str | Path) -> bool:
+    """By its name, or by its first four bytes: Ollama's files have no ending."""
+    path = Path(model).expanduser()
+    if path.suffix.lower() == ".gguf":
+        return True
+    try:
+        with path.open("rb") as stream:
+            return stream.read(4) == MAGIC
+    except OSError:
+        return False
 
 
 class _Reader:
@@ -61,7 +74,7 @@ class _Reader:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """Every key of the metadata (long arrays left empty), and `rope_freqs.weight` as a list of numbers where it is there."""
+    """Every key of the metadata (long arrays left empty), and the rope factors as lists of numbers where they are there."""
     try:
         with path.open("rb") as stream:
             return _header(_Reader(stream, path.stat().st_size))
@@ -84,26 +97,29 @@ def _header(reader: _Reader) -> dict[str, Any]:
     for _ in range(keys):
         name = reader.text(LONGEST_NAME)
         found[name] = reader.value(reader.scalar(4))
-    freqs: tuple[int, int, int] | None = None
+    factors: dict[str, tuple[int, int, int]] = {}
     for _ in range(tensors):
         name, dimensions = reader.text(LONGEST_NAME), reader.scalar(4)
+        if name.endswith((".lora_a", ".lora_b")):
+            found.setdefault("general.type", "adapter")
         if dimensions > 8:
             raise ValueError(f"a tensor of {dimensions} dimensions")
         shape = [reader.scalar(10) for _ in range(dimensions)]
         kind, offset = reader.scalar(4), reader.scalar(10)
-        if name == FREQS and len(shape) == 1:
-            freqs = (shape[0], kind, offset)
-    return {**found, FREQS: _floats(reader, found, *freqs)} if freqs else found
+        if name in (FREQS, LONG, SHORT) and len(shape) == 1:
+            factors[name] = (shape[0], kind, offset)
+    end = reader.stream.tell()
+    return {**found, **{name: _floats(reader, found, end, name, *where) for name, where in factors.items()}}
 
 
-def _floats(reader: _Reader, found: dict[str, Any], count: int, kind: int, offset: int) -> list[float]:
+def _floats(reader: _Reader, found: dict[str, Any], end: int, name: str, count: int, kind: int, offset: int) -> list[float]:
     if kind != FLOAT32:
-        raise ValueError(f"{FREQS} has tensor type {kind}, not float32")
+        raise ValueError(f"{name} has tensor type {kind}, not float32")
     aligned = found.get("general.alignment", 32)
     if not isinstance(aligned, int) or aligned <= 0:
         raise ValueError(f"general.alignment is {aligned!r}")
-    start = -(-reader.stream.tell() // aligned) * aligned + offset
+    start = -(-end // aligned) * aligned + offset
     if start > reader.size:
-        raise ValueError(f"{FREQS} lies beyond its end")
+        raise ValueError(f"{name} lies beyond its end")
     reader.stream.seek(start)
     return list(struct.unpack(f"<{count}f", reader.bytes(4 * count)))

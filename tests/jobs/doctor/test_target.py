@@ -97,7 +97,8 @@ def test_a_window_beyond_the_derived_one(serve):
     assert serve(f"vllm serve FOLDER --max-model-len 131072 --hf-overrides '{raised}'", QWEN3_8B)[0] == []
     sglang = "python -m sglang.launch_server --model-path FOLDER --context-length 65536"
     assert "above the 40,960" in serve(sglang, QWEN3_8B)[0][0]
-    assert serve(f"SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN=1 {sglang}", QWEN3_8B)[0] == []
+    allowed = serve(f"SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN=1 {sglang}", QWEN3_8B)[0]
+    assert allowed == ["SGLang goes past the window: positions 40,960..65,535 are read unstretched"]
     assert "above the 32,768" in serve("vllm serve FOLDER --max-model-len 65536", QWEN25_7B, {"vllm": "0.31"})[0][0]
 
 
@@ -117,7 +118,10 @@ def test_an_override_inside_text_config(serve):
         ("--rope-scaling yarn --rope-freq-scale 0.25 --yarn-orig-ctx 32768", None),
         ("--rope-scaling linear --rope-scale 4", None),
         ("--rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 32768 --yarn-beta-fast 8", None),  # the flags do work
-        ("--rope-scale 4", "a scale without --rope-scaling: the type is linear"),
+        (
+            "--rope-scale 4",
+            None,
+        ),  # "defaults to linear unless specified by the model" (common/arg.cpp): linear is what it says
         (
             "--rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 32768 --yarn-attn-factor 1.0",
             "ignores attention_factor: logits x1.3",
@@ -157,6 +161,28 @@ def test_a_gguf_and_a_params_json(tmp_path):
                  "apply_scale": False}}))  # fmt: skip
     (found,) = examine(resolve(str(folder), lambda name: pytest.fail(name)))
     assert (found.engine, found.rotations[0].scaled.attention_factor) == ("mistral", 1.0)
+
+
+def test_two_formats_in_one_folder(tmp_path):
+    """vllm-project/vllm#17777: config.json is stretched, and vLLM takes params.json: factor 16 for 32, 2,048 tokens."""
+    config = {"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4, "max_position_embeddings": 4096,
+              "rope_parameters": {"rope_type": "yarn", "factor": 32.0, "attention_factor": 1.0, "rope_theta": 1e4,
+                                  "original_max_position_embeddings": 128}}  # fmt: skip
+    params = {"dim": 64, "n_heads": 4, "rope_theta": 1e4, "max_position_embeddings": 2048,
+              "yarn": {"factor": 16, "original_max_position_embeddings": 128, "apply_scale": False}}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "params.json").write_text(json.dumps(params))
+
+    def found():
+        return {d.engine: [loss.said for loss in d.losses] for d in examine(resolve(str(tmp_path), pytest.fail))}
+
+    assert found()["vllm"] == []  # without consolidated*.safetensors it is not Mistral's format
+    (tmp_path / "consolidated.safetensors").touch()
+    assert found()["transformers"] == []
+    (said,) = found()["vllm"]
+    assert said == "vLLM ignores config.json beside params.json, which it takes instead (2,048 tokens): a frequency x2 off"
+    (tmp_path / "params.json").write_text(json.dumps({k: v for k, v in params.items() if k != "yarn"}))
+    assert "below the 4,096 that factor says: 2,048 tokens" in found()["vllm"][-1]  # its window stays, the rest is filled in
 
 
 @pytest.mark.parametrize(

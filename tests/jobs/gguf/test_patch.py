@@ -17,6 +17,8 @@ from ropewalk.errors import BadConfig, BadOption, CannotExpress, CannotWrite, Mi
 from ropewalk.jobs.gguf import patch, splice
 from ropewalk.jobs.gguf.document import Span
 from ropewalk.jobs.gguf.patch import open_gguf, restore_gguf, stretch_gguf
+from ropewalk.scaling.dialects.gguf import layers_of
+from ropewalk.scaling.gguf_header import read_header
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 from ropewalk.scaling.rope import Rope
 
@@ -166,8 +168,9 @@ def test_the_types_of_the_keys_are_those_that_llama_cpp_asks_for(tmp_path, tiny)
     ("arch", "keys", "words"),
     [
         ("deepseek2", {"attention.kv_lora_rank": 512}, "latent attention"),
-        ("gemma3", {"attention.sliding_window": 512}, "sliding-window layers"),
-        ("gemma3", {"rope.freq_base_swa": 1e4}, "sliding-window layers"),
+        ("gemma2", {"attention.sliding_window": 512}, "sliding-window layers"),
+        ("olmo2", {"attention.sliding_window": 512}, "sliding-window layers"),
+        ("gemma3", {"rope.freq_base_swa": 1e4}, "sliding-window layers"),  # without a window there are none
         ("mistral3", {}, "a magnitude or a window of its own"),
         ("llama", {"rope.flux": 2.0}, "the key llama.rope.flux is not known"),
         ("llama", {"split.count": 2}, "llama-gguf-split --merge"),
@@ -177,6 +180,29 @@ def test_models_that_the_keys_do_not_describe_are_refused(tmp_path, arch, keys, 
     path = gguf_files.bundled(tmp_path / "x.gguf", arch=arch, **keys)
     with pytest.raises(CannotExpress, match=words):
         open_gguf(path).spec()
+
+
+@pytest.mark.parametrize("name", ["linear", "ntk", "rope_theta", "none"])
+@pytest.mark.parametrize("swa", [{}, {"rope.freq_base_swa": 20_000.0}])
+def test_sliding_layers_of_gemma_3_keep_their_own_base(tmp_path, name, swa):
+    """src/models/gemma3.cpp: sliding layers take rope_freq_base_train_swa (10000, or the key) and a scale of 1, whatever the
+    keys of the others say; so a base and a linear factor reach the full-attention layers alone."""
+    path = gguf_files.bundled(tmp_path / "x.gguf", arch="gemma3", **{"attention.sliding_window": 512, **swa})
+    source = open_gguf(path)
+    plan = plan_of(source, name)
+    assert [layer_type for layer_type, _ in plan.stretches] == ["full_attention"]
+    stretch_gguf(source, plan, tmp_path / "y.gguf")
+    agrees(tmp_path / "y.gguf", plan)
+    all_else_stays(tmp_path / "y.gguf", path, "gemma3")
+    _, sliding = layers_of(read_header(tmp_path / "y.gguf"))
+    assert (sliding.rope_type, sliding.rope.rope_theta) == ("default", swa.get("rope.freq_base_swa", 10_000.0))
+    assert restore_gguf(tmp_path / "y.gguf", tmp_path / "z.gguf").read_bytes() == path.read_bytes()
+
+
+def test_a_ramp_of_gemma_3_is_refused_with_what_would_do(tmp_path):
+    path = gguf_files.bundled(tmp_path / "x.gguf", arch="gemma3", **{"attention.sliding_window": 512})
+    with pytest.raises(CannotExpress, match="--method linear, or ntk"):
+        stretch_gguf(open_gguf(path), plan_of(open_gguf(path), "yarn"), tmp_path / "y.gguf")
 
 
 @pytest.mark.parametrize("arch", ["gpt-oss", "phi3"])

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.bar import Bar
-from rich.console import Console
 from rich.table import Table
 
 from ropewalk.cli.parts.common import parse_length
+from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.progress import cost_bar
 from ropewalk.errors import BadOption
 from ropewalk.scaling.checkpoint import local_checkpoint
@@ -22,7 +22,7 @@ Data = Annotated[
     ),
 ]
 TextField = Annotated[
-    str | None, typer.Option("--text-field", help="Key or column of the text in jsonl, parquet and hub data (text).")
+    str | None, typer.Option("--text-field", help="Key or column of the text in rows of data (text); a,b joins several.")
 ]
 MaxTokens = Annotated[
     str | None, typer.Option("--max-tokens", metavar="TOKENS", help="Read no more of the data than this: 10m.")

@@ -7,17 +7,30 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.errors import BadConfig
+from ropewalk.jobs.doctor.llama_flags import reached, with_flags, with_overrides
+from ropewalk.jobs.doctor.overrides import Overridden, overridden, pasted_outside
 from ropewalk.scaling.checkpoint import CONFIG, local_checkpoint, read_config, text_of
-from ropewalk.scaling.commands import Command, is_command, json_option, length_option, number_option, parse_command
-from ropewalk.scaling.dialects import gguf, known
-from ropewalk.scaling.dialects.marks import ASKED, ENVIRONMENT, NULL_THETA, OLD_FLAG
+from ropewalk.scaling.commands import Command, is_set, json_option, length_option, number_option, parse_command
+from ropewalk.scaling.dialects import gguf, known, mistral
+from ropewalk.scaling.dialects.marks import (
+    ASKED,
+    BASE,
+    ENVIRONMENT,
+    LOST_SHARE,
+    NULL_THETA,
+    OLD_FLAG,
+    OUTSIDE,
+    PARAMS,
+    REACHED,
+    THETA_BESIDE,
+)
 from ropewalk.scaling.engine import get_engine
-from ropewalk.scaling.gguf_header import read_header
-from ropewalk.scaling.keys import FLAGS, LENGTH, Keys, layers_of
+from ropewalk.scaling.gguf_header import is_gguf, read_header
+from ropewalk.scaling.keys import GGUF, Keys, layers_of
+from ropewalk.scaling.spec import is_local
 
 Find = Callable[[str], Path]
 DEFAULT = ("transformers", "vllm", "sglang", "llama_cpp", "mlx_lm")
-ROPE_KEYS = ("rope_scaling", "rope_parameters", "rope_theta")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +49,31 @@ def resolve(target: str, find: Find, base: Path | None = None) -> Target:
     base: the config that a command line serves, where its own model is not at hand.
     """
     path = Path(target).expanduser()
-    if not path.exists() and is_command(target):
+    if not path.exists() and len(target.split()) > 1:  # no hub id has a blank
         return _of_command(parse_command(target), find, base)
     return _of_file(target, local_checkpoint(target) or find(target))
 
 
 def _of_file(title: str, path: Path) -> Target:
-    if path.suffix == ".gguf":
-        return Target(title, ("llama_cpp",), (gguf.keys_of(read_header(path)),))
+    if is_gguf(path):
+        return Target(title, ("llama_cpp",), gguf.layers_of(read_header(path)))
     params = path if path.name == "params.json" else path / "params.json"
     if path.name == "params.json" or (path.is_dir() and params.is_file() and not (path / CONFIG).is_file()):
         read = get_engine("mistral").read
         return Target(title, ("mistral",), read(read_config(params)) if read else ())
-    return Target(title, DEFAULT, _layers(read_config(path)))
+    layers = _layers_of(pasted_outside(read_config(path)), {})
+    if path.is_dir() and params.is_file() and any(path.glob("consolidated*.safetensors")):
+        layers = tuple(marked(keys, **{PARAMS: _of_params(keys, read_config(params))}) for keys in layers)
+    return Target(title, DEFAULT, layers)
+
+
+def _of_params(keys: Keys, params: Mapping[str, Any]) -> Keys:
+    """What vLLM makes of params.json beside a config.json: the latter fills in what the former does not say."""
+    (own,) = mistral.read({"max_position_embeddings": keys.longest, **params})
+    if params.get("yarn"):
+        return dataclasses.replace(own, model={**keys.model, **own.model})
+    theta = params.get("rope_theta", keys.rope.rope_theta)
+    return dataclasses.replace(keys.with_theta(float(theta)), model={**keys.model, **own.model})
 
 
 def _layers(config: Mapping[str, Any]) -> tuple[Keys, ...]:
@@ -75,81 +100,98 @@ def marked(keys: Keys, **marks: Any) -> Keys:
 
 
 def _of_command(command: Command, find: Find, base: Path | None) -> Target:
-    path = base or local_checkpoint(command.model) or find(command.model)
+    _check_readable(command, base)
+    path = base or _served(command.model) or find(command.model)
+    if is_gguf(path):
+        if command.engine not in ("llama_cpp", "ollama"):
+            raise BadConfig(
+                f"{path.name} is a GGUF, and what {get_engine(command.engine).title} makes of one was not looked at."
+            )
+        header = read_header(path)
+        layers = gguf.layers_of(with_overrides(header, command))
+        layers = tuple(marked(keys, **(reached(keys, header) if not is_local(keys.layer_type) else {})) for keys in layers)
+    elif command.engine == "llama_cpp":
+        layers = layers_of(read_config(path))
+    else:
+        return _of_config(command, read_config(path))
     if command.engine == "llama_cpp":
-        keys = gguf.keys_of(read_header(path)) if path.suffix == ".gguf" else _only(layers_of(read_config(path)), command)
-        return Target(command.model, (command.engine,), (_with_flags(keys, command),))
-    config = read_config(path)
-    overrides = json_option(command, {"sglang": "json-model-override-args"}.get(command.engine, "hf-overrides"))
-    old = json_option(command, "rope-scaling")
-    new, replaced = _overridden(config, overrides | ({"rope_scaling": old} if old else {}))
-    if (theta := number_option(command, "rope-theta")) is not None:
-        new["rope_theta"] = theta
-    marks: dict[str, Any] = {
-        OLD_FLAG: bool(old), ASKED: length_option(command, "max-model-len", "context-length", "max-seq-len"),
-        ENVIRONMENT: tuple(name for name, value in command.environment.items() if value not in ("", "0")),
-    }  # fmt: skip
-    layers = tuple(
-        dataclasses.replace(marked(keys, **marks), lost_theta=replaced and bool(overrides) and command.engine == "vllm")
-        for keys in _layers(new)
-    )
+        _check_one_table(layers, command)
+        layers = tuple(with_flags(keys, command) for keys in layers)
     return Target(command.model, (command.engine,), layers)
 
 
-def _only(layers: tuple[Keys, ...], command: Command) -> Keys:
-    if len(layers) != 1:
+def _served(model: str) -> Path | None:
+    try:
+        return local_checkpoint(model)
+    except BadConfig as error:
+        hint = "If the command runs on another machine, or in a container, give its config.json or GGUF as --config."
+        raise BadConfig(f"{str(error).splitlines()[0]}\n  {hint}") from None
+
+
+def _check_readable(command: Command, base: Path | None) -> None:
+    """BadConfig for what names a model that cannot be here, or options that are written elsewhere."""
+    if "config" in command.options and command.engine in ("vllm", "sglang"):
+        raise BadConfig(
+            "--config of this command holds options that are not read here. Write them on the command line instead."
+        )
+    if base is not None:
+        return
+    if command.model == command.options.get("hf-repo") or "://" in command.model:
+        raise BadConfig(
+            f"{command.model} is a GGUF that llama.cpp downloads itself, and it is not looked for.\n"
+            "  Give the file, or the config.json of the model, as --config."
+        )
+    if command.engine == "ollama" and not is_gguf(command.model):
+        raise BadConfig(
+            f"Ollama serves names of its own library, and {command.model} is no GGUF. Give the GGUF behind it as --config:\n"
+            "  `ollama show --modelfile NAME` prints its path, which can also be read as `ropewalk doctor PATH --for ollama`."
+        )
+
+
+def _of_config(command: Command, config: Mapping[str, Any]) -> Target:
+    name = {"sglang": "json-model-override-args"}.get(command.engine, "hf-overrides")
+    overrides, old = json_option(command, name), json_option(command, "rope-scaling")
+    theta = number_option(command, "rope-theta")
+    flags = ({"rope_scaling": old} if old else {}) | ({"rope_theta": theta} if theta is not None else {})
+    found = overridden(config, overrides | flags, command.engine)
+    lost = found.lost or {} if overrides else {}
+    marks: dict[str, Any] = {
+        OLD_FLAG: "rope-scaling" in command.options, LOST_SHARE: lost.get("partial_rotary_factor"),
+        ASKED: length_option(command, "max-model-len", "context-length", "max-seq-len"),
+        ENVIRONMENT: tuple(name for name in command.environment if is_set(command, name)),
+    }  # fmt: skip
+    layers = tuple(marked(keys, **_reached(keys, config)) for keys in _layers_of(found, marks))
+    if "rope_theta" in lost:
+        layers = tuple(dataclasses.replace(keys, lost_theta=True) for keys in layers)
+    return Target(command.model, (command.engine,), layers)
+
+
+def _reached(keys: Keys, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Marks where an override claims a longer window than the config, and stretches nothing, or less far."""
+    own = next((other for other in _layers(config) if other.layer_type == keys.layer_type), None)
+    if own is None or keys.longest <= own.longest or is_local(keys.layer_type):
+        return {}
+    if keys.rope.rope_theta != own.rope.rope_theta:
+        return {BASE: True}
+    ends = {"default": own.longest, "yarn": keys.target, "ntk": keys.target}.get(keys.rope_type)
+    return {REACHED: ends} if ends and ends < keys.longest else {}
+
+
+def _layers_of(found: Overridden, marks: Mapping[str, Any]) -> tuple[Keys, ...]:
+    """Keys as meant; what is read instead hangs at each of them, where it is something else."""
+    meant = tuple(marked(keys, **marks) for keys in _layers(found.config))
+    if found.read is None:
+        return meant
+    read = {keys.layer_type: marked(keys, **marks) for keys in _layers(found.read)}
+    first = next(iter(read.values()))
+    names, part = found.outside
+    if not names:
+        return tuple(marked(keys, **{THETA_BESIDE: read.get(keys.layer_type, first)}) for keys in meant)
+    what = f"{names} outside {part}, where this config keeps its language model"
+    return tuple(marked(keys, **{OUTSIDE: (what, read.get(keys.layer_type, first))}) for keys in meant)
+
+
+def _check_one_table(layers: tuple[Keys, ...], command: Command) -> None:
+    flags = [name for name in command.options if name.startswith(("rope-", "yarn-"))]
+    if flags and len(layers) != 1 and layers[0].text != GGUF:
         raise BadConfig(f"{command.model} has {len(layers)} rotary layer types: llama.cpp's flags cannot be read against it.")
-    return layers[0]
-
-
-def _overridden(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-    """(config as the person meant it, whether the base was in a dict that the override replaced and does not repeat)."""
-    inner = overrides.get("text_config")
-    if isinstance(inner, dict) and isinstance(config.get("text_config"), dict):
-        text, lost = _overridden(config["text_config"], inner)
-        return {**config, **{k: v for k, v in overrides.items() if k != "text_config"}, "text_config": text}, lost
-    new = {**config, **overrides}
-    rope = overrides.get("rope_parameters", overrides.get("rope_scaling"))
-    if not isinstance(rope, dict):
-        return new, False
-    theta = rope.get("rope_theta", overrides.get("rope_theta"))
-    old = config.get("rope_parameters")
-    base = config.get("rope_theta") or (old.get("rope_theta") if isinstance(old, dict) else None)
-    new = {key: value for key, value in new.items() if key not in ROPE_KEYS}
-    if LENGTH in rope and new.get(LENGTH) != rope[LENGTH]:
-        new.pop(LENGTH, None)
-    new["rope_scaling"] = {key: value for key, value in rope.items() if key != "rope_theta"}
-    if theta or base:
-        new["rope_theta"] = theta or base
-    return new, theta is None and base is not None
-
-
-def _with_flags(keys: Keys, command: Command) -> Keys:
-    """llama.cpp's flags before what the GGUF says."""
-    said, rope = dict(keys.said), keys.rope
-    names = {"yarn-attn-factor": "attention_factor", "yarn-beta-fast": "beta_fast", "yarn-beta-slow": "beta_slow"}
-    kind = command.options.get("rope-scaling")
-    if kind is not None and kind not in gguf.TYPES:
-        raise BadConfig(f"--rope-scaling is {kind!r}; llama.cpp knows none, linear and yarn.")
-    scale, freq_scale = number_option(command, "rope-scale"), number_option(command, "rope-freq-scale")
-    if freq_scale is not None and freq_scale <= 0:
-        raise BadConfig(f"--rope-freq-scale is {freq_scale:g}; it must be above 0.")
-    factor = scale if scale is not None else 1 / freq_scale if freq_scale else None
-    if kind is not None:
-        said["rope_type"] = gguf.TYPES[kind]
-    if factor is not None:
-        said["factor"] = factor
-    untold = factor is not None and kind is None and said["rope_type"] == "default"
-    if untold:
-        said["rope_type"] = "yarn"
-    said |= {ours: value for flag, ours in names.items() if (value := number_option(command, flag)) is not None}
-    length = length_option(command, "yarn-orig-ctx")
-    if length:
-        said[LENGTH] = length
-    theta = number_option(command, "rope-freq-base")
-    rope = dataclasses.replace(rope, original_length=length or rope.original_length, rope_theta=theta or rope.rope_theta)
-    text = FLAGS if {"rope-scaling", "rope-scale", "rope-freq-scale", *names} & set(command.options) else keys.text
-    if LENGTH not in said and keys.states_length:
-        said[LENGTH] = rope.original_length
-    marks = {gguf.NO_TYPE: untold, gguf.SHIFTS: "context-shift" in command.options}
-    return dataclasses.replace(marked(keys, **marks), said=said, rope=rope, text=text)

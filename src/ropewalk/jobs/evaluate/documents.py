@@ -11,7 +11,8 @@ from typing import Any
 
 from ropewalk.errors import BadConfig
 from ropewalk.jobs.corpus import joined_files
-from ropewalk.jobs.evaluate.sources import Problem, Text, Texts
+from ropewalk.jobs.evaluate.rows import Problem
+from ropewalk.jobs.evaluate.sources import Text, Texts
 
 GUESS = 8  # characters per token that are tokenised first; a text is tokenised whole only where this is not enough
 MARGIN = 64  # tokens near a cut in the text may not be those of the whole text

@@ -22,8 +22,8 @@ from ropewalk.jobs.evaluate.records import Key, Record, Records
 from ropewalk.jobs.evaluate.request import RUN, Request, settle
 from ropewalk.jobs.evaluate.retrieval import Asker, Skipped, sample_key
 from ropewalk.jobs.evaluate.retrieval import cost as sample_cost
+from ropewalk.jobs.evaluate.rows import Problem
 from ropewalk.jobs.evaluate.run import Measurement, bodies, measure, versions, wanted_passes, window_measurements
-from ropewalk.jobs.evaluate.sources import Problem
 from ropewalk.jobs.evaluate.speed import measure_speed, speed_keys
 from ropewalk.jobs.evaluate.task import Sample
 from ropewalk.jobs.evaluate.tax_records import record_tax, tax_measurements

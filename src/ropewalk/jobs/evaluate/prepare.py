@@ -20,7 +20,8 @@ from ropewalk.models.hub import checkpoint
 from ropewalk.models.load import load_tokenizer
 from ropewalk.scaling.checkpoint import read_config
 from ropewalk.scaling.dialects.transformers import read
-from ropewalk.scaling.plan import ScalingPlan, replaced
+from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.plan_notes import plan_notes
 
 STRIDE = 256  # of `sliding` where none is given: that of the papers
 WINDOWS = 4  # of `random` where none is given
@@ -98,7 +99,7 @@ def prepare(request: Request, say: Say = lambda sentence: None) -> Prepared:
         material, expand_tasks(request.tasks, request.questions), lengths,
         depths=request.depths, count=request.samples, seed=request.seed, compat=request.ruler_compat,
     )  # fmt: skip
-    notes = [*spec.warnings, *dict.fromkeys(note for plan in plans.values() for note in replaced(spec, plan))]
+    notes = [*spec.warnings, *dict.fromkeys(note for plan in plans.values() for note in plan_notes(spec, plan))]
     known = model_fingerprint(source, say)
     return Prepared(
         request, source, plans, lengths, tokenizer, known, measured_by(known), tokenizer_hash(tokenizer), material, protocols,

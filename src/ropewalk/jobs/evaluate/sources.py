@@ -1,10 +1,9 @@
-"""Where texts come from: files, folders, globs, .jsonl, .parquet, a data set of the hub, or a side of the standard library.
+"""Where texts come from: files, folders, globs, rows of structured files, a data set of the hub, or the standard library.
 
 What cannot be read is never passed over in silence: each such place is kept with its reason.
 """
 
 import glob
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 
 from ropewalk.errors import BadConfig
 from ropewalk.jobs.corpus import library_files, library_root
+from ropewalk.jobs.evaluate.rows import READERS, Problem, extra, kind_of, rows_of, text_of
 
 LIBRARY = "library"
 # What is measured on, and what is trained on; the two sides share no file.
@@ -34,20 +34,14 @@ class Text(NamedTuple):
     text: str
 
 
-class Problem(NamedTuple):
-    """place: a file, or file:line.  reason: what is wrong with it."""
-
-    place: str
-    reason: str
-
-
 @dataclass
 class Texts:
     """An iterable of `Text`; `problems` fills while it is gone through.
 
     sources: paths, folders, globs, hub ids ("owner/name" or "owner/name:split"), or a side of the standard library:
         "library" (held out), "library-train", or "library-train-tests" (with the library's own test suite).
-    text_field: the key or column of the text in .jsonl, .parquet and hub data sets.
+    text_field: the key or column of the text in rows (.jsonl, .json, .csv, .tsv, .parquet, .arrow, hub data sets); several
+        with commas between them are joined, and a conversation is its turns one after another.
     strict: raise BadConfig at the first problem instead of noting it.
     split: of hub data sets that name none.  rows: read of each, shuffled by the seed; None streams all, in their order.
     read: bytes of files gone through so far, to show progress with.
@@ -80,71 +74,40 @@ class Texts:
             yield from self._hub(source)
 
     def _file(self, path: Path) -> Iterator[Text]:
-        readers = {".jsonl": self._jsonl, ".parquet": self._parquet}
-        yield from readers.get(path.suffix.lower(), self._text_file)(path)
+        if kind_of(path) not in READERS:
+            yield from self._text_file(path)
+            return
+        for row in rows_of(path, self.text_field, self._count):
+            if isinstance(row, Problem):
+                self._note(*row)
+            else:
+                yield from self._field(row.value, row.place)
+
+    def _count(self, read: int) -> None:
+        self.read += read
 
     def _text_file(self, path: Path, name: str | None = None) -> Iterator[Text]:
-        try:
-            self.read += path.stat().st_size
-            yield Text(name or path.as_posix(), path.read_text(encoding="utf-8"))
-        except UnicodeDecodeError as error:
-            self._note(str(path), f"not UTF-8 (byte {error.start})")
-        except OSError as error:
-            self._note(str(path), error.strerror or str(error))
-
-    def _jsonl(self, path: Path) -> Iterator[Text]:
-        try:
-            with path.open("rb") as lines:
-                for number, line in enumerate(lines, 1):
-                    self.read += len(line)
-                    if line.strip():
-                        yield from self._row(line, f"{path}:{number}")
-        except OSError as error:
-            self._note(str(path), error.strerror or str(error))
-
-    def _row(self, line: bytes, place: str) -> Iterator[Text]:
-        try:
-            row = json.loads(line.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            self._note(place, f"not UTF-8 (byte {error.start} of the line)")
-        except (ValueError, RecursionError) as error:
-            self._note(place, f"not JSON: {str(error).splitlines()[0]}")
+        text = text_of(path, self._count)
+        if isinstance(text, Problem):
+            self._note(*text)
         else:
-            yield from self._field(row, place)
+            yield Text(name or path.as_posix(), text)
 
     def _field(self, row: Any, place: str) -> Iterator[Text]:
-        value = row.get(self.text_field) if isinstance(row, dict) else None
-        if isinstance(value, str):
-            yield Text(place, value)
+        """The text of a row: of the field, or of several, a blank line between them."""
+        if not isinstance(row, dict):
+            self._note(place, f"no text under {self.text_field!r} (there is: a JSON {type(row).__name__})")
             return
-        keys = ", ".join(map(str, row)) if isinstance(row, dict) else f"a JSON {type(row).__name__}"
-        self._note(place, f"no text under {self.text_field!r} (there is: {keys or 'nothing'}); name it with --text-field")
-
-    def _parquet(self, path: Path) -> Iterator[Text]:
-        parquet = _extra("pyarrow.parquet", "data")
-        import pyarrow
-
-        try:
-            file = parquet.ParquetFile(path)
-            columns = file.schema_arrow.names
-            if self.text_field not in columns:
-                self._note(
-                    str(path), f"no column {self.text_field!r} (there is: {', '.join(columns)}); name it with --text-field"
-                )
-                return
-            number = 0
-            size = path.stat().st_size / max(file.metadata.num_rows, 1)
-            for batch in file.iter_batches(columns=[self.text_field]):
-                self.read += round(batch.num_rows * size)
-                for value in batch.column(0).to_pylist():
-                    number += 1
-                    yield from self._field({self.text_field: value}, f"{path}:{number}")
-        except (OSError, pyarrow.ArrowException) as error:
-            self._note(str(path), f"not readable as parquet: {str(error).splitlines()[0]}")
+        names = [self.text_field] if self.text_field in row else self.text_field.split(",")
+        parts = [_spoken(row.get(name)) for name in names]
+        if all(part is not None for part in parts):
+            yield Text(place, "\n\n".join(part for part in parts if part))
+        else:
+            self._note(place, _missing(row, names[parts.index(None)]))
 
     def _hub(self, source: str) -> Iterator[Text]:
         """The first rows of a shuffled stream, or all of it as it comes: nothing is fetched before its turn."""
-        datasets = _extra("datasets", "data")
+        datasets = extra("datasets", "data")
         name, _, split = source.partition(":")
         try:
             stream = datasets.load_dataset(name, split=split or self.split, streaming=True)
@@ -178,7 +141,7 @@ def source_files(source: str) -> list[Path]:
     if not paths and not HUB_ID.fullmatch(source):
         raise BadConfig(
             f"no text called {source!r}: there is no such file or folder, and no file that it matches as a glob.\n"
-            "  Give files, folders, globs, .jsonl, .parquet, or a hub data set as owner/name:split."
+            "  Give files, folders, globs, or a hub data set as owner/name:split."
         )
     return paths
 
@@ -197,14 +160,48 @@ def _is_hidden(relative: Path) -> bool:
     return any(part.startswith(".") for part in relative.parts)
 
 
-def _extra(module: str, extra: str) -> Any:
-    import importlib
+def _spoken(value: Any) -> str | None:
+    """A text, or the turns of a conversation one after another, a blank line between them; None for anything else."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list) or not value:
+        return None
+    turns = [_turn(turn) for turn in value]
+    return None if any(turn is None for turn in turns) else "\n\n".join(turn for turn in turns if turn)
 
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        package = module.partition(".")[0]
-        raise BadConfig(f"this needs {package}, which is not installed: pip install 'ropewalk[{extra}]'.") from None
+
+def _turn(turn: Any) -> str | None:
+    """What one turn says: {"role", "content"} or {"from", "value"}; content may be parts, of which texts are kept."""
+    if not isinstance(turn, dict):
+        return None
+    said = turn.get("content", turn.get("value"))
+    if isinstance(said, list):
+        texts = [part.get("text") for part in said if isinstance(part, dict) and part.get("type") == "text"]
+        return "\n".join(text for text in texts if isinstance(text, str))
+    return said if isinstance(said, str) else None
+
+
+def _missing(row: dict[Any, Any], name: str) -> str:
+    """Why a row has no text under a name, and the way out."""
+    there = ", ".join(str(key) for key in row if key is not None)
+    if name in row:
+        return f"{name!r} holds {_what(row[name])} where a text is needed"
+    if spoken := [str(key) for key, value in row.items() if isinstance(value, list) and _spoken(value) is not None]:
+        return (
+            f"no text under {name!r} but a conversation: --text-field {spoken[0]} takes its turns one after another, without "
+            "a chat template; for the template's text write it into the file first (tokenizer.apply_chat_template)"
+        )
+    if ids := [str(key) for key, value in row.items() if _what(value) == "a list of numbers"]:
+        return f"no text under {name!r} but numbers under {ids[0]!r}, of a tokenizer that is not known here: give the texts"
+    texts = [str(key) for key, value in row.items() if isinstance(value, str)]
+    several = f"; {','.join(texts)} joins several" if len(texts) > 1 else ""
+    return f"no text under {name!r} (there is: {there or 'nothing'}); name it with --text-field{several}"
+
+
+def _what(value: Any) -> str:
+    if isinstance(value, list):
+        return "a list of numbers" if value and all(isinstance(item, int) for item in value) else "a list"
+    return {dict: "an object", type(None): "null", bool: "true or false"}.get(type(value), "a number")
 
 
 def _first_line(error: Exception) -> str:

@@ -17,6 +17,7 @@ from ropewalk.scaling.gguf_header import ARRAY, LONGEST_NAME, MAGIC, MOST_KEYS, 
 
 LARGEST_HEADER = 64 * 2**20  # bytes; vocabularies of 256,000 words take about 10 million
 ALIGNMENT = "general.alignment"
+LARGEST_ALIGNMENT = 2**20  # bytes; every published file has 32
 # (numbers per block, bytes per block) by tensor type: GGML_QUANT_SIZES of gguf 0.19.0, which a test holds beside it.
 BLOCKS = {
     0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 40), 10: (256, 84),
@@ -80,8 +81,8 @@ class Document:
         value = self.value(ALIGNMENT)
         if value is None:
             return 32
-        if not isinstance(value, int) or value <= 0 or value & (value - 1):
-            raise ValueError(f"{ALIGNMENT} is {value!r}, which is no power of 2")
+        if not isinstance(value, int) or not 0 < value <= LARGEST_ALIGNMENT or value & (value - 1):
+            raise ValueError(f"{ALIGNMENT} is {str(value)[:40]}, which is no power of 2 up to {LARGEST_ALIGNMENT:,}")
         return value
 
     @property
@@ -124,7 +125,7 @@ def read(path: Path) -> Document:
                 raise ValueError("it is too short")
             with mmap.mmap(stream.fileno(), min(size, LARGEST_HEADER), access=mmap.ACCESS_READ) as head:
                 return _document(head, size)
-    except (ValueError, struct.error) as error:
+    except (ValueError, struct.error, MemoryError, OverflowError) as error:
         raise BadConfig(
             f"{path} is not a GGUF that can be rewritten: {error}.\n  Nothing was written. Is the download complete?"
         ) from None

@@ -71,9 +71,10 @@ def original(document: Document) -> Document:
     old = document.raw(ORIGINAL + FREQS)
     if old is not None and (held := back.tensor(FREQS)) is not None:
         back = dataclasses.replace(back, data=overlaid(data, held.offset, old[16:]))
-    if hashlib.sha256(back.header()).hexdigest() != digest:
+    fits = all(tensor.offset + tensor.size <= back.data_length for tensor in back.tensors)
+    if not fits or hashlib.sha256(back.header()).hexdigest() != digest:
         raise BadConfig(
-            "the header was changed by something else after the stretch, so it cannot be given back as it was.\n"
+            "the file was changed by something else after the stretch, so it cannot be given back as it was.\n"
             "  Take the original file, or undo that other change first."
         )
     return back
@@ -85,7 +86,7 @@ def packed(value: float | int | str) -> bytes:
         return struct.pack("<I", STRING) + packed_text(value)
     if isinstance(value, int) and value >= 2**32:
         raise CannotExpress(f"a GGUF counts tokens in 32 bits, and {value:,} are more. Stretch less far.")
-    return struct.pack("<II", UINT32, value) if isinstance(value, int) else struct.pack("<If", FLOAT, value)
+    return struct.pack("<II", UINT32, value) if isinstance(value, int) else struct.pack("<I", FLOAT) + _floats([value])
 
 
 def _packed_words(words: Sequence[str]) -> bytes:
@@ -118,7 +119,11 @@ def _with_tensor(body: Document, factors: Sequence[float]) -> Document:
 
 
 def _floats(numbers: Sequence[float]) -> bytes:
-    return struct.pack(f"<{len(numbers)}f", *numbers)
+    try:
+        return struct.pack(f"<{len(numbers)}f", *numbers)
+    except OverflowError:
+        largest = max(numbers, key=abs)
+        raise CannotExpress(f"a GGUF has these numbers in float32, and {largest:g} does not fit. Stretch less far.") from None
 
 
 def cut(data: Sequence[Piece], start: int, end: int) -> tuple[Piece, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 from ropewalk.errors import BadConfig, BadOption, CannotExpress, Mismatch
 from ropewalk.jobs.gguf.document import Document, read
 from ropewalk.jobs.gguf.edit import cut, is_stretched, original, stretched
-from ropewalk.jobs.gguf.model import check_factors, metadata, read_spec
+from ropewalk.jobs.gguf.model import check_factors, check_sliding, metadata, read_spec
 from ropewalk.jobs.gguf.splice import Progress, content, write
 from ropewalk.scaling.dialects import gguf
 from ropewalk.scaling.dialects.own_files import only_stretch
@@ -89,6 +89,9 @@ def stretch_gguf(
     def check(path: Path) -> None:
         _check(path, new, source, plan, version)
 
+    back = original(new)
+    if back.header() != source.document.header() or back.data_length != source.document.data_length:
+        raise Mismatch("this stretch could not be taken back, so it is not made. Nothing was written.")
     _write(new, source.path, out, check, force=force, progress=progress)
     return Patched(out or source.path, carrier, _changed(source, arch, new))
 
@@ -96,6 +99,7 @@ def stretch_gguf(
 def keys_for(source: Source, plan: ScalingPlan, version: str = "") -> tuple[dict[str, Any], str]:
     """(the keys to write, in full; rope_freqs.weight among them, where it is needed), and what carries the plan."""
     arch, stretch = str(source.found["general.architecture"]), only_stretch(plan, "llama.cpp")
+    check_sliding(dict(source.found), stretch.method)
     rope = gguf.keys_of(source.found).rope
     if (rope.rotary_dim, f"{rope.rope_theta:.5g}") != (stretch.rope.rotary_dim, f"{stretch.rope.rope_theta:.5g}"):
         raise BadConfig(
@@ -148,7 +152,9 @@ def _check(path: Path, new: Document, source: Source, plan: ScalingPlan, version
         raise Mismatch(f"{path.name} does not read back as it was written. Nothing was left behind.")
     written = metadata(again, factors_of(again, path))
     found = rotation(get_engine("llama_cpp"), gguf.keys_of(written), version)
-    if not same(only_stretch(plan, "llama.cpp").scaled(), found.scaled):
+    others = [keys.scaled() for keys in gguf.layers_of(written)[1:]]
+    kept = others == [keys.scaled() for keys in gguf.layers_of(source.found)[1:]]
+    if not kept or not same(only_stretch(plan, "llama.cpp").scaled(), found.scaled):
         raise Mismatch(f"{path.name} does not say {plan.name} when it is read back. Nothing was left behind.")
 
 

@@ -27,7 +27,7 @@ from ropewalk.jobs.train.preflight import Preflight, Proof, check
 from ropewalk.jobs.train.recipe import Recipe, Stage
 from ropewalk.jobs.train.result import Event, Result, Watch
 from ropewalk.jobs.train.rows import Rows
-from ropewalk.jobs.train.setup import Trained, attending_by_spans, set_up
+from ropewalk.jobs.train.setup import Trained, attending_by_spans, check_libraries, set_up
 from ropewalk.jobs.train.telling import memory_in_words, telling
 from ropewalk.models.attach import Attached, attach
 from ropewalk.models.hub import checkpoint
@@ -42,9 +42,11 @@ KEPT = {"step": "stage_step", "updates": "updates", "tokens": "tokens", "skipped
 def train(recipe: Recipe, out: Path, watch: Watch, *, preflight_only: bool = False) -> Result:
     """Run a recipe in the folder `out`, or go on with what was begun there.
 
-    Raises RopewalkError: BadConfig for data, plan or model other than those the run began with, Mismatch for a proof that
-    fails, NotFinite for the third step in a row without numbers, OutOfMemory, Stopped where another process failed.
+    Raises RopewalkError: BadConfig for libraries that are too old, and for data, plan or model other than those the run began
+    with, Mismatch for a proof that fails, NotFinite for the third step in a row without numbers, OutOfMemory, Stopped where
+    another process failed.
     """
+    check_libraries()
     with parallel(recipe.context, recipe.replicate, recipe.device) as processes, telling(out, processes), memory_in_words():
         return _Run(recipe, out, processes, watch if processes.is_first else lambda event: None).go(preflight_only)
 

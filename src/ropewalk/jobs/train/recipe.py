@@ -58,8 +58,8 @@ class Recipe(_Strict):
     """A run. Fields of stages given as flags count for every stage."""
 
     model: str = Field(description="A checkpoint's folder, a hub id, or ropewalk-tiny.")
-    data: tuple[str, ...] = Field(min_length=1, description="Files, folders, globs, .jsonl, .parquet, owner/name:split.")
-    text_field: str = Field("text", description="The key of the text in .jsonl, .parquet and hub data sets.")
+    data: tuple[str, ...] = Field(min_length=1, description="Files, folders, globs, owner/name:split.")
+    text_field: str = Field("text", description="The key of the text in rows; several with commas between them are joined.")
     held_out: tuple[str, ...] = Field((), description="Documents for the evaluation on the way; none evaluates nothing.")
     stages: tuple[Stage, ...] = Field((Stage.model_validate({"factor": 8}),), min_length=1, description="One after the other.")
     original_length: int | None = Field(None, gt=0, description="What the model was trained at, if the config is wrong.")

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -23,7 +24,10 @@ from ropewalk.jobs.train.parallel import Parallel
 from ropewalk.jobs.train.recipe import Lora, Recipe
 from ropewalk.models.load import load_model
 from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.versions import parse_version
 
+# What brought activation checkpointing that can be offloaded and FSDP2 with replicas, and the gradients of gathered keys.
+NEEDS = {"transformers": "5.23", "torch": "2.13"}
 ATTENTION_NAMES = ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "query_key_value", "dense")
 
 
@@ -43,6 +47,17 @@ class Trained:
             if isinstance(module, FSDPModule):
                 module.reshard()
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+
+def check_libraries() -> None:
+    """Raises BadConfig where a library is older than what training calls."""
+    for name, least in NEEDS.items():
+        installed = version(name)
+        if parse_version(installed) < parse_version(least):
+            raise BadConfig(
+                f"training needs {name} {least} or newer, and {installed} is installed: pip install 'ropewalk[train]'.\n"
+                "  Everything else works with it."
+            )
 
 
 def set_up(source: Path, recipe: Recipe, parallel: Parallel) -> Trained:

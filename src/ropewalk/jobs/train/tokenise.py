@@ -11,7 +11,8 @@ import numpy
 
 from ropewalk.jobs.corpus import is_held_out_file
 from ropewalk.jobs.evaluate.records import tokenizer_hash
-from ropewalk.jobs.evaluate.sources import Problem, Text, Texts
+from ropewalk.jobs.evaluate.rows import Problem
+from ropewalk.jobs.evaluate.sources import Text, Texts
 from ropewalk.jobs.train.encode import Encoder
 
 BATCH = 2**20  # characters that are tokenised at a time

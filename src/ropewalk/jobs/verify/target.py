@@ -7,12 +7,12 @@ from typing import Any
 
 from ropewalk.errors import BadConfig, BadOption
 from ropewalk.jobs.export import KEYS, SUMMARY
-from ropewalk.jobs.gguf.model import is_gguf
 from ropewalk.jobs.verify.gguf_subject import of_gguf
 from ropewalk.jobs.verify.subject import Subject, of_checkpoint
 from ropewalk.jobs.verify.witness import Witness, chosen, witnesses
 from ropewalk.models.hub import checkpoint
 from ropewalk.scaling.checkpoint import CONFIG
+from ropewalk.scaling.gguf_header import is_gguf
 
 
 def subjects(target: str, place: Path) -> Iterator[Subject]:

@@ -6,15 +6,17 @@ from typing import Any
 
 from ropewalk.errors import BadConfig
 from ropewalk.scaling.dialects.fields import Fields
+from ropewalk.scaling.dialects.marks import NO_FACTOR
 from ropewalk.scaling.dialects.own_files import is_ramped, options
-from ropewalk.scaling.gguf_header import FREQS
+from ropewalk.scaling.dialects.transformers_layers import FULL, SLIDING
+from ropewalk.scaling.gguf_header import FREQS, LONG, SHORT
 from ropewalk.scaling.keys import GGUF, LENGTH, Keys, mscale
 from ropewalk.scaling.plan import Stretch
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.spec import ALL_LAYERS
 
-# Marks of a command line in Keys.model: nothing that a config could hold.
-NO_TYPE, SHIFTS = "ropewalk.no_rope_scaling", "ropewalk.context_shift"
+# A mark of a command line in Keys.model: nothing that a config could hold.
+SHIFTS = "ropewalk.context_shift"
 ARCHITECTURES = {
     "mistral": "llama", "mixtral": "llama", "llama4_text": "llama4", "gemma3_text": "gemma3", "deepseek_v2": "deepseek2",
     "deepseek_v3": "deepseek2", "gpt_oss": "gpt-oss", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
@@ -28,6 +30,8 @@ ARCHITECTURES = {
 ROPE_FACTORS = frozenset(
     "llama llama4 deci exaone exaone4 exaone-moe granite granitemoe minicpm apertus arcee nanbeige".split()
 )
+# Architectures whose sliding layers have a base and scale of their own; the base, where rope.freq_base_swa does not say it.
+OWN_SLIDING, SWA_BASE = frozenset({"gemma3", "gemma3n"}), 10_000.0
 TYPES = {"none": "default", "linear": "linear", "yarn": "yarn", "longrope": "longrope"}
 
 
@@ -42,44 +46,113 @@ def flags_can_say(stretch: Stretch) -> bool:
     return plain or (is_ramped(stretch) and options(stretch)[2])
 
 
+def layers_of(metadata: Mapping[str, Any]) -> tuple[Keys, ...]:
+    """The rotary keys of a GGUF's metadata, of sliding layers too where llama.cpp gives them a base and scale of their own."""
+    keys = keys_of(metadata)
+    if not slides_apart(metadata):
+        return (keys,)
+    base = Fields(metadata).number(f"{keys.kind}.rope.freq_base_swa") or SWA_BASE
+    local = dataclasses.replace(keys.rope, rope_theta=base, original_length=keys.longest)
+    full = dataclasses.replace(keys, layer_type=FULL)
+    return full, dataclasses.replace(keys, layer_type=SLIDING, said={"rope_type": "default"}, rope=local)
+
+
+def slides_apart(metadata: Mapping[str, Any]) -> bool:
+    """Whether sliding layers keep their own base and a scale of 1, whatever the keys say (src/models/gemma3.cpp, gemma3n.cpp;
+    llama-hparams.h: 10000 and 1). Other graphs with a window copy the base, the scale or both from the keys."""
+    arch = metadata.get("general.architecture")
+    return arch in OWN_SLIDING and bool(metadata.get(f"{arch}.attention.sliding_window"))
+
+
 def keys_of(metadata: Mapping[str, Any]) -> Keys:
-    """The rotary keys of a GGUF's metadata. `rope_freqs.weight`, a tensor, may be among them as a list of numbers."""
+    """The rotary keys of a GGUF's metadata, as llama.cpp's loader takes them (llama-model.cpp, load_hparams).
+
+    The factors, which are tensors, may be among them as lists of numbers.
+    """
     fields = Fields(metadata)
     arch = fields.text("general.architecture")
-    if not arch:
-        raise BadConfig("general.architecture is missing: these are not the keys of a model's GGUF.")
+    _check_model(fields, arch)
 
     def key(name: str) -> str:
         return f"{arch}.{name}"
 
     longest = fields.whole(key("context_length")) or 0
     if not longest:
-        raise BadConfig(f"{key('context_length')} is missing: the GGUF does not say how far the model reads.")
+        raise BadConfig(
+            f"{key('context_length')} is missing: the GGUF does not say how far the model reads.\n"
+            "  Is it a file beside a model, such as an adapter (LoRA) or a picture encoder (mmproj)?"
+        )
     original = fields.whole(key("rope.scaling.original_context_length"))
     theta = fields.number(key("rope.freq_base")) or 10_000.0
-    rope = Rope(_rotary_dim(fields, arch), theta, original or longest)
-    kind = fields.text(key("rope.scaling.type")) or "none"
-    if kind not in TYPES:
-        raise BadConfig(f"{key('rope.scaling.type')} is {kind!r}; llama.cpp knows {', '.join(TYPES)}.")
-    said: dict[str, Any] = {"rope_type": TYPES[kind]}
+    rope = Rope(_rotary_dim(fields, str(arch)), theta, original or longest)
+    model: dict[str, Any] = {"model_type": arch, "max_position_embeddings": longest}
+    said = _scaling(fields, str(arch), model)
     names = {
-        "rope.scaling.factor": "factor", "rope.scaling.attn_factor": "attn_factor",
-        "rope.scaling.yarn_attn_factor": "attention_factor", "rope.scaling.yarn_beta_fast": "beta_fast",
-        "rope.scaling.yarn_beta_slow": "beta_slow",
+        "rope.scaling.attn_factor": "attn_factor", "rope.scaling.yarn_attn_factor": "attention_factor",
+        "rope.scaling.yarn_beta_fast": "beta_fast", "rope.scaling.yarn_beta_slow": "beta_slow",
     }  # fmt: skip
     said |= {ours: value for theirs, ours in names.items() if (value := fields.number(key(theirs))) is not None}
     if original:
         said[LENGTH] = original
-    factors = fields.numbers(FREQS)
-    if factors and kind == "none":
-        m = said.pop("attn_factor", 1.0)
-        said |= {"rope_type": "longrope", "long_factor": list(factors), "short_factor": list(factors), "attention_factor": m}
-        said.setdefault("factor", 1.0)
-    model: dict[str, Any] = {"model_type": arch, "max_position_embeddings": longest}
+    kind = said["rope_type"]
     if arch == "deepseek2" and kind == "yarn":  # its temperature goes to the softmax, and m cancels on cos and sin
         model["qk_rope_head_dim"], said["attention_factor"] = rope.rotary_dim, 1.0
+    long, short = fields.numbers(FREQS) or fields.numbers(LONG), fields.numbers(FREQS) or fields.numbers(SHORT)
     keys = Keys(ALL_LAYERS, said, rope, model, GGUF)
-    return _with_factors(keys, factors) if factors and kind in ("linear", "yarn") else keys
+    if long and kind not in ("linear", "yarn"):
+        m = said.pop("attn_factor", 1.0)
+        said |= {
+            "rope_type": "longrope",
+            "long_factor": list(long),
+            "short_factor": list(short or long),
+            "attention_factor": m,
+        }
+        if fields.numbers(FREQS):
+            said.setdefault("factor", 1.0)
+    return _with_factors(keys, long) if long and kind in ("linear", "yarn") else keys
+
+
+def _check_model(fields: Fields, arch: str | None) -> None:
+    """BadConfig for files that belong to a model and are none."""
+    kind = fields.text("general.type") or ""
+    if arch == "clip" or kind == "mmproj":
+        raise BadConfig(
+            "this GGUF is the picture or sound encoder of a model (mmproj); it has no window to stretch.\n"
+            "  The language model beside it is the file to look at."
+        )
+    if kind == "adapter":
+        raise BadConfig(
+            "this GGUF is a LoRA adapter: it changes weights, and its base model decides the rotation.\n"
+            "  Look at the GGUF of the base model."
+        )
+    if kind in ("imatrix", "vocab", "controlvector") or arch in ("controlvector", "imatrix"):
+        raise BadConfig(f"this GGUF is no model ({kind or arch}): it has no window to stretch.")
+    if (fields.whole("split.no") or 0) > 0:
+        raise BadConfig("this is a later part of a model in several files; the first one (00001-of-...) has the keys.")
+    if not arch:
+        raise BadConfig("general.architecture is missing: these are not the keys of a model's GGUF.")
+
+
+def _scaling(fields: Fields, arch: str, model: dict[str, Any]) -> dict[str, Any]:
+    """The type and the factor. Without a type it is linear; without a factor, or with 0, the scale is 1; rope.scale_linear is
+    the factor's name of before 2024, and still read where the new one is absent."""
+    where = f"{arch}.rope.scaling.type"
+    kind = fields.text(where)
+    if kind is not None and kind not in TYPES:
+        raise BadConfig(f"{where} is {kind!r}; llama.cpp knows {', '.join(TYPES)}.")
+    factor = fields.number(f"{arch}.rope.scaling.factor")
+    if factor is None:
+        factor = fields.number(f"{arch}.rope.scale_linear")
+    if kind is None and not factor:
+        return {"rope_type": "default"}
+    rope_type = TYPES[kind or "linear"]
+    if rope_type == "linear" and not factor:
+        model[NO_FACTOR] = True
+        return {"rope_type": "default"}
+    if rope_type == "yarn" and not factor:
+        model[NO_FACTOR] = True  # as it was meant: context_length over the original one
+        return {"rope_type": "yarn"}
+    return {"rope_type": rope_type} | ({"factor": factor} if factor else {})
 
 
 def _with_factors(keys: Keys, factors: Sequence[float]) -> Keys:

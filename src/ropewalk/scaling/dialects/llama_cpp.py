@@ -1,13 +1,27 @@
 """llama.cpp: GGUF keys and command-line flags. Run at 0c1e57098 (August 2026), converter included."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from ropewalk.errors import CannotExpress
 from ropewalk.scaling.checkpoint import text_of
 from ropewalk.scaling.dialects import gguf
+from ropewalk.scaling.dialects.marks import ASKED, BASE, NO_FACTOR, SERVER
 from ropewalk.scaling.dialects.own_files import is_ramped, only_stretch, options, prove
-from ropewalk.scaling.dialects.quirks import becomes_plain, drops, is_mla, missing_length, plain, temperature
+from ropewalk.scaling.dialects.quirks import (
+    INSIDE,
+    STRETCH_IT,
+    becomes_plain,
+    drops,
+    is_mla,
+    long_lists_always,
+    missing_length,
+    outside,
+    past_the_window,
+    plain,
+    temperature,
+)
 from ropewalk.scaling.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.scaling.gguf_header import FREQS
 from ropewalk.scaling.keys import CONFIG, FLAGS, GGUF, RAMPED, Keys, deepseek_ratio, mscale
@@ -49,6 +63,13 @@ def _lists(keys: Keys) -> Says | None:
     return Says(f"longrope of {keys.kind}: the converter writes plain RoPE", plain(keys))
 
 
+def _long_lists(keys: Keys) -> Says | None:
+    """One list per context: the long one where -c, or else context_length, is above the original length."""
+    context = keys.model.get(ASKED) or keys.longest
+    held = keys.text == GGUF or keys.kind in LISTS
+    return long_lists_always(keys) if held and context > keys.rope.original_length else None
+
+
 def _bands(keys: Keys) -> Says | None:
     if keys.text != CONFIG or keys.rope_type != "llama3" or gguf.architecture(keys.kind) in gguf.ROPE_FACTORS:
         return None
@@ -61,10 +82,29 @@ def _proportional(keys: Keys) -> Says | None:
     return Says('rope_type "proportional"', plain(keys))
 
 
-def _no_type(keys: Keys) -> Says | None:
-    if not keys.model.get(gguf.NO_TYPE):
+def _no_factor(keys: Keys) -> Says | None:
+    if not keys.model.get(NO_FACTOR) or keys.text == FLAGS:
         return None
-    return Says("a scale without --rope-scaling: the type is linear", keys.but(rope_type="linear"))
+    if keys.rope_type == "default":
+        return Says('rope.scaling.type "linear" without a factor: the scale is 1')
+    return Says("yarn without rope.scaling.factor: the scale is 1, which is plain", keys.but(factor=1.0))
+
+
+def _beyond(keys: Keys) -> Says | None:
+    """llama-cli reads on; llama-server caps a slot at context_length, which yarn's flags alone raise (llama-context.cpp)."""
+    said = past_the_window(keys)
+    if said is None or not keys.model.get(SERVER) or (keys.model.get(ASKED) or 0) <= keys.longest:
+        return said
+    return dataclasses.replace(said, what=f"{said.what} (newer llama-server caps a slot at {keys.longest:,} instead)")
+
+
+def _slot(keys: Keys) -> Says | None:
+    """A stretch by flags that are not yarn's leaves n_ctx_train as it was, and a slot of the server is capped there."""
+    asked = keys.model.get(ASKED) or 0
+    stretched = keys.model.get(BASE) or (keys.text == FLAGS and keys.rope_type != "yarn")
+    if not keys.model.get(SERVER) or not stretched or asked <= keys.longest or past_the_window(keys):
+        return None
+    return Says("at context_length, whatever these flags stretch", window=keys.longest)
 
 
 def _shift(keys: Keys) -> Says | None:
@@ -81,7 +121,8 @@ def _cap(keys: Keys) -> Says | None:
 
 
 QUIRKS = (
-    Quirk(Verb.REPLACES, _no_type, f"{AT}, common/arg.cpp", way_out="Add --rope-scaling yarn."),
+    Quirk(Verb.IGNORES, outside, f"{AT}, conversion/base.py: text_config is laid over the rest", way_out=INSIDE),
+    Quirk(Verb.REPLACES, _no_factor, f"{AT}, llama-model.cpp, load_hparams", way_out="Write rope.scaling.factor."),
     Quirk(Verb.REPLACES, missing_length(lambda keys: keys.longest, *RAMPED), f"{AT}, llama-context.cpp",
           way_out="Write original_context_length, or give --yarn-orig-ctx."),
     Quirk(Verb.IGNORES, _temperature, f"{AT}, llama-context.cpp:177",
@@ -91,9 +132,13 @@ QUIRKS = (
     Quirk(Verb.IGNORES, drops("truncate"), f"{AT}, ggml.c:4486", way_out="Write rope_freqs.weight, where the graph has it."),
     Quirk(Verb.IGNORES, becomes_plain("dynamic", "ntk"), f"{AT}, conversion/base.py:1487", way_out="Use a static factor."),
     Quirk(Verb.IGNORES, _lists, f"{AT}, conversion", way_out="Write rope_freqs.weight, where the graph has it."),
+    Quirk(Verb.IGNORES, _long_lists, f"{AT}, llama-model.cpp, get_rope_factors", way_out="Give -c for short inputs alone."),
     Quirk(Verb.IGNORES, _bands, f"{AT}, conversion/llama.py:300"),
     Quirk(Verb.IGNORES, _proportional, f"{AT}, conversion/gemma.py:736"),
     Quirk(Verb.DRIFTS, _shift, f"{AT}, llama-kv-cache.cpp:1944", way_out="Leave out --context-shift."),
+    Quirk(Verb.PASSES, _beyond, f"{AT}, llama-context.cpp: possible training context overflow", way_out=STRETCH_IT),
+    Quirk(Verb.CLAMPS, _slot, f"{AT}, tools/server/server-context.cpp",
+          way_out="Add --override-kv ARCHITECTURE.context_length=int:N."),
     Quirk(Verb.CLAMPS, _cap, f"{REPOSITORY}/issues/17459", way_out="Write context_length, or give the --rope-scale flags."),
 )  # fmt: skip
 
@@ -186,6 +231,9 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Wr
             "  Only a base and a linear factor can be given to some of them."
         )
     said = flags(stretch, plan.target_length) if gguf.flags_can_say(stretch) else ""
+    if said and "--rope-scaling yarn" not in said:  # the server caps a slot at context_length, which yarn's flags alone raise
+        arch = config.get("general.architecture") or gguf.architecture(str(text_of(config).get("model_type", "")))
+        said += f" --override-kv {arch}.context_length=int:{plan.target_length}"
     serve = (f"llama-server -m ORIGINAL.gguf {said}",) if said else ()
     try:
         keys = written_keys(plan, config, plan.target_length)
@@ -199,7 +247,7 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Wr
 
 
 def read(metadata: Mapping[str, Any]) -> tuple[Keys, ...]:
-    return (gguf.keys_of(metadata),)
+    return gguf.layers_of(metadata)
 
 
 ENGINE = register(Engine("llama_cpp", "llama.cpp", "0c1e57098", GGUF, QUIRKS, write, read))

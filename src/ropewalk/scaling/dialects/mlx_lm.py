@@ -6,11 +6,13 @@ from typing import Any
 from ropewalk.scaling.dialects import known
 from ropewalk.scaling.dialects.config_files import write_config
 from ropewalk.scaling.dialects.quirks import (
+    INSIDE,
     drops,
     long_lists_always,
     longrope_formula,
     missing_length,
     only_v5,
+    outside,
     plain,
     stops,
     temperature,
@@ -65,6 +67,7 @@ def _chunks(keys: Keys) -> Says | None:
 
 
 QUIRKS = (
+    Quirk(Verb.IGNORES, outside, f"{AT}, models", way_out=INSIDE),
     Quirk(Verb.CRASHES, _no_theta, f"{AT}, models", way_out="Write rope_theta beside it."),
     Quirk(Verb.IGNORES, _always_plain, f"{AT}, models/qwen3_moe.py:60", way_out="Stretch by the base alone: ntk."),
     Quirk(Verb.IGNORES, _new_spelling, f"{REPOSITORY}/pull/953", way_out="Write rope_scaling and rope_theta beside it."),

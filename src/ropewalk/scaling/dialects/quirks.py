@@ -1,12 +1,15 @@
 """Effects that several engines share, as functions of written keys."""
 
+import dataclasses
 from collections.abc import Callable
 
 from ropewalk.scaling.dialects import known
+from ropewalk.scaling.dialects.marks import ASKED, BASE, LOST_SHARE, OUTSIDE, REACHED, THETA_BESIDE
 from ropewalk.scaling.dialects.transformers_layers import FULL
 from ropewalk.scaling.engine import Says
 from ropewalk.scaling.keys import CONFIG, RAMPED, TEMPERATURE, Keys
 from ropewalk.scaling.methods.ntk import stretched_theta
+from ropewalk.scaling.spec import is_local
 
 Effect = Callable[[Keys], Says | None]
 
@@ -136,6 +139,43 @@ def lost_theta(keys: Keys) -> Says | None:
     return Says(
         f"the base: the override replaced the dict that held it, and rope_theta is {default:g}", keys.with_theta(default)
     )
+
+
+INSIDE = "Move them into text_config, or whatever part holds the language model."
+STRETCH_IT = "Stretch the model to what is asked, or ask for less."
+
+
+def outside(keys: Keys) -> Says | None:
+    """Keys above text_config: the model is built from text_config alone."""
+    what, read = keys.model.get(OUTSIDE, ("", None))
+    return Says(what, read) if isinstance(read, Keys) else None
+
+
+def theta_beside(keys: Keys) -> Says | None:
+    """An override of rope_theta alone: transformers 5 moved the base into rope_parameters when the config was read."""
+    read = keys.model.get(THETA_BESIDE)
+    if not isinstance(read, Keys):
+        return None
+    return Says("rope_theta beside rope_parameters, which holds the base", read)
+
+
+def past_the_window(keys: Keys) -> Says | None:
+    """A window that is asked for and that nothing stretches to."""
+    reached = keys.model.get(REACHED) or max(keys.target, keys.longest)
+    asked = keys.model.get(ASKED) or (keys.longest if REACHED in keys.model else 0)
+    if asked <= reached or keys.model.get(BASE) or is_local(keys.layer_type):
+        return None
+    return Says(f"positions {reached:,}..{asked - 1:,} are read unstretched")
+
+
+def lost_share(keys: Keys) -> Says | None:
+    """An override put a new dict in the place of the one that held partial_rotary_factor."""
+    share = keys.model.get(LOST_SHARE)
+    if not share or keys.kind in known.DEFAULT_PARTIAL:
+        return None
+    whole = round(keys.rope.rotary_dim / share)
+    return Says("partial_rotary_factor: the override replaced the dict that held it",
+                keys.but(dataclasses.replace(keys.rope, rotary_dim=whole), partial_rotary_factor=None))  # fmt: skip
 
 
 def unread(keys: Keys, default: float | None = None) -> Keys:

@@ -4,17 +4,22 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ropewalk.scaling.checkpoint import text_of
+from ropewalk.scaling.checkpoint import inside, text_of
 from ropewalk.scaling.dialects.config_files import write_config
-from ropewalk.scaling.dialects.marks import ASKED, ENVIRONMENT
+from ropewalk.scaling.dialects.marks import ASKED, ENVIRONMENT, REACHED
 from ropewalk.scaling.dialects.quirks import (
+    STRETCH_IT,
     drops,
     is_mla,
+    lost_theta,
     missing_length,
     only_v5,
+    outside,
+    past_the_window,
     static_dynamic,
     stops,
     temperature,
+    theta_beside,
     unread,
     without_factor,
 )
@@ -62,7 +67,10 @@ def _mrope_mscale(keys: Keys) -> Says | None:
 
 
 def _switch(keys: Keys) -> Says | None:
+    longest = keys.model.get(ASKED) or keys.longest  # at the original length no position is beyond it
     if keys.rope_type != "longrope" or keys.said.get("long_factor") == keys.said.get("short_factor"):
+        return None
+    if longest <= keys.rope.original_length:
         return None
     return Says(
         f"longrope: position {keys.rope.original_length:,} is rotated as position 0, and one long request switches its batch"
@@ -103,7 +111,7 @@ def _window(keys: Keys, version: tuple[int, ...]) -> int:
 def _old_v5(keys: Keys) -> Says | None:
     if not only_v5(keys) or keys.kind != "lfm2_moe":
         return None
-    return Says("rope_parameters of LFM2-MoE", unread(keys))
+    return Says("rope_parameters of LFM2-MoE", unread(keys, 10_000.0))
 
 
 def _asked(keys: Keys) -> Says | None:
@@ -113,9 +121,20 @@ def _asked(keys: Keys) -> Says | None:
     return Says(f"--context-length {asked:,}, above the {derived:,} that it derives", runs=False)
 
 
+def _beyond(keys: Keys) -> Says | None:
+    return past_the_window(keys) if REACHED in keys.model or LONGER in keys.model.get(ENVIRONMENT, ()) else None
+
+
+OVERRIDES = "sglang 0.5.23, srt/utils/hf_transformers/config.py:411"
 QUIRKS = (
+    Quirk(Verb.IGNORES, outside, OVERRIDES,
+          way_out='Move them into text_config: --json-model-override-args \'{"text_config": {...}}\'.'),
+    Quirk(Verb.IGNORES, theta_beside, OVERRIDES, "",
+          """Put it inside: --json-model-override-args '{"rope_parameters": {"rope_theta": ...}}', with rope_type."""),
+    Quirk(Verb.IGNORES, lost_theta, f"{OVERRIDES}: text_config is updated key by key",
+          way_out="Repeat rope_theta inside the override, under rope_parameters."),
     Quirk(Verb.CRASHES, _asked, "https://github.com/sgl-project/sglang/issues/2108",
-          way_out=f"Set {LONGER}=1, or raise max_position_embeddings."),
+          way_out="Raise max_position_embeddings, and stretch the model to it."),
     Quirk(Verb.IGNORES, _old_v5, f"{PULLS}/26187", f"< {READS_V5}", "Write rope_scaling beside rope_parameters."),
     Quirk(Verb.REPLACES, missing_length(lambda keys: keys.longest, *RAMPED), FACTORY,
           way_out="Write original_max_position_embeddings."),
@@ -136,6 +155,7 @@ QUIRKS = (
     Quirk(Verb.CLAMPS, _short_window, "https://github.com/sgl-project/sglang/issues/2943",
           way_out="Raise max_position_embeddings, or give --context-length with "
           "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN=1."),
+    Quirk(Verb.PASSES, _beyond, "sglang 0.5.23, configs/model_config.py:1302", way_out=STRETCH_IT),
 )  # fmt: skip
 
 
@@ -143,7 +163,7 @@ def commands(plan: ScalingPlan, config: Mapping[str, Any], folder: str = "DIR") 
     text = text_of(config)
     keys = ("rope_parameters", "rope_scaling", "rope_theta", "max_position_embeddings")
     override = {key: text[key] for key in keys if text.get(key) is not None}
-    override = override if text is config else {"text_config": override}
+    override = inside(config, override)
     serve = f"python -m sglang.launch_server --context-length {plan.target_length} --model-path"
     return (f"{serve} {folder}", f"{serve} ORIGINAL --json-model-override-args '{json.dumps(override)}'")
 

@@ -4,7 +4,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from ropewalk.scaling.dialects.config_files import write_config
-from ropewalk.scaling.dialects.quirks import drops, longrope_formula, missing_length, only_v5, stops, temperature, unread
+from ropewalk.scaling.dialects.quirks import (
+    INSIDE,
+    STRETCH_IT,
+    drops,
+    longrope_formula,
+    missing_length,
+    only_v5,
+    outside,
+    past_the_window,
+    stops,
+    temperature,
+    unread,
+)
 from ropewalk.scaling.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.scaling.keys import RAMPED, Keys, deepseek_ratio
 from ropewalk.scaling.plan import ScalingPlan
@@ -24,6 +36,7 @@ def _interleaved(keys: Keys) -> Says | None:
 
 
 QUIRKS = (
+    Quirk(Verb.IGNORES, outside, INTERFACE, way_out=INSIDE),
     Quirk(Verb.IGNORES, _new_spelling, INTERFACE, way_out="Write rope_scaling and rope_theta beside rope_parameters."),
     Quirk(Verb.REPLACES, missing_length(lambda keys: 1024, *RAMPED), f"{INTERFACE}, RopeParams.from_config",
           way_out="Write original_max_position_embeddings."),
@@ -33,6 +46,7 @@ QUIRKS = (
     Quirk(Verb.IGNORES, longrope_formula, INTERFACE),
     Quirk(Verb.REPLACES, _interleaved, f"{REPOSITORY}/issues/16378"),
     Quirk(Verb.CRASHES, stops("ntk", "proportional"), INTERFACE),
+    Quirk(Verb.PASSES, past_the_window, INTERFACE, way_out=STRETCH_IT),
 )  # fmt: skip
 
 

@@ -4,16 +4,21 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ropewalk.scaling.checkpoint import text_of
-from ropewalk.scaling.dialects.config_files import write_config
-from ropewalk.scaling.dialects.marks import ASKED, ENVIRONMENT, OLD_FLAG
+from ropewalk.scaling.checkpoint import inside
+from ropewalk.scaling.dialects.config_files import rotation_keys, write_config
+from ropewalk.scaling.dialects.marks import ASKED, ENVIRONMENT, OLD_FLAG, PARAMS, REACHED
 from ropewalk.scaling.dialects.quirks import (
+    STRETCH_IT,
     drops,
     is_mla,
     long_lists_always,
+    lost_share,
     lost_theta,
+    outside,
+    past_the_window,
     static_dynamic,
     temperature,
+    theta_beside,
     without_factor,
 )
 from ropewalk.scaling.engine import Engine, Quirk, Says, Verb, Written, register
@@ -130,19 +135,56 @@ def _asked_before(keys: Keys) -> Says | None:
     return None if keys.rope_type == "yarn" and (keys.model.get(ASKED) or 0) <= keys.target else _asked(keys)
 
 
+def _params_first(keys: Keys) -> Says | None:
+    """Mistral's own format wins where params.json and consolidated*.safetensors are there (config_format auto)."""
+    read = keys.model.get(PARAMS)
+    if not isinstance(read, Keys):
+        return None
+    return Says(f"config.json beside params.json, which it takes instead ({read.longest:,} tokens)", read)
+
+
+def _beyond(keys: Keys) -> Says | None:
+    """A window that it derives, or is allowed to; _asked has said where it stops instead. Its table ends there, or before."""
+    return past_the_window(keys) if REACHED in keys.model or LONGER in keys.model.get(ENVIRONMENT, ()) else None
+
+
+def _long_lists(keys: Keys) -> Says | None:
+    """max_model_len above L chooses the long lists for good; M = L, or a smaller --max-model-len, the short ones."""
+    longest = keys.model.get(ASKED) or keys.longest
+    return long_lists_always(keys) if longest > keys.rope.original_length else None
+
+
+def _larger_ramp(keys: Keys) -> Says | None:
+    """MRotaryEmbedding places yarn's ramp for 4 L, the size of its table; the classes of Qwen3 and later ask for L."""
+    sections = "mrope_section" in keys.said and not keys.kind.startswith(("qwen3", "qwen4"))
+    if keys.rope_type != "yarn" or not sections:
+        return None
+    length = POSITIONS * keys.rope.original_length
+    return Says(f"the ramp, placed for {length:,} tokens (M-RoPE)", keys.but(factor=keys.factor).with_length(length))
+
+
 def _window(keys: Keys, version: tuple[int, ...]) -> int:
     return round(keys.longest * keys.factor) if keys.rope_type in SCALED_TYPES else keys.longest
 
 
+POSITIONS = 4  # of MRotaryEmbedding: positions_factor
 GET_ROPE = "vllm 0.33.0, model_executor/layers/rotary_embedding/__init__.py"
 QUIRKS = (
+    Quirk(Verb.IGNORES, _params_first, "vllm 0.32.0, transformers_utils/config.py:826",
+          way_out="Give --config-format hf --load-format safetensors, or take params.json and consolidated* away."),
+    Quirk(Verb.IGNORES, outside, "vllm 0.32.0, config/model.py, _apply_dict_overrides",
+          way_out='Move them into text_config: --hf-overrides \'{"text_config": {...}}\'.'),
     Quirk(Verb.CRASHES, _old_flag, "https://github.com/vllm-project/recipes/issues/856", ">= 0.11.1",
-          "Use --hf-overrides with rope_parameters, rope_theta and max_position_embeddings."),
+          "Use --hf-overrides with rope_parameters, rope_theta inside it, and max_position_embeddings."),
     Quirk(Verb.CRASHES, _asked, "vllm 0.32.0, config/model.py, _get_and_verify_max_len", f">= {ALIGNED}",
           "Put max_position_embeddings beside rope_parameters in --hf-overrides."),
     Quirk(Verb.CRASHES, _asked_before, f"{ISSUES}/8793", f"< {ALIGNED}"),
+    Quirk(Verb.IGNORES, theta_beside, "vllm 0.32.0, config/model.py, _apply_dict_overrides", f">= {TRANSFORMERS_5}",
+          """Put it inside: --hf-overrides '{"rope_parameters": {"rope_theta": ...}}', with rope_type."""),
     Quirk(Verb.IGNORES, lost_theta, f"{ISSUES}/37886", f">= {TRANSFORMERS_5}",
           way_out="Repeat rope_theta inside the override, under rope_parameters."),
+    Quirk(Verb.IGNORES, lost_share, GET_ROPE, f">= {TRANSFORMERS_5}",
+          "Repeat partial_rotary_factor inside the override, under rope_parameters."),
     Quirk(Verb.CRASHES, _no_length, GET_ROPE, way_out="Write original_max_position_embeddings: it has no default here."),
     Quirk(
         Verb.IGNORES, _yarn_of_others(temperature(_old, "attn_factor")), f"{PULLS}/56446", f"< {ALIGNED}",
@@ -166,7 +208,7 @@ QUIRKS = (
         Verb.IGNORES, _longrope_temperature, "vllm 0.32.0, phi3_long_rope_scaled_rope.py",
         way_out="Add short_mscale and long_mscale.",
     ),
-    Quirk(Verb.IGNORES, long_lists_always, "vllm 0.33.0, phi3_long_rope_scaled_rope.py:51"),
+    Quirk(Verb.IGNORES, _long_lists, "vllm 0.33.0, phi3_long_rope_scaled_rope.py:51"),
     Quirk(Verb.REPLACES, _other_ntk, f"{GET_ROPE}; ntk_scaling_rope.py:31", way_out="Write the larger rope_theta instead."),
     Quirk(Verb.IGNORES, without_factor, "vllm 0.33.0, gemma4_rope.py"),
     Quirk(
@@ -177,14 +219,14 @@ QUIRKS = (
         Verb.CLAMPS, _short_window, f"{PULLS}/56446", f">= {ALIGNED}",
         "Raise max_position_embeddings, in the config or beside rope_parameters in --hf-overrides.",
     ),
+    Quirk(Verb.PASSES, _beyond, f"vllm 0.32.0, config/model.py: {LONGER} leads to NaN beyond its table", way_out=STRETCH_IT),
+    Quirk(Verb.REPLACES, _larger_ramp, "vllm 0.32.0, rotary_embedding/mrope.py:351",
+          way_out="For vLLM alone: multiply beta_fast and beta_slow by 4."),
 )  # fmt: skip
 
 
 def commands(plan: ScalingPlan, config: Mapping[str, Any], folder: str = "DIR") -> tuple[str, ...]:
-    text = text_of(config)
-    override = {key: text[key] for key in ("rope_parameters", "max_position_embeddings")}
-    if text is not config:
-        override = {"text_config": override}
+    override = inside(config, rotation_keys(config))
     return (
         f"vllm serve {folder} --max-model-len {plan.target_length}",
         f"vllm serve ORIGINAL --max-model-len {plan.target_length} --hf-overrides '{json.dumps(override)}'",

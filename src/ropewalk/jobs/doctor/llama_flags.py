@@ -1,0 +1,115 @@
+"""llama.cpp's command line over what a GGUF or a config says, as common/arg.cpp and llama-context.cpp take it."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+from typing import Any
+
+from ropewalk.errors import BadConfig
+from ropewalk.scaling.commands import Command, length_option, number_option
+from ropewalk.scaling.dialects import gguf
+from ropewalk.scaling.dialects.marks import ASKED, BASE, REACHED, SERVER
+from ropewalk.scaling.keys import FLAGS, LENGTH, Keys
+
+KINDS: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str, "bool": "true".__eq__}
+FACTORS = {"yarn-attn-factor": "attention_factor", "yarn-beta-fast": "beta_fast", "yarn-beta-slow": "beta_slow"}
+
+
+def with_overrides(metadata: Mapping[str, Any], command: Command) -> dict[str, Any]:
+    """--override-kv KEY=TYPE:VALUE, by commas: the file's metadata as the loader finds it."""
+    new = dict(metadata)
+    for item in filter(None, (command.options.get("override-kv") or "").split(",")):
+        found = re.fullmatch(r"([^=]+)=(int|float|bool|str):(.*)", item)
+        if not found:
+            raise BadConfig(
+                f"--override-kv is {item!r}; it must be KEY=TYPE:VALUE, with int, float, bool or str for the type."
+            )
+        key, kind, text = found.groups()
+        try:
+            new[key] = KINDS[kind](text)
+        except ValueError:
+            raise BadConfig(f"--override-kv {key}: {text!r} is no {kind}.") from None
+    return new
+
+
+def reached(keys: Keys, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Marks where --override-kv claims a longer window than the file, or another base, and stretches nothing."""
+    own = gguf.keys_of(metadata)
+    if own.rope.rope_theta != keys.rope.rope_theta:
+        return {BASE: True}
+    return {REACHED: own.longest} if keys.rope_type == "default" and keys.longest > own.longest else {}
+
+
+def with_flags(keys: Keys, command: Command) -> Keys:
+    """llama.cpp's flags before what the GGUF says. Sliding layers with a base and scale of their own do not see them."""
+    program = PurePath(command.program).name
+    marks = {
+        ASKED: _context(command), gguf.SHIFTS: "context-shift" in command.options,
+        SERVER: "server" in program,
+    }  # fmt: skip
+    if keys.layer_type.startswith("sliding"):
+        return _marked(keys, **marks)
+    said, rope = dict(keys.said), keys.rope
+    kind = command.options.get("rope-scaling")
+    if kind is not None and kind not in gguf.TYPES:
+        raise BadConfig(f"--rope-scaling is {kind!r}; llama.cpp knows none, linear and yarn.")
+    if kind is not None:
+        said["rope_type"] = gguf.TYPES[kind]
+    if (factor := _factor(command)) is not None:
+        if LENGTH not in said and said["rope_type"] == "linear" and "factor" in said:  # the window of the file is stretched
+            said[LENGTH] = round(rope.original_length / said["factor"])
+        said["factor"] = factor
+        if kind is None and said["rope_type"] == "default":  # as `--rope-scaling` without a value: the type is linear
+            said["rope_type"] = "linear"
+    if said["rope_type"] in ("linear", "yarn"):
+        said.setdefault("factor", 1.0)  # no scale anywhere is a scale of 1
+    said |= {ours: value for flag, ours in FACTORS.items() if (value := number_option(command, flag)) is not None}
+    length = length_option(command, "yarn-orig-ctx")
+    if length:
+        said[LENGTH] = length
+    theta = number_option(command, "rope-freq-base")
+    if said["rope_type"] == "linear" and factor is not None:
+        said.setdefault(LENGTH, rope.original_length)
+    if theta and theta != rope.rope_theta:
+        marks[BASE] = True
+    rope = dataclasses.replace(rope, original_length=length or rope.original_length, rope_theta=theta or rope.rope_theta)
+    flags = {"rope-scaling", "rope-scale", "rope-freq-scale", "rope-freq-base", *FACTORS} & command.options.keys()
+    if LENGTH not in said and keys.states_length:
+        said[LENGTH] = rope.original_length
+    if said["rope_type"] != "default":
+        marks |= {REACHED: None} if REACHED in keys.model else {}
+    _check_mix(command)
+    return dataclasses.replace(_marked(keys, **marks), said=said, rope=rope, text=FLAGS if flags else keys.text)
+
+
+def _marked(keys: Keys, **marks: Any) -> Keys:
+    return dataclasses.replace(keys, model={**keys.model, **marks})
+
+
+def _factor(command: Command) -> float | None:
+    """--rope-scale N and --rope-freq-scale 1/N set the same number, and the last one counts."""
+    given = [name for name in command.options if name in ("rope-scale", "rope-freq-scale")]
+    if not given:
+        return None
+    value = number_option(command, given[-1]) or 0.0
+    if not value > 0 and value == value:
+        raise BadConfig(f"--{given[-1]} is {value:g}; it must be above 0.")
+    return value if given[-1] == "rope-scale" else 1 / value
+
+
+def _check_mix(command: Command) -> None:
+    mix = number_option(command, "yarn-ext-factor")
+    if mix is not None and mix >= 0 and not (mix == 1 and command.options.get("rope-scaling") == "yarn"):
+        raise BadConfig(
+            f"--yarn-ext-factor {mix:g} mixes two rotations in a way that no method here has.\n"
+            "  Leave it out: --rope-scaling yarn sets it to 1."
+        )
+
+
+def _context(command: Command) -> int | None:
+    """Tokens of one sequence: -c is parted among the slots of --parallel, unless they share one cache."""
+    asked, slots = length_option(command, "ctx-size"), number_option(command, "parallel") or 1
+    if not asked or slots <= 1 or "kv-unified" in command.options:
+        return asked
+    return int(asked // slots)

@@ -1,0 +1,173 @@
+"""What engines make of whole command lines: overrides laid over or merged, windows that nothing stretches to, flags."""
+
+import json
+
+import pytest
+
+from gguf_writer import gguf
+from published import PHI3_MINI_128K, QWEN3_8B
+from ropewalk.errors import BadConfig
+from ropewalk.jobs.doctor.static import examine
+from ropewalk.jobs.doctor.target import resolve
+from ropewalk.scaling.keys import Keys
+
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768}
+LONG = {**YARN, "original_max_position_embeddings": 262_144}
+# Qwen3.5's text part (field case 02): a window of 262,144, a quarter of each head rotated
+NESTED = {"model_type": "qwen3_5", "text_config": {
+    "model_type": "qwen3_5_text", "hidden_size": 4096, "num_attention_heads": 16, "num_key_value_heads": 4, "head_dim": 256,
+    "num_hidden_layers": 32, "max_position_embeddings": 262_144,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1e7, "partial_rotary_factor": 0.25,
+                        "mrope_section": [11, 11, 10], "mrope_interleaved": True}}}  # fmt: skip
+PARTIAL = {**QWEN3_8B, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": 0.5}}
+del PARTIAL["rope_theta"], PARTIAL["rope_scaling"]
+LLAMA = {"general.architecture": "llama", "llama.context_length": 32_768, "llama.rope.dimension_count": 128,
+         "llama.rope.freq_base": 1e4}  # fmt: skip
+VLLM, SGLANG = "vllm serve FILE --hf-overrides", "python -m sglang.launch_server --model-path FILE --json-model-override-args"
+
+
+def looked_at(tmp_path, command, config):
+    """(what is found, the keys): FILE in the command is the config, or a GGUF of the keys."""
+    path = tmp_path / ("x.gguf" if "general.architecture" in config else "config.json")
+    path.write_bytes(gguf(config)) if path.suffix == ".gguf" else path.write_text(json.dumps(config))
+    target = resolve(command.replace("FILE", str(path)), lambda name: pytest.fail(name))
+    (found,) = examine(target)
+    return [loss.said for loss in found.losses], target.layers[0]
+
+
+def pairs(keys: Keys) -> tuple[int, float, str]:
+    return keys.rope.rotary_dim // 2, keys.rope.rope_theta, keys.rope_type
+
+
+@pytest.mark.parametrize(
+    ("command", "config", "says"),
+    [
+        # vllm 0.32.0, _update_nested: dicts inside text_config are merged; base, share and sections stay
+        (f"{VLLM} '{json.dumps({'text_config': {'rope_parameters': LONG, 'max_position_embeddings': 2**20}})}'", NESTED, []),
+        # _apply_dict_overrides: anything else is set on the outer config
+        (f"{VLLM} '{json.dumps({'rope_parameters': LONG})}'", NESTED, ["vLLM ignores rope_parameters outside text_config"]),
+        (f"{VLLM} '{json.dumps({'rope_scaling': LONG, 'rope_theta': 1e7})}'", NESTED, ["outside text_config"]),
+        (f"{VLLM}.rope_parameters.rope_type yarn --hf-overrides.rope_parameters.factor 4", NESTED,
+         ["outside text_config"]),
+        # sglang 0.5.23, config.py:411: text_config.update sets the dict, and the base is gone
+        (f"{SGLANG} '{json.dumps({'text_config': {'rope_parameters': LONG, 'max_position_embeddings': 2**20}})}'", NESTED,
+         ["SGLang ignores the base"]),
+        (f"{SGLANG} '{json.dumps({'rope_parameters': LONG})}'", NESTED,
+         ["SGLang ignores rope_parameters outside text_config"]),
+        # a flat model: vLLM sets the dict, SGLang merges it
+        (f"{VLLM} '{json.dumps({'rope_parameters': {**YARN, 'rope_theta': 1e6}, 'max_position_embeddings': 131_072})}'",
+         PARTIAL, ["vLLM >= 0.13 ignores partial_rotary_factor"]),
+        (f"{SGLANG} '{json.dumps({'rope_parameters': YARN, 'max_position_embeddings': 131_072})}'", PARTIAL, []),
+        # transformers 5.23: config.rope_theta = x leaves config.rope_parameters["rope_theta"] as it was (run)
+        (f"{VLLM} '{json.dumps({'rope_theta': 8e6})}'", QWEN3_8B, ["ignores rope_theta beside rope_parameters"]),
+        (f"{VLLM} '{json.dumps({'rope_parameters': YARN, 'rope_theta': 1e6})}'", QWEN3_8B, ["ignores the base", "caps"]),
+    ],
+)  # fmt: skip
+def test_overrides(tmp_path, command, config, says):
+    said, _ = looked_at(tmp_path, command, config)
+    assert len(said) == len(says), said
+    assert all(any(words in one for one in said) for words in says), said
+
+
+def test_a_nested_override_keeps_what_it_does_not_name(tmp_path):
+    """Field case 02b: 32 of 128 pairs at base 1e7 (model's card), yarn x4; not 128 at 10,000."""
+    override = json.dumps({"text_config": {"rope_parameters": LONG, "max_position_embeddings": 2**20}})
+    said, keys = looked_at(tmp_path, f"{VLLM} '{override}' --max-model-len 1048576", NESTED)
+    assert (said, pairs(keys), keys.factor) == ([], (32, 1e7, "yarn"), 4.0)
+
+
+@pytest.mark.parametrize(
+    ("command", "config", "positions"),
+    [
+        ("VLLM_ALLOW_LONG_MAX_MODEL_LEN=1 vllm serve FILE --max-model-len 131072", QWEN3_8B, "40,960..131,071"),
+        ("export SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN=true; python -m sglang.launch_server --model-path FILE "
+         "--context-length 131072", QWEN3_8B, "40,960..131,071"),
+        (f"{VLLM} '{{\"max_position_embeddings\": 131072}}' --max-model-len 131072", QWEN3_8B, "40,960..131,071"),
+        (f"{VLLM}.max_position_embeddings=131072", QWEN3_8B, "40,960..131,071"),
+        (f"{SGLANG} '{{\"max_position_embeddings\": 131072}}'", QWEN3_8B, "40,960..131,071"),
+        ("llama-server -m FILE -c 131072", LLAMA, "32,768..131,071"),
+        ("llama-cli -m FILE -c 131072 -ngl 99 --no-mmap", LLAMA, "32,768..131,071"),
+        ("LLAMA_ARG_CTX_SIZE=131072 llama-server -m FILE", LLAMA, "32,768..131,071"),
+        ("llama-server -m FILE --override-kv llama.context_length=int:131072", LLAMA, "32,768..131,071"),
+        ("llama-server -m FILE -c 131072 --rope-scaling yarn --rope-scale 2 --yarn-orig-ctx 32768", LLAMA, "65,536..131,071"),
+        ("trtllm-serve FILE --max_seq_len 131072", QWEN3_8B, "40,960..131,071"),
+    ],
+)  # fmt: skip
+def test_a_window_that_nothing_stretches_to(tmp_path, command, config, positions):
+    said, _ = looked_at(tmp_path, command, config)
+    assert [one for one in said if f"positions {positions} are read unstretched" in one], said
+
+
+@pytest.mark.parametrize(
+    ("command", "config"),
+    [
+        ("vllm serve FILE --max-model-len auto", QWEN3_8B),
+        ("vllm serve FILE --max-model-len 40960", QWEN3_8B),
+        ("llama-server -m FILE -c 0", LLAMA),
+        ("llama-server -m FILE -c 131072 -np 4", LLAMA),  # a quarter each (llama-context.cpp: n_ctx / n_seq_max)
+        ("llama-cli -m FILE -c 131072 --rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 32768", LLAMA),
+        ("llama-cli -m FILE -c 131072 --rope-freq-scale 0.25", LLAMA),
+        ("llama-cli -m FILE -c 65536 --rope-freq-base 80000", LLAMA),  # a larger base stretches, and nobody knows how far
+        ("llama-server -m FILE --override-kv llama.context_length=int:131072 -c 131072 --rope-scaling yarn --rope-scale 4 "
+         "--yarn-orig-ctx 32768", LLAMA),
+        ("llama-server -m FILE --override-kv llama.context_length=int:131072,llama.rope.freq_base=float:1000000", LLAMA),
+    ],
+)  # fmt: skip
+def test_windows_that_are_reached(tmp_path, command, config):
+    assert looked_at(tmp_path, command, config)[0] == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind", "factor", "base"),
+    [
+        ("--rope-freq-scale 0.25", "linear", 4.0, 1e4),  # "defaults to linear unless specified by the model"
+        ("--rope-scale 4", "linear", 4.0, 1e4),
+        ("--rope-freq-base 80000 --rope-freq-scale 0.5", "linear", 2.0, 8e4),
+        ("--no-mmap --rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 8192", "yarn", 4.0, 1e4),
+        ("--rope-scaling yarn --yarn-orig-ctx 8192", "yarn", 1.0, 1e4),  # no scale anywhere is a scale of 1
+        ("--override-kv llama.rope.freq_base=float:1000000", "default", 1.0, 1e6),
+        ("--override-kv llama.rope.scaling.type=str:yarn,llama.rope.scaling.factor=float:4", "yarn", 4.0, 1e4),
+    ],
+)
+def test_what_flags_of_llama_cpp_say(tmp_path, flags, kind, factor, base):
+    _, keys = looked_at(tmp_path, f"llama-cli -m FILE {flags}", LLAMA)
+    assert (keys.rope_type, keys.factor, keys.rope.rope_theta) == (kind, factor, base)
+
+
+def test_a_server_caps_a_slot_whatever_linear_flags_say(tmp_path):
+    """tools/server/server-context.cpp caps at n_ctx_train, which yarn's flags alone raise (llama-context.cpp)."""
+    said, _ = looked_at(tmp_path, "llama-server -m FILE -c 65536 --rope-scale 2", LLAMA)
+    assert said == ["llama.cpp caps the window at context_length, whatever these flags stretch: 32,768 tokens"]
+    raised = "llama-server -m FILE -c 65536 --rope-scale 2 --override-kv llama.context_length=int:65536"
+    assert looked_at(tmp_path, raised, LLAMA)[0] == []
+
+
+def test_long_lists_are_chosen_once_by_the_context(tmp_path):
+    """vLLM: max_model_len > L (phi3_long_rope_scaled_rope.py:51); llama.cpp: n_ctx_seq > L (get_rope_factors)."""
+    equal = {**PHI3_MINI_128K, "max_position_embeddings": 4096}
+    (tmp_path / "config.json").write_text(json.dumps(equal))
+    for diagnosis in examine(resolve(str(tmp_path), pytest.fail), ("vllm", "sglang", "llama.cpp")):
+        assert diagnosis.losses == (), diagnosis.engine
+    for command in ("vllm serve FILE --max-model-len 4096", "llama-server -m FILE -c 4096"):
+        assert looked_at(tmp_path, command, PHI3_MINI_128K)[0] == []
+    assert "short_factor" in looked_at(tmp_path, "vllm serve FILE --max-model-len 4097", PHI3_MINI_128K)[0][0]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("llama-server -hf a/b:Q4_K_M -c 9", "Give the file, or the config.json of the model, as --config"),
+        ("llama-server -m nowhere/x.gguf -c 9", "nowhere/x.gguf: no such folder or file"),
+        ("docker run -v x:/m ghcr.io/ggml-org/llama.cpp:server -m /m/x.gguf", "give its config.json or GGUF as --config"),
+        ("ollama run llama3.1", "names of its own library"),
+        ("ollama run FILE", "is no GGUF"),
+        ("vllm serve FILE --config options.yaml", "Write them on the command line"),
+        ("llama-server -m FILE --override-kv llama.context_length=131072", "KEY=TYPE:VALUE"),
+        ("llama-server -m FILE --override-kv llama.context_length=int:many", "'many' is no int"),
+        ("llama-server -m FILE --yarn-ext-factor 0.5", "mixes two rotations"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_the_way_out(tmp_path, command, words):
+    with pytest.raises(BadConfig) as refusal:
+        looked_at(tmp_path, command, LLAMA if "override-kv" in command or "yarn" in command else QWEN3_8B)
+    assert words in str(refusal.value)
