@@ -1,11 +1,15 @@
-"""Break the ground floor, dynamic reading and the fit by one line at a time, and demand that its tests notice.
+"""Break one line at a time, and demand that the tests of its own module notice.
 
-    python tests/mutants.py [words]     only the mutants whose description contains `words`
+    python tests/mutants.py [--floor NAME] [words]    only those of one floor, or whose description contains `words`
+
+Floors: scaling, dynamic, models, evaluate, report, train, fit, doctor.
 
 Each mutant is made in a temporary copy; the working tree is never touched. A mutant that survives is a missing test, and one
-whose text is no longer in the source is an error, so that this list cannot rot. Seven minutes on two busy cores, measured.
+whose text is no longer in the source is an error, so that this list cannot rot. The floor scaling takes seven minutes on
+two busy cores.
 """
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -18,6 +22,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from mutants_measuring import MEASURING, TESTS
+
 ROOT = Path(__file__).resolve().parent.parent
 GREEN, RED = 0, 1  # pytest's exit codes; any other (nothing collected, interrupted) is neither
 WORKERS = 2
@@ -29,6 +35,19 @@ class Mutant:
     file: str
     right: str
     wrong: str
+
+    @property
+    def path(self) -> Path:
+        """Below src/ropewalk."""
+        return Path(os.path.normpath(Path("scaling") / self.file)) if self.file not in TESTS else Path(self.file)
+
+    @property
+    def floor(self) -> str:
+        """The job, or the floor where there is none."""
+        parts = self.path.parts
+        if parts[0] == "jobs":
+            return parts[1] if len(parts) > 2 else "evaluate"  # files that lie in jobs/ itself
+        return "dynamic" if parts[:2] == ("models", "dynamic") else parts[0]
 
 
 RAMP, WRITE = "ramp.py", "dialects/transformers.py"
@@ -169,12 +188,18 @@ MUTANTS = [
     Mutant("the gain is unpaired", f"{FIT}/compare.py", "_difference((rows - fitted)[:,", "_difference((rows)[:,"),
     Mutant("short and far swapped", f"{FIT}/compare.py", "_mean(rows[:, : original - 1])", "_mean(rows[:, original - 1 :])"),
     Mutant("up the gradient", f"{FIT}/search.py", "space.inside(u - rate", "space.inside(u + rate"),
-    Mutant("a step without a number taken", f"{FIT}/search.py", "            u = u / 2\n", "            u = u * slope\n"),
+    Mutant("a step without a number taken", f"{FIT}/search.py", "u = (u + home) / 2\n", "u = (u + slope) / 2\n"),
 ]
 
 
+MUTANTS += [Mutant(*told) for told in MEASURING]
+FLOORS = sorted({mutant.floor for mutant in MUTANTS})
+
+
 def likely(mutant: Mutant) -> str:
-    """The test file that should notice; the whole ground floor is asked only where it does not."""
+    """The test file that should notice; of the floor scaling, all of it is asked where that does not."""
+    if mutant.file in TESTS:
+        return TESTS[mutant.file]
     if mutant.file.startswith(DYNAMIC):
         return "tests/models/test_dynamic_caches.py"
     if mutant.file.startswith(FIT):
@@ -192,15 +217,19 @@ def likely(mutant: Mutant) -> str:
     return str(found[0].relative_to(ROOT))
 
 
-def result_of(mutant: Mutant | None) -> str:
-    """ "green", "red" or, where the mutant no longer fits or pytest could not run, why not."""
+def asked(mutant: Mutant) -> list[str]:
+    return [likely(mutant)] + ["tests/scaling"] * (mutant.floor == "scaling")
+
+
+def result_of(mutant: Mutant | None, files: list[str]) -> str:
+    """ "green", "red" or, where the mutant no longer fits or pytest could not run, why not.  files: of tests, in turn."""
     with tempfile.TemporaryDirectory(prefix="ropewalk-mutant-") as folder:
         copy = Path(folder)
         for part in ("src", "tests"):
             shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", copy)
         if mutant is not None:
-            file = copy / "src" / "ropewalk" / "scaling" / mutant.file
+            file = copy / "src" / "ropewalk" / mutant.path
             source = file.read_text(encoding="utf-8")
             if mutant.right not in source:
                 return f"text not found in {mutant.file}: {mutant.right!r}"
@@ -208,7 +237,7 @@ def result_of(mutant: Mutant | None) -> str:
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
         # The copy's own source must be the one that is imported, wherever Ropewalk is installed.
         environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-        for tests in ([likely(mutant)] if mutant else []) + ["tests/scaling"]:
+        for tests in files:
             run = subprocess.run([*command, tests], cwd=copy, env=environment, capture_output=True, text=True, check=False)
             if run.returncode != GREEN:
                 break
@@ -219,10 +248,17 @@ def result_of(mutant: Mutant | None) -> str:
 
 def main() -> int:
     console = Console()
-    words = " ".join(sys.argv[1:])
-    chosen = [mutant for mutant in MUTANTS if words in mutant.what]
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--floor", choices=FLOORS)
+    parser.add_argument("words", nargs="*")
+    args = parser.parse_args()
+    words = " ".join(args.words)
+    chosen = [mutant for mutant in MUTANTS if words in mutant.what and args.floor in (None, mutant.floor)]
+    if not chosen:
+        console.print(f"no mutant of {args.floor or 'any floor'} is described by {words!r}", markup=False)
+        return 2
     console.print("unmutated first ...")
-    if (unmutated := result_of(None)) != "green":
+    if (unmutated := result_of(None, list(dict.fromkeys(tests for mutant in chosen for tests in asked(mutant))))) != "green":
         console.print(f"the tests are not green without a mutant: {unmutated}")
         return 2
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
@@ -230,7 +266,7 @@ def main() -> int:
         task = progress.add_task("mutants", total=len(chosen))
 
         def judge(mutant: Mutant) -> str:
-            result = result_of(mutant)
+            result = result_of(mutant, asked(mutant))
             progress.advance(task)
             if result != "red":
                 verdict = "SURVIVED" if result == "green" else f"ERROR: {result}"

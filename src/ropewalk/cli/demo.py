@@ -1,4 +1,4 @@
-"""Watch the bundled model read eight times further: seven plans, two tables, a certificate and a checkpoint, in minutes.
+"""Watch the bundled model read eight times further: seven plans and a window, a certificate and a checkpoint, in minutes.
 
 Example: `ropewalk demo -o out/demo`
 """
@@ -26,7 +26,7 @@ def run(
     from ropewalk.jobs.evaluate.summary import summary
 
     console = Console(stderr=json, highlight=False)
-    console.print("ropewalk-tiny was trained at 512 tokens. Seven plans read it at 4,096.")
+    console.print("ropewalk-tiny was trained at 512 tokens. Seven plans and a window read it at 4,096.")
     with cost_bar(console, "measuring") as start:
         outcome = run_demo(out, Demo(documents=documents, samples=samples, seed=seed), start, console.print)
     found = summary(outcome)

@@ -16,8 +16,7 @@ tags: [ropewalk, long-context, {method}]
 ---
 # {name}, stretched to {target:,} tokens
 
-The weights are those of `{source}`, untouched. Only the rotary embedding in `config.json` was changed, by Ropewalk,
-following the plan in `ropewalk.json` (fingerprint `{fingerprint}`).
+{done}
 
 {table}
 
@@ -41,13 +40,20 @@ model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
 ```
 """
 
+UNTOUCHED = (
+    "The weights are those of `{source}`, untouched. Only the rotary embedding in `config.json` was changed, by Ropewalk,\n"
+    "following the plan in `ropewalk.json` (fingerprint `{fingerprint}`)."
+)
 NOT_MEASURED = (
     "Nothing yet: stretching a window says that the model *can* be asked to read this far, not that it reads well. "
     "Static scaling also changes short inputs. Evaluate both ends before relying on it."
 )
 
 
-def model_card(source: Path, plan: ScalingPlan, config: Mapping[str, Any], measured: str = NOT_MEASURED) -> str:
+def model_card(
+    source: Path, plan: ScalingPlan, config: Mapping[str, Any], measured: str = NOT_MEASURED, done: str = UNTOUCHED
+) -> str:
+    """done: what was done to the weights; it may name {source} and {fingerprint}."""
     rows = ["| layers | method | factor | original length | rope_theta | attention factor |", "|---|---|---|---|---|---|"]
     rules = []
     for layer_type, stretch in plan.stretches:
@@ -65,7 +71,7 @@ def model_card(source: Path, plan: ScalingPlan, config: Mapping[str, Any], measu
         name=source.name,
         target=plan.target_length,
         method=plan.name,
-        fingerprint=plan.fingerprint,
+        done=done.replace("{source}", source.name).replace("{fingerprint}", plan.fingerprint),
         table="\n".join(rows),
         rules="\n\n".join(dict.fromkeys(rules)),
         measured=measured,
