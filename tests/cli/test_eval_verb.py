@@ -20,7 +20,7 @@ def test_it_prints_tables_then_goes_on_as_json_and_refuses_another_request(ropew
     code, out, err = ropewalk(*asked, "--difference", 0.01)
     assert code == 0, err
     for words in (
-        "bits per token, position",
+        "bits per token (perplexity), position",
         "passkey, % right",
         "inside the original length",
         "yarn against none",
@@ -80,3 +80,80 @@ def test_bad_input_is_one_clear_message_and_exit_code_2(ropewalk, tmp_path, monk
     assert message in err
     assert "Traceback" not in err
     assert not (tmp_path / "out" / "records").exists()
+
+
+def records(folder):
+    return {path.name for path in (folder / "records").iterdir()}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--methods", "none,window,yarn", "--lengths", "512,700"),
+        ("--factor", "2", "--no-tax", "--tasks", "-", "--seed", "3", "--protocols", "prefix:32,64"),
+        ("--methods", "own,ntk", "--lengths", "200,300", "--original-length", "128", "--data", "my texts/*.txt", "--depths",
+         "0.125", "--gap", "--text-field", "body", "--dtype", "float32", "--attention", "eager"),
+        ("--methods", "none", "--plan", "mine.json", "--tokenizer", "tok", "--lengths", "600", "--tasks", "passkey"),
+    ],
+    ids=["window", "factor", "data", "plan"],
+)  # fmt: skip
+def test_the_certificates_command_makes_the_same_records(ropewalk, tmp_path, monkeypatch, options):
+    """What "To make it again" prints is run as it is printed."""
+    import shlex
+    import shutil
+
+    from ropewalk.jobs.report.provenance import provenance
+    from ropewalk.jobs.report.run_folder import read_run
+    from ropewalk.scaling.checkpoint import bundled_model
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(bundled_model(), "tok")
+    (tmp_path / "my texts").mkdir()
+    for i in range(3):
+        (tmp_path / "my texts" / f"{i}.txt").write_text(" ".join(f"word{i * j}" for j in range(900)))
+    (tmp_path / "mine.json").write_text(ropewalk("plan", "ropewalk-tiny", "--to", "1024", "--json")[1])
+    code, _, err = ropewalk("eval", "ropewalk-tiny", *options, *SMALL[:4], "--no-speed", "--device", "cpu", "-o", "RUN")
+    assert code == 0, err
+    command = provenance(read_run(tmp_path / "RUN"))["commands"][0]
+    code, _, err = ropewalk(*shlex.split(command)[1:])
+    assert code == 0, err
+    assert records(tmp_path / "AGAIN") == records(tmp_path / "RUN")
+
+
+def test_lengths_within_the_window_are_refused_with_the_way_out(ropewalk, tmp_path):
+    code, _, err = ropewalk("eval", "ropewalk-tiny", "--lengths", "128,256", "-o", tmp_path / "out")
+    assert code == 2
+    for words in ("256, is within the 512 tokens", "yarn would be the model unchanged", "--factor", "--methods none alone"):
+        assert words in " ".join(err.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_that_cannot_be_measured_ends_in_another_exit_code(ropewalk, tmp_path):
+    """The first time, and when nothing but it is left to do; what could be measured is printed."""
+    plan = json.loads(ropewalk("plan", "ropewalk-tiny", "--to", "1024", "--json")[1])
+    plan["plan"]["stretches"]["all"]["rope"]["rope_theta"] = 5e5
+    (tmp_path / "other.json").write_text(json.dumps(plan))
+    asked = ("eval", "ropewalk-tiny", "--methods", "none", "--plan", tmp_path / "other.json", "--lengths", 600, "--tasks", "-",
+             "--no-tax", *SMALL, "-o", tmp_path / "run")  # fmt: skip
+    for _ in range(2):
+        code, out, err = ropewalk(*asked)
+        assert code == 1
+        assert "none" in out
+        assert "1 of 2 plans could not be measured" in out
+        assert "was made for rotary_dim 64 and rope_theta 500000" in " ".join((out + err).split())
+    code, out, _ = ropewalk(*asked, "--json")
+    assert code == 1
+    assert len(json.loads(out)["runs"][0]["failures"]) == 1
+
+
+def test_perplexity_stands_beside_bits(ropewalk, tmp_path):
+    """2 to the power of the bits."""
+    import re
+
+    code, out, err = ropewalk("eval", "ropewalk-tiny", "--methods", "none", "--lengths", 300, "--tasks", "-", *SMALL, "-o",
+                              tmp_path / "run")  # fmt: skip
+    assert code == 0, err
+    assert "bits per token (perplexity), position" in out
+    pairs = re.findall(r"(\d\.\d{3}) \((\d+\.\d\d)\)", out)
+    assert len(pairs) == 2
+    assert all(float(ppl) == pytest.approx(2 ** float(bits), rel=2e-3) for bits, ppl in pairs)

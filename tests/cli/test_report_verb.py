@@ -25,13 +25,13 @@ def ropewalk(*arguments, then="", cwd=None):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return write(tmp_path_factory.mktemp("run"), whole_run(documents=4), plans())
+    return write(tmp_path_factory.mktemp("run"), whole_run(documents=6), plans())  # four decide nothing
 
 
 def test_it_writes_the_page_into_the_run_and_loads_no_torch(run):
     done = ropewalk("report", str(run), then="print('torch' in sys.modules, file=sys.stderr)")
     assert (done.returncode, done.stderr.strip()) == (0, "False")
-    assert done.stdout.startswith("ropewalk-tiny reads to 4,096 tokens. dynamic-yarn holds to 4,096 tokens")
+    assert done.stdout.startswith("ropewalk-tiny reads to 4,096 tokens. dynamic-yarn reads to 4,096 tokens")
     assert str(run / "report.html") in done.stdout
     assert "Ropewalk certificate" in (run / "report.html").read_text()
 
@@ -69,3 +69,13 @@ def test_a_file_of_somebody_else_is_not_replaced(run, tmp_path):
     thesis.write_text("years of work")
     assert ropewalk("report", str(run), "-o", str(thesis)).returncode == 2
     assert thesis.read_text() == "years of work"
+
+
+def test_the_margin_is_an_option(run, tmp_path):
+    done = ropewalk("report", str(run), "-o", str(tmp_path / "page.html"), "--margin", "0.5", "--json")
+    made = json.loads(done.stdout)
+    assert made["margin"] == 0.5
+    assert {verdict["margin"] for verdict in made["verdicts"]} == {0.5}
+    done = ropewalk("report", str(run), "-o", str(tmp_path / "page.html"), "--margin", "0", "--force")
+    assert done.returncode == 2
+    assert "margin is 0.0; it must be above 0" in done.stderr

@@ -223,8 +223,8 @@ def test_what_the_page_refuses_python_refuses_too(page):
     bad = [
         {"model_type": "gpt2"},
         {"model_type": "unheard"},
-        {"model_type": "llama", "max_position_embeddings": 4096},
-        {"model_type": "llama", "head_dim": 64, "rope_theta": 10000.0},
+        {"model_type": "llama", "max_position_embeddings": 4096, "hidden_size": None},
+        {"model_type": "newcomer", "head_dim": 64, "rope_theta": 10000.0},
         {"model_type": "llama", "head_dim": 63, "max_position_embeddings": 64},
         {"model_type": "llama", "head_dim": 64, "max_position_embeddings": 64, "rope_scaling": {"rope_type": "yarm"}},
         {

@@ -7,6 +7,7 @@ import pytest
 import torch
 import transformers
 
+from command import run
 from ropewalk.errors import BadConfig, CannotExpress, OutputExists
 from ropewalk.jobs.extend import extend, left_out
 from ropewalk.scaling.checkpoint import bundled_model, read_config
@@ -119,8 +120,67 @@ def test_a_second_copy_in_mistrals_format_stays_behind(tmp_path):
     (source / "consolidated.safetensors").write_bytes((source / "model.safetensors").read_bytes())
     extend(source, planned(), tmp_path / "out")
     assert not [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(("params", "consolidated"))]
-    assert left_out(source) == ["params.json", "consolidated.safetensors"]
+    assert left_out(source) == ["consolidated.safetensors", "params.json"]
 
     (source / "model.safetensors").unlink()
     with pytest.raises(BadConfig, match="Mistral's own format alone"):
         extend(source, planned(), tmp_path / "other")
+
+
+# --- what a folder holds besides
+
+
+@pytest.fixture
+def embedding(tmp_path):
+    """As sentence-transformers lays it out (Qwen3-Embedding): modules.json names a folder, and a file states the window."""
+    source = tmp_path / "sbert"
+    shutil.copytree(bundled_model(), source)
+    (source / "modules.json").write_text(json.dumps([{"idx": 1, "name": "1", "path": "1_Pooling", "type": "x.Pooling"}]))
+    (source / "1_Pooling").mkdir()
+    (source / "1_Pooling" / "config.json").write_text('{"pooling_mode_lasttoken": true}')
+    (source / "sentence_bert_config.json").write_text('{"max_seq_length": 128, "do_lower_case": false}')
+    (source / "vision-lora").mkdir()
+    (source / "vision-lora" / "adapter_model.safetensors").write_bytes((source / "model.safetensors").read_bytes()[:0])
+    (source / ".cache").mkdir()
+    (source / ".cache" / "x").write_text("no")
+    (source / "onnx").mkdir()
+    (source / "onnx" / "model.onnx").write_bytes(b"old window")
+    (source / "original").mkdir()
+    (source / "original" / "consolidated.00.pth").write_bytes(b"pickle")
+    (source / "modeling_own.py").write_text("raise SystemExit('run')")
+    return source
+
+
+def test_a_folder_is_copied_whole_but_for_other_copies_of_the_model(embedding, tmp_path):
+    """ddalcu/mlx-serve#116: `1_Pooling/` was dropped without a word, and the window stayed 128."""
+    out = tmp_path / "out"
+    extend(embedding, planned(), out)
+    there = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    for entry in json.loads((out / "modules.json").read_text()):
+        assert f"{entry['path']}/config.json" in there
+    assert {"vision-lora/adapter_model.safetensors", "modeling_own.py"} <= there
+    assert not {".cache/x", "onnx/model.onnx", "original/consolidated.00.pth"} & there
+    assert left_out(embedding) == ["onnx/model.onnx", "original/consolidated.00.pth"]
+    assert json.loads((out / "sentence_bert_config.json").read_text()) == {"max_seq_length": 4096, "do_lower_case": False}
+
+
+def test_what_is_left_out_and_code_that_is_copied_are_said(embedding, tmp_path, capsys, monkeypatch):
+    code, out, _ = run(capsys, monkeypatch, "extend", embedding, "--factor", 8, "-o", tmp_path / "out")
+    assert code == 0
+    assert "left out: onnx/model.onnx, original/consolidated.00.pth" in out
+    assert "copied and not run: modeling_own.py" in out
+    assert "not run by Ropewalk: `modeling_own.py`" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [(None, None), ("128", 4096), (128, 4096), (128.0, 4096), (1e30, 1e30), ("long", "long"), (True, True), (10**6, 10**6)],
+)
+def test_a_tokenizers_window_of_any_kind(tmp_path, said, wanted):
+    """transformers takes a number; null and text are published too. What is no number is left as it is."""
+    source = tmp_path / "tok"
+    shutil.copytree(bundled_model(), source)
+    path = source / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": said}))
+    extend(source, planned(), tmp_path / "out")
+    assert json.loads((tmp_path / "out" / path.name).read_text())["model_max_length"] == wanted

@@ -1,6 +1,7 @@
 """attach: undo, refusals, sabotage, dtypes. Models are tiny and random."""
 
 import copy
+import dataclasses
 import math
 
 import pytest
@@ -344,3 +345,64 @@ def test_undo_after_a_cast_gives_back_the_unrounded_table(llama):
     with attach(llama, plan_of(llama)):
         llama.to(torch.bfloat16)
     assert torch.equal(llama.model.rotary_emb.inv_freq, held)
+
+
+@pytest.mark.parametrize("off", [2.0**-19, 2.0**-16, 2.0**-13])
+@pytest.mark.parametrize("pair", [0, 1])
+def test_a_frequency_that_is_off_by_more_than_three_roundings_is_found(llama, pair, off):
+    """Three roundings of float32 are 3 x 2^-24 of an angle. 2^-19 is ten times that, and 512 times a bit of the mantissa."""
+    with attach(llama, plan_of(llama)) as attached:
+        llama.model.rotary_emb.inv_freq[pair] *= 1 + off
+        with pytest.raises(Mismatch, match=rf"pair {pair}: (cos|sin) should be"):
+            attached.check()
+
+
+def test_one_rounding_of_a_frequency_is_none_of_our_business(llama):
+    with attach(llama, plan_of(llama)) as attached:
+        rotary = llama.model.rotary_emb
+        rotary.inv_freq = torch.nextafter(rotary.inv_freq, torch.full_like(rotary.inv_freq, 2.0))
+        attached.check()
+
+
+@pytest.mark.parametrize(("off", "seen"), [(1e-7, False), (1e-5, True)])
+def test_an_attention_factor_that_is_off(llama, off, seen):
+    """cos, sin and m add 1e-6."""
+    with attach(llama, plan_of(llama)) as attached:
+        llama.model.rotary_emb.attention_scaling *= 1 + off
+        if seen:
+            with pytest.raises(Mismatch):
+                attached.check()
+        else:
+            attached.check()
+
+
+@pytest.mark.parametrize(("off", "seen"), [(2.0**-18, False), (2.0**-14, True)])
+def test_the_table_that_a_config_means_may_have_been_computed_in_float32(llama, off, seen):
+    """2^-16 of an angle before anything is attached: what transformers' own arithmetic in float32 may be off."""
+    llama.model.rotary_emb.inv_freq *= 1 + off
+    if seen:
+        with pytest.raises(Mismatch, match="Measured before anything was changed"):
+            attach(llama, plan_of(llama))
+    else:
+        attach(llama, plan_of(llama)).undo()
+
+
+@pytest.mark.parametrize("method", ["dynamic-yarn-causal", "dynamic-yarn-rotate"])
+def test_every_step_of_a_schedule_is_held_to_the_plan(llama, method, monkeypatch):
+    """A list that is off at the last step alone, by 2^-16."""
+    from ropewalk.models.dynamic.call import Ladder
+
+    with attach(llama, plan_of(llama, method)) as attached:
+        attached.check()
+        honest = Ladder.scaled
+
+        def scaled(self, step):
+            found = honest(self, step)
+            last = self.schedule.step(2**62)
+            return found if step != last else dataclasses.replace(
+                found, inv_freq=tuple(theta * (1 + 2.0**-16) for theta in found.inv_freq)
+            )  # fmt: skip
+
+        monkeypatch.setattr(Ladder, "scaled", scaled)
+        with pytest.raises(Mismatch):
+            attached.check()

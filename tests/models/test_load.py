@@ -1,5 +1,6 @@
 """A tokenizer that is not the model's is refused by name."""
 
+import json
 import shutil
 
 import pytest
@@ -64,3 +65,58 @@ def test_agreeing_with_the_generation_config_is_enough():
 def test_saying_nothing_is_no_contradiction():
     check_tokenizer(tokenizer(bos=None), model(), "x")
     check_tokenizer(tokenizer(), model(bos=None, eos=None), "x")
+
+
+# --- what people bring
+
+
+def with_config(folder, **keys):
+    shutil.copytree(checkpoint("ropewalk-tiny"), folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **keys}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("gptq", "optimum|gptqmodel"),
+        ("awq", "gptqmodel|autoawq"),
+        ("bitsandbytes", "bitsandbytes"),
+        ("compressed-tensors", "compressed-tensors"),
+        ("hqq", "HQQ"),
+        ("no-such-way", "quantised by 'no-such-way', which transformers"),
+        (None, "a method that it does not name"),
+    ],
+)
+def test_quantised_weights_name_what_reads_them(tmp_path, method, words):
+    """AutoGPTQ/AutoGPTQ#244, vllm-project/vllm#4334: an ImportError ended in a traceback."""
+    more = {"load_in_4bit": True} if method == "bitsandbytes" else {}
+    said = {"quant_method": method, "bits": 4, "group_size": 128, **more} if method else {"bits": 4}
+    if method == "compressed-tensors":
+        said = {"quant_method": method, "format": "pack-quantized", "config_groups": {}}
+    with pytest.raises(BadConfig, match=rf"cannot be loaded: (.|\n)*({words})"):
+        load_model(with_config(tmp_path / "q", quantization_config=said))
+
+
+def test_weights_that_are_not_there_are_never_made_up(tmp_path):
+    """transformers draws what is missing at random, and says so in a log that nobody reads."""
+    more = with_config(tmp_path / "deeper", num_hidden_layers=9)
+    with pytest.raises(BadConfig, match=r"deeper lacks \d+ of the model's weights, such as model\.layers\.\d\."):
+        load_model(more)
+    wider = with_config(tmp_path / "wider", intermediate_size=64)
+    with pytest.raises(BadConfig, match=r"cannot be loaded|other shapes"):
+        load_model(wider)
+
+
+@pytest.mark.parametrize("kind", ["qwen", "internlm2"])
+def test_a_type_that_transformers_does_not_have(tmp_path, kind):
+    own = with_config(tmp_path / kind, model_type=kind, auto_map={"AutoModelForCausalLM": "modeling.X"})
+    (own / "modeling.py").write_text("raise SystemExit('it ran')")
+    with pytest.raises(BadConfig, match=rf"has no model type '{kind}'. Its own code is not run"):
+        load_model(own)
+
+
+def test_a_type_that_writes_no_text(tmp_path):
+    with pytest.raises(BadConfig, match="no class that writes text with a vit model"):
+        load_model(with_config(tmp_path / "vit", model_type="vit"))

@@ -172,6 +172,11 @@ ROWS = [
      {"frequency": 4.0}, None),
     ("sglang", "0.5.12", {**v5(llama(yarn(), max_position_embeddings=16_384)), "model_type": "lfm2_moe"}, Verb.IGNORES,
      "LFM2-MoE", {"frequency": 4.0}, "0.5.23"),
+    ("transformers", "5.23", {**QWEN25_7B, "max_position_embeddings": 1_010_000,
+                              "dual_chunk_attention_config": {"original_max_position_embeddings": 262_144}},
+     Verb.IGNORES, "dual_chunk_attention_config: tokens beyond 262,144", {}, None),
+    # modeling_internlm2.py, _init_rope: linear and dynamic, else ValueError
+    ("transformers", "5.23", {**llama(yarn()), "model_type": "internlm2"}, Verb.CRASHES, "knows dynamic and linear", {}, None),
     ("transformers", "5.23", {**v5(llama(yarn())), "rope_parameters": yarn()}, Verb.REPLACES, "without rope_theta", {},
      "4.57"),
     # factor 4 with M = 40,960: 1.25 by the ratio (transformers#38224)

@@ -1,4 +1,4 @@
-"""Watch the bundled model read eight times further: seven plans, two tables, a certificate and a checkpoint, in minutes.
+"""Watch the bundled model read eight times further: seven plans and a window, a certificate and a checkpoint, in minutes.
 
 Example: `ropewalk demo -o out/demo`
 """
@@ -20,12 +20,11 @@ def run(
     seed: Annotated[int, typer.Option(help="Chooses documents and pass keys.")] = 0,
     json: Json = False,
 ) -> None:
-    from rich.console import Console
-
+    from ropewalk.cli.parts.console import Console
     from ropewalk.cli.parts.progress import Bar, cost_bar, loading
 
     console = Console(stderr=json, highlight=False)
-    console.print("ropewalk-tiny was trained at 512 tokens. Seven plans read it at 4,096.")
+    console.print("ropewalk-tiny was trained at 512 tokens. Seven plans and a window read it at 4,096.")
     told = console if console.is_terminal else Console(stderr=True, highlight=False)
     with Bar("starting", told, transient=True):
         from ropewalk.jobs.demo import Demo, run_demo

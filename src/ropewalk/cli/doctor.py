@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from ropewalk.cli.parts.common import (
     Device,
@@ -27,6 +26,7 @@ from ropewalk.cli.parts.common import (
     parse_versions,
     print_json,
 )
+from ropewalk.cli.parts.console import Console
 from ropewalk.errors import BadOption
 from ropewalk.jobs.doctor.static import Diagnosis, Difference, compare, examine, meaning
 from ropewalk.jobs.doctor.target import Target, resolve

@@ -3,6 +3,7 @@
 Example: `ropewalk eval ropewalk-tiny --methods none,yarn --lengths 512,1024 --documents 4 --samples 2 -o out/eval`
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 from ropewalk.cli.parts.common import Json, OriginalLength, find_config, parse_length, print_json, read_plan
 from ropewalk.errors import BadOption
 
+Written = str | Callable[[float], str]
 Many = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Folders, hub ids, or ropewalk-tiny.")]
 
 
@@ -30,7 +32,9 @@ def run(
     out: Annotated[Path, typer.Option("-o", "--out", help="The run's folder; several models get one each below it.")] = Path(
         "out/eval"
     ),
-    methods: Annotated[str, typer.Option(help="By commas; `own` is the stretch the config has already.")] = "none,yarn",
+    methods: Annotated[
+        str, typer.Option(help="By commas; `own`: the config's own stretch; `window`: unchanged on its last L tokens.")
+    ] = "none,yarn",
     plan_file: Annotated[
         list[Path] | None, typer.Option("--plan", help="A saved plan to measure too (again and again).")
     ] = None,
@@ -82,8 +86,7 @@ def run(
     ] = 1800.0,
     json: Json = False,
 ) -> None:
-    from rich.console import Console
-
+    from ropewalk.cli.parts.console import Console
     from ropewalk.cli.parts.progress import Bar, cost_bar, loading
 
     for model in models:
@@ -140,7 +143,7 @@ def run(
 
 def _print(console: Any, run: dict[str, Any]) -> None:
     for protocol, rows in run["bits_per_token"].items():
-        _print_table(console, f"bits per token, {protocol.partition(':')[0]}", rows, "{:.3f}")
+        _print_table(console, f"bits per token (perplexity), {protocol.partition(':')[0]}", rows, _bits)
     for method, sentence in run["power"].items():
         console.print(f"{method} against {next(iter(run['plans']))}, in the last column: {sentence}", markup=False)
     _print_table(console, "bits per token, inside the original length", run["tax"], "{:+z.4f}")
@@ -158,19 +161,28 @@ def _print(console: Any, run: dict[str, Any]) -> None:
         console.print(
             f"{len(run['unreadable'])} texts could not be read, such as {first['place']}: {first['reason']}", markup=False
         )
+    if run["failures"]:
+        console.print(f"{len(run['failures'])} of {len(run['plans'])} plans could not be measured", markup=False)
     console.print(f"{run['records']} records of {run['documents']['read']} documents, {run['found']} of them from before")
     console.print(f"[bold]{run['report']}[/]" if run["report"] else "nothing was measured")
 
 
-def _print_table(console: Any, title: str, rows: dict[str, dict[Any, float | None]], form: str) -> None:
+def _bits(bits: float) -> str:
+    return f"{bits:.3f} ({2**bits:,.2f})" if bits < 30 else f"{bits:.3f} (over a billion)"
+
+
+def _print_table(
+    console: Any, title: str, rows: dict[str, dict[Any, float | None]], form: str | Callable[[float], str]
+) -> None:
     from rich.table import Table
 
+    written = form.format if isinstance(form, str) else form
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     if not columns:
         return
     table = Table(title, *(f"{c:,}" if isinstance(c, int) else str(c) for c in columns), box=None)
     for method, row in rows.items():
-        table.add_row(method, *(form.format(v) if (v := row.get(column)) is not None else "" for column in columns))
+        table.add_row(method, *(written(v) if (v := row.get(column)) is not None else "" for column in columns))
     for column in table.columns[1:]:
         column.justify = "right"
     console.print(table)

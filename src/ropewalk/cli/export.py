@@ -25,12 +25,12 @@ from ropewalk.cli.parts.common import (
     print_json,
     read_plan,
     read_spec,
-    said_left_out,
+    said_of_files,
 )
 from ropewalk.cli.parts.export_gguf import run_gguf
 from ropewalk.errors import BadOption
 from ropewalk.scaling.engine import get_engine
-from ropewalk.scaling.plan import replaced
+from ropewalk.scaling.plan_notes import plan_notes
 
 DEFAULT = "transformers,vllm,sglang"
 
@@ -67,7 +67,6 @@ def run(
     if in_place or restore or out is None:
         raise BadOption("-o names the folder to write; --in-place and --restore are for a GGUF.")
     from ropewalk.jobs.export import COMMANDS, export, summary
-    from ropewalk.jobs.extend import left_out
     from ropewalk.models.hub import checkpoint
 
     if plan_file and (to or factor):
@@ -85,7 +84,7 @@ def run(
     if json:
         print_json({"out": str(out), "plan": plan.to_dict(), **summary(found)})
     else:
-        for sentence in (*spec.warnings, *replaced(spec, plan), *said_left_out(left_out(source))):
+        for sentence in (*spec.warnings, *plan_notes(spec, plan), *said_of_files(source)):
             print(f"note: {sentence}")
         for part in found.parts:
             titles = ", ".join(get_engine(name).title for name in part.engines)

@@ -24,10 +24,12 @@ from ropewalk.cli.parts.common import (
     print_json,
     read_plan,
     read_spec,
-    said_left_out,
+    said_of_files,
 )
 from ropewalk.errors import BadOption
-from ropewalk.scaling.plan import replaced
+from ropewalk.scaling.checkpoint import text_path
+from ropewalk.scaling.dialects.class_defaults import is_native
+from ropewalk.scaling.plan_notes import plan_notes
 
 
 def run(
@@ -43,7 +45,7 @@ def run(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    from ropewalk.jobs.extend import CARD, PLAN, extend, left_out
+    from ropewalk.jobs.extend import CARD, PLAN, extend
     from ropewalk.models.hub import checkpoint
 
     if plan_file and (to or factor):
@@ -56,7 +58,9 @@ def run(
     if json:
         print_json({"out": str(out), "plan": plan.to_dict(), "fingerprint": plan.fingerprint, "config": written})
         return
-    for sentence in (*spec.warnings, *replaced(spec, plan), *said_left_out(left_out(source))):
+    for sentence in (*spec.warnings, *plan_notes(spec, plan), *said_of_files(source)):
         print(f"note: {sentence}")
-    print(f"{out}: {plan.name}, {plan.target_length:,} tokens, config proved against the plan ({plan.fingerprint})")
+    where = "".join(f", inside {key}" for key in text_path(written))
+    proved = "config proved against the plan" if is_native(spec.model_type) else "config written for the model's own code"
+    print(f"{out}: {plan.name}, {plan.target_length:,} tokens, {proved}{where} ({plan.fingerprint})")
     print(f"  {CARD} says what was done, {PLAN} holds the plan. It is not measured yet: no stretch is free.")

@@ -45,8 +45,7 @@ def run(
 
     started = time.monotonic()
 
-    from rich.console import Console
-
+    from ropewalk.cli.parts.console import Console
     from ropewalk.cli.parts.progress import Bar, loading
 
     config, _ = find_config(model)
@@ -104,6 +103,16 @@ def _as_dict(result: Any) -> dict[str, Any]:
     }
 
 
+def _print_gain(console: Any, result: Any) -> None:
+    """Against each plan: is the gain shown, or could it be nothing?"""
+    gains = {name: row.gain for name, row in result.compared.items() if name != "fitted"}
+    better, worse = [n for n, g in gains.items() if g.low > 0], [n for n, g in gains.items() if g.high < 0]
+    open_ = [n for n in gains if n not in better and n not in worse]
+    for names, said in ((better, "shown to be better than"), (worse, "shown to be worse than"), (open_, "not told from")):
+        if names:
+            console.print(f"Beyond the window, on the documents reported on, the fit is {said} {', '.join(names)}.")
+
+
 def _print(console: Any, out: Path, budget: float, result: Any) -> None:
     from rich.table import Table
 
@@ -119,11 +128,13 @@ def _print(console: Any, out: Path, budget: float, result: Any) -> None:
     console.print(table)
     for note in result.notes:
         console.print(f"Budget: {note}")
+    _print_gain(console, result)
     n = result.documents
     console.print(
         f"fitted on {n['fit']} documents, chosen on {n['choose']}, reported on {n['report']}; {result.steps} steps, "
         f"{result.dropped} candidates dropped, {result.seconds:.0f} s of {budget:.0f}"
     )
+    console.print(f"{result.kept}: their tokens and bits, which the table was made of")
     if result.winner == FITTED:
         console.print(f"{out}: the fitted plan ({result.plan.name}), the best on the documents that chose")
     else:

@@ -6,12 +6,14 @@ import pkgutil
 import signal
 import sys
 import warnings
+from importlib import metadata
 from pathlib import Path
-from typing import TextIO
+from typing import Annotated, TextIO
 
 import typer
 
 import ropewalk.cli
+from ropewalk.cli.parts.console import safe_output, visible
 from ropewalk.errors import RopewalkError
 
 HELP = """Stretch the context window of RoPE language models: plan, apply, measure, prove.
@@ -27,12 +29,26 @@ def build(asked: str = "") -> typer.Typer:
     app = typer.Typer(
         name="ropewalk", help=HELP, no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False
     )
-    app.callback()(lambda: None)
+    app.callback()(_root)
     verbs = {m.name.replace("_", "-"): m.name for m in pkgutil.iter_modules(ropewalk.cli.__path__) if m.name not in NOT_VERBS}
     for name in [asked] if asked in verbs else verbs:
         verb = importlib.import_module(f"ropewalk.cli.{verbs[name]}")
         app.command(name, help=verb.__doc__)(verb.run)
     return app
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"ropewalk {metadata.version('ropewalk')}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:
@@ -43,7 +59,8 @@ def main() -> None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # unwinds, so that half-written files are removed
     warnings.showwarning = _note
     try:
-        build(sys.argv[1] if len(sys.argv) > 1 else "")()
+        with safe_output():
+            build(sys.argv[1] if len(sys.argv) > 1 else "")()
     except RopewalkError as error:
         _complain(str(error))
         sys.exit(2)
@@ -75,7 +92,7 @@ def _note(
 def _complain(text: str) -> None:
     verb = sys.argv[1] if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else ""
     name = Path(sys.argv[0]).name.replace("__main__.py", "python -m ropewalk")
-    print(f"{name} {verb}".rstrip() + f": {text}", file=sys.stderr)
+    print(visible(f"{name} {verb}".rstrip() + f": {text}"), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from ropewalk.cli.parts import plan_train
@@ -29,16 +28,18 @@ from ropewalk.cli.parts.common import (
     print_json,
     read_spec,
 )
+from ropewalk.cli.parts.console import Console, escape
 from ropewalk.cli.parts.plan_data import Cache, Data, MaxTokens, TextField, asked_for, print_data
 from ropewalk.errors import CannotExpress
-from ropewalk.scaling.checkpoint import text_of
-from ropewalk.scaling.dialects.config_files import losses
+from ropewalk.scaling.checkpoint import text_of, text_path
+from ropewalk.scaling.dialects.class_defaults import opened
+from ropewalk.scaling.dialects.config_files import losses, rotation_keys
 from ropewalk.scaling.dialects.transformers import write
 from ropewalk.scaling.engine import Loss, engines
-from ropewalk.scaling.plan import ScalingPlan, Stretch, replaced
+from ropewalk.scaling.plan import ScalingPlan, Stretch
+from ropewalk.scaling.plan_notes import described, plan_notes
 from ropewalk.scaling.spec import ModelSpec
 
-KEYS = ("rope_parameters", "max_position_embeddings")
 BARS = "▁▂▃▄▅▆▇█"
 ON_ONE_LINE = 128  # pairs
 
@@ -91,8 +92,8 @@ def _print_all(
     if plan is None:
         console.print("\nTo stretch it: [bold]--to 128k[/] or [bold]--factor 4[/].")
     else:
-        for sentence in replaced(spec, plan):
-            console.print(f"[yellow]note[/] {sentence}")
+        for sentence in plan_notes(spec, plan):
+            console.print(f"[yellow]note[/] {escape(sentence)}")
         _print_plan(console, plan)
         _print_cache(console, spec, plan.target_length)
         _print_paste(console, plan, config)
@@ -116,38 +117,39 @@ def _as_dict(model: str, spec: ModelSpec, plan: ScalingPlan | None, config: dict
         return found
     return {
         **found,
-        "notes": [*spec.warnings, *replaced(spec, plan)],
+        "notes": [*spec.warnings, *plan_notes(spec, plan)],
         "plan": plan.to_dict(),
         "fingerprint": plan.fingerprint,
         "pairs": {name: pairs(stretch) for name, stretch in plan.stretches},
         "attention_factor": {name: stretch.scaled().attention_factor for name, stretch in plan.stretches},
         "cache_bytes": {"fp16": spec.cache_bytes(plan.target_length, 2), "fp8": spec.cache_bytes(plan.target_length, 1)},
         "paste": _paste(plan, config),
+        "paste_in": ".".join(text_path(opened(config))),
         "losses": [{"said": loss.said, **dataclasses.asdict(loss)} for loss in _losses(plan, config)],
     }
 
 
 def _print_spec(console: Console, model: str, path: Path, spec: ModelSpec) -> None:
-    console.print(f"[bold]{model}[/]  {spec.model_type}, window {spec.max_length:,} tokens")
+    console.print(f"[bold]{escape(model)}[/]  {escape(spec.model_type)}, window {spec.max_length:,} tokens")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for title in ("layers", "what", "value", "read from"):
         table.add_column(title)
     for reading in spec.readings:
         layer_type, _, name = reading.name.rpartition(".")
-        table.add_row(layer_type or "model", name, reading.value, f"[dim]{reading.source}[/]")
+        table.add_row(escape(layer_type) or "model", name, escape(reading.value), f"[dim]{escape(reading.source)}[/]")
     for layer_type, stretch in spec.scaling:
-        table.add_row(layer_type, "stretched already", f"{stretch.name} x{stretch.factor:g}", "[dim]rope parameters[/]")
+        table.add_row(escape(layer_type), "stretched already", described(stretch), "[dim]rope parameters[/]")
     console.print(table)
     if spec.unrotated_layers:
         console.print(f"{spec.unrotated_layers} layers do not rotate: nothing to stretch there.")
     for warning in spec.warnings:
-        console.print(f"[yellow]note[/] {warning}")
+        console.print(f"[yellow]note[/] {escape(warning)}")
 
 
 def _print_plan(console: Console, plan: ScalingPlan) -> None:
     for layer_type, stretch in plan.stretches:
         count, m = pairs(stretch), stretch.scaled().attention_factor
-        where = "" if layer_type == "all" else f" on {layer_type}"
+        where = "" if layer_type == "all" else f" on {escape(layer_type)}"
         console.print(
             f"\n[bold]{stretch.name}[/]{where}: {stretch.rope.original_length:,} -> {plan.target_length:,} tokens, "
             f"factor {stretch.factor:g}, attention factor {m:.4f}"
@@ -180,19 +182,33 @@ def _paste(plan: ScalingPlan, config: dict[str, Any]) -> dict[str, Any]:
         written = write(plan, config)
     except CannotExpress as error:
         return {"impossible": str(error)}
-    return {key: text_of(written)[key] for key in KEYS}
+    return rotation_keys(written)
 
 
 def _print_paste(console: Console, plan: ScalingPlan, config: dict[str, Any]) -> None:
     paste = _paste(plan, config)
     if "impossible" in paste:
-        console.print(f"\n[yellow]no config can say this:[/] {paste['impossible']}")
+        console.print(f"\n[yellow]no config can say this:[/] {escape(paste['impossible'])}")
         return
-    console.print("\nIn config.json (or let [bold]ropewalk extend[/] write it):")
+    where = "".join(f", inside [bold]{escape(key)}[/]" for key in text_path(opened(config)))
+    console.print(f"\nIn config.json{where} (or let [bold]ropewalk extend[/] write it):")
     text = json.dumps(paste, indent=2)
     for name in ("long_factor", "short_factor"):
         text = _fold(text, name)
     console.print(text, markup=False)
+    if words := _for_version_4(plan, config):
+        console.print(f"[dim]{words}[/]")
+
+
+def _for_version_4(plan: ScalingPlan, config: dict[str, Any]) -> str:
+    """transformers 4 knows none of `rope_parameters`."""
+    text = text_of(write(plan, config))
+    if "rope_parameters" not in text:
+        return ""
+    if "rope_theta" in text:
+        both = "rope_theta" if text.get("rope_scaling") is None else "the same dict as rope_scaling, and rope_theta"
+        return f"transformers 4 reads {both} beside these: extend writes both."
+    return "transformers 4 has no words for one dict per layer type: this needs transformers 5."
 
 
 def _losses(plan: ScalingPlan, config: dict[str, Any]) -> list[Loss]:
@@ -207,7 +223,7 @@ def _losses(plan: ScalingPlan, config: dict[str, Any]) -> list[Loss]:
 def _print_losses(console: Console, plan: ScalingPlan, config: dict[str, Any]) -> None:
     found = _losses(plan, config)
     for loss in found:
-        console.print(f"[yellow]note[/] {loss.said}")
+        console.print(f"[yellow]note[/] {escape(loss.said)}")
     if found:
         console.print("[bold]ropewalk export[/] writes what each of them reads right, where there is such a thing.")
 

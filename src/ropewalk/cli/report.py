@@ -17,6 +17,7 @@ def run(
         Path | None,
         typer.Option("-o", "--out", help="The page to write; an older report is replaced. [default: RUN/report.html]"),
     ] = None,
+    margin: Annotated[float, typer.Option(help="Bits per token that a length may lose and still hold.")] = 0.1,
     force: Force = False,
     json: Json = False,
     as_markdown: Annotated[
@@ -28,7 +29,7 @@ def run(
     from ropewalk.jobs.report.page import write_page
     from ropewalk.jobs.report.run_folder import read_run
 
-    made = certificate(read_run(folder))
+    made = certificate(read_run(folder), margin)
     out = out or folder / "report.html"
     size = write_page(out, made, force=force)
     if json:

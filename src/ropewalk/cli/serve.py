@@ -7,7 +7,6 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from ropewalk.cli.parts.common import (
     Device,
@@ -22,6 +21,7 @@ from ropewalk.cli.parts.common import (
     To,
     plan_to_run,
 )
+from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.progress import Bar, loading
 from ropewalk.errors import BadOption
 

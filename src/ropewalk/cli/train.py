@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from ropewalk.cli.parts.common import parse_length, parse_option, print_json
+from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.progress import Bar, loading
 from ropewalk.errors import BadConfig
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from ropewalk.cli.parts.common import Json, print_json
+from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.progress import Bar, cost_bar
 from ropewalk.errors import BadOption
 from ropewalk.scaling.checkpoint import local_checkpoint

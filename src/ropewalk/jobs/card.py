@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ropewalk.scaling.checkpoint import text_of
+from ropewalk.scaling.dialects.config_files import rotation_keys
 from ropewalk.scaling.method import get_method
 from ropewalk.scaling.plan import ScalingPlan
 
@@ -16,8 +16,7 @@ tags: [ropewalk, long-context, {method}]
 ---
 # {name}, stretched to {target:,} tokens
 
-The weights are those of `{source}`, untouched. Only the rotary embedding in `config.json` was changed, by Ropewalk,
-following the plan in `ropewalk.json` (fingerprint `{fingerprint}`).
+{done}
 
 {table}
 
@@ -41,13 +40,20 @@ model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
 ```
 """
 
+UNTOUCHED = (
+    "The weights are those of `{source}`, untouched. Only the rotary embedding in `config.json` was changed, by Ropewalk,\n"
+    "following the plan in `ropewalk.json` (fingerprint `{fingerprint}`)."
+)
 NOT_MEASURED = (
     "Nothing yet: stretching a window says that the model *can* be asked to read this far, not that it reads well. "
     "Static scaling also changes short inputs. Evaluate both ends before relying on it."
 )
 
 
-def model_card(source: Path, plan: ScalingPlan, config: Mapping[str, Any], measured: str = NOT_MEASURED) -> str:
+def model_card(
+    source: Path, plan: ScalingPlan, config: Mapping[str, Any], measured: str = NOT_MEASURED, done: str = UNTOUCHED
+) -> str:
+    """done: what was done to the weights; it may name {source} and {fingerprint}."""
     rows = ["| layers | method | factor | original length | rope_theta | attention factor |", "|---|---|---|---|---|---|"]
     rules = []
     for layer_type, stretch in plan.stretches:
@@ -59,14 +65,15 @@ def model_card(source: Path, plan: ScalingPlan, config: Mapping[str, Any], measu
             f"{rope.original_length:,} | {rope.rope_theta:g} | {m:.4f} |"
         )
         rules.append(f"*{stretch.name}*: {method.summary} Source: {method.source}.")
+    keys = rotation_keys(config)
     return CARD.format(
         source=source.name,
         name=source.name,
         target=plan.target_length,
         method=plan.name,
-        fingerprint=plan.fingerprint,
+        done=done.replace("{source}", source.name).replace("{fingerprint}", plan.fingerprint),
         table="\n".join(rows),
         rules="\n\n".join(dict.fromkeys(rules)),
         measured=measured,
-        keys=json.dumps(text_of(config)["rope_parameters"], indent=2),
+        keys=json.dumps(keys.get("rope_parameters", keys), indent=2),
     )

@@ -37,6 +37,26 @@ def library_files(*, held_out: bool, tests: bool = False, root: Path | None = No
             yield path
 
 
+def joined_files(size: int) -> Iterator[tuple[str, str]]:
+    """(name, text) of held-out files in a row, of `size` bytes and more each: for lengths that no file has alone.
+
+    In name order, so that neighbours are mostly of one package; the library's tests, where they are there, come last. A text
+    is of other files than any other.
+    """
+    root = library_root()
+    plain = list(library_files(held_out=True))
+    tests = sorted(set(library_files(held_out=True, tests=True)) - set(plain))
+    names: list[str] = []
+    texts: list[str] = []
+    for path in [*plain, *tests]:
+        if text := read_text(path):
+            names.append(path.relative_to(root).as_posix())
+            texts.append(text)
+        if sum(map(len, texts)) >= size:
+            yield f"{names[0]} and {len(names) - 1} more files", "\n".join(texts)
+            names, texts = [], []
+
+
 def is_held_out_file(path: Path) -> bool:
     """True for a file of this Python's library, by any path to it, that is on the side which models are measured on."""
     try:

@@ -15,7 +15,7 @@ from ropewalk.jobs.files import write_file
 from ropewalk.jobs.report.loss import coarse_edges
 from ropewalk.scaling.checkpoint import BUNDLED, read_config
 
-METHODS = ("none", "linear", "ntk", "ntk_by_parts", "dynamic-request", "yarn", "dynamic-yarn")
+METHODS = ("none", "window", "linear", "ntk", "ntk_by_parts", "dynamic-request", "yarn", "dynamic-yarn")
 WRITTEN = "yarn"  # the method whose checkpoint is written
 
 

@@ -17,7 +17,9 @@ from ropewalk.scaling.plan import ScalingPlan
 
 PLAN = "ropewalk.json"
 CARD = "README.md"
-TOKENIZER = "tokenizer_config.json"
+# Files that state a window of their own, and the key: of the tokenizer, and of sentence-transformers.
+WINDOWS = {"tokenizer_config.json": "model_max_length", "sentence_bert_config.json": "max_seq_length"}
+OTHER_COPIES = (*PICKLES, "*.gguf", "*.onnx", "*.onnx_data", "*.h5", "*.msgpack", "*.tflite", "*.mlmodel", "openvino*.xml")
 MISTRAL = ("params.json", "consolidated*.safetensors", "consolidated*.safetensors.index.json")
 
 
@@ -51,26 +53,45 @@ def check_places(source: Path, out: Path) -> None:
 
 def fill(folder: Path, source: Path, plan: ScalingPlan, config: Mapping[str, Any]) -> None:
     """Make `folder` a checkpoint: the files of `source`, with `config` in place of its own, the plan and a card."""
-    others = left_out(source)
-    for path in sorted(source.iterdir()):
-        if path.is_file() and path.name not in (CONFIG, CARD, PLAN, *others) and not _is_pickle(path):
-            _link(path, folder / path.name)
+    skipped = {CONFIG, CARD, PLAN, *left_out(source)}
+    for path in _files(source):
+        name = path.relative_to(source)
+        if name.as_posix() not in skipped:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            _link(path, folder / name)
     _write_json(folder / CONFIG, config)
-    _widen_tokenizer(folder / TOKENIZER, config)
+    for settings, key in WINDOWS.items():
+        _widen(folder / settings, key, config)
     (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
-    (folder / CARD).write_text(model_card(source, plan, config), encoding="utf-8")
+    (folder / CARD).write_text(model_card(source, plan, config) + _said_of_code(source), encoding="utf-8")
 
 
 def left_out(source: Path) -> list[str]:
-    """Files of Mistral's own format beside transformers': the same weights, and the old window.
+    """Files that would be another copy of the model, at its old window, by their paths in the checkpoint.
 
-    vLLM reads params.json and not config.json where consolidated*.safetensors is there (0.32.0, transformers_utils/config.py).
+    Mistral's own format: vLLM reads params.json and not config.json where consolidated*.safetensors is there (0.32.0,
+    transformers_utils/config.py). Pickles, and what other programs run: their rotation is baked in.
     """
-    return [path.name for pattern in MISTRAL for path in sorted(source.glob(pattern))]
+    own = {path.name for pattern in MISTRAL for path in source.glob(pattern)}
+    files = (path.relative_to(source) for path in _files(source))
+    return [name.as_posix() for name in files if name.as_posix() in own or any(name.match(one) for one in OTHER_COPIES)]
 
 
-def _is_pickle(path: Path) -> bool:
-    return any(path.match(pattern) for pattern in PICKLES)
+def code_files(source: Path) -> list[str]:
+    """Python files of a checkpoint, which are copied and never run here."""
+    return [path.relative_to(source).as_posix() for path in _files(source) if path.suffix == ".py"]
+
+
+def _said_of_code(source: Path) -> str:
+    """For the card."""
+    names = ", ".join(f"`{name}`" for name in code_files(source))
+    return f"\nCopied from `{source.name}` as they were, and not run by Ropewalk: {names}.\n" if names else ""
+
+
+def _files(source: Path) -> list[Path]:
+    """The files of a checkpoint and of its folders (an embedding model's pooling, adapters), hidden ones left out."""
+    found = (path for path in source.rglob("*") if path.is_file())
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(source).parts))
 
 
 def _link(source: Path, target: Path) -> None:
@@ -89,8 +110,8 @@ def _write_json(path: Path, data: Mapping[str, Any]) -> None:
     path.write_text(text, encoding="utf-8", errors="backslashreplace")  # half a surrogate pair, which JSON may hold
 
 
-def _widen_tokenizer(path: Path, config: Mapping[str, Any]) -> None:
-    """Raise model_max_length with the window, so that tokenizers do not cut or warn at the old one."""
+def _widen(path: Path, key: str, config: Mapping[str, Any]) -> None:
+    """Raise a number that is below the window, so that nothing cuts or warns at the old one."""
     if not path.is_file():
         return
     try:
@@ -98,6 +119,16 @@ def _widen_tokenizer(path: Path, config: Mapping[str, Any]) -> None:
     except ValueError as error:
         raise BadConfig(f"{path.name} is not valid JSON: {error}") from None
     window = text_of(config).get("max_position_embeddings", 0)
-    if isinstance(settings, dict) and settings.get("model_max_length", window) < window:
-        settings["model_max_length"] = window
+    if isinstance(settings, dict) and (said := _number(settings.get(key))) is not None and said < window:
+        settings[key] = window
         _write_json(path, settings)
+
+
+def _number(value: Any) -> float | None:
+    """A number, also one that somebody wrote as a text; None for anything else, which is left as it is."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

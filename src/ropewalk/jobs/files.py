@@ -50,12 +50,17 @@ def sweep(out: Path, *, often: bool = False) -> None:
     for path in found.pop(out.name, []):
         if not _is_dead(path):
             continue
-        size = _size(path)
         if f".{OLD}-" in path.name and (path / out.name).exists() and not out.exists():
             os.rename(path / out.name, out)  # killed between the two renames of a replacement
             _say(f"{out} was being replaced when a run was killed: it is back as it was.")
-        _remove(path)
-        _say(f"removed {path.name} ({size:,} bytes), which a run that was killed had left.")
+        discard(path)
+
+
+def discard(path: Path) -> None:
+    """Remove what a dead process left, and say so on stderr."""
+    size = _size(path)
+    _remove(path)
+    _say(f"removed {path.name} ({size:,} bytes), which a run that was killed had left.")
 
 
 def _is_dead(path: Path) -> bool:

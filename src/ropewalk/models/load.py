@@ -1,32 +1,82 @@
 """Loading a checkpoint: safetensors only, none of its code, and complaints that a person can act on."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from safetensors import SafetensorError
+from transformers.models.auto import modeling_auto as auto
+from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING as METHODS
 
 from ropewalk.errors import BadConfig
 from ropewalk.models.hub import checkpoint
-from ropewalk.scaling.checkpoint import local_checkpoint
+from ropewalk.scaling.checkpoint import local_checkpoint, read_config
 
 
 def load_model(model: str | Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu", attention: str = "sdpa") -> Any:
-    """A causal language model in evaluation mode.
+    """A causal language model in evaluation mode; of a model that also sees pictures, the whole, to be read with texts.
 
     model: a folder, a hub id, or `ropewalk-tiny`.
     attention: transformers' attention implementation: "sdpa", "eager" or "flash_attention_2".
+
+    Raises BadConfig where a class, a package or a weight is missing: transformers would make up missing weights by chance.
     """
     folder = checkpoint(model)
     quiet()
+    config = read_config(folder)
+    _check_quantised(model, config)
+    how = dict(dtype=dtype, use_safetensors=True, trust_remote_code=False, attn_implementation=attention)
     try:
-        loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, attn_implementation=attention
-        )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        loaded, found = _class_for(model, config).from_pretrained(folder, output_loading_info=True, **how)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError) as error:
         raise BadConfig(f"{model} cannot be loaded: {_first_line(error)}") from error
+    _check_weights(model, found)
     return loaded.to(device).eval()
+
+
+def _class_for(model: str | Path, config: Mapping[str, Any]) -> Any:
+    """The class that transformers reads texts with: the causal language model, or the one for pictures and texts."""
+    kind = config.get("model_type")
+    if kind in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return transformers.AutoModelForCausalLM
+    if kind in auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        return transformers.AutoModelForImageTextToText
+    if kind not in transformers.CONFIG_MAPPING:
+        own = " Its own code is not run." if "auto_map" in config else ""
+        raise BadConfig(
+            f"{model} cannot be loaded: transformers {transformers.__version__} has no model type {kind!r}.{own}\n"
+            "  The verbs that read configs (plan, doctor) may know it all the same."
+        )
+    raise BadConfig(f"{model} cannot be loaded: transformers has no class that writes text with a {kind} model.")
+
+
+def _check_quantised(model: str | Path, config: Mapping[str, Any]) -> None:
+    """transformers passes over a way of quantising that it does not know, and reads packed weights as missing ones."""
+    said = config.get("quantization_config")
+    if not isinstance(said, Mapping):
+        return
+    method = str(said.get("quant_method") or ("bitsandbytes" if said.get("load_in_4bit") or said.get("load_in_8bit") else ""))
+    if method.removesuffix("_4bit").removesuffix("_8bit") not in {
+        m.removesuffix("_4bit").removesuffix("_8bit") for m in METHODS
+    }:
+        raise BadConfig(
+            f"{model} cannot be loaded: its weights are quantised by {method or 'a method that it does not name'!r}, which "
+            f"transformers {transformers.__version__} does not read.\n"
+            "  The verbs that read configs (plan, doctor, extend) work without its weights."
+        )
+
+
+def _check_weights(model: str | Path, found: Mapping[str, Any]) -> None:
+    for what, keys in (("lacks", found.get("missing_keys")), ("has other shapes for", found.get("mismatched_keys"))):
+        names = sorted(key if isinstance(key, str) else key[0] for key in keys or ())
+        if names:
+            raise BadConfig(
+                f"{model} {what} {len(names)} of the model's weights, such as {names[0]}:\n"
+                "  transformers would fill them in by chance. Its files are incomplete, are of another model than its\n"
+                "  config.json, or are packed in a way that is not read."
+            )
 
 
 def quiet() -> None:

@@ -10,7 +10,10 @@ from ropewalk.scaling.gguf_header import is_gguf
 
 BUNDLED = "ropewalk-tiny"
 CONFIG = "config.json"
+ADAPTER = "adapter_config.json"
 LARGEST_CONFIG = 32 * 2**20  # bytes; the largest published config.json files are under 1 MiB
+# Where transformers 5.23 and the code of published checkpoints (InternVL, DeepSeek-VL, Qwen-Omni, ColPali) keep it.
+TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config", "vlm_config")
 Config = TypeVar("Config", bound=Mapping[str, Any])
 
 
@@ -42,7 +45,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """config.json as a dict; `path` is the file or the folder that holds it."""
     file = path / CONFIG if path.is_dir() else path
     if not file.is_file():
-        raise BadConfig(f"{path} has no {CONFIG}: it is not a transformers checkpoint.")
+        raise BadConfig(_no_config(path))
     if is_gguf(file):
         raise BadConfig(
             f"{file} is a GGUF, and a config.json is needed here.\n"
@@ -62,9 +65,49 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
+def _no_config(path: Path) -> str:
+    """Why a folder without config.json is no checkpoint, and the way out where it is known what it is."""
+    if (path / ADAPTER).is_file():
+        try:
+            base = json.loads((path / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
+        except (OSError, ValueError, KeyError, TypeError):
+            base = "the model that it was trained on"
+        return (
+            f"{path} has no {CONFIG} but {ADAPTER}: it is an adapter for {base}.\n"
+            "  Name that model for its window and rotation. To read with the adapter, merge it into a folder of its own:\n"
+            f"  python -c \"from peft import AutoPeftModelForCausalLM as A; A.from_pretrained('{path}').merge_and_unload()"
+            f".save_pretrained('merged')\""
+        )
+    if ggufs := sorted(file.name for file in path.glob("*.gguf")):
+        return f"{path} has no {CONFIG} but {ggufs[0]}: name that file. `ropewalk doctor` and `ropewalk export` read a GGUF."
+    if (path / "params.json").is_file():
+        return (
+            f"{path} has no {CONFIG} but params.json: it is in Mistral's or Llama's own format.\n"
+            "  Take the folder of the same model that transformers reads (its name often ends in -hf), or convert it."
+        )
+    return f"{path} has no {CONFIG}: it is not a transformers checkpoint."
+
+
+def text_path(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys under which a config holds its language model; none where it is one."""
+    for key in TEXT_PARTS:
+        inner = config.get(key)
+        if isinstance(inner, Mapping):
+            return (key, *text_path(inner))
+    return ()
+
+
 def text_of(config: Config) -> Config:
-    """The part of a config that describes the language model, itself and not a copy: `text_config`, or all of it."""
-    inner: Any = config.get("text_config")
-    if not isinstance(inner, Mapping):
-        return config
-    return cast("Config", inner)
+    """The part of a config that describes the language model, itself and not a copy: what is under `text_path`, or all."""
+    found: Any = config
+    for key in text_path(config):
+        found = found[key]
+    return cast("Config", found)
+
+
+def inside(config: Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
+    """`keys` as they stand in a config whose language model is where this one's is: {"text_config": keys}."""
+    found = dict(keys)
+    for name in reversed(text_path(config)):
+        found = {name: found}
+    return found

@@ -196,7 +196,7 @@ def same(wanted: Scaled, found: Scaled | None, tolerance: float = SAME) -> bool:
 def rotation(engine: Engine, keys: Keys, version: str = "") -> Rotation:
     """What an engine at a version does with written keys, and every loss on the way."""
     number = parse_version(version) if version else NEWEST
-    losses: list[Loss] = []
+    losses = [Loss(engine.title, "", Verb.IGNORES, one.what, one.source, keys.layer_type, one.way_out) for one in keys.ignored]
     now = keys
     for quirk in engine.quirks:
         says = quirk.effect(now) if within(number, quirk.versions) else None

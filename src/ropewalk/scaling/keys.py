@@ -6,7 +6,6 @@ other keys, and every number comes from one place: the meaning of keys.
 
 import copy
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,14 +13,16 @@ from typing import Any
 from ropewalk.errors import BadConfig
 from ropewalk.scaling.checkpoint import text_of
 from ropewalk.scaling.dialects import known
+from ropewalk.scaling.dialects.class_defaults import text_fields
 from ropewalk.scaling.dialects.fields import Fields
 from ropewalk.scaling.dialects.transformers_layers import FULL
 from ropewalk.scaling.dialects.transformers_read import read, rope_parts
 from ropewalk.scaling.dialects.transformers_scaling import read_scaling, rope_type_of
 from ropewalk.scaling.method import Scaled, check_factor
+from ropewalk.scaling.methods.yarn import mscale
 from ropewalk.scaling.plan import Stretch
 from ropewalk.scaling.rope import Rope
-from ropewalk.scaling.spec import ALL_LAYERS
+from ropewalk.scaling.spec import ALL_LAYERS, Ignored
 
 LENGTH = "original_max_position_embeddings"
 TEMPERATURE = ("attention_factor", "attn_factor", "mscale", "mscale_all_dim")
@@ -40,6 +41,7 @@ class Keys:
     spellings: of a config, which are there: "v4", "v5".
     nested: whether the keys stood in a dict of their own layer type.
     lost_theta: the override replaced the dict that held the base.
+    ignored: what else is written, where no engine looks.
     """
 
     layer_type: str
@@ -50,6 +52,7 @@ class Keys:
     spellings: frozenset[str] = frozenset({"v4", "v5"})
     nested: bool = False
     lost_theta: bool = False
+    ignored: tuple[Ignored, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -111,11 +114,6 @@ class Keys:
         return stretch.scaled(max(self.target, 2 * self.rope.original_length) if stretch.dynamic else None)
 
 
-def mscale(factor: float, slope: float = 1.0) -> float:
-    """YaRN's m = 0.1 slope ln(s) + 1."""
-    return 0.1 * slope * math.log(factor) + 1.0 if factor > 1 else 1.0
-
-
 def temperature(keys: Keys) -> float:
     """m of yarn if every key is honoured: attention_factor is m; DeepSeek's two make a ratio; attn_factor multiplies."""
     stated = _number(keys, "attention_factor")
@@ -140,14 +138,21 @@ def layers_of(config: Mapping[str, Any], *, original_length: int | None = None, 
     """The keys of each layer type that rotates. Raises what `read` raises: BadConfig for two spellings that disagree."""
     plain = _as_meant(config)
     spec = read(plain, original_length=original_length)
-    model = dict(text_of(plain))
     written = dict(text_of(config))
-    parts = rope_parts(Fields(model), spec.model_type)
+    parts = rope_parts(text_fields(plain), spec.model_type)
     spellings = _spellings(written)
     nested = any(isinstance(value, Mapping) for value in (written.get("rope_parameters") or {}).values())
+    # rope_type "ntk" was read as a plain rotation with a factor: that no version knows the word is a row of its own
+    ignored = () if _is_ntk(written) else spec.ignored
     return tuple(
-        Keys(name, _normal(part, written), spec.rope(name), written, text, spellings, nested) for name, part in parts.items()
+        Keys(name, _normal(part, written), spec.rope(name), written, text, spellings, nested, ignored=ignored)
+        for name, part in parts.items()
     )
+
+
+def _is_ntk(written: Mapping[str, Any]) -> bool:
+    dicts = [part for key in ("rope_scaling", "rope_parameters") if isinstance(part := written.get(key), Mapping)]
+    return any("ntk" in (part.get("rope_type"), part.get("type")) for part in dicts)
 
 
 def _spellings(written: Mapping[str, Any]) -> frozenset[str]:

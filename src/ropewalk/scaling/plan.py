@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ropewalk.errors import BadConfig, BadLength, BadOption, UnknownName
+from ropewalk.scaling.carry import carried
 from ropewalk.scaling.method import Option, Scaled, check_factor, get_method, methods
 from ropewalk.scaling.rope import LARGEST_LENGTH, Rope, is_number, is_whole
 from ropewalk.scaling.schedule import REQUEST, SEMANTICS, Dynamic, Schedule
@@ -247,6 +248,7 @@ def make_plan(
 
     method: a registered method, or a dynamic one as `parse_method` reads it: "dynamic", "dynamic-yarn".
     layer_types: what to stretch; by default every layer type that looks at the whole window.
+    A layer type that is stretched by this method already keeps its own options, but for those in `options` (see `carry`).
     """
     name, dynamic = parse_method(method)
     if (factor is None) == (target_length is None):
@@ -261,33 +263,37 @@ def make_plan(
             "nothing to stretch here: only sliding-window layers rotate, and they never look further back than they were "
             "trained to.\n  Name them as layer types to stretch them all the same."
         )
+    if layer_types is None and name != "none":
+        _check_window(spec)
     stretches = tuple(
-        (layer_type, _stretch(spec.rope(layer_type), name, dynamic, factor, target_length, options or {}))
-        for layer_type in chosen
+        (layer_type, _stretch(spec, layer_type, name, dynamic, factor, target_length, options or {})) for layer_type in chosen
     )
     reached = target_length or max(stretch.target_length for _, stretch in stretches)
     return ScalingPlan(stretches, reached, model)
 
 
-def replaced(spec: "ModelSpec", plan: ScalingPlan) -> list[str]:
-    """A sentence for each layer type whose own stretch the plan drops for another method."""
-    current = dict(spec.scaling)
-    return [
-        f"{layer_type} is stretched already, by {old.name} x{old.factor:g}, and this plan replaces that with {new.name}. "
-        f"If the model was trained with it, widen it instead: method {old.name}."
-        for layer_type, new in plan.stretches
-        if (old := current.get(layer_type)) and old.method != new.method
-    ]
+def _check_window(spec: "ModelSpec") -> None:
+    """A model whose every layer slides never meets a distance beyond its window, however long the text."""
+    far, trained = spec.farthest, max(rope.original_length for _, rope in spec.ropes)
+    if far is not None and far <= trained:
+        raise BadLength(
+            f"nothing to stretch here: every layer is a sliding-window layer, and none looks further back than {far:,} tokens "
+            f"(sliding_window), where {trained:,} were trained.\n"
+            "  Longer texts are read as they are. To look further, raise sliding_window in the config (or null), then\n"
+            "  stretch; or name the layer types (--layers) to stretch them all the same."
+        )
 
 
 def _stretch(
-    rope: Rope,
+    spec: "ModelSpec",
+    layer_type: str,
     method: str,
     dynamic: Dynamic | None,
     factor: float | None,
     target_length: int | None,
     options: Mapping[str, Option],
 ) -> Stretch:
+    rope = spec.rope(layer_type)
     if target_length is not None:
         _whole("target_length", target_length)
         if target_length < rope.original_length:
@@ -297,4 +303,5 @@ def _stretch(
                 "  window as the original), give original_length yourself."
             )
     scale = factor if factor is not None else (target_length or 1) / rope.original_length
-    return Stretch(rope, method, scale, normal_options(method, options), dynamic)
+    own = carried(spec, layer_type, method, scale, options)
+    return Stretch(rope, method, scale, normal_options(method, {**own, **options}), dynamic)

@@ -32,6 +32,22 @@ class CacheGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class Ignored:
+    """Something about the rotation that is written in a config where transformers does not look.
+
+    what: as in "transformers ignores ...".  way_out: one sentence.  source: where that was seen.
+    """
+
+    what: str
+    way_out: str
+    source: str
+
+    @property
+    def said(self) -> str:
+        return f"transformers ignores {self.what}. {self.way_out}"
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """Everything Ropewalk needs to know of a model, parsed once.
 
@@ -41,6 +57,8 @@ class ModelSpec:
     max_length: the window the config claims, tokens.
     unrotated_layers: layers without position rotation (NoPE, Mamba, linear attention): nothing to stretch.
     readings: where each number was read.  warnings: what a person should know.
+    ignored: what is written and not read.
+    temperatures: (mscale, mscale_all_dim) of layer types whose attention factor is their ratio, which depends on the factor.
     """
 
     model_type: str
@@ -51,6 +69,8 @@ class ModelSpec:
     unrotated_layers: int = 0
     readings: tuple[Reading, ...] = ()
     warnings: tuple[str, ...] = ()
+    ignored: tuple[Ignored, ...] = ()
+    temperatures: tuple[tuple[str, tuple[float, float]], ...] = ()
 
     def rope(self, layer_type: str) -> Rope:
         return dict(self.ropes)[layer_type]
@@ -59,6 +79,16 @@ class ModelSpec:
     def stretchable(self) -> tuple[str, ...]:
         """Layer types a plan stretches unless told otherwise: all but sliding-window and chunked ones."""
         return tuple(name for name, _ in self.ropes if not is_local(name))
+
+    @property
+    def sliding_layers(self) -> int:
+        return sum(group.layers for group in self.cache if group.window)
+
+    @property
+    def farthest(self) -> int | None:
+        """Tokens that a query looks back over where every layer slides; None where one sees all."""
+        windows = [group.window for group in self.cache]
+        return max(filter(None, windows)) if windows and all(windows) else None
 
     def cache_bytes(self, length: int, bytes_per_value: float) -> int:
         """Key-value cache of one sequence of `length` tokens."""

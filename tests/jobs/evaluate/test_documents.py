@@ -203,3 +203,29 @@ def test_a_tokenizer_without_bos_adds_none(books):
     tokenizer.bos_token = None
     (document,) = choose(Texts([str(books / "9.txt")]), tokenizer, tokens=50, count=1).documents
     assert list(document.ids) == tokenizer.encode((books / "9.txt").read_text(), add_special_tokens=False)[:50]
+
+
+def test_joined_files_share_no_file_and_are_long_enough():
+    from ropewalk.jobs.corpus import joined_files, library_files
+
+    found = list(joined_files(200_000))
+    assert len(found) >= 6
+    assert all(len(text.encode()) >= 200_000 for _, text in found)
+    files = {path.read_text(encoding="utf-8") for path in library_files(held_out=True)}
+    assert all(sum(text in joined for _, joined in found) <= 1 for text in files if len(text) > 500)
+    training = next(path.read_text() for path in library_files(held_out=False) if path.stat().st_size > 20_000)
+    assert not any(training in joined for _, joined in found)
+
+
+def test_a_length_that_no_file_has_is_read_in_files_in_a_row_and_said():
+    from ropewalk.jobs.evaluate.prepare import prepare
+    from ropewalk.jobs.evaluate.request import Request
+
+    told = []
+    request = Request("ropewalk-tiny", methods=("none", "yarn"), lengths=(49_152,), documents=4, tax=False, speed=False)
+    made = prepare(request, told.append)
+    assert len(made.documents) == 4
+    assert all(len(d.ids) == 49_152 for d in made.documents)
+    assert "4 texts of several files in a row are read" in " ".join(told)
+    short = prepare(Request("ropewalk-tiny", methods=("none", "yarn"), lengths=(1024,), documents=4, tax=False, speed=False))
+    assert not any("more files" in d.name for d in short.documents)

@@ -1,14 +1,22 @@
 """Stopping early in a run: after few documents where plans differ much, never where they do not; again at the same place."""
 
+import math
 from functools import partial
+from types import SimpleNamespace as Look
 
+import numpy
 import pytest
 
 from ropewalk.errors import BadOption
+from ropewalk.jobs.evaluate import early
 from ropewalk.jobs.evaluate.job import evaluate
-from ropewalk.jobs.evaluate.records import Records
+from ropewalk.jobs.evaluate.protocols import Prefix
+from ropewalk.jobs.evaluate.records import Key, Record, Records
 from ropewalk.jobs.evaluate.request import Request
 from ropewalk.jobs.evaluate.workers import Workers
+from ropewalk.scaling.checkpoint import bundled_model, read_config
+from ropewalk.scaling.dialects.transformers import read
+from ropewalk.scaling.plan import make_plan
 
 small = partial(Request, "ropewalk-tiny", lengths=(256,), factor=2.0, documents=16, tax=False, speed=False, stop_early=True)
 
@@ -49,3 +57,89 @@ def test_what_cannot_stop_early_says_why(tmp_path, request_, workers, words):
     with pytest.raises(BadOption, match=words):
         evaluate(tmp_path, request_, lambda *_: lambda cost: None, workers=workers)
     assert not any(tmp_path.iterdir())
+
+
+def measured(folder, losses, order):
+    """Two plans' readings of three tokens each; losses: document to (nats under the first, under the second)."""
+    spec = read(read_config(bundled_model()))
+    plans = [make_plan(spec, factor=2, method=method) for method in ("none", "yarn")]
+    records = Records(folder)
+    for name in order:
+        for plan, nats in zip(plans, losses[name], strict=True):
+            facts = {"document": name, "start": 0, "bos": True, "document_tokens": 3, "shortest": 2, "scored": [[1, 4]]}
+            key = Key("m", plan.fingerprint, plan.name, "window", name, 4)
+            records.add(Record(key, numpy.full(3, nats, numpy.float32), facts))
+    return [(plan, ()) for plan in plans], records
+
+
+def test_documents_are_looked_at_in_the_order_in_which_they_were_read(tmp_path, monkeypatch):
+    """Not in the order of their names, in which tables hold them: a sequential test sees a sequence."""
+    losses = {"c": (1.0, 2.0), "a": (1.0, 4.0), "b": (1.0, 8.0)}
+    planned, records = measured(tmp_path, losses, "cab")
+    looked = []
+    monkeypatch.setattr(early, "look", lambda a, b, counts: looked.append((a, b, counts)) or Look(stop=True))
+    assert early._clear(planned, ["c", "a", "b"], Prefix((4,)), records)
+    ((first, other, counts),) = looked
+    assert (other / first).tolist() == pytest.approx([2.0, 4.0, 8.0])
+    assert counts.tolist() == [3, 3, 3]
+    assert first.tolist() == pytest.approx([3 / math.log(2)] * 3)  # bits
+
+
+def test_a_document_that_was_not_drawn_yet_is_not_looked_at(tmp_path, monkeypatch):
+    losses = {"c": (1.0, 2.0), "a": (1.0, 4.0), "b": (1.0, 8.0)}
+    planned, records = measured(tmp_path, losses, "cab")
+    seen = []
+    monkeypatch.setattr(early, "look", lambda a, b, counts: seen.append(len(a)) or Look(stop=False))
+    assert not early._clear(planned, ["c", "b"], Prefix((4,)), records)
+    assert seen == [2]
+
+
+def test_the_order_that_a_seed_draws_is_the_one_that_is_read(tmp_path):
+    """A second run, and the first: the same documents. Another seed: another beginning."""
+    read_ = [
+        {r.facts["document"] for r in go(tmp_path / f"{n}", small(methods=("none", "linear"), seed=seed))[0].records}
+        for n, seed in enumerate((0, 0, 1))
+    ]
+    assert read_[0] == read_[1]
+    assert read_[0] != read_[2]
+
+
+def test_the_last_line_of_the_protocol_decides(tmp_path, monkeypatch):
+    """Of Prefix(2, 4) the second: three tokens of each document, not one."""
+    planned, records = measured(tmp_path, {name: (1.0, 2.0) for name in "abc"}, "abc")
+    seen = []
+    monkeypatch.setattr(early, "look", lambda a, b, counts: seen.append(counts.tolist()) or Look(stop=True))
+    early._clear(planned, ["a", "b", "c"], Prefix((2, 4)), records)
+    assert seen == [[3, 3, 3]]
+
+
+def test_every_plan_must_be_told_from_the_first(tmp_path, monkeypatch):
+    planned, records = measured(tmp_path, {name: (1.0, 2.0) for name in "abc"}, "abc")
+    answers = iter([True, False])
+    monkeypatch.setattr(early, "look", lambda a, b, counts: Look(stop=next(answers)))
+    assert not early._clear([*planned, planned[1]], ["a", "b", "c"], Prefix((4,)), records)
+
+
+@pytest.mark.parametrize("clear_after", [3, 5, 99])
+def test_it_looks_after_each_document_from_the_third_on_and_counts_what_is_left(tmp_path, monkeypatch, clear_after):
+    """Eight documents of costs 1 to 8: the bar ends where it must, and a document is read under all plans."""
+    names, plans = [f"d{i}" for i in range(8)], measured(tmp_path / "r", {}, "")[0]
+    work = [(plan, [Look(facts={"document": name}, cost=float(i)) for i, name in enumerate(names, 1)]) for plan, _ in plans]
+    read, looks, costs = [], [], []
+
+    def measure(model, plan, wanted, records, advance, batch):
+        read.append((plan.name, [m.facts["document"] for m in wanted]))
+        advance(sum(m.cost for m in wanted))
+
+    monkeypatch.setattr(early, "measure", measure)
+    monkeypatch.setattr(early, "_clear", lambda planned, order, *rest: looks.append(len(order)) or len(order) >= clear_after)
+    told = []
+    n = early.read_until_clear(None, work, names, Prefix((4,)), None, costs.append, None, told.append, 0)
+    assert n == min(clear_after, 8)
+    assert looks == list(range(3, n + 1))
+    order = [documents[0] for method, documents in read if method == "none"]
+    assert order == [documents[0] for method, documents in read if method == "yarn"]
+    assert order == [names[i] for i in early.random_order(8, 0)][:n]
+    assert sum(costs) == 2 * 36
+    assert len(told) == 1
+    assert ("the rest is not read" in told[0]) == (n < 8)

@@ -8,10 +8,12 @@ import torch
 import transformers
 
 from ropewalk.errors import BadConfig
+from ropewalk.jobs.evaluate import nll
 from ropewalk.jobs.evaluate.nll import head_of, score, token_nll
 from ropewalk.jobs.evaluate.records import Key, Record, Records
 from ropewalk.jobs.evaluate.tables import loss_by_position
 from ropewalk.jobs.evaluate.tasks.passkey import make_passkey
+from ropewalk.models.load import load_model
 
 
 def tiny(kind="llama", **options):
@@ -121,3 +123,59 @@ def test_a_pass_key_sample_is_as_long_as_asked_and_hides_the_key_once(depth):
     assert text.count(key) == 3  # told twice, asked for once
     assert sample.needle_start == text.index("\n# The pass key") + 1
     assert abs(sample.needle_start / 300 - depth) < 0.15
+
+
+def test_log_softmax_is_float32_whatever_the_models_dtype():
+    """bfloat16 logits of 200 words: the exact loss of these very logits, in float64. In bfloat16 it is off by 0.02."""
+    torch.manual_seed(0)
+    logits = torch.randn(1, 40, 200).bfloat16()
+    targets = torch.randint(0, 200, (1, 40))
+    found = nll._score(logits, targets)
+    exact = -torch.log_softmax(logits.double(), -1).gather(-1, targets[..., None])[..., 0]
+    assert found.nll.dtype == torch.float32
+    assert (found.nll - exact).abs().max() < 1e-5
+    assert torch.equal(found.greedy, logits.argmax(-1) == targets)
+
+
+def test_a_bfloat16_model_is_scored_in_float32():
+    model = load_model("ropewalk-tiny", dtype=torch.bfloat16)
+    ids = torch.randint(1, 1000, (2, 60), generator=torch.Generator().manual_seed(0))
+    found = score(model, ids)
+    with torch.no_grad():
+        logits = model(ids).logits[:, :-1].double()
+    exact = -torch.log_softmax(logits, -1).gather(-1, ids[:, 1:, None])[..., 0]
+    assert found.nll.dtype == torch.float32
+    assert (found.nll - exact).abs().max() < 0.08  # the head alone, run on all positions at once, rounds otherwise
+    assert ((found.nll - exact).abs() < 1e-4).float().mean() > 0.5
+
+
+def test_positions_are_the_tokens_scored():
+    model, ids = load_model("ropewalk-tiny"), torch.arange(1, 41)[None]
+    everything = score(model, ids)
+    some = score(model, ids, positions=torch.tensor([1, 7, 39]))
+    assert torch.allclose(some.nll, everything.nll[:, [0, 6, 38]], atol=1e-5)
+    assert torch.equal(some.greedy, everything.greedy[:, [0, 6, 38]])
+    assert score(model, ids, first=39).nll.shape == (1, 1)
+    for bad in ([0, 3], [3, 40], []):
+        with pytest.raises(ValueError, match="positions must be"):
+            score(model, ids, positions=torch.tensor(bad))
+    for first in (0, 40):
+        with pytest.raises(ValueError, match=f"first is {first}"):
+            score(model, ids, first=first)
+
+
+def test_no_more_logits_exist_than_their_limit(monkeypatch):
+    """Four rows of 40 tokens; the bundled head has 4,096 words: 10 positions a call are 163,840 numbers."""
+    model, ids = load_model("ropewalk-tiny"), torch.arange(1, 161).view(4, 40)
+    whole = score(model, ids)
+    sizes, linear = [], model.get_output_embeddings()
+    words = linear.weight.shape[0]
+    monkeypatch.setattr(nll, "LOGITS", 4 * 10 * words)
+    hook = linear.register_forward_hook(lambda module, args, output: sizes.append(output.numel()))
+    try:
+        found = score(model, ids)
+    finally:
+        hook.remove()
+    assert max(sizes) == 4 * 10 * words
+    assert len(sizes) == 4  # 39 positions
+    assert torch.allclose(found.nll, whole.nll, atol=1e-5)

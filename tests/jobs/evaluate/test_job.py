@@ -104,7 +104,7 @@ def test_a_second_call_reads_nothing_again(whole, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"lengths": (256, 512)}, r"lengths: \[256, 640\] there, \[256, 512\] asked for"),
+        ({"lengths": (256, 600)}, r"lengths: \[256, 640\] there, \[256, 600\] asked for"),
         ({"methods": ("none",)}, "plans: "),
         ({"seed": 1}, "seed: 0 there, 1 asked for"),
         ({"samples": 3}, "samples: 2 there, 3 asked for"),

@@ -97,3 +97,64 @@ def test_the_corpus_is_no_document_and_documents_are_no_corpus():
     readings = Readings([reading(CORPUS, 0, 5, [9, 9, 9, 9]), reading("d", 0, 5, [1, 1, 1, 1])])
     assert table(readings, Prefix((5,)))["yarn"]["5"].documents == ("d",)
     assert sums_by_position(readings, [0, 5])["yarn"][0].documents == ("d",)
+
+
+def test_a_document_that_lacks_one_cell_is_in_no_cell():
+    """e was read to 3 tokens of 5: its first cell is there, its second is not. A table compares the same documents."""
+    readings = Readings([reading("d", 0, 5, [1, 2, 3, 4]), reading("e", 0, 3, [10, 20])])
+    found = table(readings, Position((0, 3, 5)))["yarn"]
+    assert {line: cell.documents for line, cell in found.items()} == {"0-3": ("d",), "3-5": ("d",)}
+    assert {line: cell.sums.tolist() for line, cell in found.items()} == {"0-3": [3.0], "3-5": [7.0]}
+    assert table(Readings([reading("e", 0, 3, [10, 20])]), Position((0, 3, 5))) == {}
+    assert table(readings, Prefix((3,)))["yarn"]["3"].documents == ("d", "e")
+
+
+def test_documents_shorter_than_a_protocol_needs_are_left_out():
+    readings = Readings([reading("d", 0, 5, [1, 2, 3, 4], tokens=4), reading("e", 0, 5, [1, 2, 3, 4], tokens=3)])
+    assert table(readings, Prefix((5,)))["yarn"]["5"].documents == ("d",)
+
+
+def test_sums_are_taken_in_float64():
+    """2^24 + 1 + 1 + 1: float32 stays at 2^24."""
+    (cell,) = table(Readings([reading("d", 0, 5, [2.0**24, 1, 1, 1])]), Prefix((5,)))["yarn"].values()
+    assert cell.sums.tolist() == [2.0**24 + 3]
+    (bucket,) = sums_by_position(Readings([reading("d", 0, 5, [2.0**24, 1, 1, 1])]), (0, 5))["yarn"]
+    assert bucket.sums.tolist() == [2.0**24 + 3]
+
+
+def test_a_cell_says_nats_bits_and_perplexity():
+    readings = Readings([reading("d", 0, 5, [1, 2, 3, 4]), reading("e", 0, 5, [1, 1, 1, 1])])
+    (cell,) = table(readings, Prefix((5,)))["yarn"].values()
+    assert cell.mean == (10 + 4) / 8
+    assert cell.perplexity == pytest.approx(math.exp(1.75))
+    assert cell.interval().value == pytest.approx(1.75 / math.log(2))
+    assert (cell.counts.tolist(), cell.tokens.tolist()) == ([4, 4], [4, 4])
+
+
+def test_positions_need_every_bucket_of_a_document():
+    readings = Readings([reading("d", 0, 5, [1, 2, 3, 4]), reading("e", 0, 3, [10, 20])])
+    first, second = sums_by_position(readings, (0, 3, 5))["yarn"]
+    assert (first.documents, second.documents) == (("d",), ("d",))
+    assert (first.counts.tolist(), second.counts.tolist()) == ([2], [2])  # BOS is no token
+    assert sums_by_position(readings, (0, 6)) == {}
+
+
+def test_a_bucket_comes_from_the_shortest_reading_that_covers_it():
+    """As a request of that length would see it: dynamic scaling reads 1 to 3 otherwise in a longer one."""
+    readings = Readings([reading("d", 0, 5, [9, 9, 3, 4], shortest=5), reading("d", 0, 3, [1, 2], shortest=3)])
+    first, second = sums_by_position(readings, (0, 3, 5))["yarn"]
+    assert (first.sums.tolist(), second.sums.tolist()) == ([3.0], [7.0])
+
+
+def test_loss_by_position_is_in_bits():
+    (bucket,) = loss_by_position([reading(name, 0, 3, [2, 2]) for name in "de"], (0, 3))["yarn"]
+    assert bucket.value == pytest.approx(2 / math.log(2))
+
+
+def test_edges_double_from_the_window():
+    """0, L/2, L, 2 L, 4 L, ... and the target, each once."""
+    from ropewalk.jobs.evaluate.tables import edges_of
+
+    assert edges_of(512, 4096) == (0, 256, 512, 1024, 2048, 4096)
+    assert edges_of(512, 3000) == (0, 256, 512, 1024, 2048, 3000)
+    assert edges_of(512, 512) == edges_of(512, 100) == (0, 256, 512)

@@ -45,8 +45,19 @@ def test_plans_reach_the_longest_length_or_the_factor():
         "none": 2048,
         "ntk": 2048,
     }
-    assert plans(PLAIN, methods=("yarn",), lengths=(256,))["yarn"].target_length == 512
+    assert plans(PLAIN, methods=("none",), lengths=(256,))["none"].target_length == 512
+    assert plans(PLAIN, methods=("yarn",), lengths=(256,), factor=2)["yarn"].target_length == 1024
     assert plans(PLAIN, methods=("yarn",), lengths=(1024,), factor=8)["yarn"].target_length == 4096
+
+
+@pytest.mark.parametrize("lengths", [(256,), (128, 256), (512,)])
+def test_lengths_within_the_window_stretch_nothing_and_are_refused(lengths):
+    """They made plans of factor 1, and rows that were equal."""
+    with pytest.raises(BadLength, match=r"within the 512 tokens(.|\n)*yarn would be the model unchanged(.|\n)*--factor"):
+        plans(PLAIN, methods=("none", "yarn"), lengths=lengths)
+    found = plans(YARN, methods=("none", "own", "window"), lengths=lengths)
+    assert list(found) == ["none", "own", "window-512"]
+    assert list(plans(PLAIN, methods=("none", "yarn"), lengths=(513,))) == ["none", "yarn"]
 
 
 def test_a_length_that_no_plan_reaches_is_refused():

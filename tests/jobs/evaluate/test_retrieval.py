@@ -1,16 +1,18 @@
 """Records of retrieval: the verdicts of the plain way, resumable at any sample, and nothing recorded that is no number."""
 
+import numpy
 import pytest
 import torch
 
 import ruler_material
 from ropewalk.errors import NotFinite, UnknownName
+from ropewalk.jobs.evaluate import retrieval
 from ropewalk.jobs.evaluate.faults import Batch
 from ropewalk.jobs.evaluate.generate import generate_answers
 from ropewalk.jobs.evaluate.material import Material, library_code
 from ropewalk.jobs.evaluate.records import Records
 from ropewalk.jobs.evaluate.retrieval import GREEDY, TEACHER, Asker, cost, expand_tasks, make_samples
-from ropewalk.jobs.evaluate.reuse import read_answers
+from ropewalk.jobs.evaluate.reuse import Verdict, read_answers
 from ropewalk.jobs.evaluate.task import Sample
 from ropewalk.models.attach import attach
 from ropewalk.models.live import read_live
@@ -203,3 +205,27 @@ def test_a_loss_that_is_no_number_is_named_and_not_recorded(material, grid, tmp_
     with pytest.raises(NotFinite, match=r"of passkey \(length \d+, depth 0\.\d\) under yarn.*\n.*layers\.2\.mlp\.down_proj"):
         asker(broken, material, tmp_path).ask(plan_for(broken), grid[:1], Advance())
     assert not list(Records(tmp_path))
+
+
+class Answers:
+    """Stands in for the model: which of the answer's tokens are right, sample by sample."""
+
+    def __init__(self, monkeypatch, greedy):
+        def each(model, plan, samples, **_):
+            for i, sample in enumerate(samples):
+                n = sample.answer_end - sample.answer_start
+                yield i, Verdict(numpy.full(n, 1.0 + i, numpy.float32), numpy.array(greedy(i, n)))
+
+        monkeypatch.setattr(retrieval, "each_answer", each)
+
+
+@pytest.mark.parametrize("wrong", [0, 1, -1])
+def test_a_key_is_found_only_if_every_token_of_it_is_right(model, material, grid, tmp_path, monkeypatch, wrong):
+    """The first digit right is not enough, nor all but the last."""
+    Answers(monkeypatch, lambda i, n: [k != wrong % n for k in range(n)] if i % 2 else [True] * n)
+    asker(model, material, tmp_path).ask(plan_for(model), grid, Advance())
+    scores = {r.key.item: (r.facts["score"], r.facts["exact"]) for r in Records(tmp_path)}
+    ordered = [scores[sample.sha] for sample in grid]
+    assert {score for score, _ in ordered} == {0.0, 1.0}
+    assert all(score == float(exact) for score, exact in ordered)
+    assert sum(score for score, _ in ordered) == len(grid) / 2

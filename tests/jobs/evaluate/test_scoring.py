@@ -83,3 +83,85 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
 def test_an_empty_cell_is_an_error():
     with pytest.raises(BadOption, match="at least one sample"):
         effective_length({1024: {"a": []}})
+
+
+def test_a_model_that_can_do_nothing_has_no_relative_effective_length():
+    """0 is 85 % of 0: everywhere 0 is nowhere, and its interval too."""
+    found = effective_length({512: cell(0.0), 2048: cell(0.0)}, relative=0.85)
+    assert (found.value, found.low, found.high) == (0, 0, 0)
+
+
+def test_nor_has_one_that_can_do_nothing_inside_its_window():
+    scores = {512: cell(0.0), 1024: cell(0.0), 2048: cell(0.3)}
+    assert effective_length(scores, relative=0.85, inside=512).value == 0
+    assert effective_length(scores, relative=0.85, inside=100).value == 2048  # nothing was asked that short
+    assert effective_length(scores, relative=0.85).value == 2048
+    assert effective_length({512: cell(0.3), 2048: cell(0.3)}, relative=0.85, inside=512).value == 2048
+
+
+def test_a_length_at_which_nothing_is_right_is_not_reached():
+    assert effective_length({512: cell(0.4), 2048: cell(0.0)}, relative=0.0, inside=512).value == 512
+
+
+def test_the_best_is_the_best_and_not_the_mean():
+    """Own best 0.9: the bar is 0.765, which 0.75 does not reach. The mean of the three is 0.7, and its bar 0.595."""
+    scores = {512: cell(0.9), 1024: cell(0.75), 2048: cell(0.45)}
+    assert effective_length(scores, relative=0.85).value == 512
+
+
+def test_a_length_right_at_its_own_bar_has_reached_it():
+    assert effective_length({512: cell(1.0), 1024: cell(0.5)}, relative=0.5).value == 1024
+
+
+def test_the_ends_are_those_of_ninety_five_of_a_hundred_draws():
+    """One task, 50 samples, a share p at 2,048: a draw passes the bar of 50 % if Binomial(50, p) > 25.
+
+    By the binomial distribution: p = 0.64 fails in 2.9 % of draws, p = 0.66 in 1.4 %; 1 - 0.36 and so on for the other end.
+    So at 0.64 the lower 2.5 % end is the shorter length, and at 0.66 it is not; a 75 % interval would say 2,048 for both.
+    """
+
+    def ends(p):
+        found = effective_length({1024: cell(1.0, 1, 50), 2048: cell(p, 1, 50)}, threshold=50.0, draws=20_000)
+        return found.low, found.high
+
+    assert ends(0.62) == (1024, 2048)
+    assert ends(0.70) == (2048, 2048)
+    assert ends(0.38) == (1024, 2048)
+    assert ends(0.30) == (1024, 1024)
+
+
+def test_the_mean_is_over_tasks_and_not_over_samples():
+    """Ten samples of one task and ninety of another: (0 + 1) / 2 = 50 %, though 90 % of the samples are right."""
+    scores = {1024: {"a": [0.0] * 10, "b": [1.0] * 90}}
+    assert effective_length(scores, threshold=49.9).value == 1024
+    assert effective_length(scores, threshold=50.0).value == 0
+
+
+def test_samples_are_drawn_within_their_task():
+    """Each task is all right or all wrong: whatever is drawn, the mean is 50 %."""
+    found = effective_length({1024: {"a": [0.0] * 5, "b": [1.0] * 5}}, threshold=49.0)
+    assert (found.low, found.high) == (1024, 1024)
+
+
+def test_a_seed_gives_the_same_interval_and_base_lengths_must_be_tested():
+    scores = {1024: cell(0.8, 2, 7), 2048: cell(0.7, 2, 7)}
+    assert effective_length(scores, threshold=70, seed=3) == effective_length(scores, threshold=70, seed=3)
+    with pytest.raises(BadOption, match=r"none of base_lengths was tested; tested were \[1024, 2048\]"):
+        effective_length(scores, relative=0.85, base_lengths=[512])
+    with pytest.raises(BadOption, match="at least one sample"):
+        effective_length({})
+
+
+def test_prefixes_and_line_breaks_of_answers():
+    assert exact("12.5", ["12"]) == 1  # goes on with no letter and no digit
+    assert exact("12_", ["12"]) == 0
+    assert exact("a.c", ["a.c"]) == 1
+    assert exact("abc", ["a.c"]) == 0  # a reference is text, not a pattern
+    assert exact("b", ["a", "b"]) == 1
+    assert string_match_all("x", ["x"]) == 1.0
+    assert decided("all", "A\x00B", ["a\nb"])
+    assert not decided("all", "a", [])
+    assert decided("part", "a", ["a", "b"])
+    assert {name: scoring(name) for name in ("all", "part", "exact")} == {
+        "all": string_match_all, "part": string_match_part, "exact": exact,
+    }  # fmt: skip

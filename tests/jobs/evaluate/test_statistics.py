@@ -149,3 +149,106 @@ def test_p_values_have_their_level_and_their_direction():
 def test_what_was_not_measured_is_refused(sums, counts, said):
     with pytest.raises(BadOption, match=said):
         cluster_mean(numpy.array(sums), numpy.array(counts))
+
+
+def test_no_p_value_is_nothing():
+    """Davison & Hinkley 1997, 4.2: the estimate is one of the draws, so p is at least 1 / (samples + 1), and at most 1."""
+    far = studentised(numpy.full(12, 500.0) + numpy.arange(12), numpy.full(12, 100), samples=999)
+    assert far.p_two_sided() == far.p_above() == far.p_below(100.0) == 1 / 1000
+    assert far.p_above(100.0) == far.p_below(0.0) == 1.0
+
+
+@pytest.mark.parametrize("null", [-0.3, 0.0, 0.2])
+def test_p_values_are_shares_of_the_draws_counted_by_hand(null):
+    rng = numpy.random.default_rng(2)
+    found = studentised(rng.normal(10, 40, 12), numpy.full(12, 100), samples=99)
+    seen = (found.value - null) / found.error
+    assert found.p_above(null) == (1 + sum(draw >= seen for draw in found.draws)) / 100
+    assert found.p_below(null) == (1 + sum(draw <= seen for draw in found.draws)) / 100
+    assert found.p_two_sided(null) == (1 + sum(abs(draw) >= abs(seen) for draw in found.draws)) / 100
+
+
+def test_the_ends_are_draws_of_their_rank():
+    """Of 1,999 draws and the estimate: the 50th and the 1,950th smallest; of the absolute ones the 1,900th."""
+    rng = numpy.random.default_rng(4)
+    found = studentised(rng.lognormal(0, 1, 12) * 100, numpy.full(12, 100))
+    ordered, sizes = sorted(found.draws), sorted(abs(found.draws))
+    assert len(ordered) == 1999
+    assert list(found.draws) == ordered
+    tailed = found.equal_tailed()
+    assert (tailed.low, tailed.high) == (
+        pytest.approx(found.value - found.error * ordered[1949]), pytest.approx(found.value - found.error * ordered[49]),
+    )  # fmt: skip
+    same = found.symmetric()
+    assert same.high - same.value == pytest.approx(found.error * sizes[1899])
+    assert same.value - same.low == pytest.approx(found.error * sizes[1899])
+
+
+@pytest.mark.parametrize(("n", "quantile"), [(2, 12.706), (3, 4.303), (4, 3.182)])
+def test_below_five_documents_it_is_students_t(n, quantile):
+    """Any t table, two-sided 5 %, n - 1 degrees. A bootstrap of two documents has three different samples."""
+    means = numpy.arange(n) + 1.0
+    found = studentised(means * 100, numpy.full(n, 100), samples=99_999)
+    half = found.symmetric().high - found.value
+    assert half == pytest.approx(quantile * means.std(ddof=1) / math.sqrt(n), rel=0.05)
+
+
+def test_from_five_documents_on_it_is_the_bootstrap():
+    """Five documents have 126 different samples, so that many different draws at most (Efron & Tibshirani 1993, 6.2)."""
+    found = studentised(numpy.array([1.0, 2, 4, 8, 16]) * 100, numpy.full(5, 100))
+    assert 50 < len(numpy.unique(found.draws.round(9))) <= 126
+    four = studentised(numpy.array([1.0, 2, 4, 8]) * 100, numpy.full(4, 100))
+    assert len(numpy.unique(four.draws.round(9))) == 1999
+
+
+def test_draws_of_unequal_documents_have_the_error_of_their_own_ratio():
+    """Every sample of three of one document and two of another, by hand: sqrt(n / (n - 1) sum((s - R c)^2)) / sum(c)."""
+    sums, counts = numpy.array([100.0, 900, 150, 2200, 260]), numpy.array([100, 400, 200, 800, 100])
+    draws, ratio = studentised(sums, counts, samples=20_000).draws, sums.sum() / counts.sum()
+    possible = []
+    for a in range(5):
+        for b in range(5):
+            if a != b:
+                picks = numpy.array([a, a, a, b, b])
+                again, error = _by_hand(sums[picks], counts[picks])
+                possible.append((again - ratio) / error)
+    for quotient in possible:
+        assert abs(draws - quotient).min() < 1e-6 * max(1, abs(quotient))
+
+
+def test_one_document_drawn_every_time_is_far_out_and_is_a_number():
+    found = studentised(numpy.array([1.0, 2, 4, 8, 16]), numpy.full(5, 1), samples=20_000)
+    assert numpy.isfinite(found.draws).all()
+    assert found.draws.max() > 1e4
+    assert found.draws.min() < -1e4
+
+
+def test_no_error_at_all_leaves_only_the_value():
+    same = studentised(numpy.full(6, 200.0), numpy.full(6, 100))
+    assert (same.error, same.symmetric(), same.equal_tailed()) == (0.0, Interval(2.0, 2.0, 2.0), Interval(2.0, 2.0, 2.0))
+    assert (same.p_above(), same.p_above(2.0), same.p_above(3.0)) == (0.0, 1.0, 1.0)
+    assert (same.p_below(3.0), same.p_below(2.0), same.p_below(1.0)) == (0.0, 1.0, 1.0)
+    assert (same.p_two_sided(), same.p_two_sided(2.0)) == (0.0, 1.0)
+    alone = studentised(numpy.array([5.0]), numpy.array([2]))
+    assert (alone.documents, alone.p_below(9.0), alone.p_above(-9.0)) == (1, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("hits", "tries", "low", "high"),
+    [(7, 10, 0.3968, 0.8922), (1, 4, 0.0456, 0.6994), (90, 100, 0.8256, 0.9448), (0, 1, 0.0, 0.7935), (1, 1, 0.2065, 1.0)],
+)
+def test_wilson_by_hand(hits, tries, low, high):
+    """(p + z^2 / 2n +- z sqrt(p (1 - p) / n + z^2 / 4 n^2)) / (1 + z^2 / n), z = 1.95996."""
+    found = wilson(hits, tries)
+    assert (found.value, found.low, found.high) == (hits / tries, pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+
+
+def test_what_is_no_list_of_documents_is_refused():
+    with pytest.raises(BadOption, match="one number for each document"):
+        cluster_mean(numpy.ones((2, 2)), numpy.ones((2, 2)))
+    with pytest.raises(BadOption, match="document 1 has sum inf"):
+        cluster_mean(numpy.array([1.0, math.inf]), numpy.array([1, 1]))
+    with pytest.raises(BadOption, match=r"document 1 has sum 1\.0 over -1 tokens"):
+        cluster_mean(numpy.array([1.0, 1.0]), numpy.array([1, -1]))
+    with pytest.raises(BadOption, match=r"document 0 has sum 1\.0 over nan tokens"):
+        cluster_mean(numpy.array([1.0, 1.0]), numpy.array([math.nan, 1]))

@@ -15,8 +15,10 @@ from ropewalk.jobs.fit.budget import Budget
 from ropewalk.jobs.fit.compare import FITTED
 from ropewalk.jobs.fit.family import get_family
 from ropewalk.jobs.fit.job import Fit, run_fit
+from ropewalk.jobs.fit.kept import read_report
 from ropewalk.jobs.fit.material import Sets, library_sets
 from ropewalk.jobs.fit.objective import answer_items, far_items, losses
+from ropewalk.jobs.fit.search import Step
 from ropewalk.models.attach import attach
 from ropewalk.models.load import load_model, load_tokenizer
 from ropewalk.scaling.checkpoint import bundled_model, read_config
@@ -182,3 +184,123 @@ def test_what_is_written_is_the_same_in_stock_transformers(parts, tmp_path, fami
         ours = token_nll(model, ids)
     assert (token_nll(stock, ids) - ours).abs().max() < 1e-4 * ours.max()
     assert token_nll(stock, ids).mean().item() == pytest.approx(ours.mean().item(), abs=1e-4)
+
+
+def test_every_set_has_its_own_use(parts, tmp_path, monkeypatch):
+    """Searched on the first, chosen on the second, reported on the third: which documents each reading was of."""
+    _, _, _, _, sets = parts
+    searched, chosen, reported = set(), set(), set()
+    names = {tuple(d.ids): d.name for part in (sets.fit, sets.choose, sets.report) for d in part}
+    honest_gradient, honest_losses, honest_bits = job.gradient, job.losses, job.bits_by_token
+
+    def gradient(model, plan, space, u, items):
+        searched.update(names[tuple(item.ids)] for item in items)
+        return honest_gradient(model, plan, space, u, items)
+
+    def losses_(model, plan, items):
+        chosen.update(names[tuple(item.ids)] for item in items)
+        return honest_losses(model, plan, items)
+
+    def bits(model, plan, document):
+        reported.add(document.name)
+        return honest_bits(model, plan, document)
+
+    for name, watched in (("gradient", gradient), ("losses", losses_), ("bits_by_token", bits)):
+        monkeypatch.setattr(job, name, watched)
+    monkeypatch.setattr(job, "PATIENCE", 1)
+    look = job._Search._look
+    monkeypatch.setattr(job._Search, "_look", lambda self, step: look(self, step) and False)
+    result = go(parts, tmp_path / "plan.json", budget=600.0)
+    assert result.steps == 4
+    assert searched == {d.name for d in sets.fit}
+    assert chosen == {d.name for d in sets.choose}
+    assert reported == {d.name for d in sets.report}
+    kept = read_report(tmp_path / "plan.report.safetensors")
+    assert kept.documents == tuple(d.name for d in sets.report)
+    assert kept.ids.tolist() == [list(d.ids) for d in sets.report]
+    assert kept.compared() == result.compared
+    assert result.kept == str(tmp_path / "plan.report.safetensors")
+    assert set(kept.plans) == set(result.compared)
+
+
+def test_losses_and_the_winner_are_of_the_choosing_documents(parts, tmp_path):
+    """Worked out again by hand: the mean of far losses over them, of the fitted plan and of each rival."""
+    model, _, _, _, sets = parts
+    result = go(parts, tmp_path / "plan.json")
+    items = far_items(sets.choose, 512, 0.0)
+    for name, plan in {FITTED: result.fitted, "yarn": make_plan(parts[3], factor=1.25, method="yarn")}.items():
+        assert result.losses[name] == pytest.approx(sum(losses(model, plan, items)) / 2, abs=1e-5)
+    assert result.losses[FITTED] <= min(result.losses.values()) or result.winner != FITTED
+
+
+def test_batches_walk_through_the_fitting_documents_in_turn(parts, tmp_path, monkeypatch):
+    order = []
+    honest = job.gradient
+    monkeypatch.setattr(job, "gradient", lambda m, p, s, u, items: order.append(items) or honest(m, p, s, u, items))
+    monkeypatch.setattr(job, "PATIENCE", 1)
+    monkeypatch.setattr(job._Search, "_look", lambda self, step: False)
+    go(parts, tmp_path / "plan.json", budget=600.0)
+    names = {tuple(d.ids): i for i, d in enumerate(parts[4].fit)}
+    seen = [names[tuple(item.ids)] for batch in order for item in batch]
+    assert seen == [i % 3 for i in range(len(seen))]
+    assert {len(batch) for batch in order} == {2}
+
+
+def test_the_seed_the_model_and_the_documents_name_a_search(parts, tmp_path):
+    go(parts, tmp_path / "plan.json", budget=1.0)
+    saved = json.loads((tmp_path / "plan.fit.json").read_text())
+    assert "budget" not in saved["key"]
+    assert {
+        "factor",
+        "family",
+        "causal",
+        "optimiser",
+        "objective",
+        "short_weight",
+        "seed",
+        "layers",
+        "model",
+        "documents",
+    } <= {*saved["key"]}
+    fewer = (*parts[:4], Sets(parts[4].fit[:2], parts[4].choose, parts[4].report))
+    with pytest.raises(OutputExists, match="other documents"):
+        go(fewer, tmp_path / "plan.json", budget=1.0)
+
+
+def steps_of(monkeypatch, losses_seen, dropped=0):
+    """A search whose points are numbered, and whose losses on the choosing documents are given."""
+    seen = iter(losses_seen)
+    start = {}
+
+    def points(self):
+        start["u"] = list(self.state.u)
+        while True:
+            yield Step(list(self.state.u), 1.0, dropped)
+
+    monkeypatch.setattr(job._Search, "_steps", points)
+    monkeypatch.setattr(job._Search, "_loss", lambda self, plan: next(seen, 9.0))
+
+
+@pytest.mark.parametrize(("optimiser", "every"), [("gradient", 4), ("cma", 2)])
+def test_it_gives_up_after_six_looks_without_progress(parts, tmp_path, monkeypatch, optimiser, every):
+    """Five plans and the starts are measured first; then 5 looks, one that is better, and 6 more."""
+    count = len(get_family("yarn").space(parts[3].rope("all"), 1.25, None).starts) + len(
+        [name for name in ("yarn", "yarn, paper", "ntk")]
+    )
+    steps_of(monkeypatch, [*[5.0] * count, *[6.0] * 5, 4.0, *[4.0] * 99], dropped=1)
+    result = go(parts, tmp_path / "plan.json", budget=600.0, optimiser=optimiser)
+    assert result.steps == every * (5 + 1 + 6)  # equal is not better
+    assert result.losses[FITTED] == 4.0
+    assert result.winner == FITTED
+    assert result.dropped == result.steps
+
+
+def test_a_point_whose_loss_is_no_number_is_not_taken(parts, tmp_path, monkeypatch):
+    def points(self):
+        while True:
+            yield Step([9.0] * len(self.state.u), float("nan"), 0)
+
+    monkeypatch.setattr(job._Search, "_steps", points)
+    monkeypatch.setattr(job._Search, "_loss", lambda self, plan: 1.0)
+    go(parts, tmp_path / "plan.json", budget=600.0)
+    assert 9.0 not in json.loads((tmp_path / "plan.fit.json").read_text())["u"]

@@ -57,3 +57,25 @@ def test_texts_of_a_jsonl_file_and_a_text_that_comes_twice(tokenizer, tmp_path):
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     sets = read_sets(tokenizer, [str(tmp_path / "rows.jsonl")], 256, seed=0, text_field="body")
     assert sum(len(part) for part in (sets.fit, sets.choose, sets.report)) == 9  # the tenth is the first again
+
+
+def test_lengths_that_no_file_has_are_read_in_files_in_a_row(tokenizer):
+    """README's own lengths: three library files have 32,768 tokens, and a dozen texts of several files do."""
+    sets = library_sets(tokenizer, 32_768, seed=0)
+    parts = [names(part) for part in (sets.fit, sets.choose, sets.report)]
+    assert min(map(len, parts)) >= 2
+    assert sum(map(len, parts)) == len(set.union(*parts)) >= 6
+    assert all(len(d.ids) == 32_768 for d in (*sets.fit, *sets.choose, *sets.report))
+    assert all("more files" in name for name in set.union(*parts))
+    assert names(library_sets(tokenizer, 32_768, seed=1).report) == parts[2]
+
+
+def test_what_a_fit_needs_is_said_with_the_way_out(tokenizer, monkeypatch):
+    with pytest.raises(BadConfig) as error:
+        library_sets(tokenizer, 2**21, seed=0)
+    said = " ".join(str(error.value).split())
+    assert "0 texts of the held-out library" in said
+    assert "have 2,097,152 tokens" in said
+    assert "a fit needs 6: two to fit on, two to choose on, two to report on" in said
+    assert "--data" in said
+    assert "a smaller factor" in said

@@ -13,7 +13,15 @@ from ropewalk.jobs.report.run_folder import make_run
 LN2 = 0.6931471805599453
 PLANS = plans(["none", "yarn"])
 NONE, YARN = PLANS["none"], PLANS["yarn"]
+ASKED = {
+    "methods": ["none", "yarn"], "lengths": [512, 1024], "factor": None, "original_length": None,
+    "protocols": ["position:0,512,1024", "prefix:2,4"], "tasks": ["needle"], "data": ["library"], "text_field": "text",
+    "strict": False, "documents": 1, "samples": 20, "depths": [0.0, 0.25], "questions": {}, "gap": True,
+    "ruler_compat": False, "stop_early": False, "tax": True, "speed": True, "seed": 7, "tokenizer": None, "dtype": "float32",
+    "attention": "sdpa",
+}  # fmt: skip
 FACTS = {
+    "asked": ASKED,
     "model": "org/name",
     "tokenizer_hash": "abcd",
     "lengths": [512, 1024],
@@ -90,9 +98,8 @@ def test_the_ruler_section_names_the_tasks_that_are_missing():
 def test_provenance_says_the_command_that_makes_the_records_again():
     made = provenance(make_run([reading(YARN, "a", [1.0] * 9, bos=True)], PLANS, FACTS))
     assert made["commands"][0] == (
-        "ropewalk eval org/name --methods none,yarn --lengths 512,1024 --documents 1 "
-        "--protocols position:0,512,1024,prefix:2,4 --tasks needle --samples 20 --depths 0,0.25 --seed 7 "
-        "--dtype float32 --gap -o RUN"
+        "ropewalk eval org/name --methods none,yarn --protocols position:0,512,1024,prefix:2,4 --tasks needle "
+        "--lengths 512,1024 --depths 0,0.25 --documents 1 --samples 20 --seed 7 --dtype float32 --gap -o AGAIN"
     )
     facts = dict(made["facts"])
     assert (facts["tokenizer"], facts["torch"], facts["seed"], facts["each begins with"]) == ("abcd", "2.11.0", "7", "BOS")
@@ -103,10 +110,34 @@ def test_versions_that_differ_between_records_are_all_shown():
     assert dict(provenance(run(*records))["facts"])["torch"] == "2.11.0, 2.13.0"
 
 
+def test_every_option_that_was_not_the_usual_is_printed_and_quoted():
+    """And nothing of where it ran or how fast."""
+    asked = {
+        **ASKED, "data": ["my texts/*.txt", "b.jsonl"], "factor": 2.0, "original_length": 256, "tokenizer": "org/tok",
+        "tax": False, "speed": False, "text_field": "body", "strict": True, "questions": {"qa_1": "q.json"},
+        "ruler_compat": True, "stop_early": True, "attention": "eager", "lengths": [], "tasks": [], "depths": [0.125],
+    }  # fmt: skip
+    (command, *_) = provenance(make_run([reading(YARN, "a", [1.0])], PLANS, {**FACTS, "asked": asked}))["commands"]
+    for words in (
+        "--data 'my texts/*.txt' --data b.jsonl", "--factor 2 ", "--original-length 256", "--tokenizer org/tok", "--no-tax",
+        "--no-speed", "--text-field body", "--strict", "--questions qa_1=q.json", "--ruler-compat", "--stop-early",
+        "--attention eager", "--tasks -", "--depths 0.125",
+    ):  # fmt: skip
+        assert words in command, words
+    assert "--lengths" not in command
+    assert "--device" not in command
+
+
+def test_a_run_without_its_request_prints_no_command_that_would_make_another():
+    (said, *_) = provenance(make_run([reading(YARN, "a", [1.0])], PLANS))["commands"]
+    assert said.startswith("#")
+
+
 def test_a_plan_that_is_no_method_by_name_is_made_again_from_its_file():
-    made = provenance(make_run([reading(YARN, "a", [1.0])], {"mine": YARN}, FACTS))
-    assert "--plan plans/mine.json" in made["commands"][0]
-    assert "--methods" not in made["commands"][0]
+    facts = {**FACTS, "asked": {**ASKED, "methods": []}}
+    made = provenance(make_run([reading(YARN, "a", [1.0])], {"mine": YARN}, facts))
+    assert "--plan RUN/plans/mine.json" in made["commands"][0]
+    assert "--methods - " in made["commands"][0]
 
 
 def test_markdown_escapes_what_would_end_a_cell():

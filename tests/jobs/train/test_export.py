@@ -1,6 +1,7 @@
 """What a run leaves: a checkpoint that stock transformers loads, the same model that was trained, and the adapter whole."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from ropewalk.errors import Mismatch
 from ropewalk.jobs.train import export, job
 from ropewalk.models.live import find_tables, read_live
 from ropewalk.scaling.plan import ScalingPlan
-from training import recipe_of, run
+from training import recipe_of, run, texts
 
 
 def trained(recipe, out, monkeypatch):
@@ -137,3 +138,41 @@ def test_shards_are_gathered(source, data, tmp_path, lora):
         assert one.keys() == two.keys()
         for key, weights in one.items():
             torch.testing.assert_close(two[key], weights, rtol=0, atol=1e-5, msg=lambda said, key=key: f"{key}: {said}")
+
+
+def test_the_card_says_what_was_done_to_which_tensors_and_what_was_measured(source, data, tmp_path, monkeypatch):
+    """Counted again here: every tensor of the export against the source's."""
+    monkeypatch.setattr(export, "check_export", lambda folder: "")
+    held_out = texts(tmp_path / "held", seed=7, count=4, words=400)
+    recipe = recipe_of(source, data, held_out=[str(held_out)], held_out_documents=2, passkeys=0, stages=({"steps": 2},))
+    result = job.train(recipe, tmp_path / "run", lambda event: None)
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    mine, theirs = (load_file(folder / "model.safetensors") for folder in (tmp_path / "run" / "model", source))
+    changed = [name for name in theirs if not torch.equal(mine[name], theirs[name])]
+    assert f"{len(changed)} of {len(theirs)} tensors changed" in card
+    assert all(f"`{name}`" in card for name in changed[:5])
+    for words in (
+        "after training by Ropewalk: all weights in 2 steps", f"over {result.tokens:,} tokens", "| 1 | yarn | factor 2 | 2 |",
+        "0.003", "cosine, 1 steps of warm-up", "held-out documents of", "before training",
+        plan_beside(tmp_path / "run" / "model").fingerprint,
+    ):  # fmt: skip
+        assert words in card, words
+    last = result.evaluations[-1]
+    for nats in last["held_out"].values():
+        assert f"{nats / math.log(2):.3f}" in card
+    for words in ("untouched", "Nothing yet", "{"):
+        assert words not in card.partition("## Use")[0]
+
+
+def test_without_held_out_documents_the_card_says_that_nothing_is_known(source, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "check_export", lambda folder: "")
+    run(recipe_of(source, data, lora={"rank": 4}, stages=({"steps": 2},)), tmp_path)
+    card, adapter = ((tmp_path / name / "README.md").read_text() for name in ("model", "adapter"))
+    for text in (card, adapter):
+        assert "Nothing: no documents were held out" in text
+        assert "rank 4, alpha 16, on attention" in text
+        assert plan_beside(tmp_path / "model").fingerprint in text
+    assert "adapters, merged into the weights, in 2 steps" in card
+    assert adapter.startswith(f"---\nlibrary_name: peft\nbase_model: {source.name}")
+    assert "[More Information Needed]" not in adapter  # peft's template
+    assert "fits a base model that rotates so, and no\nother" in adapter

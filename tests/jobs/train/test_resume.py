@@ -99,14 +99,18 @@ def test_a_kill_after_any_step(recipe, whole, tmp_path, at):
     assert (again.steps, again.tokens) == (whole[1].steps, whole[1].tokens) == (7, 2 * (4 * 64 + 3 * 128))
 
 
-def test_a_kill_while_a_checkpoint_is_written(recipe, whole, tmp_path):
+def test_a_kill_while_a_checkpoint_is_written(recipe, whole, tmp_path, capfd):
     killed(recipe, tmp_path, 2, in_writing=True)
     assert [path.name for path in keep.complete(tmp_path)] == ["step-000002"]
     left = {path.name for path in (tmp_path / "checkpoints").iterdir()}
     assert left == {"step-000002", ".part-step-000004"}, "the part is there, under a name that nothing takes for whole"
+    (tmp_path / "checkpoints" / ".part-step-000099").mkdir()  # of a step that is not written again
     run(recipe, tmp_path)
     assert_same(tmp_path, whole[0])
     assert not list((tmp_path / "checkpoints").glob(".part-*"))
+    said = capfd.readouterr().err
+    assert "removed .part-step-000004 (" in said
+    assert "removed .part-step-000099 (0 bytes), which a run that was killed had left" in said
 
 
 def test_an_error_while_a_checkpoint_is_written(recipe, whole, tmp_path, monkeypatch):

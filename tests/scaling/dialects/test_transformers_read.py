@@ -21,7 +21,6 @@ from published import (
     QWEN3_8B_YARN,
 )
 from ropewalk.errors import BadConfig, BadLength, BadOption, NoRope, RopewalkError, UnknownName
-from ropewalk.scaling.dialects import known
 from ropewalk.scaling.dialects.transformers import read, write
 from ropewalk.scaling.method import methods
 from ropewalk.scaling.plan import make_plan
@@ -90,7 +89,7 @@ def test_a_cache_fills_no_further_than_its_window():
 @pytest.mark.parametrize(
     ("config", "name", "source"),
     [
-        (LLAMA2_7B, "all.rope_theta", "default of llama in transformers 5.23"),
+        (LLAMA2_7B, "all.rope_theta", "default of LlamaConfig in transformers 5.23"),
         (LLAMA2_7B, "all.original_length", "max_position_embeddings (nothing says otherwise)"),
         (LLAMA2_7B, "max_length", "max_position_embeddings"),
         (LLAMA31_8B, "all.original_length", "rope_scaling.original_max_position_embeddings"),
@@ -235,25 +234,6 @@ def test_layers_without_rotation_are_counted():
     assert read(interval).unrotated_layers == 8
     assert read(hybrid).unrotated_layers == 3
     assert [group.layers for group in read(hybrid).cache] == [1]
-
-
-KINDS = sorted(set(known.DEFAULT_THETA) - known.FIXED_IN_CODE)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_configs_may_omit_is_what_transformers_fills_in(kind):
-    from transformers import CONFIG_MAPPING
-
-    built = CONFIG_MAPPING[kind]().rope_parameters
-    nested = any(isinstance(value, dict) for value in built.values())
-    full = built["full_attention"] if nested else built
-
-    assert nested == (kind in known.PER_LAYER_TYPE)
-    assert full["rope_theta"] == known.DEFAULT_THETA[kind]
-    assert full.get("partial_rotary_factor", 1.0) == known.DEFAULT_PARTIAL.get(kind, 1.0)
-    if nested:
-        local = known.DEFAULT_LOCAL_THETA.get(kind, known.DEFAULT_THETA[kind])
-        assert built["sliding_attention"]["rope_theta"] == local
 
 
 # Refusals: the value, the rule, the way out.

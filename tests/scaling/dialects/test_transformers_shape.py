@@ -57,7 +57,7 @@ def test_a_layer_that_is_none_of_llamas_says_so():
         ({**shapes.LLAMA31_8B, "model_type": "mixtral", "num_local_experts": 8}, "mixture of experts"),
         ({**shapes.QWEN3_8B, "model_type": "qwen3_moe", "num_experts": 128}, "mixture of experts"),
         ({**published.DEEPSEEK_V3, "n_routed_experts": None, "moe_intermediate_size": None}, "kv_lora_rank"),
-        (published.LLAMA31_8B, "states no intermediate_size"),
+        ({**published.LLAMA31_8B, "intermediate_size": None}, "states no intermediate_size"),
         ({**shapes.LLAMA31_8B, "vocab_size": "many"}, "whole number"),
         ({**shapes.QWEN3_8B, "num_hidden_layers": 4, "layer_types": ["linear_attention"] * 3 + ["full_attention"]},
          "without attention"),

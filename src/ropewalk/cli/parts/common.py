@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -189,8 +189,14 @@ def human_bytes(size: float) -> str:
     return f"{size:.1f} TiB"
 
 
-def said_left_out(names: Sequence[str]) -> tuple[str, ...]:
-    """What to say of a second copy of the model that was not taken along."""
-    if not names:
-        return ()
-    return (f"left out: {', '.join(names)}, the model in Mistral's own format, which vLLM would read instead of config.json.",)
+def said_of_files(source: Path) -> tuple[str, ...]:
+    """What to say of a checkpoint's files: other copies of the model that are not taken along, and code that is."""
+    from ropewalk.jobs.extend import MISTRAL, code_files, left_out
+
+    notes, names, code = [], left_out(source), code_files(source)
+    if names:
+        mistral = " vLLM would read params.json instead of config.json." if MISTRAL[0] in names else ""
+        notes.append(f"left out: {', '.join(names)}: other copies of the model, at its old window.{mistral}")
+    if code:
+        notes.append(f"copied and not run: {', '.join(code)}, code of its authors. Read it before you let a program run it.")
+    return tuple(notes)

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from ropewalk.cli.parts.common import parse_length, print_json
+from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.progress import cost_bar
 from ropewalk.errors import BadOption, RopewalkError
 

@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from ropewalk.cli.parts.common import is_address, parse_length, plan_to_run, print_json
+from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.doctor_live import read_written
 from ropewalk.cli.parts.progress import Bar, cost_bar, loading
 from ropewalk.errors import BadOption, RopewalkError

@@ -9,7 +9,7 @@ from typing import Any
 from ropewalk.cli.parts.common import human_bytes, parse_length, plan_from, print_json, read_plan
 from ropewalk.errors import BadOption
 from ropewalk.scaling.engine import get_engine
-from ropewalk.scaling.plan import replaced
+from ropewalk.scaling.plan_notes import plan_notes
 
 LARGE = 2**28  # bytes: below that, a copy takes less than two seconds on any disk
 STEP = 2**26  # bytes
@@ -53,7 +53,7 @@ def run_gguf(
         changed = {name: {"before": before, "after": after} for name, (before, after) in done.changed.items()}
         print_json({"schema": "ropewalk.gguf/1", **said, "changed": changed, "commands": commands})
         return
-    for sentence in (*spec.warnings, *replaced(spec, plan)):
+    for sentence in (*spec.warnings, *plan_notes(spec, plan)):
         print(f"note: {sentence}")
     print(f"{done.out}: {plan.name}, {plan.target_length:,} tokens, written with {done.carrier} and read back")
     for name, (before, after) in done.changed.items():
@@ -91,8 +91,7 @@ def _bar(path: Path, json: bool) -> Iterator[Callable[[int], None]]:
     if size < LARGE:
         yield lambda count: None
         return
-    from rich.console import Console
-
+    from ropewalk.cli.parts.console import Console
     from ropewalk.cli.parts.progress import cost_bar
 
     with cost_bar(Console(stderr=True), f"copying {human_bytes(size)}") as start:

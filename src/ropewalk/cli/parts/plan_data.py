@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.bar import Bar
-from rich.console import Console
 from rich.table import Table
 
 from ropewalk.cli.parts.common import parse_length
+from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.progress import cost_bar
 from ropewalk.errors import BadOption
 from ropewalk.scaling.checkpoint import local_checkpoint

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from ropewalk.cli.parts.common import human_bytes, parse_length
+from ropewalk.cli.parts.console import Console
 from ropewalk.errors import BadOption
 from ropewalk.jobs.train.cards import GIB, Card, parse_cards
 from ropewalk.jobs.train.cost import Cost, Stage, cost

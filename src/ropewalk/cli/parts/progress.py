@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from ropewalk.cli.parts.common import human_bytes
+from ropewalk.cli.parts.console import Console
 from ropewalk.errors import RopewalkError
 from ropewalk.scaling.checkpoint import local_checkpoint
 

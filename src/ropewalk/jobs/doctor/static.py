@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ropewalk.errors import BadOption
 from ropewalk.jobs.doctor.target import Target
+from ropewalk.scaling.dialects.class_defaults import is_native
 from ropewalk.scaling.engine import Engine, Loss, Rotation, difference, get_engine, rotation
 from ropewalk.scaling.keys import CONFIG, FLAGS, GGUF, Keys
 from ropewalk.scaling.versions import parse_version
@@ -86,7 +87,12 @@ def compare(trainer: Diagnosis, rollout: Diagnosis) -> tuple[Difference, ...]:
 
 
 def meaning(keys: Keys) -> str:
-    """One line: what the text says if every key is honoured."""
+    """One line: what the text says if every key is honoured, and who decides where transformers does not have the model."""
+    whose = "" if keys.text != CONFIG or not keys.kind or is_native(keys.kind) else f" ({keys.kind}'s own code decides)"
+    return f"{_said(keys)}{whose}"
+
+
+def _said(keys: Keys) -> str:
     stretch, where = keys.stretch(), "" if keys.layer_type == "all" else f"{keys.layer_type}: "
     rope = keys.rope
     base = f"{where}{rope.rotary_dim // 2} pairs, base {rope.rope_theta:,g}"

@@ -5,11 +5,12 @@ take two seconds of a run that reads them for minutes or hours.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ropewalk.errors import BadConfig
+from ropewalk.jobs.corpus import joined_files
 from ropewalk.jobs.evaluate.rows import Problem
 from ropewalk.jobs.evaluate.sources import Text, Texts
 
@@ -48,6 +49,20 @@ def encoder(tokenizer: Any) -> Any:
         return ids
 
     return encode
+
+
+BYTES = 4  # that a token of code has, and rather more than fewer
+
+
+class Joined(Texts):
+    """Held-out library files in a row, so that each text has about so many tokens at least."""
+
+    def __init__(self, tokens: int):
+        super().__init__(())
+        self.size = tokens * BYTES
+
+    def __iter__(self) -> Iterator[Text]:
+        return (Text(*joined) for joined in joined_files(self.size))
 
 
 def choose(texts: Texts, tokenizer: Any, *, tokens: int, count: int, seed: int = 0, whole: bool = False) -> Choice:

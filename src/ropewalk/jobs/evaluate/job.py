@@ -27,6 +27,7 @@ from ropewalk.jobs.evaluate.run import Measurement, bodies, measure, versions, w
 from ropewalk.jobs.evaluate.speed import measure_speed, speed_keys
 from ropewalk.jobs.evaluate.task import Sample
 from ropewalk.jobs.evaluate.tax_records import record_tax, tax_measurements
+from ropewalk.jobs.evaluate.window import WindowPlan
 from ropewalk.jobs.evaluate.workers import Workers
 from ropewalk.jobs.files import write_file
 from ropewalk.jobs.report.page import write_report
@@ -115,7 +116,7 @@ def evaluate(
     workers = workers or Workers()
     device = find_device(request.device)
     request = replace(request, device=device, dtype=find_dtype(request.dtype, device))
-    prepared = prepare(request)
+    prepared = prepare(request, say)
     if request.stop_early:
         _check_stop_early(prepared, workers)
     for note in prepared.notes:
@@ -160,13 +161,14 @@ def _part(prepared: Prepared, plan: ScalingPlan, workers: Workers) -> Part:
         prepared.model_hash, plan, wanted.passes, texts, bos=bos, tokenizer_hash=prepared.tokenizer_hash
     )
     tax = tax_measurements(prepared.model_hash, plan, prepared.documents)
+    unchanged = plan.name == UNCHANGED or isinstance(plan, WindowPlan)
     speed = speed_keys(prepared.model_hash, plan, prepared.lengths[-1])
     return Part(
         plan,
         workers.share(list(passes)),
-        workers.share(tax) if prepared.request.tax and plan.name != UNCHANGED else [],
+        workers.share(tax) if prepared.request.tax and not unchanged else [],
         workers.share(prepared.samples, group=lambda sample: sample.index),  # an index has one haystack, read once
-        speed if prepared.request.speed and workers.is_first else [],
+        speed if prepared.request.speed and workers.is_first and not isinstance(plan, WindowPlan) else [],
     )
 
 

@@ -3,23 +3,25 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ropewalk.jobs.evaluate.documents import Choice, Document, check_documents, choose, describe
+from ropewalk.jobs.evaluate.documents import Choice, Document, Joined, check_documents, choose, describe
+from ropewalk.jobs.evaluate.faults import Say
 from ropewalk.jobs.evaluate.material import Material
 from ropewalk.jobs.evaluate.protocols import Position, Prefix, Protocol, parse_protocol
-from ropewalk.jobs.evaluate.records import tokenizer_hash, weights_hash
-from ropewalk.jobs.evaluate.request import Request, make_plans, original_length, wanted_lengths
+from ropewalk.jobs.evaluate.records import tokenizer_hash
+from ropewalk.jobs.evaluate.request import Request, asked, make_plans, original_length, wanted_lengths
 from ropewalk.jobs.evaluate.retrieval import Skipped, expand_tasks, make_samples
 from ropewalk.jobs.evaluate.sources import LIBRARY, Texts
 from ropewalk.jobs.evaluate.task import Sample
+from ropewalk.jobs.fingerprint import measured_by, model_fingerprint, versions
 from ropewalk.models.hub import checkpoint
 from ropewalk.models.load import load_tokenizer
 from ropewalk.scaling.checkpoint import read_config
 from ropewalk.scaling.dialects.transformers import read
-from ropewalk.scaling.plan import ScalingPlan, replaced
+from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.plan_notes import plan_notes
 
 STRIDE = 256  # of `sliding` where none is given: that of the papers
 WINDOWS = 4  # of `random` where none is given
@@ -27,14 +29,15 @@ WINDOWS = 4  # of `random` where none is given
 
 @dataclass(frozen=True)
 class Prepared:
-    """source: the checkpoint's folder.  needed: tokens that a document must have, BOS included.  notes: what a person should
-    know of the plans."""
+    """source: the checkpoint's folder.  checkpoint: its fingerprint; model_hash: that, and the code that measures.
+    needed: tokens that a document must have, BOS included.  notes: what a person should know of the plans."""
 
     request: Request
     source: Path
     plans: dict[str, ScalingPlan]
     lengths: list[int]
     tokenizer: Any
+    checkpoint: str
     model_hash: str
     tokenizer_hash: str
     material: Material
@@ -54,6 +57,7 @@ class Prepared:
         request = self.request
         return {
             "model": request.model,
+            "checkpoint": self.checkpoint,
             "model_hash": self.model_hash,
             "tokenizer_hash": self.tokenizer_hash,
             "plans": {name: plan.fingerprint for name, plan in self.plans.items()},
@@ -73,11 +77,12 @@ class Prepared:
             "device": request.device,
             "dtype": request.dtype,
             "attention": request.attention,
-            "versions": {name: version(name) for name in ("ropewalk", "torch", "transformers")},
+            "asked": asked(request),
+            "versions": versions(),
         }
 
 
-def prepare(request: Request) -> Prepared:
+def prepare(request: Request, say: Say = lambda sentence: None) -> Prepared:
     """Raises the errors of everything that can be seen without the weights."""
     source = checkpoint(request.model)
     spec = read(read_config(source), original_length=request.original_length)
@@ -88,15 +93,16 @@ def prepare(request: Request) -> Prepared:
     protocols = [spelled_out(name, lengths, original, request.seed) for name in request.protocols]
     bos = tokenizer.bos_token_id is not None
     needed = max((protocol.needs(bos) + bos for protocol in protocols), default=0)
-    choice = _choose(request, tokenizer, protocols, max(needed, original if request.tax else 0))
+    choice = _choose(request, tokenizer, protocols, max(needed, original if request.tax else 0), say)
     material = Material(tokenizer, _haystack(request), dict(request.questions))
     samples, skipped = make_samples(
         material, expand_tasks(request.tasks, request.questions), lengths,
         depths=request.depths, count=request.samples, seed=request.seed, compat=request.ruler_compat,
     )  # fmt: skip
-    notes = [*spec.warnings, *dict.fromkeys(note for plan in plans.values() for note in replaced(spec, plan))]
+    notes = [*spec.warnings, *dict.fromkeys(note for plan in plans.values() for note in plan_notes(spec, plan))]
+    known = model_fingerprint(source, say)
     return Prepared(
-        request, source, plans, lengths, tokenizer, weights_hash(source), tokenizer_hash(tokenizer), material, protocols,
+        request, source, plans, lengths, tokenizer, known, measured_by(known), tokenizer_hash(tokenizer), material, protocols,
         needed, choice, samples, skipped, notes,
     )  # fmt: skip
 
@@ -122,13 +128,23 @@ def split_protocols(text: str) -> tuple[str, ...]:
     return tuple(part for part in re.split(r",(?=\s*[A-Za-z_])", text) if part.strip())
 
 
-def _choose(request: Request, tokenizer: Any, protocols: Sequence[Protocol], tokens: int) -> Choice:
+def _choose(
+    request: Request, tokenizer: Any, protocols: Sequence[Protocol], tokens: int, say: Say
+) -> Choice:  # fmt: skip
     """Documents for the protocols and the tax; none where neither is asked for."""
     if not tokens:
         return Choice([], 0, 0, [])
     texts = Texts(request.data, request.text_field, request.strict, request.seed)
     whole = any(not isinstance(protocol, Position | Prefix) for protocol in protocols)
     choice = choose(texts, tokenizer, tokens=tokens, count=request.documents, seed=request.seed, whole=whole)
+    if request.data == (LIBRARY,) and len(choice.documents) < request.documents:
+        joined = choose(Joined(tokens), tokenizer, tokens=tokens, count=request.documents, seed=request.seed, whole=whole)
+        if len(joined.documents) > max(len(choice.documents), min(request.documents, 2) - 1):
+            say(
+                f"{len(choice.documents)} held-out library files have {tokens:,} tokens, so {len(joined.documents)} texts of "
+                "several files in a row are read; your own long texts, with --data, say more."
+            )
+            choice = joined
     check_documents(choice, tokens=tokens, count=request.documents)
     return choice
 

@@ -26,7 +26,8 @@ NLL = "nll"  # the tensor that every record has
 class Key:
     """What was measured; two measurements with the same key must give the same numbers.
 
-    model: fingerprint of the weights.  plan: fingerprint of the plan.  method: its name, for people.
+    model: fingerprint of the checkpoint and of the code that reads it.  plan: fingerprint of the plan.  method: its name, for
+    people.
     protocol: "window" for a stretch of a document, or the name of a task.  item: hash of what was read and which of its
     tokens were scored.  length: tokens in the call.
     """
@@ -92,8 +93,8 @@ class Records:
         if self._model != model:
             raise BadConfig(
                 f"{self.folder} holds records of a model with the fingerprint {self._model}; this one's is {model}.\n"
-                "  Either the model was changed since, or the folder was meant for another. Give this model a folder of its\n"
-                "  own, or delete the records."
+                "  Either the model, its tokenizer or the code that reads them was changed since, or the folder was meant\n"
+                "  for another. Give this model a folder of its own, or delete the records."
             )
 
     def __iter__(self) -> Iterator[Record]:
@@ -129,18 +130,3 @@ def ids_hash(ids: Any) -> str:
 def tokenizer_hash(tokenizer: Any) -> str:
     """Hash of a fast tokenizer's serialised form: its vocabulary, merges and rules."""
     return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()[:16]
-
-
-def weights_hash(folder: Path) -> str:
-    """Fingerprint of a checkpoint's weights: names, shapes and the first bytes of each file, not all of them.
-
-    Reading 100 GB to name a model would cost more than measuring it; the header and 1 MiB tell checkpoints apart.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        digest.update(str(path.stat().st_size).encode())
-        with path.open("rb") as stream:
-            digest.update(stream.read(2**20))
-            stream.seek(max(path.stat().st_size - 2**20, 0))
-            digest.update(stream.read(2**20))
-    return digest.hexdigest()[:16]

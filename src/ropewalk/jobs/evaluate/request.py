@@ -8,12 +8,14 @@ from typing import Any
 
 from ropewalk.errors import BadConfig, BadLength, BadOption
 from ropewalk.jobs.evaluate.sources import LIBRARY, TEXT_FIELD
+from ropewalk.jobs.evaluate.window import WindowPlan, window_size
 from ropewalk.jobs.files import write_file
 from ropewalk.scaling.plan import ScalingPlan, Stretch, make_plan
 from ropewalk.scaling.spec import ModelSpec
 
 SCHEMA = "ropewalk.run/1"
 RUN = "run.json"
+UNCHANGED = "none"
 OWN = "own"  # the stretch that the checkpoint's config has already
 
 
@@ -21,7 +23,8 @@ OWN = "own"  # the stretch that the checkpoint's config has already
 class Request:
     """An evaluation of one model. What is left out takes a default that a person would have taken.
 
-    methods: names as `make_plan` reads them, or "own".  extra_plans: further plans by name.
+    methods: names as `make_plan` reads them, "own", or "window" (the model unchanged on its last L tokens).
+    extra_plans: further plans by name.
     lengths: tokens to measure at; empty takes L, 2 L, ... up to `factor`.  factor: None reaches the longest length.
     protocols: how documents are read; empty reads none.  tasks: what is asked; empty asks nothing.
     data: where documents come from.  documents: how many.  samples: per cell.
@@ -60,6 +63,19 @@ class Request:
     silence: float = 1800.0
 
 
+ASKED = (  # what another run must be asked to give the same records; what only says where and how fast is not here
+    "methods", "lengths", "factor", "original_length", "protocols", "tasks", "data", "text_field", "strict", "documents",
+    "samples", "depths", "questions", "gap", "ruler_compat", "stop_early", "tax", "speed", "seed", "tokenizer", "dtype",
+    "attention",
+)  # fmt: skip
+
+
+def asked(request: Request) -> dict[str, Any]:
+    """As JSON."""
+    found = {name: getattr(request, name) for name in ASKED}
+    return {**found, "questions": {task: str(path) for task, path in request.questions.items()}}
+
+
 def original_length(spec: ModelSpec) -> int:
     """What the model was trained at: of the layers that are stretched, where layer types differ."""
     return max(spec.rope(name).original_length for name in spec.stretchable or dict(spec.ropes))
@@ -84,14 +100,10 @@ def wanted_lengths(request: Request, spec: ModelSpec) -> list[int]:
 def make_plans(request: Request, spec: ModelSpec, lengths: list[int]) -> dict[str, ScalingPlan]:
     """The plans by name, each once. Raises BadLength for a length that no plan reaches."""
     original, longest = original_length(spec), lengths[-1]
+    _check_stretches(request, original, longest)
     target = {"factor": request.factor} if request.factor is not None else {"target_length": max(longest, original)}
-    plans = {
-        name: own_plan(spec, longest, request.model)
-        if name == OWN
-        else make_plan(spec, method=name, model=request.model, **target)
-        for name in request.methods
-    }
-    plans |= request.extra_plans
+    made = [_plan(name, request, spec, longest, target) for name in request.methods]
+    plans = {**dict(made), **request.extra_plans}
     if not plans:
         raise BadOption("nothing to measure: name at least one method.")
     reached = max(plan.target_length for plan in plans.values())
@@ -106,6 +118,30 @@ def make_plans(request: Request, spec: ModelSpec, lengths: list[int]) -> dict[st
         if first != name:
             raise BadOption(f"{first} and {name} are the same plan for this model; measure one of them.")
     return plans
+
+
+def _check_stretches(request: Request, original: int, longest: int) -> None:
+    """Within the window every method is the model unchanged: a table of equal rows would say nothing."""
+    stretching = [name for name in request.methods if name not in (UNCHANGED, OWN) and window_size(name, original) is None]
+    if request.factor is None and longest <= original and stretching:
+        raise BadLength(
+            f"the longest length, {longest:,}, is within the {original:,} tokens that the model was trained at: there is "
+            f"nothing to stretch, and {', '.join(stretching)} would be the model unchanged.\n"
+            f"  Ask for lengths beyond {original:,}; or say with --factor by how much to stretch, to see what it costs\n"
+            "  inside; or measure --methods none alone. If the window is wrong, give --original-length."
+        )
+
+
+def _plan(
+    name: str, request: Request, spec: ModelSpec, longest: int, target: Mapping[str, Any]
+) -> tuple[str, ScalingPlan]:  # fmt: skip
+    if name == OWN:
+        return name, own_plan(spec, longest, request.model)
+    if size := window_size(name, original_length(spec)):
+        plan = make_plan(spec, method="none", model=request.model, **target)
+        window = WindowPlan(plan.stretches, plan.target_length, plan.model, size)
+        return window.name, window
+    return name, make_plan(spec, method=name, model=request.model, **target)
 
 
 def own_plan(spec: ModelSpec, longest: int, model: str) -> ScalingPlan:

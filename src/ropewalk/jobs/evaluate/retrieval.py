@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ropewalk.errors import BadLength
 from ropewalk.jobs.evaluate.faults import Batch, Say, check_finite
 from ropewalk.jobs.evaluate.generate import generate_answers
+from ropewalk.jobs.evaluate.in_windows import seen_of
 from ropewalk.jobs.evaluate.material import Material
 from ropewalk.jobs.evaluate.records import Key, Record, Records
 from ropewalk.jobs.evaluate.reuse import Verdict, each_answer
@@ -127,7 +128,7 @@ class Asker:
         pairs = [[s, s.without_needle()] if self.gap and s.needle is not None else [s] for s in samples]
         everything = [(owner, sample) for owner, pair in enumerate(pairs) for sample in pair]
         seen: dict[int, dict[bool, Verdict]] = defaultdict(dict)
-        for i, verdict in each_answer(self.model, plan, [sample for _, sample in everything], say=self.say):
+        for i, verdict in each_answer(self.model, plan, [self._seen(plan, sample) for _, sample in everything], say=self.say):
             owner, sample = everything[i]
             self._check(plan, sample, verdict)
             seen[owner]["without_needle" in sample.metadata] = verdict
@@ -144,7 +145,7 @@ class Asker:
         """
         rate = scoring(get_task(samples[0].task).scoring)
         waiting: dict[str, tuple[Sample, Verdict]] = {}
-        for i, verdict in each_answer(self.model, plan, samples, say=self.say):
+        for i, verdict in each_answer(self.model, plan, [self._seen(plan, sample) for sample in samples], say=self.say):
             sample = samples[i]
             self._check(plan, sample, verdict)
             text = cleaned(self.material.decode(sample.answer))
@@ -157,10 +158,14 @@ class Asker:
             for sample, text, score in group:
                 yield sample, waiting[sample.sha][1], score, GREEDY, text
 
+    def _seen(self, plan: ScalingPlan, sample: Sample) -> Sample:
+        return seen_of(plan, sample, self.material.start)
+
     def _write(self, plan: ScalingPlan, samples: Sequence[Sample], attached: Attached) -> list[tuple[Sample, str, float]]:
         name = get_task(samples[0].task).scoring
+        seen = [self._seen(plan, sample) for sample in samples]
         answers = generate_answers(
-            self.model, plan, samples, self.material, scoring_name=name, batch=len(samples), attached=attached
+            self.model, plan, seen, self.material, scoring_name=name, batch=len(samples), attached=attached
         )
         return [(sample, text, score) for sample, (text, score) in zip(samples, answers, strict=True)]
 

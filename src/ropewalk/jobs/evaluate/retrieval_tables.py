@@ -122,27 +122,30 @@ class RulerRow:
     samples: int
 
 
-def ruler_table(records: Iterable[Record], tasks: Iterable[str] = RULER) -> dict[str, RulerRow]:
+def ruler_table(
+    records: Iterable[Record], tasks: Iterable[str] = RULER, inside: int | None = None
+) -> dict[str, RulerRow]:  # fmt: skip
     """RULER's table per method, over whichever of its tasks were run at *every* length of that method.
 
     A mean over other tasks at one length than at another would say more about the tasks than about the length.
+    inside: the trained length; who scores nothing up to it has no relative effective length.
     """
     rows = {}
     for method, scores in task_scores(records, tasks).items():
         common = set.intersection(*(set(cell) for cell in scores.values()))
         kept = {n: {task: cell[task] for task in cell if task in common} for n, cell in scores.items()}
         if common:
-            rows[method] = _ruler_row(kept)
+            rows[method] = _ruler_row(kept, inside)
     return rows
 
 
-def _ruler_row(scores: Mapping[int, Mapping[str, Sequence[float]]]) -> RulerRow:
+def _ruler_row(scores: Mapping[int, Mapping[str, Sequence[float]]], inside: int | None) -> RulerRow:
     percent = {n: {task: 100 * float(numpy.mean(s)) for task, s in cell.items()} for n, cell in scores.items()}
     return RulerRow(
         percent,
         {n: _mean(scores[n]) for n in scores},
         effective_length(scores),
-        effective_length(scores, relative=RELATIVE),
+        effective_length(scores, relative=RELATIVE, inside=inside),
         sum(len(s) for cell in scores.values() for s in cell.values()),
     )
 

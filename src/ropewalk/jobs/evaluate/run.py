@@ -13,9 +13,11 @@ import transformers
 
 from ropewalk.jobs.evaluate.documents import Document
 from ropewalk.jobs.evaluate.faults import Batch, check_finite
+from ropewalk.jobs.evaluate.in_windows import score_in_windows
 from ropewalk.jobs.evaluate.nll import score
 from ropewalk.jobs.evaluate.protocols import CORPUS, Protocol, Window
 from ropewalk.jobs.evaluate.records import Key, Record, Records, ids_hash
+from ropewalk.jobs.evaluate.window import WindowPlan
 from ropewalk.models.attach import attach
 from ropewalk.scaling.plan import ScalingPlan, Stretch
 from ropewalk.scaling.schedule import CAUSAL
@@ -229,16 +231,28 @@ def alike(wanted: Sequence[Measurement], batch: int) -> Iterator[list[Measuremen
             yield group[start : start + batch]
 
 
-def read(model: Any, group: Sequence[Measurement], facts: Mapping[str, Any]) -> list[Record]:
-    """One forward pass for measurements of one shape, as `alike` gives them, under whatever plan is attached."""
+def read(
+    model: Any, group: Sequence[Measurement], facts: Mapping[str, Any], window: int | None = None
+) -> list[Record]:  # fmt: skip
+    """One forward pass for measurements of one shape, as `alike` gives them, under whatever plan is attached.
+
+    window: how many tokens are seen at a time, where that is not all; then it takes several.
+    """
     scored = group[0].scored
-    ids = torch.tensor([m.ids for m in group], device=model.device)
-    nll, greedy = score(model, ids, positions=torch.tensor(group[0].positions))
+    ids, positions = torch.tensor([m.ids for m in group], device=model.device), torch.tensor(group[0].positions)
+    if window is None:
+        nll, greedy = score(model, ids, positions=positions)
+    else:
+        nll, greedy = score_in_windows(model, ids, positions, window, bos=bool(group[0].facts.get("bos")))
     where = {"first": scored[0][0], "scored": [list(r) for r in scored]}
     return [
         Record(m.key, row.float().cpu().numpy(), {**m.facts, **facts, **where, "exact": bool(right.all())})
         for m, row, right in zip(group, nll, greedy, strict=True)
     ]
+
+
+def _read(model: Any, group: Sequence[Measurement], *how: Any) -> list[tuple[Measurement, Record]]:
+    return list(zip(group, read(model, group, *how), strict=True))
 
 
 def measure(
@@ -255,12 +269,12 @@ def measure(
     batch = batch or Batch(1)
     missing = [m for m in wanted if m.key not in records]
     advance(sum(m.cost for m in wanted) - sum(m.cost for m in missing))
-    facts = versions(model)
+    facts, window = versions(model), plan.window if isinstance(plan, WindowPlan) else None
     for one_plan, measurements in phases(plan, missing):
         records.check_model(measurements[0].key.model)
         with attach(model, one_plan):
             for same in alike(measurements, len(measurements)):
-                for group in batch.run(same, lambda piece: list(zip(piece, read(model, piece, facts), strict=True)), _tokens):
+                for group in batch.run(same, lambda piece: _read(model, piece, facts, window), _tokens):
                     for m, record in group:
                         check_finite(model, record.nll, m.ids, m.positions, f"{m.what} under {plan.name}")
                         records.add(record)

@@ -63,6 +63,7 @@ def effective_length(
     threshold: float = RULER_THRESHOLD,
     relative: float | None = None,
     base_lengths: Sequence[int] | None = None,
+    inside: int | None = None,
     draws: int = 2000,
     seed: int = 0,
 ) -> Interval:
@@ -71,6 +72,8 @@ def effective_length(
     threshold: percent, for RULER's absolute definition: the *longest* length that passes, also after one that failed.
     relative: instead, this share of the model's own best mean (0.85: NoLiMa's definition) among `base_lengths`.
     base_lengths: where the best is looked for; None means all lengths.
+    inside: the trained length. With `relative`, a model that scores nothing at any length up to it has no effective length:
+    everything is 85 % of nothing.
 
     The interval is a percentile bootstrap: in each draw the samples of each task and length are resampled, and with them
     the model's own best. Its ends are lengths that were tested. Samples of different cells are taken to be independent.
@@ -85,9 +88,15 @@ def effective_length(
     if relative is not None and not base:
         raise BadOption(f"none of base_lengths was tested; tested were {lengths}.")
 
+    within = [i for i, n in enumerate(lengths) if inside is None or n <= inside] or list(range(len(lengths)))
+
+    def able(table: numpy.ndarray) -> numpy.ndarray:
+        found: numpy.ndarray = (table > 0) & (table[:, within].max(1, keepdims=True) > 0)
+        return found
+
     def longest(table: numpy.ndarray) -> numpy.ndarray:
         bar = table[:, base].max(1, keepdims=True) * relative if relative is not None else threshold
-        passed = table > bar if relative is None else table >= bar
+        passed = table > bar if relative is None else (table >= bar) & able(table)
         found: numpy.ndarray = numpy.where(passed, numpy.array(lengths), 0).max(1)
         return found
 

@@ -1,14 +1,16 @@
-"""The verdict in words: how far does a method carry, and how sure is that?"""
+"""The verdict in words: how far is a method *shown* to carry, and what would it take where that is not decided?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ropewalk.errors import BadOption
 from ropewalk.jobs.evaluate.comparisons import paired
-from ropewalk.jobs.evaluate.power import documents_needed, smallest_detectable
-from ropewalk.jobs.evaluate.statistics import SAMPLES, Array, Interval, checked
+from ropewalk.jobs.evaluate.power import documents_needed
+from ropewalk.jobs.evaluate.statistics import ENOUGH, SAMPLES, Array, Interval, checked
 
-LEVEL = 0.05  # one-sided
+HOLDS, WORSE, OPEN = "holds", "worse", "not decided"
+MANY = 1_000_000  # documents: more are "over a million"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,50 +22,80 @@ class LastStretch:
     counts: Array
 
 
+class Found(NamedTuple):
+    """What was found of what was hidden in a length, as a state of its own and in words."""
+
+    state: str
+    words: str
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One length against the original one. Above 0, the last stretch is worse than the baseline's.
+    """One length against the original one. difference: above 0, the last stretch is worse than the baseline's; 95 %.
 
-    p_worse: one-sided, of no worse.  p_within: of worse by the margin or more; None without a margin.
+    loss: HOLDS where the whole interval is below the margin, WORSE where it is above, else OPEN; then needed is about how many
+    documents would decide.  found: None where nothing was hidden.
     """
 
     length: int
     difference: Interval
-    p_worse: float
-    p_within: float | None
     error: float
+    loss: str
+    needed: int | None
+    found: Found | None = None
+
+    @property
+    def holds(self) -> bool:
+        return self.loss == HOLDS and (self.found is None or self.found.state == HOLDS)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """longest: not significantly worse there; None if worse everywhere.  within: shown to lose less than the margin."""
+    """longest: to where it is shown to hold; None where no length is shown to."""
 
     longest: int | None
-    within: int | None
     steps: tuple[Step, ...]
     documents: int
-    detectable: float
     words: str
 
 
 def verdict(
-    name: str, baseline: LastStretch, stretches: Sequence[LastStretch], *, margin: float | None = None,
-    level: float = LEVEL, unit: str = "nats", samples: int = SAMPLES, seed: int = 0,
+    name: str, baseline: LastStretch, stretches: Sequence[LastStretch], *, margin: float, unit: str = "nats",
+    found: Mapping[int, Found] | None = None, samples: int = SAMPLES, seed: int = 0,
 ) -> Verdict:  # fmt: skip
-    """The longest length whose last stretch is not significantly worse than the baseline's, in numbers and words.
+    """The longest length to which the method is shown to lose less than `margin`, in numbers and words.
 
     baseline: the last stretch inside the original length, of the model without a plan.
     stretches: those of the method, of the same documents.  margin: a loss, in `unit`, that would not matter.
+    found: for lengths at which things were hidden, whether they are still found.
 
-    *Not worse* is tested from the longest length down, each at `level` one-sided, until one is not significantly worse.
-    That is a fixed sequence (Maurer, Hothorn & Lehmacher 1995; Wiens 2003): a hypothesis is only tested once all before it
-    were rejected, so the chance to call any length worse that is not stays at `level` without a correction, where Holm's
-    would ask for more evidence at each. *Within the margin* is tested from the shortest up, until one fails, for the same
-    reason. The first is absence of evidence, and its sentence says how large a loss could have stayed unseen; only the
-    second is evidence of absence.
+    A length holds where the whole 95 % interval of its paired difference lies below the margin: equivalence that is shown
+    (one side of Schuirmann's two one-sided tests 1987; reading better than before is no fault), and not a difference that was
+    missed. So fewer documents never make a longer reading, and beyond the window fewer than `ENOUGH` decide nothing.
+    Lengths beyond the baseline's are asked from the shortest up, until one does not hold: in such a fixed sequence each may be
+    tested at the full level (Maurer, Hothorn & Lehmacher 1995). Where none holds, the baseline's own length is looked at. What
+    a method costs *inside* the window is said, and does not end the sequence.
 
     Each document's baseline counts with the tokens of its stretch, should they differ.
     """
+    _check(baseline, stretches, margin)
+    ordered = sorted(stretches, key=lambda stretch: stretch.length)
+    steps = tuple(_step(baseline, s, margin, (found or {}).get(s.length), samples, seed) for s in ordered)
+    inside, beyond = ([step for step in steps if (step.length > baseline.length) is far] for far in (False, True))
+    longest = next((step for step in reversed(inside[-1:]) if step.loss == HOLDS), None)
+    failed = None
+    for step in beyond:
+        if not step.holds:
+            failed = step
+            break
+        longest = step
+    words = [_first(name, baseline, longest, steps, margin, unit)]
+    words += [_failure(failed, margin, unit)] if failed else []
+    words += [_cost(step, unit) for step in inside[-1:] if step.loss != HOLDS and longest]
+    return Verdict(longest.length if longest else None, steps, len(baseline.sums), " ".join(words))
+
+
+def _check(baseline: LastStretch, stretches: Sequence[LastStretch], margin: float) -> None:
     if not stretches:
         raise BadOption("there is no length to judge: give the last stretch of one length at least.")
     if len(baseline.sums) < 2:
@@ -71,53 +103,47 @@ def verdict(
             f"a verdict needs 2 documents at least, and ten to be of use; there are {len(baseline.sums)}.\n"
             "  One document says nothing of how much documents differ."
         )
-    if margin is not None and not margin > 0:
+    if not margin > 0:
         raise BadOption(f"margin is {margin!r}; it must be above 0: no number of documents shows that nothing is lost.")
-    ordered = sorted(stretches, key=lambda stretch: stretch.length)
-    steps = tuple(_step(baseline, stretch, margin, samples, seed) for stretch in ordered)
-    longest = next((step for step in reversed(steps) if step.p_worse > level), None)
-    within = None
-    for step in steps if margin is not None else ():
-        if step.p_within is None or step.p_within > level:
-            break
-        within = step.length
-    judged, documents = longest or steps[0], len(baseline.sums)
-    detectable = smallest_detectable(judged.error, documents, level=2 * level)
-    words = [_first(name, baseline, longest, steps, level, unit)]
-    if longest:
-        words.append(
-            f"{documents} documents would have shown a loss of {detectable:.3f} {unit} there in 80 of 100 comparisons; a "
-            "smaller one can stay unseen."
-        )
-        words += _failures(steps, longest, level, unit)
-    if margin is not None:
-        words.append(_second(within, steps[0], documents, margin, level, unit))
-    return Verdict(longest.length if longest else None, within, steps, documents, detectable, " ".join(words))
 
 
-def _step(baseline: LastStretch, stretch: LastStretch, margin: float | None, samples: int, seed: int) -> Step:
+def _step(
+    baseline: LastStretch, stretch: LastStretch, margin: float, found: Found | None, samples: int, seed: int
+) -> Step:  # fmt: skip
     sums, counts = checked(baseline.sums, baseline.counts)
     if len(stretch.sums) != len(sums):
         raise BadOption(
             f"the last stretch at {stretch.length:,} has {len(stretch.sums)} documents, the baseline {len(sums)}.\n"
             "  A verdict compares the same documents: leave out those that are not long enough for every length."
         )
-    found = paired(stretch.sums, sums / counts * stretch.counts, stretch.counts, samples=samples, seed=seed)
-    p_within = None if margin is None else found.p_below(margin)
-    return Step(stretch.length, found.symmetric(), found.p_above(), p_within, found.error)
+    paired_loss = paired(stretch.sums, sums / counts * stretch.counts, stretch.counts, samples=samples, seed=seed)
+    gap, error, n = paired_loss.symmetric(), paired_loss.error, len(sums)
+    enough = n >= ENOUGH or stretch.length <= baseline.length
+    if enough and gap.high < margin:
+        return Step(stretch.length, gap, error, HOLDS, None, found)
+    if enough and gap.low > margin:
+        return Step(stretch.length, gap, error, WORSE, None, found)
+    wished = abs(margin - gap.value)
+    needed = documents_needed(error, n, wished) if wished and error else n
+    return Step(stretch.length, gap, error, OPEN, max(needed, ENOUGH, n + 1), found)
 
 
 def _first(
-    name: str, baseline: LastStretch, longest: Step | None, steps: tuple[Step, ...], level: float, unit: str
+    name: str, baseline: LastStretch, longest: Step | None, steps: tuple[Step, ...], margin: float, unit: str
 ) -> str:  # fmt: skip
     if longest is None:
-        return (
-            f"{name} is worse at every length tested than the unstretched model at {baseline.length:,}, "
-            f"at {steps[0].length:,} by {_gap(steps[0], unit)} (each p at most {level:g}, one-sided)."
+        first, said = (
+            steps[0],
+            f"{name} is not shown to read any length tested as the unstretched model reads {baseline.length:,}",
         )
+        inside = first.length <= baseline.length
+        return f"{said}: at {first.length:,} it loses {_gap(first, unit)}." if inside else f"{said}."
+    if longest.length <= baseline.length:
+        return f"{name} reads to {longest.length:,} tokens, and is not shown to read beyond the trained length."
+    kept = f", and {longest.found.words}" if longest.found else ""
     return (
-        f"{name} holds to {longest.length:,} tokens: its last stretch there is not significantly worse than the unstretched "
-        f"model's at {baseline.length:,} ({_gap(longest, unit)}; one-sided p {longest.p_worse:.2g})."
+        f"{name} reads to {longest.length:,} tokens: its last stretch there is shown to lose less than {margin:g} {unit} "
+        f"against the unstretched model's at {baseline.length:,} ({_gap(longest, unit)}){kept}."
     )
 
 
@@ -126,22 +152,22 @@ def _gap(step: Step, unit: str) -> str:
     return f"{gap.value:+.3f} {unit}, 95 % interval {gap.low:+.3f} to {gap.high:+.3f}"
 
 
-def _failures(steps: tuple[Step, ...], longest: Step, level: float, unit: str) -> list[str]:
-    after = next((step for step in steps if step.length > longest.length), None)
-    bumps = [f"{step.length:,}" for step in steps if step.length < longest.length and step.p_worse <= level]
-    said = [f"At {after.length:,} it is worse: {_gap(after, unit)}."] if after else []
-    if bumps:
-        said.append(f"Before that it looks worse at {', '.join(bumps)} (not corrected for several looks).")
-    return said
+def _failure(step: Step, margin: float, unit: str) -> str:
+    found = step.found if step.found and step.found.state != HOLDS else None
+    if step.loss == WORSE:
+        said = f"At {step.length:,} it is worse: {_gap(step, unit)}"
+    elif found and found.state == WORSE:
+        said = f"At {step.length:,} it does not hold ({_gap(step, unit)})"
+    else:
+        said = f"At {step.length:,} it is not decided: {_gap(step, unit)}"
+        if step.loss == OPEN:
+            said += f"; about {_documents(step.needed)} would show whether that is less than {margin:g}"
+    return f"{said}; {found.words}." if found else f"{said}."
 
 
-def _second(within: int | None, first: Step, documents: int, margin: float, level: float, unit: str) -> str:
-    if within is not None:
-        return f"It is shown to lose less than {margin:g} {unit} up to {within:,} tokens."
-    if first.difference.value >= margin:
-        return f"It is not shown to lose less than {margin:g} {unit} at any length."
-    needed = documents_needed(first.error, documents, margin - max(first.difference.value, 0.0), level=2 * level)
-    return (
-        f"It is not shown to lose less than {margin:g} {unit} at any length: at {first.length:,} that takes about "
-        f"{max(needed, documents + 1):,} documents."
-    )
+def _documents(needed: int | None) -> str:
+    return f"{needed:,} documents" if needed and needed <= MANY else "over a million documents"
+
+
+def _cost(step: Step, unit: str) -> str:
+    return f"Inside the trained length, at {step.length:,}, it costs {_gap(step, unit)}."

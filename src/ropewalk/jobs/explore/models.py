@@ -5,8 +5,11 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
+from ropewalk.scaling.checkpoint import TEXT_PARTS
 from ropewalk.scaling.dialects import known
+from ropewalk.scaling.dialects.class_defaults import ClassDefaults, classes, text_fields, wrappers
 from ropewalk.scaling.dialects.fields import Fields
+from ropewalk.scaling.dialects.own_code import OWN_CODE
 from ropewalk.scaling.dialects.transformers import CARRIED_KEYS, read
 from ropewalk.scaling.dialects.transformers_layers import head_dim
 from ropewalk.scaling.dialects.transformers_read import V4_KEYS, rope_parts
@@ -20,15 +23,14 @@ from ropewalk.scaling.spec import ModelSpec, is_local
 READ_KEYS = (
     "model_type head_dim global_head_dim hidden_size n_embd num_attention_heads n_head max_position_embeddings n_positions "
     "original_max_position_embeddings rope_parameters rotary_dim rotary_pct partial_rotary_factor qk_rope_head_dim "
-    "sliding_window attention_chunk_size alibi"
+    "sliding_window attention_chunk_size alibi dual_chunk_attention_config"
 ).split()
 
 
 def describe(config: Mapping[str, Any], spec: ModelSpec | None = None) -> dict[str, Any]:
     """What the page needs of a model. `readConfig` in js/config.js makes the same of a pasted config."""
     spec = spec or read(config)
-    inner = config.get("text_config")
-    fields = Fields(inner if isinstance(inner, Mapping) else config)
+    fields = text_fields(config)
     parts = rope_parts(fields, spec.model_type)
     shipped = dict(spec.scaling)
     return {
@@ -83,18 +85,35 @@ def presets() -> list[dict[str, Any]]:
 def known_tables() -> dict[str, Any]:
     """What configs leave out, for the reader in the page."""
     return {
-        "theta": known.DEFAULT_THETA,
-        "partial": known.DEFAULT_PARTIAL,
-        "local_theta": known.DEFAULT_LOCAL_THETA,
+        "classes": {kind: _class(row) for kind, row in classes().items()},
+        "wrappers": wrappers(),
+        "text_parts": TEXT_PARTS,
+        "own_code": sorted(OWN_CODE),
+        "fixed_theta": {kind: known.DEFAULT_THETA[kind] for kind in sorted(known.FIXED_IN_CODE)},
+        "head_scale": known.HEAD_SCALE,
+        "scaled_everywhere": sorted(known.SCALED_EVERYWHERE),
         "per_layer_type": sorted(known.PER_LAYER_TYPE),
         "rotate_locally": known.ROTATE_LOCALLY,
-        "length": known.DEFAULT_LENGTH,
         "without_rope": known.WITHOUT_ROPE,
         "v4_keys": V4_KEYS,
         "rope_keys": sorted(ROPE_KEYS),
-        "read_keys": sorted({*READ_KEYS, *V4_KEYS}),
+        "read_keys": sorted({*READ_KEYS, *V4_KEYS, *(own for row in classes().values() for own in row.alias.values())}),
         "carried": CARRIED_KEYS,
     }
+
+
+def _class(row: ClassDefaults) -> dict[str, Any]:
+    """What of a config class bears on its rotation."""
+    keys = {
+        "fields": {key: value for key, value in row.fields.items() if key in READ_KEYS},
+        "alias": {key: own for key, own in row.alias.items() if key in READ_KEYS},
+        "theta": row.theta,
+        "partial": row.partial,
+        "rope": row.rope,
+        "base": row.base or None,
+        "unread": row.unread,
+    }
+    return {key: value for key, value in keys.items() if value}
 
 
 def method_table() -> dict[str, Any]:

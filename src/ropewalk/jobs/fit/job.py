@@ -13,12 +13,14 @@ import numpy
 
 from ropewalk.errors import BadLength, BadOption, UnknownName
 from ropewalk.jobs.evaluate.documents import Document
-from ropewalk.jobs.evaluate.records import ids_hash, weights_hash
+from ropewalk.jobs.evaluate.records import ids_hash
 from ropewalk.jobs.evaluate.tables import edges_of
 from ropewalk.jobs.files import write_file
+from ropewalk.jobs.fingerprint import model_fingerprint, versions
 from ropewalk.jobs.fit.budget import CHOICE, LEAST, REPORT, SAFETY, Budget
-from ropewalk.jobs.fit.compare import FITTED, Compared, baselines, bits_by_token, compare
+from ropewalk.jobs.fit.compare import FITTED, Compared, baselines, bits_by_token
 from ropewalk.jobs.fit.family import Space, get_family
+from ropewalk.jobs.fit.kept import keep_report, read_report, report_path
 from ropewalk.jobs.fit.material import Sets
 from ropewalk.jobs.fit.objective import Item, answer_items, far_items, gradient, losses
 from ropewalk.jobs.fit.search import Step, descend, evolve
@@ -72,6 +74,7 @@ class Result:
 
     winner: its name. compared: every plan on the report documents. losses: on the choosing documents, nats.
     documents: how many were read of each set. notes: what the budget had no room for.
+    kept: the file with the tokens and bits that compared was made of (`kept.read_report`).
     """
 
     plan: ScalingPlan
@@ -85,6 +88,7 @@ class Result:
     seconds: float
     documents: dict[str, int]
     notes: tuple[str, ...]
+    kept: str
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,8 @@ class _Search:
         key = {
             **dataclasses.asdict(self.fit),
             "layers": [self.layer],
-            "model": weights_hash(folder),
+            "model": model_fingerprint(folder),
+            "versions": versions(),
             "documents": self._hash(),
         }
         del key["budget"]
@@ -258,10 +263,13 @@ class _Search:
         winner = min(chosen, key=lambda name: chosen[name])
         edges = edges_of(self.original, self.target)
         write_file(self.out, plans[winner].to_json())
+        kept = report_path(self.out)
+        keep_report(kept, self.sets.report, bits, self.original, edges, {n: plan.fingerprint for n, plan in plans.items()})
         return Result(
-            plans[winner], winner, compare(bits, self.original, edges), edges, chosen, fitted, self.state.steps,
+            plans[winner], winner, read_report(kept).compared(), edges, chosen, fitted, self.state.steps,
             self.state.dropped, self.budget.seconds,
-            {"fit": len(self.sets.fit), "choose": len(self.choosing), "report": len(bits[FITTED])}, tuple(self.budget.notes),
+            {"fit": len(self.sets.fit), "choose": len(self.choosing), "report": len(bits[FITTED])},
+            tuple(self.budget.notes), str(kept),
         )  # fmt: skip
 
     def _read(self, plans: Mapping[str, ScalingPlan]) -> dict[str, numpy.ndarray]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ropewalk.errors import BadConfig
-from ropewalk.jobs.evaluate.documents import Choice, Document, choose
+from ropewalk.jobs.evaluate.documents import Choice, Document, Joined, choose
 from ropewalk.jobs.evaluate.sources import TEXT_FIELD, Texts
 
 LEAST = 6  # documents: two for each set
+MANY = 18  # documents of which twelve may be reported on
 
 
 @dataclass(frozen=True)
@@ -21,17 +22,30 @@ class Sets:
 
 
 def library_sets(tokenizer: Any, tokens: int, seed: int) -> Sets:
-    """Held-out library files. Which twelve are reported on depends on nothing, so that no search can have seen them."""
+    """Held-out library files. Which twelve are reported on depends on nothing, so that no search can have seen them.
+
+    Where too few are so long, several in a row make one text; of fewer than `MANY` texts a quarter is reported on.
+    """
     every = _long_enough(Texts(), tokenizer, tokens).documents
-    report = sorted(random.Random(0).sample(every, min(12, len(every))), key=lambda d: d.name)
+    if len(every) < MANY:
+        every = max(every, choose(Joined(tokens), tokenizer, tokens=tokens, count=sys.maxsize).documents, key=len)
+    if len(every) < LEAST:
+        raise BadConfig(
+            f"{len(every)} texts of the held-out library, files in a row included, have {tokens:,} tokens, the target length; "
+            f"a fit needs {LEAST}: two to fit on, two to choose on, two to report on.\n"
+            "  Give long texts of your own with --data (ten or more for each of the three), or a smaller factor."
+        )
+    report = random.Random(0).sample(every, 12 if len(every) >= MANY else _quarter(len(every)))
     named = {document.name for document in report}
     # Left out: built from the machine's own configuration, so different on each.
     others = [d for d in every if d.name not in named and not d.name.startswith("_sysconfigdata")]
     random.Random(seed).shuffle(others)
-    n = min(6, len(others) // 2)
-    if not n:
-        raise BadConfig(f"only {len(report)} held-out library files have {tokens} tokens; a fit needs {LEAST} and more.")
-    return Sets(tuple(others[n:]), tuple(others[:n]), tuple(report))
+    n = min(6, len(others) // 2) if len(every) >= MANY else _quarter(len(every))
+    return Sets(tuple(others[n:]), tuple(others[:n]), tuple(sorted(report, key=lambda d: d.name)))
+
+
+def _quarter(documents: int) -> int:
+    return documents // 4 if documents >= 8 else 2
 
 
 def read_sets(tokenizer: Any, sources: Sequence[str], tokens: int, seed: int, text_field: str = TEXT_FIELD) -> Sets:
@@ -45,7 +59,7 @@ def read_sets(tokenizer: Any, sources: Sequence[str], tokens: int, seed: int, te
             f"fit on, two to choose on, two to report on.{unread}\n  Give more or longer documents, or a smaller factor."
         )
     random.Random(seed).shuffle(documents)
-    n = len(documents) // 4 if len(documents) >= 8 else 2
+    n = _quarter(len(documents))
     return Sets(tuple(documents[2 * n :]), tuple(documents[:n]), tuple(documents[n : 2 * n]))
 
 

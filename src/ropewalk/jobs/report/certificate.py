@@ -7,12 +7,12 @@ from ropewalk.jobs.report.headline import headline, tiles
 from ropewalk.jobs.report.loss import loss
 from ropewalk.jobs.report.provenance import provenance
 from ropewalk.jobs.report.run_folder import Run, missing
-from ropewalk.jobs.report.verdicts import verdicts
+from ropewalk.jobs.report.verdicts import MARGIN, verdicts
 
 SCHEMA = "ropewalk.certificate/1"
 
 
-def certificate(run: Run) -> dict[str, Any]:
+def certificate(run: Run, margin: float = MARGIN) -> dict[str, Any]:
     """Every table of the run, with None for sections that it has no data for."""
     made: dict[str, Any] = {
         "schema": SCHEMA,
@@ -21,10 +21,11 @@ def certificate(run: Run) -> dict[str, Any]:
         "target_length": run.target_length,
         "longest": run.longest,
         "methods": list(run.plans),
+        "margin": margin,
         "missing": missing(run),
         "notes": list(run.notes),
         "loss": loss(run),
-        "verdicts": verdicts(run),
+        "verdicts": verdicts(run, margin),
         "protocols": sections.protocols(run),
         "retrieval": sections.retrieval(run),
         "ruler": sections.ruler(run),

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from math import inf
 from typing import Any
 
+from ropewalk.jobs.evaluate.window import METHOD as WINDOW
 from ropewalk.jobs.report.marks import number, short
 from ropewalk.jobs.report.run_folder import REFERENCE
 
@@ -28,14 +29,18 @@ def headline(made: Made) -> dict[str, Any]:
 
 
 def best_verdict(made: Made) -> dict[str, Any] | None:
-    """The method that reads furthest; of several, the one with the lowest loss in the last stretch."""
+    """The method that reads furthest; of several, the one with the lowest loss in the last stretch.
+
+    A window is no stretch: it is named where it is all there is.
+    """
     rows = made["loss"]["rows"] if made["loss"] else {}
 
     def rank(verdict: Mapping[str, Any]) -> tuple[int, float]:
         last = rows[verdict["method"]][-1]
         return verdict["length"] or 0, -last["value"] if last else -inf
 
-    return max(made["verdicts"], key=rank, default=None)
+    stretched = [verdict for verdict in made["verdicts"] if not verdict["method"].startswith(f"{WINDOW}-")]
+    return max(stretched or made["verdicts"], key=rank, default=None)
 
 
 def _usual_method(made: Made) -> str:

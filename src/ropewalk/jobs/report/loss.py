@@ -11,7 +11,7 @@ from ropewalk.jobs.evaluate.readings import Readings
 from ropewalk.jobs.evaluate.statistics import Interval
 from ropewalk.jobs.evaluate.tables import Sums
 from ropewalk.jobs.report.plain import kind, plain
-from ropewalk.jobs.report.run_folder import REFERENCE, Run
+from ropewalk.jobs.report.run_folder import REFERENCE, Run, window_of
 
 FINE = 16  # buckets of the plot between the trained and the target length
 TRAINED = 1  # the bucket L/2 to L: the model's last stretch where it was trained
@@ -39,14 +39,15 @@ def loss(run: Run) -> dict[str, Any] | None:
     if not sums:
         return None
     rows = {method: [cell.interval() if cell else None for cell in cells] for method, cells in sums.items()}
+    alike = [len({cell.documents for cell in column if cell}) == 1 for column in zip(*sums.values(), strict=True)]
     plot = bucket_sums(readings, fine)
     return {
         "buckets": list(itertools.pairwise(edges)),
         "fine_edges": fine,
         "documents": max(len(readings.documents(method)) for method in sums),
-        "rows": {method: [_shown(cell, i, rows) for i, cell in enumerate(row)] for method, row in rows.items()},
+        "rows": {method: [_shown(cell, i, rows, alike) for i, cell in enumerate(row)] for method, row in rows.items()},
         "plot": {method: plain([cell.interval() if cell else None for cell in plot[method]]) for method in sums},
-        "compared": _compared(sums, rows),
+        "compared": _compared(run, sums, rows, alike[-1]),
         "prefix": prefix_ratios(run, edges[2:]),
     }
 
@@ -58,23 +59,26 @@ def _in_order(run: Run, table: Mapping[str, Any]) -> dict[str, Any]:
 Rows = Mapping[str, Sequence[Interval | None]]
 
 
-def _shown(cell: Interval | None, bucket: int, rows: Rows) -> dict[str, Any] | None:
-    """The lowest of a column is marked, as it is written: to three places."""
+def _shown(cell: Interval | None, bucket: int, rows: Rows, alike: Sequence[bool]) -> dict[str, Any] | None:
+    """The lowest of a column is marked, as it is written: to three places. Not where methods have read other documents."""
     if cell is None:
         return None
+    if not alike[bucket]:
+        return dict(plain(cell), best=False)
     lowest = min(round(c.value, 3) for row in rows.values() if (c := row[bucket]))
     return dict(plain(cell), best=round(cell.value, 3) == lowest)
 
 
-def _compared(sums: Mapping[str, Sequence[Sums | None]], rows: Rows) -> dict[str, Any] | None:
+def _compared(run: Run, sums: Mapping[str, Sequence[Sums | None]], rows: Rows, alike: bool) -> dict[str, Any] | None:
     """Each method in the last stretch against what readers ask about, as ratios of perplexity on the same documents."""
     last = len(next(iter(rows.values()))) - 1
     means = {method: row[last].value for method, row in rows.items() if row[last]}  # type: ignore[union-attr]
     if len(means) < 2:
         return None
-    best = min(means, key=means.__getitem__)
-    wanted = ((REFERENCE, TRAINED), (REFERENCE, last), (best, last))
-    against = [(method, bucket) for method, bucket in dict.fromkeys(wanted) if method in sums]
+    best = min(means, key=means.__getitem__) if alike else None
+    window = window_of(run)
+    wanted = ((REFERENCE, TRAINED), (REFERENCE, last), (window, last), (best, last))
+    against = [(method, bucket) for method, bucket in dict.fromkeys(wanted) if method is not None and method in sums]
     return {
         "against": [
             {"method": method, "bucket": bucket, "best": method == best and bucket == last} for method, bucket in against

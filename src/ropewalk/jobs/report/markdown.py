@@ -28,7 +28,13 @@ def _loss(made: Made) -> Iterator[str]:
 
 def _verdicts(made: Made) -> Iterator[str]:
     if made["verdicts"]:
-        yield _table(["method", "reads to"], [[v["method"], number(v["length"], ",")] for v in made["verdicts"]])
+        yield _table(["method", "reads to"], [[v["method"], _reach(v)] for v in made["verdicts"]])
+
+
+def _reach(verdict: Mapping[str, Any]) -> str:
+    if verdict["length"]:
+        return number(verdict["length"], ",")
+    return "unknown" if verdict["length"] is None else "not decided" if verdict["open"] else "nowhere"
 
 
 def _retrieval(made: Made) -> Iterator[str]:
@@ -63,7 +69,11 @@ def _tax(made: Made) -> Iterator[str]:
 
 
 def _interval(cell: Mapping[str, Any] | None, form: str) -> str:
-    return f"{number(cell['value'], form)} ({number(cell['low'], form)} to {number(cell['high'], form)})" if cell else ""
+    if not cell:
+        return ""
+    if cell["low"] is None or cell["high"] is None:
+        return f"{number(cell['value'], form)} (one document)"
+    return f"{number(cell['value'], form)} ({number(cell['low'], form)} to {number(cell['high'], form)})"
 
 
 def _foot(made: Made) -> str:

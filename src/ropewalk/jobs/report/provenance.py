@@ -1,8 +1,11 @@
 """Where the numbers of a certificate come from: model, plans, versions and documents."""
 
+import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from ropewalk.jobs.evaluate.protocols import CORPUS
+from ropewalk.jobs.evaluate.window import WindowPlan
 from ropewalk.jobs.report.run_folder import Run
 from ropewalk.scaling.plan import ScalingPlan
 
@@ -41,24 +44,38 @@ def _said(run: Run, fact: str) -> str:
 
 
 def _made(run: Run) -> str:
-    """The command that makes the records again, from what run.json says was asked for."""
-    facts = run.facts
-    if "protocols" not in facts:
-        return "ropewalk demo -o RUN"
-    asked = {
-        "methods": ",".join(name for name, plan in run.plans.items() if name == plan.name),
-        "lengths": ",".join(map(str, facts["lengths"])),
-        "documents": len(facts["documents"]) or None,
-        "protocols": ",".join(facts["protocols"]) or "-",
-        "tasks": ",".join(facts["tasks"]) or "-",
-        "samples": facts["samples"],
-        "depths": ",".join(f"{depth:g}" for depth in facts["depths"]),
-        "seed": facts["seed"],
-        "dtype": facts["dtype"],
+    """The command that makes the records again, from what run.json says was asked for; RUN is this run's folder."""
+    asked = run.facts.get("asked")
+    if asked is None:
+        return "# run.json does not say how this run was asked for"
+    lists = {name: ",".join(asked[name]) or "-" for name in ("methods", "protocols", "tasks")}
+    values = {
+        **lists,
+        "lengths": ",".join(map(str, asked["lengths"])) or None,
+        "depths": ",".join(f"{depth:g}" for depth in asked["depths"]),
+        **{name: asked[name] for name in ("factor", "original_length", "documents", "samples", "seed", "tokenizer", "dtype")},
+        **{name: asked[name] for name, usual in (("text_field", "text"), ("attention", "sdpa")) if asked[name] != usual},
     }
-    plans = [f"--plan plans/{name}.json" for name, plan in run.plans.items() if name != plan.name]
-    flags = [f"--{name} {value}" for name, value in asked.items() if value not in (None, "")]
-    return " ".join(["ropewalk eval", run.model, *flags, *plans, *["--gap"] * bool(facts["gap"]), "-o RUN"])
+    flags = [part for name, value in values.items() if value is not None for part in (_flag(name), _word(value))]
+    flags += [part for source in asked["data"] if asked["data"] != ["library"] for part in ("--data", source)]
+    flags += [part for task, path in asked["questions"].items() for part in ("--questions", f"{task}={path}")]
+    flags += [_flag(name) for name in ("strict", "gap", "ruler_compat", "stop_early") if asked[name]]
+    flags += [f"--no-{name}" for name in ("tax", "speed") if not asked[name]]
+    return shlex.join(["ropewalk", "eval", str(run.facts["model"]), *flags, *_plans(run, asked), "-o", "AGAIN"])
+
+
+def _plans(run: Run, asked: Mapping[str, Any]) -> list[str]:
+    """Saved plans, which lie in the run's folder; a window is asked for as a method."""
+    given = [name for name, plan in run.plans.items() if name not in asked["methods"] and not isinstance(plan, WindowPlan)]
+    return [part for name in given for part in ("--plan", f"RUN/plans/{name}.json")]
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _word(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
 
 def _plan(name: str, plan: ScalingPlan) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ropewalk.errors import BadConfig
 from ropewalk.jobs.evaluate.records import Record, Records
+from ropewalk.jobs.evaluate.window import METHOD, WindowPlan, read_plan
 from ropewalk.scaling.plan import ScalingPlan
 
 REFERENCE = "none"  # the model unchanged: what every method is compared with
@@ -96,16 +97,21 @@ def make_run(
     return Run(ours, plans, facts or {}, notes)
 
 
-def method_order(name: str) -> tuple[bool, bool, str]:
-    """The model unchanged, then static methods, then dynamic ones."""
-    return name != REFERENCE, name.startswith("dynamic"), name
+def window_of(run: Run) -> str | None:
+    """The row of the model unchanged on its last tokens."""
+    return next((name for name, plan in run.plans.items() if isinstance(plan, WindowPlan)), None)
+
+
+def method_order(name: str) -> tuple[bool, bool, bool, str]:
+    """The model unchanged, also on its last tokens alone, then static methods, then dynamic ones."""
+    return name != REFERENCE, not name.startswith(f"{METHOD}-"), name.startswith("dynamic"), name
 
 
 def _plans(folder: Path) -> dict[str, ScalingPlan]:
     plans = {}
     for path in sorted(folder.glob("*.json")):
         try:
-            plans[path.stem] = ScalingPlan.from_json(path.read_text(encoding="utf-8"))
+            plans[path.stem] = read_plan(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise BadConfig(f"{path} cannot be read: {error}") from None
         except BadConfig as error:
@@ -157,8 +163,13 @@ def missing(run: Run) -> list[str]:
         _lack(method, protocol, lacking, cells)
         for protocol, cells in sorted(wanted.items())
         for method in run.plans
-        if (lacking := cells - done[method, protocol]) and not (protocol == "tax" and method == REFERENCE)
+        if (lacking := cells - done[method, protocol]) and not _pays_nothing(run, method, protocol)
     ]
+
+
+def _pays_nothing(run: Run, method: str, protocol: str) -> bool:
+    """Is there nothing to measure? The model unchanged has no tax, nor has its window, whose speed is not measured either."""
+    return (protocol == "tax" and method == REFERENCE) or (protocol in ("tax", "speed") and method == window_of(run))
 
 
 def _asked(run: Run) -> dict[str, set[Any]]:
@@ -173,7 +184,8 @@ def _asked(run: Run) -> dict[str, set[Any]]:
 def _not_begun(run: Run) -> list[str]:
     """Whole parts of the request without a single record; of a task that may also be because it fits no length."""
     begun = {record.key.protocol for record in run.records}
-    asked = [*run.facts.get("tasks", ()), *(part for part in ("tax", "speed") if run.facts.get(part))]
+    payable = [part for part in ("tax", "speed") if not all(_pays_nothing(run, method, part) for method in run.plans)]
+    asked = [*run.facts.get("tasks", ()), *(part for part in payable if run.facts.get(part))]
     return [f"nothing of {part} was measured yet" for part in asked if part not in begun]
 
 

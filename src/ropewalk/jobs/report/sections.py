@@ -7,7 +7,7 @@ import inspect
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from math import log
+from math import inf, isinf, log
 from typing import Any
 
 from ropewalk.jobs.evaluate.cost_tables import Speed, speed_table, tax_table
@@ -61,7 +61,7 @@ def _cell(cell: Cell | None, base: Cell | None, method: str) -> Section | None:
 
 
 def ruler(run: Run) -> Section | None:
-    rows = _in_order(run, ruler_table(run.records))
+    rows = _in_order(run, ruler_table(run.records, inside=run.original_length))
     if not rows:
         return None
     tasks = sorted({task for row in rows.values() for cell in row.tasks.values() for task in cell}, key=RULER.index)
@@ -107,6 +107,8 @@ def _protocol(run: Run, protocol: Protocol, cells: Mapping[str, Mapping[str, Sum
 
 
 def perplexity(bits: Interval) -> Interval:
+    if isinf(bits.high - bits.low):  # one document
+        return Interval(2 ** min(bits.value, 1000.0), -inf, inf)
     return Interval(*(2 ** min(end, 1000.0) for end in (bits.value, bits.low, bits.high)))
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from safetensors import SafetensorError
 from torch.distributed.tensor import DTensor
 
 from ropewalk.errors import CannotWrite, Mismatch
-from ropewalk.jobs.extend import fill
-from ropewalk.jobs.files import new_folder
+from ropewalk.jobs.card import model_card
+from ropewalk.jobs.extend import CARD, fill
+from ropewalk.jobs.files import new_folder, write_file
+from ropewalk.jobs.train.card import ADAPTER as ADAPTER_CARD
+from ropewalk.jobs.train.card import Done, recipe_table, what_was_done, what_was_measured
 from ropewalk.jobs.train.recipe import Recipe
 from ropewalk.jobs.train.setup import Trained, adapt
 from ropewalk.models.load import load_model
@@ -37,18 +41,22 @@ def gather(trained: Trained) -> dict[str, torch.Tensor]:
     return found
 
 
-def export(source: Path, recipe: Recipe, plan: ScalingPlan, weights: dict[str, torch.Tensor], run: Path) -> str:
+def export(
+    source: Path, recipe: Recipe, plan: ScalingPlan, weights: dict[str, torch.Tensor], run: Path, done: Done
+) -> str:  # fmt: skip
     """Write `run`/model, and `run`/adapter where there are adapters; says how it was checked. For the first process alone.
 
     Weights take the dtype that the source had. A causal plan has no spelling in a config: then the config is the source's, and
     the plan in ropewalk.json is what `--plan` takes. Raises Mismatch, and leaves no `run`/model, where the check fails.
     """
     model = load_model(source)
+    before = _sums(model)
     if recipe.lora:
         adapted = adapt(model, recipe.lora)
         _put(adapted.get_base_model(), weights)
         with _writing(run / ADAPTER) as folder:
             adapted.save_pretrained(folder)
+            write_file(folder / CARD, _adapter_card(source, recipe, plan, done))
         model = adapted.merge_and_unload()
     else:
         _put(model, weights)
@@ -57,6 +65,9 @@ def export(source: Path, recipe: Recipe, plan: ScalingPlan, weights: dict[str, t
     with _writing(run / MODEL) as folder:
         fill(folder, source, plan, written)
         _replace_weights(folder, model, config)
+        done = replace(done, changed=[name for name, sums in _sums(model).items() if sums != before.get(name)], of=len(before))
+        told = what_was_done(source.name, recipe, done)
+        write_file(folder / CARD, model_card(source, plan, written, what_was_measured(recipe, done), told))
         return check_export(folder)
 
 
@@ -71,6 +82,23 @@ def _writing(out: Path) -> Iterator[Path]:
             f"{out} was not written: {error}.\n"
             "  All training is in the last checkpoint: make room and start the same command again, and it exports."
         ) from None
+
+
+@torch.no_grad()
+def _sums(model: Any) -> dict[str, tuple[float, float]]:
+    """Of each tensor, enough to see that it changed, without keeping another copy of all."""
+    return {
+        name: (float(p.sum(dtype=torch.float64)), float(torch.linalg.vector_norm(p, dtype=torch.float64)))
+        for name, p in model.named_parameters()
+    }
+
+
+def _adapter_card(source: Path, recipe: Recipe, plan: ScalingPlan, done: Done) -> str:
+    said = f"{done.steps:,} steps over {done.tokens:,} tokens; the base's own weights are not in here."
+    return ADAPTER_CARD.format(
+        source=source.name, target=plan.target_length, plan=plan.name, fingerprint=plan.fingerprint,
+        recipe=recipe_table(recipe), done=said, measured=what_was_measured(recipe, done),
+    )  # fmt: skip
 
 
 def _put(model: Any, weights: dict[str, torch.Tensor]) -> None:

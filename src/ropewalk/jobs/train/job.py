@@ -9,10 +9,11 @@ from typing import Any
 import numpy
 
 from ropewalk.errors import BadConfig, BadLength, BadOption, NotFinite, RopewalkError, Stopped
-from ropewalk.jobs.evaluate.records import weights_hash
+from ropewalk.jobs import files
 from ropewalk.jobs.evaluate.tables import edges_of
-from ropewalk.jobs.files import write_file
+from ropewalk.jobs.fingerprint import model_fingerprint
 from ropewalk.jobs.train import keep
+from ropewalk.jobs.train.card import Done
 from ropewalk.jobs.train.during import HeldOut, Reading, check_apart, is_flat, prepare, read
 from ropewalk.jobs.train.export import MODEL, export, gather
 from ropewalk.jobs.train.fingerprint import check_rotary
@@ -141,11 +142,14 @@ class _Run:
         """Write what this run is, or compare it with what was begun here. No checkpoint: nothing to go on with."""
         done = bool(keep.complete(self.out))
         mine = {
-            "model": weights_hash(self.source), "data": self.index.fingerprint,
+            "model": model_fingerprint(self.source), "data": self.index.fingerprint,
             "plans": [plan.fingerprint for plan in self.plans],
             "recipe": self.recipe.model_dump(mode="json", exclude=set(FREE)),
         }  # fmt: skip
         self.identity = begin_or_compare(self.out, mine, done=done, write=self.processes.is_first)
+        if self.processes.is_first:
+            keep.sweep(self.out)
+            files.sweep(self.out / MODEL)
         self.processes.wait()
 
     def _resumed(self) -> dict[str, Any]:
@@ -202,7 +206,9 @@ class _Run:
             self.proofs.append(proof)
             self.watch(Event("proof", dataclasses.asdict(proof)))
         if self.processes.is_first:
-            write_file(self.out / "preflight.json", json.dumps([dataclasses.asdict(p) for p in self.proofs], indent=1) + "\n")
+            files.write_file(
+                self.out / "preflight.json", json.dumps([dataclasses.asdict(p) for p in self.proofs], indent=1) + "\n"
+            )
         check(self.proofs)
 
     def _train(self, loop: Loop, attached: Attached, log: Log) -> None:
@@ -273,7 +279,8 @@ class _Run:
         said, failed = "", None
         if self.processes.is_first:
             try:
-                said = export(self.source, self.recipe, self.plans[-1], weights, self.out)
+                told = Done(facts["step"], facts["tokens"], facts["thrown_away"], self.evaluations, self.base)
+                said = export(self.source, self.recipe, self.plans[-1], weights, self.out, told)
             except RopewalkError as error:
                 failed = error
         if self.processes.agree(failed is not None):

@@ -22,7 +22,7 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_shards
 from torch.distributed.checkpoint.state_dict_saver import save as save_shards
 
 from ropewalk.errors import BadConfig, CannotWrite
-from ropewalk.jobs.files import write_file
+from ropewalk.jobs.files import discard, write_file
 from ropewalk.jobs.train.setup import Trained
 
 FACTS = "checkpoint.json"
@@ -76,6 +76,12 @@ def save(run: Path, trained: Trained, optimizer: torch.optim.AdamW, facts: Mappi
             shutil.rmtree(old)
     parallel.wait()
     return final
+
+
+def sweep(run: Path) -> None:
+    """Remove half-written checkpoints that a killed run left here, with a line on stderr."""
+    for part in sorted((run / "checkpoints").glob(f"{PART}step-*")):
+        discard(part)
 
 
 def remove(run: Path) -> None:

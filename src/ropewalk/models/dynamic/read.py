@@ -163,6 +163,18 @@ class Reading:
         return None if first == 0 or flash else self.call.causal_mask(first, last, query)
 
 
+def _one_each(positions: torch.Tensor) -> torch.Tensor:
+    """(rows, tokens). M-RoPE has three for each token (time, height, width), which are the same for texts."""
+    if positions.dim() == 3 and not torch.compiler.is_compiling() and bool((positions == positions[:1]).all()):
+        return positions[0]
+    if positions.dim() != 2:
+        raise CannotAttach(
+            f"positions of shape {tuple(positions.shape)}: only one position per token can be scheduled.\n"
+            "  Texts can be read, uncompiled. For pictures plan for one scale per request: dynamic-...-request."
+        )
+    return positions
+
+
 def _joined(weights: list[Any], keys: int) -> Any:
     if any(weight is None for weight in weights):
         return None
@@ -202,8 +214,7 @@ class OnRead:
         if table.prefix and kwargs.get("layer_type", given[2]) != table.layer_type:
             return
         positions = kwargs.get("position_ids", given[1])
-        if positions.dim() != 2:
-            raise CannotAttach(f"positions of shape {tuple(positions.shape)}: only one position per token can be scheduled.")
+        positions = _one_each(positions)
         if is_traced(self.ladder, positions):
             self._latest = TracedCall(self.ladder, positions, output[0])
             return

@@ -59,6 +59,14 @@ def losses(engine: Engine, plan: ScalingPlan, config: Mapping[str, Any], version
     return tuple(loss for name, _ in plan.stretches for loss in found[name].losses)
 
 
+def rotation_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a written config says of its rotation and its window, in the words that are needed and no others."""
+    text = text_of(config)
+    usual = ("rope_parameters", "max_position_embeddings")
+    own = ("rope_scaling", "rope_theta", "rope_ratio", "rotary_emb_base", "seq_length", "max_position_embeddings")
+    return {key: text[key] for key in (usual if "rope_parameters" in text else own) if key in text}
+
+
 def rotations(engine: Engine, config: Mapping[str, Any], version: str = "") -> dict[str, Rotation]:
     return {keys.layer_type: rotation(engine, keys, version) for keys in layers_of(config)}
 

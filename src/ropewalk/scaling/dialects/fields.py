@@ -11,16 +11,28 @@ from ropewalk.scaling.spec import Reading
 class Fields:
     """A config, or a part of one, that remembers what was read from where."""
 
-    def __init__(self, config: Mapping[str, Any], path: str = "", readings: list[Reading] | None = None):
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        path: str = "",
+        readings: list[Reading] | None = None,
+        origin: Mapping[str, str] | None = None,
+    ):
+        """origin: of keys that are not written at `path` under their own name, where they came from."""
         self.config = config
         self.path = path
         self.readings = readings if readings is not None else []
+        self.origin = origin or {}
 
     def __contains__(self, key: str) -> bool:
         return self.config.get(key) is not None
 
     def where(self, key: str) -> str:
-        return f"{self.path}{key}"
+        return self.origin.get(key, f"{self.path}{key}")
+
+    def states(self, key: str) -> bool:
+        """Whether the config itself says it, and not its class."""
+        return key in self and key not in self.origin
 
     def note(self, name: str, value: object, source: str) -> None:
         self.readings.append(Reading(name, str(value), source))
@@ -32,7 +44,8 @@ class Fields:
             value = {}
         if not isinstance(value, Mapping):
             raise BadConfig(f"{self.where(key)} is {value!r}; it must be an object with keys.")
-        return Fields(value, f"{self.where(key)}.", self.readings)
+        origin = dict.fromkeys(value, self.origin[key]) if key in self.origin else None
+        return Fields(value, f"{self.path}{key}.", self.readings, origin)
 
     def number(self, key: str) -> float | None:
         value = self.config.get(key)

@@ -4,46 +4,40 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# rope_theta of architectures whose configs may omit it: the defaults of transformers 5.23.0's config classes.
-DEFAULT_THETA = {
-    **dict.fromkeys(
-        (
-            "arcee cohere2 deepseek_v2 deepseek_v3 dots1 exaone4 falcon gemma gemma2 glm glm4 glm4_moe gpt_neox "
-            "granite granitemoe hunyuan_v1_dense jetmoe llama ministral mistral nemotron olmo olmo2 "
-            "olmoe persimmon phi phi3 qwen2 qwen2_moe qwen3 qwen3_moe qwen3_next seed_oss stablelm starcoder2 "
-            "gptj codegen"
-        ).split(),
-        10_000.0,
-    ),
-    **dict.fromkeys("bitnet cohere ernie4_5 ernie4_5_moe llama4_text olmo3".split(), 500_000.0),
-    "apertus": 12_000_000.0,
-    "gemma3_text": 1_000_000.0,
-    "gemma3n_text": 1_000_000.0,
-    "gpt_oss": 150_000.0,
-    "helium": 100_000.0,
-    "minimax": 1_000_000.0,
-    "minimax_m2": 5_000_000.0,
-    "ministral3": 1_000_000.0,
-    "mixtral": 1_000_000.0,
-    "modernbert-decoder": 160_000.0,
-    "phimoe": 1_000_000.0,
-    "smollm3": 2_000_000.0,
+from ropewalk.scaling.dialects.class_defaults import classes
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+
+
+def _theta(layer_type: str) -> dict[str, float]:
+    rows = {kind: row.theta for kind, row in classes().items()}
+    return {
+        k: t[layer_type] if isinstance(t, Mapping) else t
+        for k, t in rows.items()
+        if not isinstance(t, Mapping) or layer_type in t
+    }
+
+
+# rope_theta of architectures whose configs may omit it, for transformers 5.23; and what computes from constants in its code.
+DEFAULT_THETA = {**_theta(FULL), **dict.fromkeys(["gptj", "codegen"], 10_000.0)}
+
+# The window of architectures whose published configs leave out max_position_embeddings.
+DEFAULT_LENGTH = {
+    kind: row.fields["max_position_embeddings"] for kind, row in classes().items() if "max_position_embeddings" in row.fields
 }
 
-# The window of architectures whose published configs leave out max_position_embeddings: the same source.
-DEFAULT_LENGTH = {"gemma3_text": 131_072}
-
-# Rotated share of the head where configs may omit it: the same source.
-DEFAULT_PARTIAL = {
-    **dict.fromkeys("glm glm4 glm4_moe nemotron persimmon phi".split(), 0.5),
-    **dict.fromkeys(["gpt_neox", "qwen3_next", "stablelm"], 0.25),
-}
+# Rotated share of the head where configs may omit it.
+DEFAULT_PARTIAL = {kind: row.partial for kind, row in classes().items() if row.partial != 1}
 
 # Base of sliding-window layers where it differs from full-attention layers and configs may omit it.
-DEFAULT_LOCAL_THETA = dict.fromkeys(["gemma3_text", "gemma3n_text", "modernbert-decoder"], 10_000.0)
+DEFAULT_LOCAL_THETA = {kind: t for kind, t in _theta(SLIDING).items() if t != DEFAULT_THETA.get(kind)}
 
 # Architectures with one rotary table per layer type (transformers 5.23.0: `rope_parameters` nested by default).
-PER_LAYER_TYPE = frozenset({"gemma3_text", "gemma3n_text", "olmo3", "modernbert-decoder"})
+PER_LAYER_TYPE = frozenset(
+    kind for kind, row in classes().items() if isinstance(row.theta, Mapping) and {FULL, SLIDING} <= set(row.theta)
+)
+# Those of them where a flat spelling is of every layer, and not of the full-attention ones alone.
+SCALED_EVERYWHERE = frozenset({"modernbert", "modernbert-decoder"})
 # Those of them whose old spelling can say as much: rope_theta and rope_scaling of the full-attention layers, and this base of
 # the others. transformers 5 merges the two spellings, and MLX-LM reads the old one alone.
 OLD_LOCAL_BASE = {"gemma3_text": "rope_local_base_freq"}
@@ -54,6 +48,14 @@ ROTATE_LOCALLY = {
     **dict.fromkeys("afmoe cohere2 cohere2_moe exaone4 exaone_moe".split(), "sliding_window"),
     "llama4_text": "attention_chunk_size",
 }
+
+# Where attention reads a stream wider than the model's: heads are of this many times hidden_size / num_attention_heads.
+HEAD_SCALE = {"zamba2": 2}
+
+# Layers from max_window_layers (28) on slide, if use_sliding_window says so.
+SLIDING_FROM = frozenset(
+    "qwen2 qwen2_moe qwen2_vl qwen2_vl_text qwen2_5_vl qwen2_5_vl_text qwen2_5_omni_text qwen3 qwen3_moe dots1".split()
+)
 
 # Attention that also multiplies its softmax scale by (0.1 mscale_all_dim ln s + 1)^2, outside the rotary embedding.
 SOFTMAX_MSCALE = "mscale_all_dim"
@@ -89,8 +91,15 @@ def published_length(config: Mapping[str, Any], rope_theta: float) -> Fact | Non
         return Fact(32_768, "Qwen3 model cards: native context 32,768; 40,960 leaves 8,192 for the prompt's answer")
     if kind == "qwen2" and longest == 40_960 and rope_theta == 1_000_000:
         return Fact(32_768, "QwQ-32B model card: YaRN beyond 32,768 tokens, original_max_position_embeddings 32768")
-    if kind == "mistral" and longest == 32_768 and config.get("sliding_window") == 4_096:
+    if kind == "mistral" and longest == 32_768 and config.get("sliding_window") == 4_096 and rope_theta == 10_000:
         return Fact(8_192, "Mistral 7B, arXiv:2310.06825, Table 1: context length 8192")
+    if kind in ("qwen2_5_vl", "qwen2_5_vl_text") and longest == 128_000:
+        return Fact(32_768, "Qwen2.5-VL model cards: trained at 32,768 tokens, and YaRN beyond")
+    dual = config.get("dual_chunk_attention_config")
+    if isinstance(dual, Mapping) and isinstance(length := dual.get("original_max_position_embeddings"), int):
+        return Fact(
+            length, "dual_chunk_attention_config: what is beyond was made for dual chunk attention, which few engines have"
+        )
     if kind == "gemma3_text" and longest == 131_072:
         return Fact(32_768, "Gemma 3 report, arXiv:2503.19786, section 2: trained at 32K, then scaled to 128K")
     return None

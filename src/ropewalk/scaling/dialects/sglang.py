@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ropewalk.scaling.checkpoint import text_of
+from ropewalk.scaling.checkpoint import inside, text_of
 from ropewalk.scaling.dialects.config_files import write_config
 from ropewalk.scaling.dialects.marks import ASKED, ENVIRONMENT, REACHED
 from ropewalk.scaling.dialects.quirks import (
@@ -111,7 +111,7 @@ def _window(keys: Keys, version: tuple[int, ...]) -> int:
 def _old_v5(keys: Keys) -> Says | None:
     if not only_v5(keys) or keys.kind != "lfm2_moe":
         return None
-    return Says("rope_parameters of LFM2-MoE", unread(keys))
+    return Says("rope_parameters of LFM2-MoE", unread(keys, 10_000.0))
 
 
 def _asked(keys: Keys) -> Says | None:
@@ -163,7 +163,7 @@ def commands(plan: ScalingPlan, config: Mapping[str, Any], folder: str = "DIR") 
     text = text_of(config)
     keys = ("rope_parameters", "rope_scaling", "rope_theta", "max_position_embeddings")
     override = {key: text[key] for key in keys if text.get(key) is not None}
-    override = override if text is config else {"text_config": override}
+    override = inside(config, override)
     serve = f"python -m sglang.launch_server --context-length {plan.target_length} --model-path"
     return (f"{serve} {folder}", f"{serve} ORIGINAL --json-model-override-args '{json.dumps(override)}'")
 

@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ropewalk.errors import CannotExpress, UnknownName
-from ropewalk.scaling.checkpoint import text_of
+from ropewalk.scaling.checkpoint import text_of, text_path
 from ropewalk.scaling.dialects import known
-from ropewalk.scaling.dialects.fields import Fields
-from ropewalk.scaling.dialects.transformers_layers import FULL, SLIDING
+from ropewalk.scaling.dialects.class_defaults import class_of, opened, text_fields
+from ropewalk.scaling.dialects.own_code import OWN_CODE
+from ropewalk.scaling.dialects.own_code_write import write_own
+from ropewalk.scaling.dialects.transformers_ignored import OUTSIDE
+from ropewalk.scaling.dialects.transformers_layers import FULL, SLIDING, head_dim
 from ropewalk.scaling.dialects.transformers_read import V4_KEYS, is_nested, read, rope_parts
 from ropewalk.scaling.method import Option
 from ropewalk.scaling.methods.ntk import stretched_theta
@@ -22,7 +25,14 @@ from ropewalk.scaling.schedule import REQUEST, Dynamic
 __all__ = ["prove", "read", "spell", "spell_as_lists", "write"]
 
 # Keys of the old dict that a new stretch must carry on: they say what is rotated, not how far.
-CARRIED_KEYS = ("partial_rotary_factor", "mrope_section", "mrope_interleaved", "llama_4_scaling_beta", "interleaved")
+CARRIED_KEYS = (
+    "partial_rotary_factor",
+    "mrope_section",
+    "mrope_interleaved",
+    "xdrope_section",
+    "llama_4_scaling_beta",
+    "interleaved",
+)
 # Carried where the stretch is the one that was read: DeepSeek's code takes its softmax scale from them.
 TEMPERATURE_KEYS = ("mscale", "mscale_all_dim")
 LONGROPE_ONLY = frozenset({"phi3", "phi4_multimodal", "phimoe"})
@@ -36,19 +46,24 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], *, as_lists: bool = Fals
     as_lists: write longrope factors even where there is a name for the method.
     """
     said = spell_as_lists if as_lists else spell
-    new = copy.deepcopy(dict(config))
+    new = copy.deepcopy(dict(opened(config)))
     target = text_of(new)
     kind = str(target.get("model_type", ""))
     if kind in known.FIXED_IN_CODE:
         raise CannotExpress(f"{kind} computes its rotation from constants in its code; no config can change it.")
     spec = read(config, original_length=None if _states_length(target) else _any_original(plan))
+    before = copy.deepcopy(target)
     for layer_type, _ in plan.stretches:
         if layer_type not in dict(spec.ropes):
             raise UnknownName("rotary layer type of this config", layer_type, dict(spec.ropes))
+    if spec.model_type in OWN_CODE:
+        write_own(plan, target, spec.model_type)
+        return _finished(plan, new, before)
     current = dict(spec.scaling)
-    nested = len(spec.ropes) > 1 or is_nested(Fields(target))
-    old = {name: part.config for name, part in rope_parts(Fields(target), kind).items()}
-    if "qk_rope_head_dim" in target and any(stretch != current.get(name) for name, stretch in plan.stretches):
+    fields = text_fields(new)
+    nested = len(spec.ropes) > 1 or is_nested(fields)
+    old = {name: part.config for name, part in rope_parts(fields, spec.model_type).items()}
+    if "qk_rope_head_dim" in fields and any(stretch != current.get(name) for name, stretch in plan.stretches):
         _check_softmax(old)
     dicts = {}
     for layer_type, rope in spec.ropes:
@@ -59,7 +74,7 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], *, as_lists: bool = Fals
     for key in V4_KEYS:
         target.pop(key, None)
     if nested:
-        target["rope_parameters"] = {**(target.get("rope_parameters") or {}), **dicts}
+        target["rope_parameters"] = {**copy.deepcopy(fields.part("rope_parameters").config), **dicts}
         if kind in known.OLD_LOCAL_BASE and set(dicts) == {FULL, SLIDING}:
             target |= _old_words(dicts, known.OLD_LOCAL_BASE[kind])
     else:
@@ -77,6 +92,27 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], *, as_lists: bool = Fals
     # transformers' `dynamic` takes max_position_embeddings for the original length.
     longest = _any_original(plan) if plan.is_dynamic else max(spec.max_length, plan.target_length)
     target["max_position_embeddings"] = longest
+    row = class_of(spec.model_type)
+    if row and row.states_head and target.get("head_dim") is None:
+        target["head_dim"] = head_dim(fields)
+    return _finished(plan, new, before)
+
+
+def _finished(plan: ScalingPlan, new: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Proved, and with no word left outside the language model's part that says something else.
+
+    before: that part as it was. A copy of one of its keys follows it; what was never read goes.
+    """
+    around, text = new, text_of(new)
+    for key in text_path(new):
+        for name in OUTSIDE:
+            if around.get(name) is None:
+                continue
+            if around[name] == before.get(name) and text.get(name) is not None:
+                around[name] = copy.deepcopy(text[name])
+            else:
+                del around[name]
+        around = around[key]
     prove(plan, new)
     return new
 
@@ -164,7 +200,9 @@ def spell(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str
     if stretch.method == "rope_theta":
         return {"rope_type": "default", "rope_theta": float(options["rope_theta"])}  # type: ignore[arg-type]
     if kind in LONGROPE_ONLY:
-        return {**_as_longrope(stretch), **base, **original}
+        m = stretch.scaled().attention_factor  # Phi-3.5-MoE's class wants it under these names
+        own = {"short_mscale": m, "long_mscale": m} if kind == "phimoe" else {}
+        return {**_as_longrope(stretch), **base, **original, **own}
     if stretch.method == "linear":
         return {"rope_type": "linear", "factor": float(stretch.factor), **base}
     if stretch.method == "proportional":

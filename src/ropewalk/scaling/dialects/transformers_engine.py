@@ -8,6 +8,7 @@ from typing import Any
 
 from ropewalk.scaling.dialects.config_files import write_config
 from ropewalk.scaling.dialects.marks import NULL_THETA
+from ropewalk.scaling.dialects.own_code import refused_type
 from ropewalk.scaling.dialects.quirks import (
     INSIDE,
     missing_length,
@@ -78,6 +79,18 @@ def _longrope_only(keys: Keys) -> Says | None:
     return Says(f'rope_type "{keys.rope_type}" of {keys.kind}: its config class accepts nothing but longrope', runs=False)
 
 
+def _dual_chunk(keys: Keys) -> Says | None:
+    if not isinstance(keys.model.get("dual_chunk_attention_config"), Mapping):
+        return None
+    L = keys.rope.original_length
+    return Says(f"dual_chunk_attention_config: tokens beyond {L:,} are read without it, as no training did")
+
+
+def _own_code(keys: Keys) -> Says | None:
+    wrong = refused_type(keys.kind, keys.rope_type)
+    return Says(wrong, runs=False) if wrong else None
+
+
 def _own_dynamic(keys: Keys) -> Says | None:
     """s = f l / L - (f - 1) at the target length."""
     if keys.rope_type != "dynamic" or keys.said.get("alpha") or keys.factor == 1:
@@ -122,6 +135,10 @@ QUIRKS = (
           "Write rope_scaling and rope_theta beside rope_parameters."),
     Quirk(Verb.IGNORES, _flat, f"{REPOSITORY}/pull/45945", ">= 5", 'Put the dict under "full_attention".'),
     Quirk(Verb.IGNORES, _nested_truncate, f"{ROPE_UTILS}:475", ">= 5", "Write longrope factors instead."),
+    Quirk(Verb.IGNORES, _dual_chunk, "transformers 5.23.0, models/qwen2: no such attention",
+          way_out="Stretch it with yarn from the original length, or serve it with an engine that has dual chunk attention."),
+    Quirk(Verb.CRASHES, _own_code, "modeling_*.py beside the weights, _init_rope",
+          way_out="Write a type that it takes, or serve it with an engine that has its own code."),
     Quirk(Verb.CRASHES, _longrope_only, f"{ROPE_UTILS}; phi3/configuration_phi3.py"),
     Quirk(Verb.CRASHES, stops("ntk", because="KeyError when the model is built"), ROPE_UTILS,
           way_out="Write a larger rope_theta."),

@@ -5,7 +5,7 @@ from ropewalk.scaling.dialects import known
 from ropewalk.scaling.dialects.fields import Fields
 from ropewalk.scaling.spec import ALL_LAYERS, CacheGroup, is_local
 
-FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attention"
+FULL, SLIDING, CHUNKED = known.FULL, known.SLIDING, "chunked_attention"
 
 
 def head_dim(fields: Fields, layer_type: str = ALL_LAYERS) -> int:
@@ -16,8 +16,11 @@ def head_dim(fields: Fields, layer_type: str = ALL_LAYERS) -> int:
     hidden = fields.whole("hidden_size") or fields.whole("n_embd")
     heads = fields.whole("num_attention_heads") or fields.whole("n_head")
     if not hidden or not heads:
-        raise BadConfig("neither head_dim nor hidden_size and num_attention_heads are given: the head size is unknown.")
-    return hidden // heads
+        raise BadConfig(
+            "neither head_dim nor hidden_size and num_attention_heads are given: the head size is unknown.\n"
+            "  A config that transformers saved has them, or is of a class whose defaults are known: is model_type right?"
+        )
+    return hidden * known.HEAD_SCALE.get(fields.text("model_type") or "", 1) // heads
 
 
 def rotating_layers(fields: Fields, kind: str) -> str:
@@ -40,7 +43,7 @@ def read_layers(fields: Fields, kind: str) -> tuple[tuple[CacheGroup, ...], int]
         values = 2 * kv_heads * head_dim(fields)
     stateful = [t for t in types if "attention" not in t or t.startswith("linear")]
     local = [t for t in types if is_local(t)]
-    window = fields.whole("sliding_window") or fields.whole("attention_chunk_size")
+    window = (fields.whole("sliding_window") if _slides(fields, kind) else None) or fields.whole("attention_chunk_size")
     groups = [CacheGroup(len(types) - len(stateful) - len(local), values)]
     groups += [CacheGroup(len(local), values, window)] if local else []
     rotating = fields.config.get("no_rope_layers")
@@ -54,11 +57,18 @@ def read_layers(fields: Fields, kind: str) -> tuple[tuple[CacheGroup, ...], int]
     return tuple(group for group in groups if group.layers), unrotated
 
 
+def _slides(fields: Fields, kind: str) -> bool:
+    return kind not in known.SLIDING_FROM or fields.yes("use_sliding_window")
+
+
 def _layer_types(fields: Fields, kind: str, layers: int) -> tuple[str, ...]:
     """Layer types of configs older than the key `layer_types`."""
     pattern = fields.whole("sliding_window_pattern", 1000) or {"gemma2": 2, "gemma3_text": 6, "cohere2": 4}.get(kind)
     if pattern:
         return tuple(FULL if (i + 1) % pattern == 0 else SLIDING for i in range(layers))
+    if kind in known.SLIDING_FROM and fields.yes("use_sliding_window") and "sliding_window" in fields:
+        first = fields.whole("max_window_layers", 100_000)
+        return tuple(SLIDING if i >= (28 if first is None else first) else FULL for i in range(layers))
     if kind in ("mistral", "mixtral", "starcoder2", "phi3") and "sliding_window" in fields:
         return (SLIDING,) * layers
     return (FULL,) * layers

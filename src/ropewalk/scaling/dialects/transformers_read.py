@@ -8,9 +8,12 @@ from typing import Any
 
 from ropewalk.errors import BadConfig, NoRope
 from ropewalk.scaling.dialects import known
+from ropewalk.scaling.dialects.class_defaults import class_of, is_native, text_fields
 from ropewalk.scaling.dialects.fields import Fields
+from ropewalk.scaling.dialects.own_code import own_words, refused_type
+from ropewalk.scaling.dialects.transformers_ignored import ignored_keys
 from ropewalk.scaling.dialects.transformers_layers import FULL, SLIDING, head_dim, read_layers, rotating_layers
-from ropewalk.scaling.dialects.transformers_scaling import ROPE_KEYS, read_scaling, rope_type_of
+from ropewalk.scaling.dialects.transformers_scaling import ROPE_KEYS, read_scaling, rope_type_of, temperature_ratio
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.spec import ALL_LAYERS, ModelSpec
 
@@ -25,40 +28,55 @@ def read(config: Mapping[str, Any], *, original_length: int | None = None) -> Mo
     """
     if not isinstance(config, Mapping):
         raise BadConfig(f"a config must be a JSON object with keys, not {type(config).__name__}.")
-    fields = Fields(config)
-    if "text_config" in fields:
-        fields = fields.part("text_config")
+    fields = text_fields(config)
     kind = fields.text("model_type") or ""
     _check_has_rope(fields, kind)
-    longest = _read_max_length(fields, kind)
-    warnings: list[str] = []
-    ropes, scaling = [], []
+    warnings = [f"{fields.where('model_type')}."] if "model_type" in fields.origin else []
+    longest = _read_max_length(fields, original_length)
+    ropes, scaling, temperatures = [], [], []
     if _flat_v5_is_ignored(fields, kind):
         warnings.append(
             f"rope_parameters is flat, but {kind} has one per layer type: transformers 5.23 ignores it and rotates plainly. "
             'Put it under "full_attention".'
         )
-    for layer_type, part in rope_parts(fields, kind).items():
+    parts = rope_parts(fields, kind)
+    for layer_type, part in parts.items():
         rope = _read_rope(fields, part, layer_type, kind, longest, original_length, warnings)
         ropes.append((layer_type, rope))
+        if wrong := refused_type(kind, rope_type_of(part)):
+            warnings.append(f"{part.where('rope_type')} is {wrong}.")
         current = read_scaling(fields, part, rope, longest, warnings)
         if current.method != "none":
             scaling.append((layer_type, current))
+        if ratio := temperature_ratio(part):
+            temperatures.append((layer_type, ratio))
+    warnings += [words for words in (own_words(fields, kind, is_native(kind)),) if words]
+    ignored = tuple(dict.fromkeys(ignored_keys(config, fields, parts, rope_dict(fields))))
+    warnings += [one.said for one in ignored]
     cache, unrotated = read_layers(fields, kind)
     return ModelSpec(
-        kind, tuple(ropes), tuple(scaling), longest, cache, unrotated, tuple(fields.readings), tuple(dict.fromkeys(warnings))
-    )
+        kind, tuple(ropes), tuple(scaling), longest, cache, unrotated, tuple(fields.readings), tuple(dict.fromkeys(warnings)),
+        ignored, tuple(temperatures),
+    )  # fmt: skip
 
 
-def _read_max_length(fields: Fields, kind: str) -> int:
-    for key in ("max_position_embeddings", "n_positions"):
-        if stated := fields.whole(key):
+def _read_max_length(fields: Fields, given: int | None) -> int:
+    """given: the original length by the person's word, which is all there is where nothing states a window."""
+    for key in ("max_position_embeddings", "n_positions", "seq_length"):
+        if fields.states(key) and (stated := fields.whole(key)):
             fields.note("max_length", stated, fields.where(key))
             return stated
-    if kind in known.DEFAULT_LENGTH:
-        fields.note("max_length", known.DEFAULT_LENGTH[kind], f"default of {kind} in transformers 5.23")
-        return known.DEFAULT_LENGTH[kind]
-    raise BadConfig("max_position_embeddings is missing: the config does not say how far the model reads.")
+    default = fields.whole("max_position_embeddings") if "max_position_embeddings" in fields else None
+    if default and given is None:
+        fields.note("max_length", default, fields.where("max_position_embeddings"))
+        return default
+    if given is not None:
+        fields.note("max_length", given, "the original length given by you: the config states no window")
+        return given
+    raise BadConfig(
+        "max_position_embeddings is missing: the config does not say how far the model reads.\n"
+        "  Give --original-length, or write max_position_embeddings into the config."
+    )
 
 
 def _check_has_rope(fields: Fields, kind: str) -> None:
@@ -67,14 +85,18 @@ def _check_has_rope(fields: Fields, kind: str) -> None:
     if kind == "falcon" and fields.yes("alibi"):
         raise NoRope("this falcon model uses ALiBi (alibi: true), not a rotary embedding. There is nothing to stretch.")
     names = ("rope_parameters", *V4_KEYS, "rotary_dim", "rotary_pct")
-    if kind not in known.DEFAULT_THETA and not any(name in fields for name in names):
+    if kind == "baichuan" and fields.whole("hidden_size") == 5120:
+        raise NoRope(
+            "this baichuan model, of 13 billion parameters, uses ALiBi, not a rotary embedding. There is nothing to stretch."
+        )
+    if class_of(kind) is None and kind not in known.FIXED_IN_CODE and not any(name in fields for name in names):
         raise NoRope(
             f"no rotary embedding found: the config of {kind or 'this model'} has none of {', '.join(names)}.\n"
             "  If the model does rotate, with a base fixed in its code, add rope_theta to the config."
         )
 
 
-def _rope_dict(fields: Fields) -> Fields:
+def rope_dict(fields: Fields) -> Fields:
     """The v5 or the v4 dict; where both are written they must say the same."""
     new, old = fields.part("rope_parameters"), fields.part("rope_scaling")
     if new.config and old.config and not _nested(new):
@@ -99,18 +121,24 @@ def _flat_v5_is_ignored(fields: Fields, kind: str) -> bool:
     return kind in known.PER_LAYER_TYPE and bool(part.config) and not _nested(part) and "rope_scaling" not in fields
 
 
+def old_type_is_ignored(fields: Fields, part: Fields, kind: str) -> bool:
+    """Classes with one dict per layer type put rope_scaling over one that has a rope_type already: `type` changes nothing."""
+    named = "type" in part and "rope_type" not in part and part.text("type") != "default"
+    return kind in known.PER_LAYER_TYPE and named and not _nested(part) and "rope_parameters" not in fields.config
+
+
 def _nested(part: Fields) -> bool:
     return any(isinstance(value, Mapping) and key not in ROPE_KEYS for key, value in part.config.items())
 
 
 def is_nested(fields: Fields) -> bool:
     """One dict per layer type, as transformers 5 writes models whose layers rotate differently."""
-    return _nested(_rope_dict(fields))
+    return _nested(rope_dict(fields))
 
 
 def rope_parts(fields: Fields, kind: str) -> dict[str, Fields]:
     """The rotary settings of each layer type that rotates."""
-    part = _rope_dict(fields)
+    part = rope_dict(fields)
     if _nested(part):
         return {
             name: part.part(name)
@@ -119,6 +147,17 @@ def rope_parts(fields: Fields, kind: str) -> dict[str, Fields]:
         }
     if _flat_v5_is_ignored(fields, kind):
         return {name: Fields({}, "(plain) ", fields.readings) for name in (FULL, SLIDING)}
+    row = class_of(kind)
+    if old_type_is_ignored(fields, part, kind):
+        part = Fields({}, "(plain) ", fields.readings)
+    if kind in known.SCALED_EVERYWHERE:
+        return {FULL: part, SLIDING: part}
+    if kind not in known.PER_LAYER_TYPE and row and row.nested:
+        names = ", ".join(row.rope or ())
+        raise BadConfig(
+            f"{part.path.rstrip('.')} is flat, but {kind} has one dict per layer type ({names}).\n"
+            "  Put it under the layer type that it is meant for."
+        )
     if kind in known.PER_LAYER_TYPE:
         # Flat spellings of such models: the scaling belongs to the full-attention layers alone (v4 Gemma 3, OLMo 3).
         return {FULL: part, SLIDING: Fields({}, "(plain) ", fields.readings)}
@@ -143,33 +182,47 @@ def _read_rope(
 
 
 def _read_theta(fields: Fields, part: Fields, layer_type: str, kind: str) -> float:
-    name = f"{layer_type}.rope_theta"
-    inside = part.number("rope_theta")
-    if layer_type == SLIDING and kind in known.DEFAULT_LOCAL_THETA:
-        outside_keys: tuple[str, ...] = ("rope_local_base_freq", "local_rope_theta")
-        default = known.DEFAULT_LOCAL_THETA[kind]
-    else:
-        outside_keys = ("rope_theta", "global_rope_theta", "rotary_emb_base")
-        default = known.DEFAULT_THETA.get(kind, 0.0)
+    name, row = f"{layer_type}.rope_theta", class_of(kind)
+    inside, outside_keys = part.number("rope_theta"), _base_keys(layer_type, kind)
     if inside is not None:
         part.note(name, f"{inside:.10g}", part.where("rope_theta"))
-        outside = fields.number("rope_theta") if layer_type == ALL_LAYERS else None
-        if outside is not None and outside != inside:
-            raise BadConfig(
-                f"{part.where('rope_theta')} is {inside:g} but {fields.where('rope_theta')} is {outside:g}.\n"
-                "  Engines differ in which they read. Remove the wrong one."
-            )
+        _check_base(fields, part, layer_type, kind, inside)
         return inside
     found = fields.first(name, *outside_keys)
     if found is not None:
         return found
-    if not default or "rope_theta" in part.config or "rope_theta" in fields.config:  # a stated null is not an omission
+    default = row.theta_of(layer_type) or row.theta_of(FULL) if row else known.DEFAULT_THETA.get(kind, 0.0)
+    null = "rope_theta" in part.config or any(key in fields.config for key in outside_keys)  # which is not an omission
+    if not default or null:
         raise BadConfig(
             f"rope_theta is missing or null, and {kind or 'this architecture'} cannot be built without one.\n"
             "  Setting config.rope_scaling in transformers 5 drops it: write rope_theta back into the config."
         )
-    fields.note(name, f"{default:.10g}", f"default of {kind} in transformers 5.23")
+    fields.note(name, f"{default:.10g}", row.said if row else f"fixed in the code of {kind}")
     return default
+
+
+def _base_keys(layer_type: str, kind: str) -> tuple[str, ...]:
+    """The keys beside the rope dict that set the base of a layer type."""
+    row = class_of(kind)
+    own = row.base_of(layer_type) if row else None
+    return own if own is not None else ("rope_theta", "global_rope_theta", "rotary_emb_base")
+
+
+def _check_base(fields: Fields, part: Fields, layer_type: str, kind: str, inside: float) -> None:
+    outside = fields.number("rope_theta") if layer_type == ALL_LAYERS else None
+    if outside is None or outside == inside:
+        return
+    if "rope_parameters" in fields.origin:
+        raise BadConfig(
+            f"rope_theta is {outside:g}, and the config has no rope_parameters: transformers 5 takes the whole "
+            f"{fields.where('rope_parameters')}, {rope_type_of(part)} with base {inside:g}, and not rope_theta.\n"
+            "  Write the rope_parameters that the model was trained with."
+        )
+    raise BadConfig(
+        f"{part.where('rope_theta')} is {inside:g} but {fields.where('rope_theta')} is {outside:g}.\n"
+        "  Engines differ in which they read. Remove the wrong one."
+    )
 
 
 def _read_rotary_dim(fields: Fields, part: Fields, layer_type: str, kind: str) -> int:
@@ -191,7 +244,8 @@ def _read_rotary_dim(fields: Fields, part: Fields, layer_type: str, kind: str) -
         share, source = known.DEFAULT_PARTIAL.get(kind, 1.0), f"default of {kind}"
     if not 0 < share <= 1:
         raise BadConfig(f"{source} is {share:g}; the rotated share of a head must be above 0 and at most 1.")
-    fields.note(name, int(head * share), "head_dim" if share == 1 else f"head_dim {head} x {share:g} ({source})")
+    said = fields.where("head_dim") if "head_dim" in fields.origin else "head_dim"
+    fields.note(name, int(head * share), said if share == 1 else f"head_dim {head} x {share:g} ({source})")
     return int(head * share)
 
 
@@ -236,6 +290,11 @@ def _read_original_length(
         warnings.append(
             f"{part.where(key)} is missing: {longest} is assumed, as transformers does. If that is the stretched window, "
             "the ramp is in the wrong place."
+        )
+    if fields.where("max_position_embeddings").startswith("default of"):
+        warnings.append(
+            f"max_position_embeddings is missing: {longest} is the {fields.where('max_position_embeddings')}. If the "
+            "model was trained at another length, give --original-length."
         )
     fields.note(name, longest, "max_position_embeddings (nothing says otherwise)")
     return longest

@@ -1,12 +1,11 @@
 """Reading config.json of transformers: the stretch that a rope dict already asks for, as transformers 5.23.0 computes it."""
 
-import math
-
 from ropewalk.errors import BadConfig, UnknownName
 from ropewalk.scaling.dialects import known
 from ropewalk.scaling.dialects.fields import Fields
 from ropewalk.scaling.method import Option
 from ropewalk.scaling.methods.ntk import stretched_theta
+from ropewalk.scaling.methods.yarn import mscale
 from ropewalk.scaling.plan import Stretch, normal_options
 from ropewalk.scaling.rope import LARGEST_LENGTH, Rope
 from ropewalk.scaling.schedule import REQUEST, Dynamic
@@ -15,7 +14,7 @@ ROPE_KEYS = frozenset(
     (
         "rope_type type rope_theta factor original_max_position_embeddings attention_factor attn_factor "
         "beta_fast beta_slow truncate mscale mscale_all_dim short_factor long_factor short_mscale long_mscale "
-        "low_freq_factor high_freq_factor partial_rotary_factor mrope_section mrope_interleaved finetuned "
+        "low_freq_factor high_freq_factor partial_rotary_factor mrope_section mrope_interleaved xdrope_section finetuned "
         "alpha extrapolation_factor llama_4_scaling_beta max_position_embeddings interleaved"
     ).split()
 )
@@ -23,10 +22,10 @@ ROPE_KEYS = frozenset(
 
 def rope_type_of(part: Fields) -> str:
     new, old = part.text("rope_type"), part.text("type")
-    if new and old and new != old and {new, old} != {"default", "mrope"}:
+    if new and old and new != old and {new, old} not in ({"default", "mrope"}, {"dynamic", "xdrope"}):
         raise BadConfig(f"{part.where('rope_type')} is {new!r} but {part.where('type')} is {old!r}. Remove the wrong one.")
     chosen = new or old or "default"
-    return "default" if chosen == "mrope" else chosen
+    return {"mrope": "default", "xdrope": "dynamic"}.get(chosen, chosen)  # HunYuan-VL's name for its own alpha
 
 
 def read_scaling(model: Fields, part: Fields, rope: Rope, longest: int, warnings: list[str]) -> Stretch:
@@ -93,16 +92,19 @@ def _yarn_options(part: Fields, factor: float) -> dict[str, Option]:
         "beta_slow": part.number("beta_slow") or 1.0,
         "truncate": part.yes("truncate", default=True),
     }
-    stated, mscale, all_dim = part.number("attention_factor"), part.number("mscale"), part.number("mscale_all_dim")
+    stated = part.number("attention_factor")
     if stated is not None:
         options["attention_factor"] = stated
-    elif mscale and all_dim:
-        options["attention_factor"] = _mscale(factor, mscale) / _mscale(factor, all_dim)
+    elif ratio := temperature_ratio(part):
+        options["attention_factor"] = mscale(factor, ratio[0]) / mscale(factor, ratio[1])
     return options
 
 
-def _mscale(factor: float, slope: float) -> float:
-    return 0.1 * slope * math.log(factor) + 1.0 if factor > 1 else 1.0
+def temperature_ratio(part: Fields) -> tuple[float, float] | None:
+    """(mscale, mscale_all_dim) where yarn's attention factor is their ratio, at any factor."""
+    above, below = part.number("mscale"), part.number("mscale_all_dim")
+    stated = rope_type_of(part) != "yarn" or part.number("attention_factor") is not None
+    return None if stated or not above or not below else (above, below)
 
 
 def _longrope_options(part: Fields, warnings: list[str]) -> dict[str, Option]:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ropewalk.errors import BadConfig
+from ropewalk.scaling.checkpoint import text_path
+from ropewalk.scaling.dialects.class_defaults import text_fields
 from ropewalk.scaling.dialects.fields import Fields
 from ropewalk.scaling.dialects.transformers_layers import head_dim, read_layers
 from ropewalk.scaling.shape import ModelShape
@@ -17,10 +19,7 @@ UNGATED = frozenset("apertus gpt_neox gptj nemotron phi starcoder2".split())
 
 def read_shape(config: Mapping[str, Any]) -> ModelShape:
     """The sizes of a dense decoder; BadConfig for what is none, and for a size that is not stated."""
-    fields = Fields(config)
-    around = [key for key in ("text_config",) if isinstance(config.get(key), dict)]
-    for key in around:
-        fields = fields.part(key)
+    fields, around = text_fields(config), text_path(config)
     kind = fields.text("model_type") or ""
     _check_dense(fields, kind)
     groups, _ = read_layers(fields, kind)

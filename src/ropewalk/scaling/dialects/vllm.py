@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ropewalk.scaling.checkpoint import text_of
-from ropewalk.scaling.dialects.config_files import write_config
+from ropewalk.scaling.checkpoint import inside
+from ropewalk.scaling.dialects.config_files import rotation_keys, write_config
 from ropewalk.scaling.dialects.marks import ASKED, ENVIRONMENT, OLD_FLAG, PARAMS, REACHED
 from ropewalk.scaling.dialects.quirks import (
     STRETCH_IT,
@@ -226,10 +226,7 @@ QUIRKS = (
 
 
 def commands(plan: ScalingPlan, config: Mapping[str, Any], folder: str = "DIR") -> tuple[str, ...]:
-    text = text_of(config)
-    override = {key: text[key] for key in ("rope_parameters", "max_position_embeddings")}
-    if text is not config:
-        override = {"text_config": override}
+    override = inside(config, rotation_keys(config))
     return (
         f"vllm serve {folder} --max-model-len {plan.target_length}",
         f"vllm serve ORIGINAL --max-model-len {plan.target_length} --hf-overrides '{json.dumps(override)}'",

@@ -45,3 +45,8 @@ def yarn(
     shares = interpolated(rope, beta_fast=beta_fast, beta_slow=beta_slow, truncate=truncate, ramp=ramp)
     m = temperature_slope * math.log(factor) + 1.0 if attention_factor is None else attention_factor
     return Scaled(blend(rope, factor, shares), m)
+
+
+def mscale(factor: float, slope: float = 1.0) -> float:
+    """m = 0.1 slope ln(s) + 1, as configs have it: eq. 22, with DeepSeek's slope."""
+    return 0.1 * slope * math.log(factor) + 1.0 if factor > 1 else 1.0

@@ -46,6 +46,53 @@
     return value;
   }
 
+  const K = () => R.data.known;
+
+  // The class that reads a model of this type; of a wrapper, the one of its text model.
+  const classOf = (kind) => K().classes[kind] || K().classes[(K().wrappers[kind] || {}).kind];
+
+  // The keys under which a config holds its language model.
+  function textPath(config) {
+    for (const key of K().text_parts) object(config, key);
+    const key = K().text_parts.find((name) => isObject(config[name]));
+    return key ? [key, ...textPath(config[key])] : [];
+  }
+
+  // With the part that its class would make for it, where that holds the language model and is left out.
+  function opened(config) {
+    const wrapper = K().wrappers[config.model_type];
+    if (!wrapper || wrapper.flat || (textPath(config).length && !(wrapper.part in config))) return config;
+    const part = config[wrapper.part], made = part == null || wrapper.always ? wrapper.empty || {} : {};
+    return { ...config, [wrapper.part]: opened({ model_type: wrapper.kind, ...made, ...part }) };
+  }
+
+  // The language model's own keys, with the model_type that decides.
+  function textPart(config) {
+    config = opened(config);
+    let part = config, kind = config.model_type || "";
+    const path = textPath(config);
+    for (const key of path) {
+      part = part[key];
+      const stated = part.model_type || "", wrapper = K().wrappers[kind];
+      const unknown = !stated || !(classOf(stated) || K().own_code.includes(stated) || stated in K().without_rope);
+      kind = wrapper && (wrapper.fixed || unknown) ? wrapper.kind : stated;
+    }
+    return path.length ? { ...part, model_type: kind } : part;
+  }
+
+  // Absent keys as the class of transformers fills them in.
+  function completed(config, kind) {
+    const row = classOf(kind);
+    if (!row) return config;
+    const merged = Object.fromEntries(Object.entries(config).filter(([key]) => !(row.unread || []).includes(key)));
+    for (const [key, own] of Object.entries(row.alias || {})) if (merged[key] == null && merged[own] != null) merged[key] = merged[own];
+    for (const [key, v] of Object.entries(row.fields || {})) if (!(key in merged) && !(row.unread || []).includes(key)) merged[key] = v;
+    const old = config.rope_scaling;
+    const bare = config.rope_parameters == null && !(old && (!isObject(old) || Object.keys(old).length));
+    if (row.rope && bare) Object.assign(merged, { rope_parameters: row.rope, ropeOfClass: true });
+    return merged;
+  }
+
   const nested = (part) => Object.values(part).some(isObject);
 
   // The rotary settings of each layer type that rotates: {layer type: [keys, where they were found]}.
@@ -54,13 +101,19 @@
     for (const key of Object.keys(nested(fresh) ? {} : fresh))
       if (key in old && show(old[key]) !== show(fresh[key]))
         fail(`rope_parameters.${key} is ${show(fresh[key])} but rope_scaling.${key} is ${show(old[key])}. Remove the wrong one.`);
-    const part = Object.keys(fresh).length ? fresh : old;
+    let part = Object.keys(fresh).length ? fresh : old;
     const path = part === fresh ? "rope_parameters." : "rope_scaling.";
     if (nested(part))
       return Object.fromEntries(Object.entries(part).filter(([, v]) => isObject(v)).map(([k, v]) => [k, [v, `${path}${k}.`]]));
     const plain = { [FULL]: [{}, ""], [SLIDING]: [{}, ""] };
     const ignored = Object.keys(fresh).length && !Object.keys(old).length; // transformers 5.23 skips flat rope_parameters there
     if (R.data.known.per_layer_type.includes(kind) && ignored) return plain;
+    const oldWord = part.type && part.type !== "default" && !part.rope_type && !("rope_parameters" in config);
+    if (R.data.known.per_layer_type.includes(kind) && oldWord) part = {}; // such classes read rope_type alone
+    if (K().scaled_everywhere.includes(kind)) return { [FULL]: [part, path], [SLIDING]: [part, path] };
+    const row = classOf(kind);
+    if (row && isObject(row.theta) && !R.data.known.per_layer_type.includes(kind))
+      fail(`${path.slice(0, -1)} is flat, but ${kind} has one dict per layer type (${Object.keys(row.rope || {}).join(", ")}).`);
     if (R.data.known.per_layer_type.includes(kind)) return { [FULL]: [part, path], [SLIDING]: [{}, ""] };
     return { [rotatingLayers(config, kind)]: [part, path] };
   }
@@ -77,7 +130,9 @@
     if (instead) fail(`${kind} has no rotary embedding: it uses ${instead}. There is nothing to stretch.`);
     if (kind === "falcon" && config.alibi) fail("This falcon model uses ALiBi, not a rotary embedding. There is nothing to stretch.");
     const names = ["rope_parameters", ...R.data.known.v4_keys, "rotary_dim", "rotary_pct"];
-    if (!(kind in R.data.known.theta) && names.every((name) => config[name] == null))
+    if (K().own_code.includes(kind))
+      fail(`${kind} is no model of transformers: its own code decides. The command line knows it: ropewalk plan config.json.`);
+    if (!classOf(kind) && !(kind in K().fixed_theta) && names.every((name) => config[name] == null))
       fail(`No rotary embedding found: the config of ${kind || "this model"} has none of ${names.join(", ")}.`);
   }
 
@@ -91,18 +146,23 @@
 
   function readTheta(config, part, path, layer, kind) {
     const inside = number(part, "rope_theta", path);
-    const local = layer === SLIDING && kind in R.data.known.local_theta;
+    const row = classOf(kind) || {};
     if (inside !== null) {
       const outside = layer === ALL ? number(config, "rope_theta") : null;
+      if (outside !== null && outside !== inside && config.ropeOfClass)
+        fail(`rope_theta is ${outside}, and the config has no rope_parameters: transformers 5 takes those of its class, with base ${inside}.`);
       if (outside !== null && outside !== inside)
         fail(`${path}rope_theta is ${inside} but rope_theta is ${outside}. Engines differ in which they read. Remove the wrong one.`);
       return inside;
     }
-    const keys = local ? ["rope_local_base_freq", "local_rope_theta"] : ["rope_theta", "global_rope_theta", "rotary_emb_base"];
+    const own = isObject(row.base) ? row.base[layer] : row.base;
+    const keys = own || ["rope_theta", "global_rope_theta", "rotary_emb_base"];
     const found = first(config, keys, "rope_theta");
     if (found !== null) return found;
-    const fallback = local ? R.data.known.local_theta[kind] : R.data.known.theta[kind];
-    return fallback || fail(`rope_theta is missing, and ${kind || "this architecture"} has no known default.`);
+    const theta = isObject(row.theta) ? row.theta[layer] || row.theta[FULL] : row.theta;
+    const fallback = theta || K().fixed_theta[kind];
+    const missing = "rope_theta" in part || keys.some((key) => key in config); // a null is no omission
+    return (!missing && fallback) || fail(`rope_theta is missing or null, and ${kind || "this architecture"} cannot be built without one.`);
   }
 
   function headDim(config, layer) {
@@ -111,7 +171,7 @@
     const hidden = whole(config, "hidden_size") || whole(config, "n_embd");
     const heads = whole(config, "num_attention_heads") || whole(config, "n_head");
     if (!hidden || !heads) fail("Neither head_dim nor hidden_size and num_attention_heads are given: the head size is unknown.");
-    return Math.floor(hidden / heads);
+    return Math.floor((hidden * (K().head_scale[config.model_type] || 1)) / heads);
   }
 
   function readRotaryDim(config, part, path, layer, kind) {
@@ -123,7 +183,7 @@
     if (absolute !== null) return absolute;
     let share = number(part, "partial_rotary_factor", path);
     if (share === null) share = first(config, ["partial_rotary_factor", "rotary_pct"], "partial rotation");
-    if (share === null) share = R.data.known.partial[kind] || 1;
+    if (share === null) share = (classOf(kind) || {}).partial || 1;
     if (!(share > 0 && share <= 1)) fail(`The rotated share of a head is ${share}; it must be above 0 and at most 1.`);
     return Math.trunc(head * share);
   }
@@ -131,7 +191,10 @@
   // Original lengths that configs do not state, or state wrongly; recognised by their numbers (known.py has the sources).
   function publishedLength(kind, theta, longest, config) {
     if (["qwen3", "qwen3_moe", "qwen2"].includes(kind) && longest === 40960 && theta === 1e6) return 32768;
-    if (kind === "mistral" && longest === 32768 && config.sliding_window === 4096) return 8192;
+    if (kind === "mistral" && longest === 32768 && config.sliding_window === 4096 && theta === 10000) return 8192;
+    if (["qwen2_5_vl", "qwen2_5_vl_text"].includes(kind) && longest === 128000) return 32768;
+    const dual = config.dual_chunk_attention_config;
+    if (isObject(dual) && Number.isInteger(dual.original_max_position_embeddings)) return dual.original_max_position_embeddings;
     if (kind === "gemma3_text" && longest === 131072) return 32768;
     return null;
   }
@@ -152,10 +215,10 @@
     const { rope_type: fresh, type: old } = part;
     for (const word of [fresh, old]) if (word != null && typeof word !== "string") fail(`${path}rope_type is ${show(word)}; it must be a word.`);
     const pair = [fresh, old].sort().join();
-    if (fresh && old && fresh !== old && pair !== "default,mrope")
+    if (fresh && old && fresh !== old && !["default,mrope", "dynamic,xdrope"].includes(pair))
       fail(`${path}rope_type is ${show(fresh)} but ${path}type is ${show(old)}. Remove the wrong one.`);
     const chosen = fresh || old || "default";
-    return chosen === "mrope" ? "default" : chosen;
+    return { mrope: "default", xdrope: "dynamic" }[chosen] || chosen;
   }
 
   const mscale = (factor, slope) => (factor > 1 ? 0.1 * slope * Math.log(factor) + 1 : 1);
@@ -215,11 +278,12 @@
 
   // What Python's presets.describe() makes of a config: see there.
   function readConfig(config) {
-    if (isObject(config.text_config)) config = config.text_config;
+    config = textPart(config);
     const kind = config.model_type || "";
     if (typeof kind !== "string") fail(`model_type is ${show(kind)}; it must be a word.`);
+    config = completed(config, kind);
     checkHasRope(config, kind);
-    const longest = whole(config, "max_position_embeddings") || whole(config, "n_positions") || R.data.known.length[kind];
+    const longest = whole(config, "max_position_embeddings") || whole(config, "n_positions");
     if (!longest) fail("max_position_embeddings is missing: the config does not say how far the model reads.");
     const ropes = Object.entries(ropeParts(config, kind)).map(([layer_type, [part, path]]) => {
       const rope_theta = readTheta(config, part, path, layer_type, kind);
@@ -239,7 +303,7 @@
 
   // The keys that matter, so that a permalink stays short.
   function slim(config) {
-    const text = isObject(config.text_config) ? config.text_config : config;
+    const text = textPart(config);
     return Object.fromEntries(Object.entries(text).filter(([key, v]) => v != null && R.data.known.read_keys.includes(key)));
   }
 

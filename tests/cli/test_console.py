@@ -1,0 +1,60 @@
+"""Text of other people's files is shown on the terminal, and never obeyed."""
+
+import io
+import json
+
+import pytest
+
+from command import run
+from ropewalk.cli.parts.console import Console, safe_output, visible
+
+ESCAPE = "\x1b[31mred\x1b]0;title\x07\x9b2J\r\u202e"
+LLAMA = {"model_type": "llama", "hidden_size": 64, "num_attention_heads": 1, "num_hidden_layers": 2,
+         "max_position_embeddings": 128, "rope_theta": 1e4}  # fmt: skip
+HOSTILE = {
+    "model_type": {**LLAMA, "model_type": f"llama{ESCAPE}"},
+    "layer type": {**LLAMA, "rope_parameters": {f"full{ESCAPE}": {"rope_type": "yarn", "factor": 2.0, "rope_theta": 1e4}}},
+    "rope type": {**LLAMA, "rope_scaling": {"rope_type": ESCAPE, "factor": 2.0}},
+    "key": {**LLAMA, "rope_scaling": {"rope_type": "yarn", "factor": 2.0, ESCAPE: 1}},
+    "wrapper": {"model_type": "llava", "text_config": {**LLAMA, "model_type": ESCAPE}},
+    "markup": {**LLAMA, "model_type": "[/bold][link=https://example.com]x"},
+}
+VERBS = {
+    "plan": ["plan", "{}", "--to", "1024"],
+    "look": ["plan", "{}"],
+    "doctor": ["doctor", "{}"],
+    "extend": ["extend", "{}", "--factor", "2", "-o", "{}-out"],
+    "export": ["export", "{}", "--factor", "2", "--for", "vllm", "-o", "{}-out"],
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("where", HOSTILE)
+def test_no_verb_prints_a_control_character_of_a_config(where, verb, tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "model\x1b[2J"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(HOSTILE[where]))
+    (folder / "model.safetensors").write_bytes(b"\x02" + bytes(7) + b"{}")
+
+    code, out, err = run(capsys, monkeypatch, *(word.replace("{}", str(folder)) for word in VERBS[verb]))
+
+    assert code in (0, 1, 2)
+    assert visible(out + err) == out + err
+    assert "Traceback" not in err
+
+
+def test_what_is_visible():
+    assert visible("a\tb\nc\x1b[1m\x9b\u202eé漢") == "a\tb\nc\\x1b[1m\\x9b\\u202eé漢"
+
+
+def test_colours_of_our_own_pass_and_those_of_others_do_not(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stdout", stream)
+    with safe_output():
+        Console(force_terminal=True, color_system="standard", highlight=False).print("[red]ours[/] \x1b[32mtheirs")
+        print("\x1b[32mprinted")
+    written = stream.getvalue()
+
+    assert "\x1b[31mours" in written
+    assert "\x1b[32m" not in written
+    assert written.count("\\x1b[32m") == 2
