@@ -63,6 +63,7 @@ def test_candidates_without_a_number_are_dropped_and_counted():
 
     steps = list(islice(evolve(BOX, [0.0] * 3, broken), 40))
     assert [step.dropped for step in steps] == [1] * 40
+    assert all(step.loss == pytest.approx(bowl(step.u)) for step in steps)  # never a candidate without a number
     assert steps[-1].u == pytest.approx(NEAREST, abs=0.05)
     every = list(islice(evolve(BOX, [0.0] * 3, lambda points, batch: [math.nan] * len(points)), 3))
     assert all(step.dropped > 1 and step.loss == math.inf for step in every)
