@@ -85,7 +85,7 @@ def samples(material, name, count=24, length=400, depths=(0.5,), seed=0):
 def test_a_needle_is_a_number_of_six_digits_about_a_place_in_prose(material):
     """The question is the sentence begun again; the answer is its number, and nothing of the haystack is code."""
     seen = set()
-    for sample in samples(material, "needle"):
+    for sample in samples(material, "needle", count=80):
         start, end = sample.needle
         told = re.fullmatch(r"\nThe secret number of (\w+) is ([1-9]\d{5})\.", material.decode(sample.ids[start:end]))
         assert told, material.decode(sample.ids[start:end])
@@ -98,7 +98,7 @@ def test_a_needle_is_a_number_of_six_digits_about_a_place_in_prose(material):
         seen.add((place, number))
     assert len({place for place, _ in seen}) > 6
     assert {place for place, _ in seen} <= set(PLACES)
-    assert len({number for _, number in seen}) == 24
+    assert len({number for _, number in seen}) == 80
     assert len(PLACES) == len(set(PLACES)) == 16
 
 
