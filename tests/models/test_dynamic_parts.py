@@ -1,5 +1,6 @@
 """The small parts of rotating on read, by hand: steps, documents, groups, masks, rows of a cache, and the test at attach."""
 
+import contextlib
 import math
 from types import SimpleNamespace
 
@@ -10,11 +11,11 @@ from transformers import DynamicCache, StaticCache
 from models.test_dynamic import L, in_chunks, largest, llama, planned, run, tokens
 from ropewalk.errors import BadLength, CannotAttach
 from ropewalk.models.attach import attach
-from ropewalk.models.caches import cache_argument
+from ropewalk.models.caches import Entrance, cache_argument
 from ropewalk.models.dynamic import selftest
 from ropewalk.models.dynamic.call import Call, _groups, ends
-from ropewalk.models.dynamic.kept import _alike, keeps
-from ropewalk.models.dynamic.read import OnRead, _joined, _one_each
+from ropewalk.models.dynamic.kept import Rotated, _alike, _fits, keeps
+from ropewalk.models.dynamic.read import OnRead, Reading, _joined, _one_each
 
 
 def row(*numbers):
@@ -218,3 +219,111 @@ def test_a_static_cache_has_no_more_room_than_it_was_given():
     with attach(model, planned(model)):
         cache = StaticCache(config=model.config, max_cache_len=100)
         assert largest(in_chunks(model, ids, [60, 70, 71], cache), run(model, ids)) < 1e-12
+
+
+def test_a_plan_that_recomputes_does_not_go_on_from_a_cache():
+    model, ids = llama(), tokens(20)
+    with attach(model, planned(model, "dynamic-yarn-recompute")):
+        cache = DynamicCache(config=model.config)
+        run(model, ids[:, :10], **cache_argument(model, cache))
+        with pytest.raises(CannotAttach, match="recomputes every token"):
+            run(model, ids[:, 10:], **cache_argument(model, cache))
+
+
+def test_packed_documents_whose_steps_alternate_come_out_in_their_order():
+    """Two of 80 tokens, of which the last 16 stand beyond the window: each as it is alone."""
+    model, ids = llama(torch.float64), tokens(160)
+    with attach(model, planned(model)):
+        alone = torch.cat([run(model, ids[:, :80]), run(model, ids[:, 80:])], 1)
+        together = run(model, ids, position_ids=torch.arange(80).repeat(2)[None], use_cache=False)
+    assert largest(together, alone) < 1e-12
+
+
+def reading_of(ladder, *positions):
+    call = Call(ladder, row(*positions), torch.zeros(1))
+    return Reading(call, None, 0, lambda x, cos, sin: x)
+
+
+@pytest.mark.parametrize("name", ["position_bias", "cu_seq_lens_q"])
+def test_what_counts_for_whole_calls_cannot_be_split_by_scale(ladder, name):
+    x = torch.zeros(1, 1, 70, 4)
+    reading = reading_of(ladder, *range(70))
+    with pytest.raises(CannotAttach, match="cannot be split by scale"):
+        reading.attend(None, torch.nn.Module(), x, x, x, None, {name: torch.zeros(1)}, False)
+
+
+def test_flash_attention_cannot_read_packed_documents_at_several_scales(ladder):
+    x = torch.zeros(1, 1, 80, 4)
+    with pytest.raises(CannotAttach, match="packed documents that reach beyond the original window"):
+        reading_of(ladder, *range(70), *range(10)).attend(None, torch.nn.Module(), x, x, x, None, {}, True)
+
+
+def test_below_the_window_without_a_cache_the_model_itself_attends(ladder):
+    """Whose embeddings are not even looked at: the hook hands nothing over."""
+
+    class Attention(torch.nn.Module):
+        layer_idx = 0
+
+        def forward(self, hidden, past_key_values=None):
+            return hidden
+
+    module = Attention()
+    reader = OnRead(ladder, "p")
+    reader.readers = {module: None}
+    reader.entrances = {module: Entrance(module)}
+    for last, plain in ((10, True), (70, False)):
+        reader._latest = Call(ladder, torch.arange(last)[None], torch.zeros(1))
+        pair = torch.ones(1, last, 4), torch.ones(1, last, 4)
+        assert (reader._before(module, (), {"position_embeddings": pair}) is None) == plain
+        assert ("_ropewalk_reading" in module.__dict__) != plain
+
+
+def outcome(monkeypatch, planned_off, stock_off):
+    """What the test at attach makes of how far its passes are off: for two rows, and for one row alone."""
+    tried = []
+
+    def off(model, positions, lengths, planned):
+        tried.append((len(lengths), planned))
+        return (planned_off if planned else stock_off)[len(lengths)]
+
+    monkeypatch.setattr(selftest, "_off", off)
+    schedule = SimpleNamespace(original_length=64)
+    ladder = SimpleNamespace(schedule=schedule, reach=256, semantics="causal", starts=(64,))
+    selftest.check_cache(llama(), ladder, contextlib.nullcontext)
+    return tried
+
+
+def test_a_cache_is_tried_with_two_rows_and_what_the_stock_model_cannot_is_not_held_against_the_plan(monkeypatch):
+    fine, far = 0.0, 1.0
+    assert outcome(monkeypatch, {2: fine}, {}) == [(2, True)]
+    assert outcome(monkeypatch, {2: far, 1: fine}, {2: far}) == [(2, True), (2, False), (1, True)]
+    for planned_off, stock_off in (({2: far}, {2: fine}), ({2: far, 1: far}, {2: far, 1: fine})):
+        with pytest.raises(CannotAttach, match="with a cache LlamaForCausalLM gives other logits than in one pass"):
+            outcome(monkeypatch, planned_off, stock_off)
+    with pytest.warns(UserWarning, match="gives other logits with a cache than without, also without a plan"):
+        outcome(monkeypatch, {2: far, 1: far}, {2: far, 1: far})
+
+
+def test_a_cache_that_nobody_was_told_of_is_noticed():
+    """Without a plan nothing is written on the cache: as where attention is handed it by an unknown name."""
+    with pytest.raises(CannotAttach, match="its attention is not told of it by a name that is known"):
+        selftest._off(llama(), torch.arange(57, 68), (11,), planned=True)
+    assert selftest._off(llama(), torch.arange(11), (11,), planned=False) < 1e-5
+
+
+def test_kept_keys_go_on_only_where_everything_about_them_is_as_it_was():
+    """Two rows, three heads, room for 8 keys of which 5 are filled, at step 1; the next call adds one to five."""
+    now = SimpleNamespace(past=5)
+    kept = Rotated(torch.zeros(2, 3, 8, 4), 5, (1,), None, None, fresh=True)
+    key = torch.zeros(2, 3, 6, 4)
+    with torch.no_grad():
+        assert _fits(kept, now, key, (1,))
+        assert _fits(kept, now, key[:, :, :1].repeat(1, 1, 8, 1), (1,))
+        assert not _fits(kept, now, key[:, :, :1].repeat(1, 1, 9, 1), (1,)), "no room"
+        assert not _fits(kept, now, key, (2,)), "another step"
+        assert not _fits(kept, SimpleNamespace(past=4), key, (1,)), "cropped"
+        assert not _fits(kept, SimpleNamespace(past=6), key, (1,)), "grown by somebody else"
+        for other in (key[:1], key[:, :2], key[..., :2]):
+            assert not _fits(kept, now, other, (1,)), "another shape"
+        kept.fresh = False
+        assert not _fits(kept, now, key, (1,)), "somebody else wrote to it"
