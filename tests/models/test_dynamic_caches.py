@@ -1,7 +1,6 @@
 """What a cache goes through under a causal plan: it grows in place, is cropped, copied and shared, and is never wrong."""
 
 import copy
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +12,6 @@ from ropewalk.errors import CannotAttach
 from ropewalk.models.attach import attach
 from ropewalk.models.caches import cache_argument
 from ropewalk.models.dynamic.grow import GrowingLayer, Room, added
-from ropewalk.models.dynamic.kept import Rotated, _fits
 from ropewalk.models.dynamic.split import can_split, split_causal
 
 # --- growing in place
@@ -199,21 +197,3 @@ def test_caches_that_move_or_round_their_keys_are_refused():
 
 def test_room_is_taken_for_what_comes():
     assert Room.around(numbered(3), 500).tensor.shape[2] == 567
-
-
-def test_kept_keys_go_on_only_where_everything_about_them_is_as_it_was():
-    """Two rows, three heads, room for 8 keys of which 5 are filled, at step 1; the next call adds one to five."""
-    now = SimpleNamespace(past=5)
-    kept = Rotated(torch.zeros(2, 3, 8, 4), 5, (1,), None, None, fresh=True)
-    key = torch.zeros(2, 3, 6, 4)
-    with torch.no_grad():
-        assert _fits(kept, now, key, (1,))
-        assert _fits(kept, now, key[:, :, :1].repeat(1, 1, 8, 1), (1,))
-        assert not _fits(kept, now, key[:, :, :1].repeat(1, 1, 9, 1), (1,)), "no room"
-        assert not _fits(kept, now, key, (2,)), "another step"
-        assert not _fits(kept, SimpleNamespace(past=4), key, (1,)), "cropped"
-        assert not _fits(kept, SimpleNamespace(past=6), key, (1,)), "grown by somebody else"
-        for other in (key[:1], key[:, :2], key[..., :2]):
-            assert not _fits(kept, now, other, (1,)), "another shape"
-        kept.fresh = False
-        assert not _fits(kept, now, key, (1,)), "somebody else wrote to it"
