@@ -13,6 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "runs"))
 import class_defaults as generator
 
 transformers.logging.set_verbosity(50)
+# Models that make no rotary module unless (5.23: modeling_granitemoehybrid.py:1056, modeling_zamba2.py:1136).
+ROTATES_IF = {"granitemoehybrid": {"position_embedding_type": "rope"}, "zamba2": {"use_mem_rope": True}}
 Answer = dict[str, tuple[list[float], float]]
 
 
@@ -26,6 +28,8 @@ def answer(kind: str, config: Mapping[str, Any]) -> Answer | None:
     """{layer type: (frequencies, attention factor)}, "all" where one table serves every layer; None where nothing is built."""
     try:
         built = generator.CONFIG_MAPPING[kind].from_dict(copy.deepcopy(dict(config)))
+        if any(getattr(built, key) != needed for key, needed in ROTATES_IF.get(kind, {}).items()):
+            return None
         module = generator.rotary_modules(kind)[0](config=built)
     except Exception:
         return None
@@ -43,7 +47,7 @@ def answer(kind: str, config: Mapping[str, Any]) -> Answer | None:
 
 def complete(kind: str) -> dict[str, Any]:
     """A config that states every key, with sizes that are not the class's own."""
-    config = generator.CONFIG_MAPPING[kind]().to_dict()
+    config = generator.CONFIG_MAPPING[kind](**ROTATES_IF.get(kind, {})).to_dict()
     if isinstance(config.get("hidden_size"), int):
         config["hidden_size"] *= 2
     return {key: value for key, value in config.items() if value is not None or key == "head_dim"}

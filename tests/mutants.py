@@ -22,11 +22,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from mutants_measuring import MEASURING, TESTS
+from mutants_measuring import MEASURING
+from mutants_measuring import TESTS as ITS_TESTS
+from mutants_parts import PARTS
+from mutants_parts import TESTS as THEIR_TESTS
 
 ROOT = Path(__file__).resolve().parent.parent
 GREEN, RED = 0, 1  # pytest's exit codes; any other (nothing collected, interrupted) is neither
 WORKERS = 2
+TESTS = ITS_TESTS | THEIR_TESTS
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,7 @@ MUTANTS = [
 ]
 
 
-MUTANTS += [Mutant(*told) for told in MEASURING]
+MUTANTS += [Mutant(*told) for told in [*MEASURING, *PARTS]]
 FLOORS = sorted({mutant.floor for mutant in MUTANTS})
 
 

@@ -177,6 +177,17 @@ ROWS = [
      Verb.IGNORES, "dual_chunk_attention_config: tokens beyond 262,144", {}, None),
     # modeling_internlm2.py, _init_rope: linear and dynamic, else ValueError
     ("transformers", "5.23", {**llama(yarn()), "model_type": "internlm2"}, Verb.CRASHES, "knows dynamic and linear", {}, None),
+    # DBRX as published: DbrxRotaryEmbedding built from it has base 10,000; vLLM and 4.57 take 500,000. 50^(126/128) = 47
+    ("transformers", "5.23", {"model_type": "dbrx", "d_model": 6144, "n_heads": 48, "n_layers": 40, "max_seq_len": 32_768,
+                              "attn_config": {"kv_n_heads": 8, "rope_theta": 500_000}},
+     Verb.IGNORES, "attn_config.rope_theta", {"frequency": 50 ** (126 / 128)}, "4.57"),
+    # CONTEXT_LENGTH_KEYS; _get_and_verify_max_len: the smallest of them, or model_max_length
+    ("sglang", "0.5.23", {**LLAMA2_7B, "max_sequence_length": 2048}, Verb.CLAMPS, "at max_sequence_length", {"window": 2048},
+     None),
+    ("vllm", "0.33", {**LLAMA2_7B, "max_sequence_length": 2048}, Verb.CLAMPS, "at max_sequence_length", {"window": 2048},
+     None),
+    ("vllm", "0.33", {**LLAMA2_7B, "seq_length": 1024, "model_max_length": 2048}, Verb.CLAMPS, "at model_max_length",
+     {"window": 2048}, None),
     ("transformers", "5.23", {**v5(llama(yarn())), "rope_parameters": yarn()}, Verb.REPLACES, "without rope_theta", {},
      "4.57"),
     # factor 4 with M = 40,960: 1.25 by the ratio (transformers#38224)

@@ -139,6 +139,8 @@ def layers_of(config: Mapping[str, Any], *, original_length: int | None = None, 
     plain = _as_meant(config)
     spec = read(plain, original_length=original_length)
     written = dict(text_of(config))
+    if spec.max_length and not written.get("max_position_embeddings"):
+        written["max_position_embeddings"] = spec.max_length  # under another name, or the default of its class
     parts = rope_parts(text_fields(plain), spec.model_type)
     spellings = _spellings(written)
     nested = any(isinstance(value, Mapping) for value in (written.get("rope_parameters") or {}).values())

@@ -7,6 +7,7 @@ import bz2
 import csv
 import gzip
 import io
+import itertools
 import json
 import lzma
 from collections.abc import Callable, Iterator
@@ -61,6 +62,33 @@ def kind_of(path: Path) -> str:
     return name.suffix.lower()
 
 
+def has_rows(path: Path) -> bool:
+    """Whether a file is read by rows: its suffix says so, or it is JSON under a name that says nothing."""
+    return kind_of(path) in READERS or (kind_of(path) in ("", ".txt") and _is_json(path))
+
+
+def _is_json(path: Path) -> bool:
+    """One JSON value, or one a line. Most texts begin with no bracket, and are not read twice."""
+    try:
+        with path.open("rb") as raw:
+            file = _unpacked(path, raw)
+            start: bytes = file.read(64)
+            if not start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"{", b"[")):
+                return False
+            text = str(start + file.read(), ENCODING)
+    except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError):
+        return False
+    lines = [line for line in text.splitlines() if line.strip()][:2]
+    return _parses(text) or (len(lines) == 2 and all(map(_parses, lines)))
+
+
+def _parses(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except (ValueError, RecursionError):
+        return False
+
+
 def rows_of(path: Path, column: str, read: Read) -> Rows:
     """The rows of a structured file; `read` is told the bytes gone through.
 
@@ -70,7 +98,7 @@ def rows_of(path: Path, column: str, read: Read) -> Rows:
         read(path.stat().st_size)
         return
     try:
-        yield from READERS[kind_of(path)](path, column, read)
+        yield from (READERS.get(kind_of(path)) or _json)(path, column, read)
     except UnicodeDecodeError as error:
         yield Problem(str(path), f"not UTF-8 (byte {error.start})")
     except (EOFError, lzma.LZMAError, csv.Error) as error:
@@ -89,8 +117,11 @@ def text_of(path: Path, read: Read) -> str | Problem:
     except OSError as error:
         return Problem(str(path), error.strerror or str(error))
     read(path.stat().st_size)
+    if data[257:262] == b"ustar":
+        return Problem(str(path), "a tar archive; unpack it first")
     try:
-        return str(data, ENCODING)
+        text = str(data, ENCODING)
+        return Problem(str(path), "no text: it holds zero bytes") if "\0" in text else text
     except UnicodeDecodeError as error:
         what = next((what for start, what in NOT_TEXT.items() if data.startswith(start)), None)
         return Problem(str(path), f"not UTF-8: {what}" if what else f"not UTF-8 (byte {error.start})")
@@ -116,10 +147,10 @@ def _jsonl(path: Path, column: str, read: Read) -> Rows:
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if line.strip():
-                yield from _json_line(line, f"{path}:{number}")
+                yield from _json_line(line, column, f"{path}:{number}")
 
 
-def _json_line(line: bytes, place: str) -> Rows:
+def _json_line(line: bytes, column: str, place: str) -> Rows:
     try:
         value = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -130,7 +161,7 @@ def _json_line(line: bytes, place: str) -> Rows:
         if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
             yield from (Row(f"{place}#{i}", item) for i, item in enumerate(value, 1))
         else:
-            yield Row(place, value)
+            yield Row(place, {column: value} if isinstance(value, str) else value)
 
 
 def _json(path: Path, column: str, read: Read) -> Rows:
@@ -144,7 +175,7 @@ def _json(path: Path, column: str, read: Read) -> Rows:
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":  # a row a line, under the other name
             for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
-                yield from _json_line(line, f"{path}:{number}") if line.strip() else ()
+                yield from _json_line(line, column, f"{path}:{number}") if line.strip() else ()
         else:
             yield Problem(str(path), f"not JSON: {str(error).splitlines()[0]}")
     else:
@@ -173,7 +204,9 @@ def _is_rows(value: Any) -> bool:
 def _csv(path: Path, column: str, read: Read) -> Rows:
     csv.field_size_limit(LARGEST_FIELD)
     with path.open("rb") as raw, io.TextIOWrapper(_unpacked(path, raw), encoding=ENCODING, newline="") as text:
-        table = csv.DictReader(text, delimiter="\t" if kind_of(path) == ".tsv" else ",")
+        head = text.readline()
+        delimiter = "\t" if kind_of(path) == ".tsv" else _delimiter(head, column)
+        table = csv.DictReader(itertools.chain([head], text), delimiter=delimiter)
         before = 0
         for row in table:
             now = raw.tell()
@@ -181,6 +214,15 @@ def _csv(path: Path, column: str, read: Read) -> Rows:
             before = now
             row.pop(None, None)  # more fields than the head has names for
             yield Row(f"{path}:{table.line_num}", row)
+
+
+def _delimiter(head: str, column: str) -> str:
+    """A comma, unless the column is only there with another, or there is no comma at all."""
+    wanted = column.split(",")[0]
+    for mark in ",;\t|":
+        if wanted in (name.strip().strip('"') for name in head.split(mark)):
+            return mark
+    return ";" if ";" in head and "," not in head else ","
 
 
 def _parquet(path: Path, column: str, read: Read) -> Rows:

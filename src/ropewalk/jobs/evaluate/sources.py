@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ropewalk.errors import BadConfig
 from ropewalk.jobs.corpus import library_files, library_root
-from ropewalk.jobs.evaluate.rows import READERS, Problem, extra, kind_of, rows_of, text_of
+from ropewalk.jobs.evaluate.rows import Problem, extra, has_rows, rows_of, text_of
 
 LIBRARY = "library"
 # What is measured on, and what is trained on; the two sides share no file.
@@ -74,7 +74,7 @@ class Texts:
             yield from self._hub(source)
 
     def _file(self, path: Path) -> Iterator[Text]:
-        if kind_of(path) not in READERS:
+        if not has_rows(path):
             yield from self._text_file(path)
             return
         for row in rows_of(path, self.text_field, self._count):
@@ -96,7 +96,9 @@ class Texts:
     def _field(self, row: Any, place: str) -> Iterator[Text]:
         """The text of a row: of the field, or of several, a blank line between them."""
         if not isinstance(row, dict):
-            self._note(place, f"no text under {self.text_field!r} (there is: a JSON {type(row).__name__})")
+            turns = _spoken(row) is not None
+            what = 'a conversation without a key; write it as {"messages": [...]}' if turns else f"a JSON {type(row).__name__}"
+            self._note(place, f"no text under {self.text_field!r} (there is: {what})")
             return
         names = [self.text_field] if self.text_field in row else self.text_field.split(",")
         parts = [_spoken(row.get(name)) for name in names]
@@ -181,15 +183,29 @@ def _turn(turn: Any) -> str | None:
     return said if isinstance(said, str) else None
 
 
+def _is_turns(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(turn, dict) for turn in value)
+
+
 def _missing(row: dict[Any, Any], name: str) -> str:
     """Why a row has no text under a name, and the way out."""
     there = ", ".join(str(key) for key in row if key is not None)
+    unread = [key for key, value in row.items() if _is_turns(value) and _spoken(value) is None]
+    if unread and (name in unread or name not in row):
+        return (
+            f"{unread[0]!r} holds turns, of which one has no text (a call of a tool, or keys other than role and content): "
+            "write the text of the chat template into the file first (tokenizer.apply_chat_template)"
+        )
     if name in row:
         return f"{name!r} holds {_what(row[name])} where a text is needed"
     if spoken := [str(key) for key, value in row.items() if isinstance(value, list) and _spoken(value) is not None]:
         return (
             f"no text under {name!r} but a conversation: --text-field {spoken[0]} takes its turns one after another, without "
             "a chat template; for the template's text write it into the file first (tokenizer.apply_chat_template)"
+        )
+    if _turn(row) is not None and row.keys() <= {"role", "content", "from", "value", "name"}:
+        return (
+            f"no text under {name!r} but one turn of a conversation: write each conversation as one row, its turns in a list"
         )
     if ids := [str(key) for key, value in row.items() if _what(value) == "a list of numbers"]:
         return f"no text under {name!r} but numbers under {ids[0]!r}, of a tokenizer that is not known here: give the texts"
@@ -201,7 +217,7 @@ def _missing(row: dict[Any, Any], name: str) -> str:
 def _what(value: Any) -> str:
     if isinstance(value, list):
         return "a list of numbers" if value and all(isinstance(item, int) for item in value) else "a list"
-    return {dict: "an object", type(None): "null", bool: "true or false"}.get(type(value), "a number")
+    return {bytes: "bytes", dict: "an object", type(None): "null", bool: "true or false"}.get(type(value), "a number")
 
 
 def _first_line(error: Exception) -> str:

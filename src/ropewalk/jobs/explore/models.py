@@ -11,8 +11,9 @@ from ropewalk.scaling.dialects.class_defaults import ClassDefaults, classes, tex
 from ropewalk.scaling.dialects.fields import Fields
 from ropewalk.scaling.dialects.own_code import OWN_CODE
 from ropewalk.scaling.dialects.transformers import CARRIED_KEYS, read
+from ropewalk.scaling.dialects.transformers_has_rope import V4_KEYS
 from ropewalk.scaling.dialects.transformers_layers import head_dim
-from ropewalk.scaling.dialects.transformers_read import V4_KEYS, rope_parts
+from ropewalk.scaling.dialects.transformers_read import rope_parts
 from ropewalk.scaling.dialects.transformers_scaling import ROPE_KEYS
 from ropewalk.scaling.method import methods
 from ropewalk.scaling.plan import Stretch

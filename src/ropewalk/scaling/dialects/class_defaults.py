@@ -16,6 +16,8 @@ from ropewalk.scaling.dialects.fields import Fields
 from ropewalk.scaling.dialects.own_code import OWN_CODE, as_usual
 from ropewalk.scaling.spec import Reading
 
+BASES = ("rope_theta", "rope_parameters")
+
 
 @dataclass(frozen=True, slots=True)
 class ClassDefaults:
@@ -110,6 +112,9 @@ def completed(text: Mapping[str, Any], kind: str, path: str = "", readings: list
     for key, own in row.alias.items():
         if merged.get(key) is None and merged.get(own) is not None:
             merged[key], origin[key] = merged[own], f"{path}{own}"
+    inner = text.get("attn_config")  # DBRX's: other engines read its base, transformers 5 does not
+    if isinstance(inner, Mapping) and inner.get("rope_theta") and not {*BASES} & {k for k in text if text[k] is not None}:
+        merged["rope_theta"], origin["rope_theta"] = inner["rope_theta"], f"{path}attn_config.rope_theta"
     for key, value in row.fields.items():
         if key not in merged and key not in row.unread:
             merged[key], origin[key] = value, row.said

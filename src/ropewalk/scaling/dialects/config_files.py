@@ -11,7 +11,7 @@ from typing import Any
 
 from ropewalk.errors import CannotExpress
 from ropewalk.scaling.checkpoint import text_of
-from ropewalk.scaling.dialects import transformers
+from ropewalk.scaling.dialects import known, transformers
 from ropewalk.scaling.engine import Engine, Loss, Rotation, difference, rotation, same
 from ropewalk.scaling.keys import layers_of, mscale
 from ropewalk.scaling.plan import ScalingPlan, Stretch
@@ -64,7 +64,8 @@ def rotation_keys(config: Mapping[str, Any]) -> dict[str, Any]:
     text = text_of(config)
     usual = ("rope_parameters", "max_position_embeddings")
     own = ("rope_scaling", "rope_theta", "rope_ratio", "rotary_emb_base", "seq_length", "max_position_embeddings")
-    return {key: text[key] for key in (usual if "rope_parameters" in text else own) if key in text}
+    others = [key for key in known.OTHER_WINDOWS if text.get(key) == text.get("max_position_embeddings")]
+    return {key: text[key] for key in (*(usual if "rope_parameters" in text else own), *others) if key in text}
 
 
 def rotations(engine: Engine, config: Mapping[str, Any], version: str = "") -> dict[str, Rotation]:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ropewalk.errors import BadConfig
+from ropewalk.errors import BadConfig, NoRope
 from ropewalk.scaling.dialects.fields import Fields
 from ropewalk.scaling.dialects.marks import NO_FACTOR
 from ropewalk.scaling.dialects.own_files import is_ramped, options
@@ -32,6 +32,17 @@ ROPE_FACTORS = frozenset(
 )
 # Architectures whose sliding layers have a base and scale of their own; the base, where rope.freq_base_swa does not say it.
 OWN_SLIDING, SWA_BASE = frozenset({"gemma3", "gemma3n"}), 10_000.0
+# The same of architectures that are read, and not yet written: these, and those whose sliding layers keep the base of the keys
+# and a scale of 1 (src/models/olmo2.cpp, laguna.cpp).
+READ_SLIDING = OWN_SLIDING | {"gemma4", "mimo2", "step35", "plamo3"}
+PLAIN_SLIDING = frozenset({"olmo2", "laguna"})
+# Architectures whose graph does not rotate: LLAMA_ROPE_TYPE_NONE (llama-model.cpp), and two with learned positions beside it.
+WITHOUT_ROPE = frozenset(
+    "gpt2 gptj mpt refact bloom mamba mamba2 jamba jina-bert-v2 t5 t5encoder jais rwkv6 rwkv6qwen2 rwkv7 arwkv7 nemotron_h "
+    "nemotron_h_moe kimi-linear kimi-k3 bert starcoder".split()
+)
+# Where rope.scaling.finetuned is a switch for the rotation (src/models/granite.cpp, granite-hybrid.cpp).
+SWITCHED = frozenset({"granite", "granitemoe", "granitehybrid", "graniteswitch"})
 TYPES = {"none": "default", "linear": "linear", "yarn": "yarn", "longrope": "longrope"}
 
 
@@ -49,10 +60,12 @@ def flags_can_say(stretch: Stretch) -> bool:
 def layers_of(metadata: Mapping[str, Any]) -> tuple[Keys, ...]:
     """The rotary keys of a GGUF's metadata, of sliding layers too where llama.cpp gives them a base and scale of their own."""
     keys = keys_of(metadata)
-    if not slides_apart(metadata):
+    arch, fields = keys.kind, Fields(metadata)
+    if arch not in READ_SLIDING | PLAIN_SLIDING or not metadata.get(f"{arch}.attention.sliding_window"):
         return (keys,)
-    base = Fields(metadata).number(f"{keys.kind}.rope.freq_base_swa") or SWA_BASE
-    local = dataclasses.replace(keys.rope, rope_theta=base, original_length=keys.longest)
+    base = fields.number(f"{arch}.rope.freq_base_swa") or (SWA_BASE if arch in READ_SLIDING else keys.rope.rope_theta)
+    wide = fields.whole(f"{arch}.rope.dimension_count_swa") or keys.rope.rotary_dim
+    local = Rope(wide, base, keys.longest)
     full = dataclasses.replace(keys, layer_type=FULL)
     return full, dataclasses.replace(keys, layer_type=SLIDING, said={"rope_type": "default"}, rope=local)
 
@@ -131,6 +144,15 @@ def _check_model(fields: Fields, arch: str | None) -> None:
         raise BadConfig("this is a later part of a model in several files; the first one (00001-of-...) has the keys.")
     if not arch:
         raise BadConfig("general.architecture is missing: these are not the keys of a model's GGUF.")
+    _check_rotates(fields, arch)
+
+
+def _check_rotates(fields: Fields, arch: str) -> None:
+    if arch in WITHOUT_ROPE:
+        raise NoRope(f"{arch} has no rotary embedding in llama.cpp. There is nothing to stretch.")
+    switch = f"{arch}.rope.scaling.finetuned"
+    if arch in SWITCHED and fields.config.get(switch) in (False, 0):
+        raise NoRope(f"this {arch} model does not rotate: {switch} is false, which llama.cpp takes for no rotary embedding.")
 
 
 def _scaling(fields: Fields, arch: str, model: dict[str, Any]) -> dict[str, Any]:

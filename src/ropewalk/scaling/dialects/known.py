@@ -26,6 +26,10 @@ DEFAULT_LENGTH = {
     kind: row.fields["max_position_embeddings"] for kind, row in classes().items() if "max_position_embeddings" in row.fields
 }
 
+# Other names of the window that engines look at beside max_position_embeddings; SGLang takes the first that is there (0.5.23,
+# CONTEXT_LENGTH_KEYS), vLLM the smallest, or model_max_length (0.32.0, model_arch_config_convertor.py).
+OTHER_WINDOWS = ("max_sequence_length", "seq_length", "max_seq_len", "model_max_length", "max_seq_length", "seq_len")
+
 # Rotated share of the head where configs may omit it.
 DEFAULT_PARTIAL = {kind: row.partial for kind, row in classes().items() if row.partial != 1}
 
@@ -49,6 +53,12 @@ ROTATE_LOCALLY = {
     "llama4_text": "attention_chunk_size",
 }
 
+# Where every n-th layer sees everything, and what the others are: the key of n, its default, their type.
+FULL_EVERY = {
+    **dict.fromkeys("qwen3_next qwen3_5_text qwen3_5_moe_text".split(), ("full_attention_interval", 4, "linear_attention")),
+    "llama4_text": ("no_rope_layer_interval", 4, "chunked_attention"),
+}
+
 # Where attention reads a stream wider than the model's: heads are of this many times hidden_size / num_attention_heads.
 HEAD_SCALE = {"zamba2": 2}
 
@@ -67,8 +77,15 @@ WITHOUT_ROPE = {
     ),
     **dict.fromkeys(["bloom", "mpt"], "ALiBi"),
     **dict.fromkeys("mamba mamba2 falcon_mamba rwkv xlstm recurrent".split(), "a recurrent state"),
-    "jamba": "Mamba layers for order and attention without positions",
+    **dict.fromkeys("jamba nemotron_h zamba".split(), "Mamba layers for order and attention without positions"),
+    "kimi_linear": "linear attention for order and full attention without positions",
     "t5": "relative position buckets",
+}
+
+# Classes that rotate only where a key says so (transformers 5.23.0, their modeling files): the key, and what it must be.
+ROTATES_IF: Mapping[str, tuple[str, object]] = {
+    "granitemoehybrid": ("position_embedding_type", "rope"),
+    "zamba2": ("use_mem_rope", True),
 }
 
 # Rotation is computed inside the attention code from constants: no config can change it.
@@ -95,6 +112,8 @@ def published_length(config: Mapping[str, Any], rope_theta: float) -> Fact | Non
         return Fact(8_192, "Mistral 7B, arXiv:2310.06825, Table 1: context length 8192")
     if kind in ("qwen2_5_vl", "qwen2_5_vl_text") and longest == 128_000:
         return Fact(32_768, "Qwen2.5-VL model cards: trained at 32,768 tokens, and YaRN beyond")
+    if kind in ("cohere", "cohere2") and isinstance(own := config.get("model_max_length"), int) and own > (longest or 0):
+        return Fact(own, "model_max_length: Command-R was trained further than its max_position_embeddings says")
     dual = config.get("dual_chunk_attention_config")
     if isinstance(dual, Mapping) and isinstance(length := dual.get("original_max_position_embeddings"), int):
         return Fact(

@@ -1,7 +1,7 @@
 """Effects that several engines share, as functions of written keys."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ropewalk.scaling.dialects import known
 from ropewalk.scaling.dialects.marks import ASKED, BASE, LOST_SHARE, OUTSIDE, REACHED, THETA_BESIDE
@@ -166,6 +166,19 @@ def past_the_window(keys: Keys) -> Says | None:
     if asked <= reached or keys.model.get(BASE) or is_local(keys.layer_type):
         return None
     return Says(f"positions {reached:,}..{asked - 1:,} are read unstretched")
+
+
+def other_window(choose: Callable[[Mapping[str, int]], str]) -> Effect:
+    """Another key of the window, by its own rule of which counts, where that is below max_position_embeddings."""
+
+    def effect(keys: Keys) -> Says | None:
+        stated = {name: value for name in known.OTHER_WINDOWS if isinstance(value := keys.model.get(name), int) and value}
+        chosen = choose(stated) if stated and keys.text == CONFIG else ""
+        if not chosen or stated[chosen] >= (keys.model.get(ASKED) or keys.longest):
+            return None
+        return Says(f"at {chosen}, which it takes before max_position_embeddings", window=stated[chosen])
+
+    return effect
 
 
 def lost_share(keys: Keys) -> Says | None:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ropewalk.scaling.checkpoint import inside, text_of
-from ropewalk.scaling.dialects.config_files import write_config
+from ropewalk.scaling.dialects import known
+from ropewalk.scaling.dialects.config_files import rotation_keys, write_config
 from ropewalk.scaling.dialects.marks import ASKED, ENVIRONMENT, REACHED
 from ropewalk.scaling.dialects.quirks import (
     STRETCH_IT,
@@ -14,6 +15,7 @@ from ropewalk.scaling.dialects.quirks import (
     lost_theta,
     missing_length,
     only_v5,
+    other_window,
     outside,
     past_the_window,
     static_dynamic,
@@ -125,6 +127,10 @@ def _beyond(keys: Keys) -> Says | None:
     return past_the_window(keys) if REACHED in keys.model or LONGER in keys.model.get(ENVIRONMENT, ()) else None
 
 
+def _first(stated: Mapping[str, int]) -> str:
+    return next((name for name in known.OTHER_WINDOWS[:4] if name in stated), "")
+
+
 OVERRIDES = "sglang 0.5.23, srt/utils/hf_transformers/config.py:411"
 QUIRKS = (
     Quirk(Verb.IGNORES, outside, OVERRIDES,
@@ -155,13 +161,15 @@ QUIRKS = (
     Quirk(Verb.CLAMPS, _short_window, "https://github.com/sgl-project/sglang/issues/2943",
           way_out="Raise max_position_embeddings, or give --context-length with "
           "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN=1."),
+    Quirk(Verb.CLAMPS, other_window(_first), "sglang 0.5.23, utils/hf_transformers/common.py:677, CONTEXT_LENGTH_KEYS",
+          way_out="Raise that key too, or take it out."),
     Quirk(Verb.PASSES, _beyond, "sglang 0.5.23, configs/model_config.py:1302", way_out=STRETCH_IT),
 )  # fmt: skip
 
 
 def commands(plan: ScalingPlan, config: Mapping[str, Any], folder: str = "DIR") -> tuple[str, ...]:
     text = text_of(config)
-    keys = ("rope_parameters", "rope_scaling", "rope_theta", "max_position_embeddings")
+    keys = ("rope_parameters", "rope_scaling", "rope_theta", *(name for name in rotation_keys(config) if "rope" not in name))
     override = {key: text[key] for key in keys if text.get(key) is not None}
     override = inside(config, override)
     serve = f"python -m sglang.launch_server --context-length {plan.target_length} --model-path"

@@ -14,13 +14,15 @@ from ropewalk.scaling.dialects import known
 from ropewalk.scaling.dialects.class_defaults import class_of, opened, text_fields
 from ropewalk.scaling.dialects.own_code import OWN_CODE
 from ropewalk.scaling.dialects.own_code_write import write_own
+from ropewalk.scaling.dialects.transformers_has_rope import V4_KEYS
 from ropewalk.scaling.dialects.transformers_ignored import OUTSIDE
 from ropewalk.scaling.dialects.transformers_layers import FULL, SLIDING, head_dim
-from ropewalk.scaling.dialects.transformers_read import V4_KEYS, is_nested, read, rope_parts
+from ropewalk.scaling.dialects.transformers_read import is_nested, read, rope_parts
 from ropewalk.scaling.method import Option
 from ropewalk.scaling.methods.ntk import stretched_theta
 from ropewalk.scaling.plan import ScalingPlan, Stretch
 from ropewalk.scaling.schedule import REQUEST, Dynamic
+from ropewalk.scaling.spec import ModelSpec
 
 __all__ = ["prove", "read", "spell", "spell_as_lists", "write"]
 
@@ -90,8 +92,11 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], *, as_lists: bool = Fals
     if "original_max_position_embeddings" in target:
         target["original_max_position_embeddings"] = _any_original(plan)
     # transformers' `dynamic` takes max_position_embeddings for the original length.
-    longest = _any_original(plan) if plan.is_dynamic else max(spec.max_length, plan.target_length)
+    longest = _any_original(plan) if plan.is_dynamic else _window(plan, spec)
     target["max_position_embeddings"] = longest
+    for name in known.OTHER_WINDOWS:
+        if isinstance(stated := target.get(name), int) and stated < longest:
+            target[name] = longest
     row = class_of(spec.model_type)
     if row and row.states_head and target.get("head_dim") is None:
         target["head_dim"] = head_dim(fields)
@@ -158,6 +163,12 @@ def _check_softmax(old: Mapping[str, Mapping[str, Any]]) -> None:
             "  A plan's attention factor reaches the rotated channels alone, so writing it would drop a scale the model was\n"
             "  trained with. Change `factor` in the config's own keys instead."
         )
+
+
+def _window(plan: ScalingPlan, spec: ModelSpec) -> int:
+    """The target; a longer window stays where it is not the old stretch that reached it."""
+    replaced = [stretch for name, stretch in spec.scaling if name in dict(plan.stretches) and stretch.factor > 1]
+    return plan.target_length if replaced else max(spec.max_length, plan.target_length)
 
 
 def _states_length(config: Mapping[str, Any]) -> bool:

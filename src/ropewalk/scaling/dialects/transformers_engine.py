@@ -6,6 +6,7 @@ Run at 5.23.0 and read at 4.57; reading and writing the keys themselves: `dialec
 from collections.abc import Mapping
 from typing import Any
 
+from ropewalk.scaling.dialects import known
 from ropewalk.scaling.dialects.config_files import write_config
 from ropewalk.scaling.dialects.marks import NULL_THETA
 from ropewalk.scaling.dialects.own_code import refused_type
@@ -20,7 +21,7 @@ from ropewalk.scaling.dialects.quirks import (
     unread,
     unrolled,
 )
-from ropewalk.scaling.dialects.transformers_read import V4_KEYS
+from ropewalk.scaling.dialects.transformers_has_rope import V4_KEYS
 from ropewalk.scaling.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.scaling.keys import CONFIG, RAMPED, Keys, deepseek_ratio, mscale
 from ropewalk.scaling.methods.ntk import stretched_theta
@@ -126,7 +127,18 @@ def _ratio_wins(keys: Keys) -> Says | None:
     return Says(f"factor: {keys.factor:g}, and takes max / original = {ratio:g}", keys.but(factor=ratio))
 
 
+def _inner_base(keys: Keys) -> Says | None:
+    """DBRX's base as published is in its attn_config; a rope dict or rope_theta beside it is read."""
+    inner = keys.model.get("attn_config")
+    beside = any(keys.model.get(name) for name in ("rope_theta", "rope_parameters"))
+    if keys.kind != "dbrx" or not isinstance(inner, Mapping) or not inner.get("rope_theta") or beside:
+        return None
+    return Says("attn_config.rope_theta", keys.with_theta(known.DEFAULT_THETA["dbrx"]))
+
+
 QUIRKS = (
+    Quirk(Verb.IGNORES, _inner_base, "transformers 5.23.0, dbrx/modeling_dbrx.py:72", ">= 5",
+          "Write it as rope_theta at the top of the config too."),
     Quirk(Verb.IGNORES, outside, "transformers 5.23.0: a model is built from its text_config", way_out=INSIDE),
     Quirk(Verb.CRASHES, _null_theta, "transformers 5.23.0, configuration_utils.py:724", ">= 5",
           "Write the base back: setting config.rope_scaling replaces the dict that held it."),

@@ -1,5 +1,7 @@
 """Reading config.json of transformers: which layers there are, which of them rotate, and what they cache."""
 
+from collections.abc import Mapping
+
 from ropewalk.errors import BadConfig
 from ropewalk.scaling.dialects import known
 from ropewalk.scaling.dialects.fields import Fields
@@ -33,18 +35,19 @@ def rotating_layers(fields: Fields, kind: str) -> str:
 
 def read_layers(fields: Fields, kind: str) -> tuple[tuple[CacheGroup, ...], int]:
     """Key-value cache by group of layers, and how many layers do not rotate."""
-    layers = fields.whole("num_hidden_layers", 100_000) or fields.whole("n_layer", 100_000) or 0
-    types = fields.words("layer_types") or _layer_types(fields, kind, layers)
-    heads = fields.whole("num_attention_heads") or fields.whole("n_head") or 1
-    kv_heads = fields.whole("num_key_value_heads") or heads
+    layers = next(filter(None, (fields.whole(key, 100_000) for key in ("num_hidden_layers", "n_layer", "num_layers"))), 0)
+    types = fields.words("layer_types") or fields.words("layers_block_type") or _layer_types(fields, kind, layers)
+    kv_heads = _kv_heads(fields)
     if (latent := fields.whole("kv_lora_rank")) is not None:
         values = latent + (fields.whole("qk_rope_head_dim") or 0)
     else:
         values = 2 * kv_heads * head_dim(fields)
-    stateful = [t for t in types if "attention" not in t or t.startswith("linear")]
-    local = [t for t in types if is_local(t)]
+    stateful = [t for t in types if t != "hybrid" and ("attention" not in t or t.startswith("linear"))]
+    own = types[: len(types) - (fields.whole("num_kv_shared_layers") or 0)]  # the last ones read the caches of earlier ones
+    local = [t for t in own if is_local(t)]
+    seeing_all = [t for t in own if t not in stateful and not is_local(t)]
     window = (fields.whole("sliding_window") if _slides(fields, kind) else None) or fields.whole("attention_chunk_size")
-    groups = [CacheGroup(len(types) - len(stateful) - len(local), values)]
+    groups = [CacheGroup(len(seeing_all), values)]
     groups += [CacheGroup(len(local), values, window)] if local else []
     rotating = fields.config.get("no_rope_layers")
     unrotated = len(stateful)
@@ -53,8 +56,19 @@ def read_layers(fields: Fields, kind: str) -> tuple[tuple[CacheGroup, ...], int]
     elif interval := fields.whole("no_rope_layer_interval"):
         unrotated += layers // interval
     elif rotating_layers(fields, kind) != ALL_LAYERS:
-        unrotated += len(types) - len(stateful) - len(local)
+        unrotated += sum(t not in stateful and not is_local(t) for t in types)
     return tuple(group for group in groups if group.layers), unrotated
+
+
+def _kv_heads(fields: Fields) -> int:
+    """Heads that are cached, under the names of Falcon and DBRX too."""
+    heads = fields.whole("num_attention_heads") or fields.whole("n_head") or 1
+    if fields.text("model_type") == "falcon":
+        several = fields.yes("new_decoder_architecture") or not fields.yes("multi_query", True)
+        return fields.whole("num_kv_heads") or heads if several else 1
+    inner = fields.config.get("attn_config")
+    stated = Fields(inner, "attn_config.").whole("kv_n_heads") if isinstance(inner, Mapping) else None
+    return fields.whole("num_key_value_heads") or stated or heads
 
 
 def _slides(fields: Fields, kind: str) -> bool:
@@ -66,6 +80,10 @@ def _layer_types(fields: Fields, kind: str, layers: int) -> tuple[str, ...]:
     pattern = fields.whole("sliding_window_pattern", 1000) or {"gemma2": 2, "gemma3_text": 6, "cohere2": 4}.get(kind)
     if pattern:
         return tuple(FULL if (i + 1) % pattern == 0 else SLIDING for i in range(layers))
+    if every := known.FULL_EVERY.get(kind):
+        key, default, other = every
+        interval = fields.whole(key, 1000) or default
+        return tuple(other if (i + 1) % interval else FULL for i in range(layers))
     if kind in known.SLIDING_FROM and fields.yes("use_sliding_window") and "sliding_window" in fields:
         first = fields.whole("max_window_layers", 100_000)
         return tuple(SLIDING if i >= (28 if first is None else first) else FULL for i in range(layers))

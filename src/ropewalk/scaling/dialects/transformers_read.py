@@ -6,18 +6,17 @@ Everything transformers 5.23.0 and 4.57 read is read here the way they read it; 
 from collections.abc import Mapping
 from typing import Any
 
-from ropewalk.errors import BadConfig, NoRope
+from ropewalk.errors import BadConfig
 from ropewalk.scaling.dialects import known
 from ropewalk.scaling.dialects.class_defaults import class_of, is_native, text_fields
 from ropewalk.scaling.dialects.fields import Fields
 from ropewalk.scaling.dialects.own_code import own_words, refused_type
+from ropewalk.scaling.dialects.transformers_has_rope import check_has_rope
 from ropewalk.scaling.dialects.transformers_ignored import ignored_keys
 from ropewalk.scaling.dialects.transformers_layers import FULL, SLIDING, head_dim, read_layers, rotating_layers
 from ropewalk.scaling.dialects.transformers_scaling import ROPE_KEYS, read_scaling, rope_type_of, temperature_ratio
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.spec import ALL_LAYERS, ModelSpec
-
-V4_KEYS = ("rope_scaling", "rope_theta", "rope_local_base_freq", "global_rope_theta", "local_rope_theta", "rotary_emb_base")
 
 
 def read(config: Mapping[str, Any], *, original_length: int | None = None) -> ModelSpec:
@@ -30,7 +29,7 @@ def read(config: Mapping[str, Any], *, original_length: int | None = None) -> Mo
         raise BadConfig(f"a config must be a JSON object with keys, not {type(config).__name__}.")
     fields = text_fields(config)
     kind = fields.text("model_type") or ""
-    _check_has_rope(fields, kind)
+    check_has_rope(fields, kind)
     warnings = [f"{fields.where('model_type')}."] if "model_type" in fields.origin else []
     longest = _read_max_length(fields, original_length)
     ropes, scaling, temperatures = [], [], []
@@ -77,23 +76,6 @@ def _read_max_length(fields: Fields, given: int | None) -> int:
         "max_position_embeddings is missing: the config does not say how far the model reads.\n"
         "  Give --original-length, or write max_position_embeddings into the config."
     )
-
-
-def _check_has_rope(fields: Fields, kind: str) -> None:
-    if kind in known.WITHOUT_ROPE:
-        raise NoRope(f"{kind} has no rotary embedding: it uses {known.WITHOUT_ROPE[kind]}. There is nothing to stretch.")
-    if kind == "falcon" and fields.yes("alibi"):
-        raise NoRope("this falcon model uses ALiBi (alibi: true), not a rotary embedding. There is nothing to stretch.")
-    names = ("rope_parameters", *V4_KEYS, "rotary_dim", "rotary_pct")
-    if kind == "baichuan" and fields.whole("hidden_size") == 5120:
-        raise NoRope(
-            "this baichuan model, of 13 billion parameters, uses ALiBi, not a rotary embedding. There is nothing to stretch."
-        )
-    if class_of(kind) is None and kind not in known.FIXED_IN_CODE and not any(name in fields for name in names):
-        raise NoRope(
-            f"no rotary embedding found: the config of {kind or 'this model'} has none of {', '.join(names)}.\n"
-            "  If the model does rotate, with a base fixed in its code, add rope_theta to the config."
-        )
 
 
 def rope_dict(fields: Fields) -> Fields:
@@ -206,7 +188,7 @@ def _base_keys(layer_type: str, kind: str) -> tuple[str, ...]:
     """The keys beside the rope dict that set the base of a layer type."""
     row = class_of(kind)
     own = row.base_of(layer_type) if row else None
-    return own if own is not None else ("rope_theta", "global_rope_theta", "rotary_emb_base")
+    return own if own is not None else ("rope_theta", "global_rope_theta", "rotary_emb_base", "rope_embedding_base")
 
 
 def _check_base(fields: Fields, part: Fields, layer_type: str, kind: str, inside: float) -> None:
@@ -239,7 +221,10 @@ def _read_rotary_dim(fields: Fields, part: Fields, layer_type: str, kind: str) -
         return absolute
     share, source = part.number("partial_rotary_factor"), part.where("partial_rotary_factor")
     if share is None:
-        share, source = fields.first(f"{layer_type}.partial", "partial_rotary_factor", "rotary_pct"), "partial rotation"
+        share, source = (
+            fields.first(f"{layer_type}.partial", "partial_rotary_factor", "rotary_pct", "rope_pct"),
+            "partial rotation",
+        )
     if share is None:
         share, source = known.DEFAULT_PARTIAL.get(kind, 1.0), f"default of {kind}"
     if not 0 < share <= 1:

@@ -14,6 +14,7 @@ from ropewalk.scaling.dialects.quirks import (
     long_lists_always,
     lost_share,
     lost_theta,
+    other_window,
     outside,
     past_the_window,
     static_dynamic,
@@ -163,6 +164,10 @@ def _larger_ramp(keys: Keys) -> Says | None:
     return Says(f"the ramp, placed for {length:,} tokens (M-RoPE)", keys.but(factor=keys.factor).with_length(length))
 
 
+def _own_length_or_least(stated: Mapping[str, int]) -> str:
+    return "model_max_length" if "model_max_length" in stated else min(stated, key=stated.__getitem__)
+
+
 def _window(keys: Keys, version: tuple[int, ...]) -> int:
     return round(keys.longest * keys.factor) if keys.rope_type in SCALED_TYPES else keys.longest
 
@@ -219,6 +224,8 @@ QUIRKS = (
         Verb.CLAMPS, _short_window, f"{PULLS}/56446", f">= {ALIGNED}",
         "Raise max_position_embeddings, in the config or beside rope_parameters in --hf-overrides.",
     ),
+    Quirk(Verb.CLAMPS, other_window(_own_length_or_least),
+          "vllm 0.32.0, transformers_utils/model_arch_config_convertor.py:396", way_out="Raise that key too, or take it out."),
     Quirk(Verb.PASSES, _beyond, f"vllm 0.32.0, config/model.py: {LONGER} leads to NaN beyond its table", way_out=STRETCH_IT),
     Quirk(Verb.REPLACES, _larger_ramp, "vllm 0.32.0, rotary_embedding/mrope.py:351",
           way_out="For vLLM alone: multiply beta_fast and beta_slow by 4."),
