@@ -22,11 +22,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from mutants_measuring import MEASURING, TESTS
+from mutants_measuring import MEASURING
+from mutants_measuring import TESTS as ITS_TESTS
+from mutants_parts import PARTS
+from mutants_parts import TESTS as THEIR_TESTS
 
 ROOT = Path(__file__).resolve().parent.parent
 GREEN, RED = 0, 1  # pytest's exit codes; any other (nothing collected, interrupted) is neither
 WORKERS = 2
+TESTS = ITS_TESTS | THEIR_TESTS
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ MUTANTS = [
         "    if fact := None:",
     ),
     Mutant("attention_factor ignored", SCALING, 'options["attention_factor"] = stated\n', 'options["beta_slow"] = 1.0\n'),
-    Mutant("mscale alone believed", SCALING, "elif mscale and all_dim:", "elif mscale:"),
+    Mutant("mscale alone believed", SCALING, "stated or not above or not below", "stated or not above"),
     Mutant("truncate not read", SCALING, 'part.yes("truncate", default=True)', "True"),
     Mutant("llama3 bands read swapped", SCALING, '"beta_slow": part.number("low_freq', '"beta_slow": part.number("high_freq'),
     Mutant(
@@ -136,14 +140,14 @@ MUTANTS = [
         '{"long_factor": long, "short_factor": short',
         '{"long_factor": short, "short_factor": long',
     ),
-    Mutant("text_config ignored", READ, '    if "text_config" in fields:\n', '    if "no such key" in fields:\n'),
-    Mutant("local base ignored", READ, '("rope_local_base_freq", "local_rope_theta")', '("local_rope_theta",)'),
+    Mutant("text_config ignored", "checkpoint.py", 'TEXT_PARTS = ("text_config", ', 'TEXT_PARTS = ("no such key", '),
+    Mutant("local base ignored", "dialects/known.py", '"gemma3_text": "rope_local_base_freq"', '"gemma3_text": "no such key"'),
     Mutant("alpha read as dynamic", SCALING, 'part.number("alpha")', 'part.number("no such key")'),
     Mutant("disagreeing spellings pass", READ, "if ours.get(key) != theirs.get(key):", "if False:"),
     Mutant("dynamic capped at its factor", SCALING, "min(LARGEST_LENGTH / rope.original_length, 1e9)", "factor"),
     Mutant("base lost on write", WRITE, '        target["rope_theta"] = flat["rope_theta"]\n', ""),
-    Mutant("mrope sections lost on write", WRITE, '"mrope_section", ', ""),
-    Mutant("partial rotation lost on write", WRITE, '"partial_rotary_factor", "mrope_section"', '"mrope_section"'),
+    Mutant("mrope sections lost on write", WRITE, '    "mrope_section",\n', ""),
+    Mutant("partial rotation lost on write", WRITE, '    "partial_rotary_factor",\n', ""),
     Mutant("max not raised on write", WRITE, "max(spec.max_length, plan.target_length)", "spec.max_length"),
     Mutant("dynamic written with its factor", WRITE, '"dynamic", "factor": 1.0', '"dynamic", "factor": 2.0'),
     Mutant("nested truncate written", WRITE, "if nested and not truncate:", "if False:"),
@@ -151,7 +155,7 @@ MUTANTS = [
     Mutant(
         "m not written", WRITE, '"factor": float(stretch.factor), "attention_factor": m}', '"factor": float(stretch.factor)}'
     ),
-    Mutant("the caller's config changed", WRITE, "copy.deepcopy(dict(config))", "dict(config)"),
+    Mutant("the caller's config changed", WRITE, "copy.deepcopy(dict(opened(config)))", "dict(opened(config))"),
     Mutant("merged by the wrong weight", f"{DYNAMIC}/split.py", "log_earlier - log_sum", "log_sum - log_earlier"),
     Mutant(
         "a room shared after it was left", f"{DYNAMIC}/grow.py", "return held is self.view and writable", "return writable"
@@ -180,9 +184,7 @@ MUTANTS = [
     Mutant("DeepSeek's switch one token early", "dialects/deepseek.py", "longest > keys.rope", "longest >= keys.rope"),
     Mutant("logits by m", "engine.py", "logits = sharper * sharper", "logits = sharper"),
     Mutant("a version range without its bound", "versions.py", '">=": operator.ge', '">=": operator.gt'),
-    Mutant(
-        "tensors not aligned", "gguf_header.py", "-(-reader.stream.tell() // aligned)", "(reader.stream.tell() // aligned)"
-    ),
+    Mutant("tensors not aligned", "gguf_header.py", "-(-end // aligned)", "(end // aligned)"),
     # fit: what is searched is what is written, and what is reported is what was read
     Mutant("growth the wrong way", f"{FIT}/families/yarn.py", "(scale / factor) ** u[3]", "(factor / scale) ** u[3]"),
     Mutant("the gain is unpaired", f"{FIT}/compare.py", "_difference((rows - fitted)[:,", "_difference((rows)[:,"),
@@ -192,7 +194,7 @@ MUTANTS = [
 ]
 
 
-MUTANTS += [Mutant(*told) for told in MEASURING]
+MUTANTS += [Mutant(*told) for told in [*MEASURING, *PARTS]]
 FLOORS = sorted({mutant.floor for mutant in MUTANTS})
 
 
@@ -225,7 +227,7 @@ def result_of(mutant: Mutant | None, files: list[str]) -> str:
     """ "green", "red" or, where the mutant no longer fits or pytest could not run, why not.  files: of tests, in turn."""
     with tempfile.TemporaryDirectory(prefix="ropewalk-mutant-") as folder:
         copy = Path(folder)
-        for part in ("src", "tests"):
+        for part in ("src", "tests", "runs"):
             shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", copy)
         if mutant is not None:

@@ -9,7 +9,7 @@ Names of the upper floors load torch and transformers on first use.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ropewalk.errors import RopewalkError
 from ropewalk.scaling.dialects.transformers import read, write
@@ -17,6 +17,13 @@ from ropewalk.scaling.method import Scaled, get_method, method, methods
 from ropewalk.scaling.plan import ScalingPlan, Stretch, make_plan
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.spec import ModelSpec
+
+if TYPE_CHECKING:  # what `__getattr__` finds on first use
+    from ropewalk.jobs.evaluate.nll import token_nll
+    from ropewalk.jobs.extend import extend
+    from ropewalk.models.attach import attach
+    from ropewalk.models.load import load_model
+    from ropewalk.rotary.tables import rotation_tables
 
 _UPPER = {
     "attach": "ropewalk.models.attach",
@@ -52,3 +59,7 @@ def __getattr__(name: str) -> Any:
     if name in _UPPER:
         return getattr(importlib.import_module(_UPPER[name]), name)
     raise AttributeError(f"module 'ropewalk' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

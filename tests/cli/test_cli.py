@@ -230,3 +230,15 @@ def test_an_interrupt_is_told(capsys, monkeypatch):
     monkeypatch.setattr("ropewalk.cli.explore.run", stop)
     code, _, err = run(capsys, monkeypatch, "explore")
     assert (code, err) == (130, "ropewalk explore: interrupted. What was finished is kept; run it again to go on.\n")
+
+
+def test_the_version_is_the_packages(ropewalk):
+    import ropewalk as package
+
+    assert ropewalk("--version")[:2] == (0, f"ropewalk {package.__version__}\n")
+
+
+def test_tab_completion_finds_every_public_name():
+    import ropewalk as package
+
+    assert set(package.__all__) <= set(dir(package))

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,10 +102,18 @@ def start(*args):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
 
 
+def line_with(process, words):
+    """The next line of standard error that has them; lines of progress come before."""
+    for line in process.stderr:
+        if words in line.decode():
+            return line.decode()
+    raise AssertionError(words)
+
+
 def test_ctrl_c_while_writing_ends_cleanly():
     how = ("--dynamic", "yarn", "--max-new-tokens", "4000", "--json")  # greedy: it repeats itself and does not end
     process = start("generate", TINY, "--prompt", SHORT, *how)
-    process.stderr.readline()  # the first scale: writing begins
+    line_with(process, "from position 0")  # writing begins
     time.sleep(2)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -118,7 +127,7 @@ def test_ctrl_c_while_writing_ends_cleanly():
 @pytest.mark.parametrize(("ending", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
 def test_serve_answers_until_it_is_told_to_end(ending, code):
     process = start("serve", TINY, "--dynamic", "yarn", "--port", "0")
-    ready = process.stderr.readline().decode()
+    ready = line_with(process, "http://")
     url = re.search(r"http://127\.0\.0\.1:\d+/v1", ready)[0]
     assert "dynamic-yarn, 4,096 tokens" in ready
     client = openai.OpenAI(base_url=url, api_key="none")
@@ -135,3 +144,64 @@ def test_without_the_extra_it_says_what_to_install(go, monkeypatch):
     code, _, err = go("serve", TINY)
     assert code == 2
     assert "pip install 'ropewalk[serve]'" in err
+
+
+# --- chat
+
+
+@pytest.fixture
+def chatty(tmp_path):
+    """The bundled model with a chat template of its own."""
+    from transformers import AutoTokenizer
+
+    from ropewalk.scaling.checkpoint import bundled_model
+
+    folder = tmp_path / "chatty"
+    shutil.copytree(bundled_model(), folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = (
+        "{% for m in messages %}# {{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}# me:{% endif %}"
+    )
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_chat_puts_the_prompt_into_the_template(go, chatty):
+    how = ("--max-new-tokens", 8)
+    code, spelt, _ = go("generate", TINY, "--prompt", "# user: hello\n# me:", *how)
+    code, out, err = go("generate", chatty, "--prompt", "hello", "--chat", *how)
+    assert (code, out) == (0, spelt)
+    assert "put into the model's chat template; --no-chat" in err
+    plain = go("generate", TINY, "--prompt", "hello", *how)[1]
+    assert plain != spelt
+    assert go("generate", chatty, "--prompt", "hello", "--no-chat", *how)[1] == plain
+
+
+def test_chat_is_the_default_where_somebody_sits_at_a_terminal(go, chatty, monkeypatch):
+    how = ("--prompt", "hello", "--max-new-tokens", 8)
+    _, chat, _ = go("generate", chatty, *how, "--chat")
+    code, out, err = go("generate", chatty, *how)  # neither standard input nor output is a terminal here
+    assert (code, out == chat) == (0, False)
+    assert "gone on from as it is; --chat" in err
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    _, out, err = go("generate", chatty, *how)
+    assert out == chat
+    assert "--no-chat" in err
+    assert "chat" not in go("generate", TINY, *how)[2]  # no template, no choice
+
+
+def test_chat_without_a_template_is_refused(go):
+    code, _, err = go("generate", TINY, "--prompt", "hello", "--chat")
+    assert code == 2
+    assert "no chat template" in err
+
+
+def test_serve_says_what_it_was_asked_and_goes_by_another_name():
+    process = start("serve", TINY, "--port", "0", "--served-model-name", "mine")
+    url = re.search(r"http://127\.0\.0\.1:\d+/v1", line_with(process, "mine ("))[0]
+    client = openai.OpenAI(base_url=url, api_key="none")
+    assert client.models.list().data[0].id == "mine"
+    client.completions.create(model="mine", prompt=SHORT, max_tokens=3)
+    assert "11 tokens read, 3 written" in line_with(process, "POST /v1/completions 200")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from command import run
 from jobs.browser import Watched, launched
 from ropewalk.errors import BadConfig, OutputExists
 from ropewalk.jobs.explore.models import describe, preset_files
 from ropewalk.jobs.explore.page import explorer, for_script, opened, write_explorer
+from ropewalk.scaling.checkpoint import BUNDLED, bundled_model, read_config
 from ropewalk.scaling.dialects.transformers import read
 
 CHAPTERS = ["rotate", "spectrum", "interpolate", "ntk", "by-parts", "dynamic", "yarn", "why-ntk"]
@@ -314,3 +316,80 @@ def test_every_model_and_method_draws_without_a_nan(browser, file):
 
         assert watched.page.evaluate(drawn) == []
         assert watched.complaints == []
+
+
+# ---- small windows, paper, the drawer
+
+
+OVERLAPS = """() => {
+  window.dispatchEvent(new Event("beforeprint"));
+  const found = [];
+  for (const svg of document.querySelectorAll("figure svg[role=img]")) {
+    const boxes = [...svg.querySelectorAll("text:not(.token)")].map((t) => [t.textContent, t.getBoundingClientRect()]);
+    boxes.forEach(([one, a], i) => boxes.slice(i + 1).forEach(([other, b]) => {
+      const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+      const tall = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+      if (wide > 1 && tall > 4) found.push(`${svg.closest(".chapter").id}: ${one} | ${other}`);
+    }));
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("model", [preset["id"] for preset in preset_files()])
+def test_no_label_lies_on_another_in_a_narrow_window(browser, file, model):
+    found = {}
+    for factor in (2, 4, 32):
+        with Watched(
+            browser,
+            file,
+            viewport={"width": 400, "height": 900},
+            hash=f"#model={model}&factor={factor}",
+            reduced_motion="reduce",
+        ) as watched:
+            if overlaps := watched.page.evaluate(OVERLAPS):
+                found[factor] = overlaps
+    assert not found
+
+
+def test_paper_shows_every_chart(browser, file):
+    """Nothing was scrolled to: what was never seen is drawn when it is printed, and not before."""
+    empty = "() => [...document.querySelectorAll('figure svg[role=img]')].filter((svg) => !svg.childElementCount).length"
+    with Watched(browser, file, viewport={"width": 1280, "height": 900}) as watched:
+        watched.until("() => document.querySelector('#rotate svg').childElementCount > 3")
+        assert watched.page.evaluate(empty) > 0
+        watched.page.pdf()
+        assert watched.page.evaluate(empty) == 0
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_the_configuration_is_shown_whole(browser, file, width):
+    with Watched(browser, file, viewport={"width": width, "height": 900}) as watched:
+        if width == 400:
+            watched.page.click(".sheet-toggle")
+        hidden = "() => { const p = document.getElementById('configuration'); return p.scrollWidth - p.clientWidth; }"
+        assert watched.page.evaluate(hidden) <= 0
+
+
+@pytest.mark.parametrize("engine", ["vllm", "llama_cpp"])
+def test_the_drawer_writes_for_engines_what_export_takes(browser, tmp_path, capsys, monkeypatch, engine):
+    """The command itself is run; what the engine reads is the library's own affair."""
+    path, config = tmp_path / "explorer.html", read_config(bundled_model())
+    write_explorer(path, opened(BUNDLED, config, read(config)))
+    with Watched(browser, path, hash=f"#dialect={engine}&factor=4") as watched:
+        command = watched.page.evaluate("() => document.getElementById('configuration').textContent")
+    assert command.startswith(f"ropewalk export ropewalk-tiny --for {engine.replace('_', '.')} --factor 4 --method ")
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, monkeypatch, *command.split()[1:])
+    assert code == 0, err
+    assert (tmp_path / "served" / "COMMANDS.md").is_file()
+
+
+def test_causal_is_one_of_the_ways_of_dynamic(browser, file):
+    with Watched(browser, file, hash="#cache=causal", reduced_motion="reduce") as watched:
+        watched.page.evaluate("() => document.getElementById('dynamic').scrollIntoView()")
+        watched.until("() => document.querySelector('#dynamic svg').childElementCount > 3")
+        text = watched.page.evaluate("() => document.getElementById('dynamic').textContent")
+        assert "every token reads at the scale of its own position" in text
+        assert "stands right" in text
+        assert watched.page.evaluate("() => window.ropewalk.state.cache") == "causal"

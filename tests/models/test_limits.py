@@ -69,3 +69,10 @@ def test_a_containers_limit_counts_and_its_file_cache_does_not(tmp_path):
     (tmp_path / "memory.max").write_text("max\n")
     assert limits._left_in_container(tmp_path) > 2**50
     assert limits._left_in_container(tmp_path / "nowhere") > 2**50
+
+
+def test_what_is_free_is_the_less_of_machine_and_container(monkeypatch):
+    monkeypatch.setattr(limits, "_left_in_container", lambda: 12_345)
+    assert available_bytes(CPU) == 12_345
+    monkeypatch.setattr(limits, "_left_in_container", lambda: 2**62)
+    assert 2**20 < available_bytes(CPU) < 2**50

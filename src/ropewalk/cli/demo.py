@@ -21,13 +21,15 @@ def run(
     json: Json = False,
 ) -> None:
     from ropewalk.cli.parts.console import Console
-    from ropewalk.cli.parts.progress import cost_bar
-    from ropewalk.jobs.demo import Demo, run_demo
-    from ropewalk.jobs.evaluate.summary import summary
+    from ropewalk.cli.parts.progress import Bar, cost_bar, loading
 
     console = Console(stderr=json, highlight=False)
     console.print("ropewalk-tiny was trained at 512 tokens. Seven plans and a window read it at 4,096.")
-    with cost_bar(console, "measuring") as start:
+    told = console if console.is_terminal else Console(stderr=True, highlight=False)
+    with Bar("starting", told, transient=True):
+        from ropewalk.jobs.demo import Demo, run_demo
+        from ropewalk.jobs.evaluate.summary import summary
+    with cost_bar(told, "measuring", loading("ropewalk-tiny")) as start:
         outcome = run_demo(out, Demo(documents=documents, samples=samples, seed=seed), start, console.print)
     found = summary(outcome)
     if json:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ropewalk.cli.parts.common import Json, OriginalLength, parse_length, print_json, read_plan
+from ropewalk.cli.parts.common import Json, OriginalLength, find_config, parse_length, print_json, read_plan
 from ropewalk.errors import BadOption
 
 Written = str | Callable[[float], str]
@@ -87,12 +87,17 @@ def run(
     json: Json = False,
 ) -> None:
     from ropewalk.cli.parts.console import Console
-    from ropewalk.cli.parts.progress import cost_bar
-    from ropewalk.jobs.evaluate.job import evaluate, run_folders
-    from ropewalk.jobs.evaluate.prepare import split_protocols
-    from ropewalk.jobs.evaluate.request import Request
-    from ropewalk.jobs.evaluate.summary import summary
-    from ropewalk.jobs.evaluate.workers import workers
+    from ropewalk.cli.parts.progress import Bar, cost_bar, loading
+
+    for model in models:
+        find_config(model)  # what is not there is told before anything heavy is imported
+    console = Console(stderr=True, highlight=False)
+    with Bar("starting", console, transient=True):
+        from ropewalk.jobs.evaluate.job import evaluate, run_folders
+        from ropewalk.jobs.evaluate.prepare import split_protocols
+        from ropewalk.jobs.evaluate.request import Request
+        from ropewalk.jobs.evaluate.summary import summary
+        from ropewalk.jobs.evaluate.workers import workers
 
     options: dict[str, Any] = {
         "methods": _split(methods),
@@ -122,11 +127,10 @@ def run(
         "attention": attention,
         "batch": batch,
     }
-    console = Console(stderr=True, highlight=False)
     outcomes = []
     with workers(silence) as ours:
         for model, folder in zip(models, run_folders(out, models), strict=True):
-            with cost_bar(console, f"measuring {model}") as start:
+            with cost_bar(console, f"measuring {model}", f"preparing {model}: {loading(model)}") as start:
                 outcomes.append(evaluate(folder, Request(model, **options), start, _say(console, ours.rank), ours))
     found = [summary(outcome) for outcome in outcomes] if ours.is_first else []
     if ours.is_first and json:

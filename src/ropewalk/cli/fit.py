@@ -46,28 +46,38 @@ def run(
     started = time.monotonic()
 
     from ropewalk.cli.parts.console import Console
-    from ropewalk.jobs.fit.family import get_family
-    from ropewalk.jobs.fit.job import Fit, one_layer_type, run_fit
-    from ropewalk.jobs.fit.material import library_sets, read_sets
-    from ropewalk.models.hub import checkpoint
-    from ropewalk.models.load import load_model, load_tokenizer
+    from ropewalk.cli.parts.progress import Bar, loading
+
+    config, _ = find_config(model)
+    seconds = parse_budget(budget)
+    with Bar("starting", transient=True):
+        from ropewalk.jobs.fit.family import get_family
+        from ropewalk.jobs.fit.job import Fit, one_layer_type, run_fit
+        from ropewalk.jobs.fit.material import library_sets, read_sets
+        from ropewalk.models.hub import checkpoint
+        from ropewalk.models.load import load_model, load_tokenizer
 
     chosen = tuple(layers.split(",")) if layers else ()
     get_family(family)
-    fit = Fit(factor, family, causal, grid, optimiser, objective, short_weight, parse_budget(budget), chosen, seed)
-    config, _ = find_config(model)
+    fit = Fit(factor, family, causal, grid, optimiser, objective, short_weight, seconds, chosen, seed)
     spec = read_spec(config, original_length)
     target = round(spec.rope(one_layer_type(spec, chosen)).original_length * factor)
     tokenizer = load_tokenizer(model)
-    sets = read_sets(tokenizer, data, target, seed, text_field) if data else library_sets(tokenizer, target, seed)
-    error = Console(stderr=True, highlight=False)
-    with error.status("loading") as status:
+    with Bar("reading texts", transient=True) as bar:
+        sets = read_sets(tokenizer, data, target, seed, text_field) if data else library_sets(tokenizer, target, seed)
+        stage = ""
 
         def watch(now: Any) -> None:
-            best = f", {now.steps} steps, best {now.best:.4f} nats" if now.steps else ""
-            dropped = f", {now.dropped} candidates dropped" if now.dropped else ""
-            status.update(f"{now.what}: {now.done:.0%}{best}{dropped}")
+            nonlocal stage
+            if now.what != stage:
+                bar.begin(now.what, 1.0, found=now.done > 0)
+                stage = now.what
+            bar.reach(now.done)
+            best = f"{now.steps} steps, best {now.best:.4f} nats" if now.steps else ""
+            dropped = f"{now.dropped} candidates dropped" if now.dropped else ""
+            bar.say(", ".join(filter(None, [best, dropped])))
 
+        bar.begin(loading(model))
         live = load_model(model)
         result = run_fit(live, tokenizer, checkpoint(model), spec, fit, sets, out, model, watch, force=force, started=started)
     if json:

@@ -4,7 +4,6 @@ Example: `ropewalk generate ropewalk-tiny --prompt "def area(width, height):" --
 """
 
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +25,7 @@ from ropewalk.cli.parts.common import (
     plan_to_run,
     print_json,
 )
+from ropewalk.cli.parts.progress import Bar, loading, spoken
 from ropewalk.errors import BadConfig, BadOption
 
 INTERRUPTED = 130
@@ -49,24 +49,32 @@ def run(
     top_p: Annotated[float, typer.Option("--top-p", help="Draw from the fewest tokens that have this probability.")] = 1.0,
     seed: Annotated[int | None, typer.Option("--seed", help="The same seed draws the same text.")] = None,
     stop: Annotated[list[str] | None, typer.Option("--stop", help="End before this text; may be given several times.")] = None,
+    chat: Annotated[
+        bool | None,
+        typer.Option(
+            "--chat/--no-chat",
+            help="Put the prompt into the model's chat template. [default: where it has one, and a terminal is there]",
+        ),
+    ] = None,
     dtype: Dtype = "float32",
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
     text = _prompt(prompt, prompt_file)
     plan = plan_to_run(model, dynamic, method, to, factor, option, original_length, plan_file)
-    from ropewalk.jobs.generate import new_account
-    from ropewalk.jobs.serve.answer import Wanted
-    from ropewalk.jobs.serve.served import open_model
+    with Bar(loading(model), transient=True) as bar:
+        from ropewalk.jobs.generate import new_account
+        from ropewalk.jobs.serve.answer import Wanted
+        from ropewalk.jobs.serve.served import open_model
 
-    wanted = Wanted(max_new_tokens, temperature, top_p, seed, tuple(stop or ()))
-    served = open_model(model, plan, dtype=dtype, device=device)
-    answer = served.answer(served.tokens(text), wanted)
-    account = new_account(served, answer)
-    try:
-        _stream(served, answer, account, json)
-    except KeyboardInterrupt:
-        account.finish = "interrupted"
+        wanted = Wanted(max_new_tokens, temperature, top_p, seed, tuple(stop or ()))
+        served = open_model(model, plan, dtype=dtype, device=device)
+        answer = served.answer(_ids(served, text, chat), wanted)
+        account = new_account(served, answer)
+        try:
+            _stream(served, answer, account, json, bar)
+        except KeyboardInterrupt:
+            account.finish = "interrupted"
     _summary(account)
     if json:
         print_json({"model": model, "plan": plan.to_dict() if plan else None, **account.to_dict()})
@@ -85,16 +93,35 @@ def _prompt(text: str | None, file: Path | None) -> str:
         raise BadConfig(f"{file} cannot be read as UTF-8 text: {error}.") from None
 
 
-def _stream(served: Any, answer: Any, account: Any, quiet: bool) -> None:
+def _ids(served: Any, text: str, chat: bool | None) -> list[int]:
+    """The prompt as tokens: as a person's turn where the model was made for conversations and a person is here."""
+    has_template = bool(getattr(served.tokenizer, "chat_template", None))
+    if chat is None:
+        chat = has_template and (sys.stdin.isatty() or sys.stdout.isatty())
+    if not chat:
+        if has_template:
+            _say("the prompt is gone on from as it is; --chat puts it into the model's chat template")
+        ids: list[int] = served.tokens(text)
+        return ids
+    from ropewalk.jobs.serve.served import chat_tokens
+
+    ids = chat_tokens(served, [{"role": "user", "content": text}])
+    _say("the prompt is put into the model's chat template; --no-chat goes on from it as it is")
+    return ids
+
+
+def _stream(served: Any, answer: Any, account: Any, quiet: bool, bar: Bar) -> None:
     from ropewalk.jobs.generate import generate
 
     _say_scales(account.scales)
-    start = time.monotonic()
+    bar.begin(f"reading {account.prompt_tokens:,} tokens", account.prompt_tokens)
     for event in generate(served, answer, account):
         _say_scales(event.scales, text_before=not quiet and account.text)
-        if event.read < account.prompt_tokens:
-            left = (time.monotonic() - start) * (account.prompt_tokens / event.read - 1)
-            _say(f"{event.read:,} of {account.prompt_tokens:,} tokens read, about {left:.0f} s left")
+        bar.reach(event.read)
+        if event.read == account.prompt_tokens:
+            bar.stop()
+        elif not bar.is_live:
+            _say(f"{event.read:,} of {account.prompt_tokens:,} tokens read, about {spoken(bar.left or 0)} left")
         if not quiet:
             print(event.text, end="", flush=True)
     if not quiet:

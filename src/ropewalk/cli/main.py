@@ -6,8 +6,9 @@ import pkgutil
 import signal
 import sys
 import warnings
+from importlib import metadata
 from pathlib import Path
-from typing import TextIO
+from typing import Annotated, TextIO
 
 import typer
 
@@ -28,12 +29,26 @@ def build(asked: str = "") -> typer.Typer:
     app = typer.Typer(
         name="ropewalk", help=HELP, no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False
     )
-    app.callback()(lambda: None)
+    app.callback()(_root)
     verbs = {m.name.replace("_", "-"): m.name for m in pkgutil.iter_modules(ropewalk.cli.__path__) if m.name not in NOT_VERBS}
     for name in [asked] if asked in verbs else verbs:
         verb = importlib.import_module(f"ropewalk.cli.{verbs[name]}")
         app.command(name, help=verb.__doc__)(verb.run)
     return app
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"ropewalk {metadata.version('ropewalk')}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

@@ -21,9 +21,12 @@ from ropewalk.cli.parts.common import (
     To,
     plan_to_run,
 )
+from ropewalk.cli.parts.console import Console
+from ropewalk.cli.parts.progress import Bar, loading
 from ropewalk.errors import BadOption
 
 LOOPBACK = "127.0.0.1"
+UNTOLD = 2.0  # seconds that the reading of a prompt may take without a line
 
 
 def run(
@@ -39,25 +42,52 @@ def run(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")] = 8000,
     rows: Annotated[int, typer.Option("--rows", min=1, help="Answers that are written together, at most.")] = 8,
     waiting: Annotated[int, typer.Option("--waiting", min=1, help="Requests that may wait; more are told 429.")] = 256,
+    served_model_name: Annotated[
+        str | None, typer.Option("--served-model-name", help="What clients call the model. [default: MODEL]")
+    ] = None,
     dtype: Dtype = "float32",
     device: Device = "cpu",
 ) -> None:
     plan = plan_to_run(model, dynamic, method, to, factor, option, original_length, plan_file)
-    try:
-        from ropewalk.jobs.serve.run import serve
-    except ImportError as error:
-        raise BadOption(f"{error.name} is not installed. The server is an extra: pip install 'ropewalk[serve]'.") from None
-    from ropewalk.jobs.serve.served import open_model
+    with Bar(loading(model), transient=True):
+        try:
+            from ropewalk.jobs.serve.run import serve
+        except ImportError as error:
+            raise BadOption(f"{error.name} is not installed. The server is an extra: pip install 'ropewalk[serve]'.") from None
+        from ropewalk.jobs.serve.served import open_model
 
-    served = open_model(model, plan, dtype=dtype, device=device)
+        served = open_model(model, plan, dtype=dtype, device=device)
+
+    name = served_model_name or model
 
     def ready(address: str) -> None:
         stretch = f"{plan.name}, {plan.target_length:,} tokens" if plan else f"as it is, {served.longest:,} tokens"
-        print(f"{model} ({stretch}) at {address}; Ctrl-C ends it", file=sys.stderr, flush=True)
+        print(f"{name} ({stretch}) at {address}; Ctrl-C ends it", file=sys.stderr, flush=True)
         if host not in (LOOPBACK, "localhost", "::1"):
             print("note: whoever reaches this address can use the model; there is no password.", file=sys.stderr, flush=True)
 
     try:
-        serve(served, model, host, port, rows=rows, waiting=waiting, ready=ready)
+        serve(served, name, host, port, rows=rows, waiting=waiting, ready=ready, tell=_say, watch=_Prefill())
     except KeyboardInterrupt:  # open requests were answered first
         print("stopped", file=sys.stderr)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+class _Prefill:
+    """A line now and then while a prompt is read."""
+
+    def __init__(self) -> None:
+        self._bar: Bar | None = None
+
+    def __call__(self, read: int, tokens: int) -> None:
+        if read == 0:
+            self._bar = Bar("reading a prompt", Console(stderr=True, force_terminal=False), after=UNTOLD)
+            self._bar.__enter__()
+            self._bar.begin(f"reading a prompt of {tokens:,} tokens", tokens)
+        elif self._bar and read == tokens:
+            self._bar.stop()
+        elif self._bar:
+            self._bar.reach(read)

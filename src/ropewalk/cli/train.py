@@ -5,6 +5,7 @@ Example: `ropewalk train ropewalk-tiny --recipe tiny-cpu --steps 20 -o out/train
 
 import dataclasses
 import inspect
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 
 from ropewalk.cli.parts.common import parse_length, parse_option, print_json
 from ropewalk.cli.parts.console import Console
+from ropewalk.cli.parts.progress import Bar, loading
 from ropewalk.errors import BadConfig
 
 try:
@@ -39,14 +41,14 @@ def _run(
 ) -> None:
     if MISSING:
         raise BadConfig(f"training needs {MISSING}, which is not installed: pip install 'ropewalk[train]'.")
-    from ropewalk.jobs.train.job import train
-
     if model and model.endswith((".yaml", ".yml")):
         model, recipe = "", model
     given = {name: _value(name, value) for name, value in flags.items() if value not in (None, [], ())}
     chosen = read_recipe(recipe, ({"model": model} if model else {}) | given)
     teller = _Teller(Console(stderr=True, highlight=False), chosen)
     with teller:
+        from ropewalk.jobs.train.job import train
+
         result = train(chosen, out, teller, preflight_only=preflight)
     if not teller.first:
         return
@@ -72,20 +74,11 @@ class _Teller:
     """Prints what happens, with a bar for the time left."""
 
     def __init__(self, console: Console, recipe: Any):
-        import os
-
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-        self.console, self.first, self.tokens = console, os.environ.get("RANK", "0") == "0", 0
-        columns = (
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[said]}"),
-        )  # fmt: skip
-        self.bar = Progress(*columns, console=console, disable=not self.first)
-        self.task = self.bar.add_task("preparing", total=sum(stage.steps for stage in recipe.stages), said="")
+        self.console, self.first, self.tokens, self.steps = console, os.environ.get("RANK", "0") == "0", 0, 0
+        self.bar = Bar(loading(recipe.model), console)
 
     def __enter__(self) -> None:
-        self.bar.start()
+        self.bar.__enter__()
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
@@ -94,13 +87,11 @@ class _Teller:
         getattr(self, f"_{event.kind}")(**event.facts)
 
     def _index(self, **now: Any) -> None:
-        self.bar.update(
-            self.task, description="reading texts", said=", ".join(f"{k} {v:,}" for k, v in now.items() if isinstance(v, int))
-        )
+        self.bar.say(", ".join(f"{k} {v:,}" for k, v in now.items() if isinstance(v, int)), "reading texts")
 
     def _proof(self, name: str, passed: bool | None, said: str, seconds: float) -> None:
         mark = {True: "[green]ok[/]   ", False: "[red]FAIL[/] ", None: "[dim]-[/]    "}[passed]
-        self.bar.update(self.task, description="proving", said="")
+        self.bar.say("", "proving")
         self.console.print(f"{mark}{name}: {said} [dim]({seconds:.1f} s)[/]")
 
     def _resumed(self, step: int, of: int) -> None:
@@ -113,7 +104,11 @@ class _Teller:
         self.tokens = tokens
         far = list(line["loss_by_length"].values())[-1:]
         said = f"loss {loss:.3f}" + (f", far {far[0]:.3f}" if far else "") + f"{speed}, {peak_bytes / 2**30:.1f} GiB"
-        self.bar.update(self.task, completed=at, total=of, description="training", said=said)
+        if self.steps != of:
+            self.bar.begin("training", of, found=True)
+            self.steps = of
+        self.bar.reach(at)
+        self.bar.say(f"step {at:,} of {of:,}, {said}", "training")
 
     def _evaluation(
         self, at: int, held_out: dict[str, float], passkeys: list[int], rise_inside_window: float, **_: Any
@@ -129,7 +124,7 @@ class _Teller:
         )
 
     def _checkpoint(self, at: int, folder: str) -> None:
-        self.bar.update(self.task, description="training")
+        self.bar.say(f"kept step {at:,}")
 
     def _flat(self, at: int, stage: int) -> None:
         self.console.print(f"step {at:,}: the far bucket is flat; stage {stage + 1} ends here")

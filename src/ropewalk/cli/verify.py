@@ -7,6 +7,7 @@ Example: `ropewalk verify served --engines mlx --tokens 600`
 
 import dataclasses
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +17,15 @@ import typer
 
 from ropewalk.cli.parts.common import Json, print_json
 from ropewalk.cli.parts.console import Console
+from ropewalk.cli.parts.progress import Bar, cost_bar
 from ropewalk.errors import BadOption
+from ropewalk.scaling.checkpoint import local_checkpoint
+from ropewalk.scaling.gguf_header import is_gguf
 
 if TYPE_CHECKING:
     from ropewalk.jobs.verify.compare import Comparison
     from ropewalk.jobs.verify.run import Testimony, Verification
+    from ropewalk.jobs.verify.subject import Subject
 
 FAILED, NOT_RUN = 1, 3
 MARKS = {"agrees": "[green]ok[/]   ", "is not here": "[dim]skip[/] ", "cannot carry it": "[dim]skip[/] "}
@@ -45,17 +50,19 @@ def run(
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds that one engine may take.")] = 1800,
     json: Json = False,
 ) -> None:
-    from ropewalk.jobs.verify.run import verify
-    from ropewalk.jobs.verify.subject import scratch
-    from ropewalk.jobs.verify.target import asked, subjects
-
     if not tolerance > 0 or not timeout > 0:
         raise BadOption("--tolerance and --timeout must be above 0.")
     names = [name for name in (engines or "").split(",") if name]
     pythons = _pythons(python or [])
+    _check_engines(out, names, pythons, json)
+    with Bar(f"reading {out}", transient=True):
+        from ropewalk.jobs.verify.run import verify
+        from ropewalk.jobs.verify.subject import scratch
+        from ropewalk.jobs.verify.target import asked, subjects
     found = []
     with scratch() as place:
-        for subject in subjects(out, Path(place)):
+        coming = subjects(out, Path(place))
+        while (subject := _next(coming, out)) is not None:
             with _bar(subject.title) as start:
                 found.append(
                     verify(
@@ -77,6 +84,33 @@ def run(
         raise typer.Exit(code)
 
 
+def _check_engines(out: str, names: Sequence[str], pythons: dict[str, Path], json: bool) -> None:
+    """Before anything is computed: which of the engines that were named are not here. Where none is, that is the answer."""
+    from ropewalk.jobs.verify.interpreters import find, nowhere
+    from ropewalk.jobs.verify.witness import chosen
+
+    asked = chosen(names) if names else []
+    found = local_checkpoint(out)
+    if found and is_gguf(found) and any(witness.reads != "GGUF" for witness in asked):
+        return  # it is not for them, here or not
+    absent = [witness for witness in asked if find(witness, pythons.get(witness.name)) is None]
+    if absent and len(absent) == len(asked):
+        missing = [{"engine": w.name, "status": "is not here", "reason": nowhere(w)} for w in absent]
+        if json:
+            print_json({"out": out, "exit_code": NOT_RUN, "verified": [], "absent": missing})
+        for witness in absent if not json else ():
+            _print_line("is not here", f"{witness.title} is not here: {nowhere(witness)}")
+        raise typer.Exit(NOT_RUN)
+    for witness in absent:
+        print(f"{witness.title} is not here: {nowhere(witness)}", file=sys.stderr, flush=True)
+
+
+def _next(coming: Iterator["Subject"], out: str) -> "Subject | None":
+    """The next part to verify; its copies are made here."""
+    with Bar(f"reading {out}", transient=True):
+        return next(coming, None)
+
+
 def _pythons(given: Sequence[str]) -> dict[str, Path]:
     from ropewalk.jobs.verify.witness import get_witness
 
@@ -91,8 +125,6 @@ def _pythons(given: Sequence[str]) -> dict[str, Path]:
 
 @contextmanager
 def _bar(title: str) -> Iterator[Any]:
-    from ropewalk.cli.parts.progress import cost_bar
-
     with cost_bar(Console(stderr=True), f"verifying {title}") as start:
         yield lambda total: start(total, 1, 0)
 
@@ -117,10 +149,15 @@ def _print(found: "Verification") -> None:
         markup=False,
     )
     for testimony in found.testimonies:
-        console.print(MARKS.get(testimony.status, "[red]FAILS[/]"), end="")
-        console.print(f" {_sentence(testimony)}", markup=False)
+        _print_line(testimony.status, _sentence(testimony))
         for line in _bands(testimony.comparison):
             console.print(f"        {line}", style="dim", markup=False)
+
+
+def _print_line(status: str, sentence: str) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(MARKS.get(status, "[red]FAILS[/]"), end="")
+    console.print(f" {sentence}", markup=False)
 
 
 def _sentence(testimony: "Testimony") -> str:

@@ -1,7 +1,5 @@
 """Write one answer as a stream, and account for it: the scales it was written at, tokens per second, memory."""
 
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -10,7 +8,7 @@ from typing import Any
 from ropewalk.jobs.serve.answer import Answer
 from ropewalk.jobs.serve.batch import Batch
 from ropewalk.jobs.serve.served import Served
-from ropewalk.models.limits import cache_bytes
+from ropewalk.models.limits import cache_bytes, peak_bytes
 from ropewalk.scaling.plan import ScalingPlan, Stretch
 from ropewalk.scaling.schedule import REQUEST
 
@@ -67,11 +65,13 @@ def generate(served: Served, answer: Answer, account: Account) -> Iterator[Event
             _note(account, answer, served, text)
         yield Event(read, text, _new_scales(served.plan, account, read - 1, answer.length))
     while answer.finish is None:
-        [(_, text)] = batch.step()
+        [(_, shown)] = batch.step()
+        if isinstance(shown, Exception):
+            raise shown
         account.decode_s = time.perf_counter() - start - account.prefill_s
-        _note(account, answer, served, text)
+        _note(account, answer, served, shown)
         position = account.prompt_tokens + answer.written - 2  # of the query that chose this token
-        yield Event(account.prompt_tokens, text, _new_scales(served.plan, account, position, answer.length))
+        yield Event(account.prompt_tokens, shown, _new_scales(served.plan, account, position, answer.length))
 
 
 def new_account(served: Served, answer: Answer) -> Account:
@@ -123,13 +123,3 @@ def scale_at(stretch: Stretch | None, position: int, length: int) -> float:
     if stretch.dynamic is None or stretch.dynamic.semantics == REQUEST:
         return stretch.scale_at(length)
     return stretch.schedule.scale_of(position)
-
-
-def peak_bytes(device: Any) -> int:
-    """The most memory this process has had: on the accelerator if the model is there, else resident."""
-    if device.type == "cuda":
-        import torch
-
-        return int(torch.cuda.max_memory_allocated(device))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

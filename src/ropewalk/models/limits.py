@@ -1,5 +1,6 @@
 """What stops a request before anything is computed: the plan's target length, and the memory for its key-value cache."""
 
+import sys
 from pathlib import Path
 
 import torch
@@ -56,6 +57,20 @@ def available_bytes(device: torch.device) -> int:
     import psutil
 
     return min(int(psutil.virtual_memory().available), _left_in_container())
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most memory this process has had: on the accelerator if `device` is one, else resident."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _left_in_container(group: Path = GROUP_LIMIT) -> int:

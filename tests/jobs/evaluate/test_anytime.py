@@ -117,6 +117,20 @@ def test_the_order_is_drawn_once():
     assert sorted(random_order(20)) == list(range(20))
 
 
-def test_a_level_is_a_probability():
-    with pytest.raises(BadOption, match="level is 5; it must be between 0 and 1"):
-        look(ONES, ONES, ONES, level=5)
+@pytest.mark.parametrize("level", [5, 1, 0, -0.05, math.nan])
+def test_a_level_is_a_probability(level):
+    with pytest.raises(BadOption, match=f"level is {level}; it must be between 0 and 1"):
+        look(ONES, ONES, ONES, level=level)
+
+
+def test_p_is_the_least_so_far():
+    """Five documents that agree, then five the other way: the formula of `look` at each n, and its best; p never rises."""
+    x = numpy.array([1, 1.1, 0.9, 1, 1.05, -1, -1.1, -0.9, -1, -1.05])
+    square = 50 / 7.936155  # -2 ln 0.05 + ln(1 - 2 ln 0.05)
+    evidence = []
+    for n in range(1, 11):
+        total, power, wider = x[:n].sum(), (x[:n] ** 2).sum(), n + square
+        evidence.append(math.sqrt(square / wider) * (power / (power - total**2 / wider)) ** (n / 2))
+    seen = [look(x[:n], 0 * x[:n], ONES[:n]).p for n in range(1, 11)]
+    assert seen == pytest.approx([min(1.0, 1 / max(evidence[:n])) for n in range(1, 11)], rel=1e-3)
+    assert evidence[-1] < 1 < evidence[4]

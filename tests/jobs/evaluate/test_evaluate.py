@@ -64,6 +64,27 @@ def test_an_unknown_head_falls_back_to_the_models_own_logits():
     assert plain.shape == (2, 39)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "known"), [(1.0, 1.0, True), (2.0, 1.0, False), (1.0, 2.0, False), (1.0, 1.001, False)]
+)
+def test_a_head_is_believed_only_where_it_gives_the_models_own_logits(before, after, known):
+    """Hidden states are multiplied before the head, or logits after it, by what no config says; also by a thousandth."""
+    model = tiny(initializer_range=0.3)
+    plain = model.forward
+
+    def forward(ids, **kwargs):
+        hidden = model.base_model(ids, use_cache=False).last_hidden_state * before
+        return type("Out", (), {"logits": model.lm_head(hidden) * after})()
+
+    with torch.no_grad():
+        logits = forward(IDS).logits.double()
+        assert (before, after) != (1.0, 1.0) or torch.equal(plain(IDS).logits.double(), logits)
+    model.forward = forward
+    assert (head_of(model, IDS) is not None) == known
+    wanted = -logits.log_softmax(-1)[:, :-1].gather(-1, IDS[:, 1:, None])[..., 0]
+    torch.testing.assert_close(token_nll(model, IDS).double(), wanted, atol=5e-6, rtol=0)
+
+
 def test_first_must_leave_something_to_score():
     with pytest.raises(ValueError, match="first is 0; it must be from 1 to tokens - 1 = 39"):
         token_nll(tiny(), IDS, first=0)

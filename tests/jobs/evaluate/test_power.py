@@ -78,3 +78,18 @@ def test_what_has_no_answer_is_refused():
     with pytest.raises(BadOption, match="must be above 0"):
         documents_needed(0.01, 12, 0.0)
     assert smallest_detectable(0.1, 1) == math.inf
+
+
+def test_two_documents_are_enough_where_they_hardly_differ():
+    """t of one degree of freedom, tan(pi (p - 1/2)): 12.706 + 1.376 = 14.083 deviations of the mean of two."""
+    least = math.tan(math.pi * 0.475) + math.tan(math.pi * 0.3)
+    assert smallest_detectable(1.0, 2) == pytest.approx(least)
+    assert documents_needed(1.0, 2, least * 1.001) == 2
+    assert documents_needed(1.0, 2, least * 0.999) == 3
+
+
+def test_level_and_power_that_are_asked_for_count():
+    """Normal quantiles, for very many documents: 2.5758 + 0.8416 at 1 %, 1.9600 + 1.2816 at a power of 90 %."""
+    assert smallest_detectable(1.0, 10**6, level=0.01) == pytest.approx(2.575829 + 0.841621, abs=1e-4)
+    assert smallest_detectable(1.0, 10**6, power=0.9) == pytest.approx(1.959964 + 1.281552, abs=1e-4)
+    assert documents_needed(0.1, 100, 1e-3, level=0.01, power=0.9) == pytest.approx((2.575829 + 1.281552) ** 2 * 1e6, rel=1e-4)

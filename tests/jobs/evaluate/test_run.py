@@ -145,6 +145,22 @@ def test_the_corpus_is_all_documents_in_a_row():
     assert len(texts[CORPUS]) == 5
 
 
+def test_a_body_is_what_follows_bos_and_nothing_is_cut_off_where_there_is_none():
+    """Also where only some documents begin with it, and where a document is BOS alone or empty."""
+    texts = [reading.Document(name, ids) for name, ids in (("b", (BOS, 5, 6)), ("a", (7, 8)), ("d", (BOS,)), ("c", ()))]
+    assert bodies(texts, BOS) == {"b": (5, 6), "a": (7, 8), "d": (), "c": (), CORPUS: (7, 8, 5, 6)}
+    assert bodies(texts, None)["b"] == (BOS, 5, 6)
+    assert bodies([reading.Document("a", (BOS, BOS, 5))], BOS)["a"] == (BOS, 5)
+
+
+def test_ranges_that_touch_are_one_and_others_are_not(model):
+    """Tokens 1 to 4, 4 to 9 and 10 to 12 of one reading."""
+    windows = [Window("d", 0, 4), Window("d", 0, 9, 4), Window("d", 0, 12, 10), Window("d", 0, 8, 5)]
+    (one,) = merge(windows, plan_of(model, "yarn"))
+    assert one.scored == ((1, 9), (10, 12))
+    assert (one.window.length, one.window.first) == (12, 1)
+
+
 def test_two_documents_that_begin_alike_are_two_records(model, tmp_path):
     texts = documents(300)
     texts.append(reading.Document("copy", texts[0].ids))

@@ -33,6 +33,9 @@ def test_exact_is_the_whole_number_first(said, right):
 
 def test_cleaned_as_in_the_reference():
     assert cleaned(" a\tb\x00c\n") == "a\nb\nc"
+    for code in range(32):  # [\x00-\x1f] of NVIDIA/RULER's scripts/eval/evaluate.py
+        assert cleaned(f"a{chr(code)}b") == "a\nb", code
+    assert cleaned("a b\x7f") == "a b\x7f"
 
 
 def test_generation_may_stop_once_nothing_can_change():

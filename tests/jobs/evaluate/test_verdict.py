@@ -96,6 +96,20 @@ def test_a_method_that_holds_inside_alone_reads_as_far_as_it_was_trained():
     assert found.words.startswith("none reads to 1,024 tokens, and is not shown to read beyond the trained length. At 2,048")
 
 
+def test_of_lengths_inside_the_longest_speaks():
+    """512 and 1,024: what is shown at half the window says nothing of its end."""
+    good_end, bad_end = (judged(losses, first=512, name="none") for losses in ([0.5, 0.0], [0.0, 0.5]))
+    assert (good_end.longest, bad_end.longest) == (1024, None)
+    assert "Inside" not in good_end.words
+
+
+def test_a_loss_of_exactly_the_margin_asks_for_more_documents_than_there_are():
+    """Half a bit in every document, without any spread: as many documents again decide nothing, so one more at least."""
+    base = LastStretch(1024, numpy.full(N, 200.0), COUNTS)
+    (step,) = verdict("x", base, [LastStretch(2048, numpy.full(N, 250.0), COUNTS)], margin=0.5).steps
+    assert (step.loss, step.needed) == (OPEN, N + 1)
+
+
 def test_a_method_that_is_worse_everywhere():
     found = judged([0.5, 1.0], first=1024, name="linear")
     assert found.longest is None

@@ -11,6 +11,7 @@ from ropewalk.jobs.fit.search import descend, evolve
 
 BOTTOM = torch.tensor([0.4, -0.3, 2.0], dtype=torch.float64)  # the last lies outside the box
 BOX = Space((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0), lambda u, s: (u, u), lambda u: None)
+WIDE = Space((-99.0,) * 3, (99.0,) * 3, lambda u, s: (u, u), lambda u: None)
 NEAREST = [0.4, -0.3, 1.0]
 
 
@@ -62,6 +63,7 @@ def test_candidates_without_a_number_are_dropped_and_counted():
 
     steps = list(islice(evolve(BOX, [0.0] * 3, broken), 40))
     assert [step.dropped for step in steps] == [1] * 40
+    assert all(step.loss == pytest.approx(bowl(step.u)) for step in steps)  # never a candidate without a number
     assert steps[-1].u == pytest.approx(NEAREST, abs=0.05)
     every = list(islice(evolve(BOX, [0.0] * 3, lambda points, batch: [math.nan] * len(points)), 3))
     assert all(step.dropped > 1 and step.loss == math.inf for step in every)
@@ -72,3 +74,33 @@ def test_the_same_seed_gives_the_same_search():
         return [step.u for step in islice(evolve(BOX, [0.0] * 3, lambda p, b: [bowl(u) for u in p], seed=seed), 5)]
 
     assert run(0) == run(0) != run(1)
+
+
+def test_a_slope_that_stays_walks_the_rates():
+    """Adam of a constant slope moves by the rate alone, whatever the slope (Kingma & Ba 2015, algorithm 1: both moments are
+    corrected). Rates halve every 16 steps; handed over are the first four points, then a running mean of a quarter each."""
+    for slope_ in (1e-3, 50.0):
+        found = [
+            step.u[0]
+            for step in islice(
+                descend(WIDE, [0.0] * 3, lambda u, batch, s=slope_: (0.0, torch.full_like(u, s)), rate=0.2, pull=0.0), 40
+            )
+        ]
+        at, wanted = 0.0, []
+        for step in range(1, 41):
+            at -= 0.2 * 0.5 ** (step / 16)
+            wanted.append(at if step <= 4 else wanted[-1] + (at - wanted[-1]) / 4)
+        assert found == pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_step_without_a_number_goes_half_way_home():
+    """Start 0.5; a slope of 1 moves it by 0.1 / 2^(1/16); then none, twice: half and a quarter of that."""
+    answers = [1.0, math.nan, math.inf]
+
+    def told(u, batch):
+        return 0.0, torch.full_like(u, answers[batch])
+
+    first, second, third = islice(descend(WIDE, [0.5] * 3, told, pull=0.0), 3)
+    moved = -0.1 * 0.5 ** (1 / 16)
+    assert [step.u[0] - 0.5 for step in (first, second, third)] == pytest.approx([moved, moved / 2, moved / 4])
+    assert [step.dropped for step in (first, second, third)] == [0, 1, 1]

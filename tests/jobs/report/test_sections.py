@@ -5,6 +5,8 @@ import json
 import pytest
 
 from jobs.report.synthetic import answer, plans, reading, timed
+from ropewalk.jobs.evaluate.protocols import CORPUS
+from ropewalk.jobs.evaluate.window import WindowPlan
 from ropewalk.jobs.report import sections
 from ropewalk.jobs.report.markdown import markdown
 from ropewalk.jobs.report.provenance import provenance
@@ -105,6 +107,15 @@ def test_provenance_says_the_command_that_makes_the_records_again():
     assert (facts["tokenizer"], facts["torch"], facts["seed"], facts["each begins with"]) == ("abcd", "2.11.0", "7", "BOS")
 
 
+def test_the_corpus_is_no_document_of_its_own():
+    """All documents in a row are read under a name of their own; what was read is still two documents."""
+    records = [reading(YARN, name, [1.0, 2.0]) for name in (CORPUS, "b", "a")]
+    made = provenance(run(*records))
+    assert made["documents"] == ["a", "b"]
+    assert dict(made["facts"])["documents"] == "2"
+    assert dict(made["facts"])["records"] == "3, with 6 scored tokens"
+
+
 def test_versions_that_differ_between_records_are_all_shown():
     records = [reading(YARN, "a", [1.0], torch="2.11.0"), reading(YARN, "b", [1.0], torch="2.13.0")]
     assert dict(provenance(run(*records))["facts"])["torch"] == "2.11.0, 2.13.0"
@@ -138,6 +149,24 @@ def test_a_plan_that_is_no_method_by_name_is_made_again_from_its_file():
     made = provenance(make_run([reading(YARN, "a", [1.0])], {"mine": YARN}, facts))
     assert "--plan RUN/plans/mine.json" in made["commands"][0]
     assert "--methods - " in made["commands"][0]
+
+
+def test_numbers_of_the_command_are_those_that_were_asked_for():
+    """To the last digit; a whole one without its .0."""
+    for factor, said in ((1.23456789, "1.23456789"), (2.0, "2"), (1 / 3, "0.3333333333333333"), (1e7, "1e+07")):
+        asked = {**ASKED, "factor": factor}
+        (command, *_) = provenance(make_run([reading(YARN, "a", [1.0])], PLANS, {**FACTS, "asked": asked}))["commands"]
+        assert f" --factor {said} " in command
+        assert float(said) == factor
+
+
+def test_a_window_is_asked_for_as_a_method_and_has_no_file():
+    window = WindowPlan(NONE.stretches, NONE.target_length, NONE.model, 512)
+    facts = {**FACTS, "asked": {**ASKED, "methods": ["none", "window:512"]}}
+    made = provenance(make_run([reading(YARN, "a", [1.0])], {"none": NONE, "window-512": window, "mine": YARN}, facts))
+    assert "--methods none,window:512 " in made["commands"][0]
+    assert made["commands"][0].count("--plan") == 1
+    assert "--plan RUN/plans/mine.json" in made["commands"][0]
 
 
 def test_markdown_escapes_what_would_end_a_cell():

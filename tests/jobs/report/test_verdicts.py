@@ -184,6 +184,30 @@ def test_rounding_is_no_loss():
     same = [reading(PLANS["yarn"], f"{d}", steps(*(3.0 + 5e-6,) * 5) + d) for d in DOCUMENTS]
     found = verdicts(make_run(base + same, {name: PLANS[name] for name in ("none", "yarn")}))
     assert found[1]["worse_at"] == []
+    assert [step["difference"]["value"] for step in found[1]["steps"]] == [0.0] * 4
+
+
+def test_twice_what_rounding_may_do_is_a_difference():
+    """2e-5 nats a token are 2.885e-5 bits; and on one document of eight alone, an eighth of that."""
+    base = [reading(PLANS["none"], f"{d}", steps(*NONE)) for d in DOCUMENTS]
+    for spoiled, share in (DOCUMENTS, 1), ([3], 1 / 8):
+        same = [reading(PLANS["yarn"], f"{d}", steps(*(3.0 + 2e-5 * (d in spoiled),) * 5)) for d in DOCUMENTS]
+        found = verdicts(make_run(base + same, {name: PLANS[name] for name in ("none", "yarn")}))
+        values = [step["difference"]["value"] for step in found[1]["steps"]]
+        assert values == pytest.approx([share * 2e-5 / math.log(2)] * 4, rel=0.02)
+
+
+@pytest.mark.parametrize(("inside", "beyond", "is_open"), [("worse", "not decided", True), ("not decided", "worse", False)])
+def test_more_documents_would_decide_where_the_first_length_beyond_is_not_decided(inside, beyond, is_open):
+    """What was found inside the window is no answer to how far it reads."""
+    levels = {"worse": [3.5] * 6, "not decided": [3.5 + shift for shift in (-2, 2, -1, 1.5, -1.5, 1)]}
+    base = [reading(PLANS["none"], f"{d}", steps(*NONE)) for d in range(6)]
+    other = [
+        reading(PLANS["yarn"], f"{d}", steps(levels[inside][d], levels[inside][d], *[levels[beyond][d]] * 3)) for d in range(6)
+    ]
+    (_, yarn) = verdicts(make_run(base + other, {name: PLANS[name] for name in ("none", "yarn")}))
+    assert [step["loss"] for step in yarn["steps"][:2]] == [inside, beyond]
+    assert (yarn["length"], yarn["open"]) == (0, is_open)
 
 
 def test_without_the_model_unchanged_a_method_is_its_own_judge():
@@ -311,3 +335,22 @@ def test_a_method_is_told_from_the_window_beside_it():
     assert "window-512" not in by["none"]["sentence"]
     assert certificate(all_)["headline"]["method"] == "yarn"
     assert [other["method"] for other in loss(all_)["compared"]["against"]] == ["none", "none", "window-512"]
+
+
+@pytest.mark.parametrize(("mean", "word"), [(-0.5, "less"), (-0.05, "neither less nor more"), (0.05, "neither less nor more")])
+def test_less_than_the_window_is_said_only_where_the_whole_interval_says_so(mean, word):
+    """Documents that differ by 0.3 bits: eight of them have an interval of about a quarter to each side."""
+    from ropewalk.jobs.evaluate.window import WindowPlan
+
+    plain = PLANS["none"]
+    window = WindowPlan(plain.stretches, plain.target_length, plain.model, 512)
+    made, shifts = run(none=NONE, yarn=GOOD), [-0.3, 0.3] * 4
+    yarn = [r for r in made.records if r.key.method == "yarn"]
+    records = [
+        reading(window, r.facts["document"], r.nll - (mean + shift) * math.log(2))
+        for r, shift in zip(yarn, shifts, strict=True)
+    ]
+    all_ = make_run([*made.records, *records], {**made.plans, "window-512": window})
+    sentence = next(verdict["sentence"] for verdict in verdicts(all_) if verdict["method"] == "yarn")
+    assert f"It loses {word} in the last stretch than window-512" in sentence
+    assert f"({mean:+.3f} bits, " in sentence

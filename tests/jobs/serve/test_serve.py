@@ -272,7 +272,7 @@ def test_chat_says_what_its_template_refuses(chatting, monkeypatch):
         ({"prompt": [-1]}, "outside the vocabulary"), ({"prompt": 3}, "prompt: Input should be a valid string"),
         ({"temperature": -1}, "temperature: Input should be greater"), ({"temperature": float("1e9")}, "temperature"),
         ({"top_p": 0}, "top_p"), ({"n": 0}, "n: "), ({"max_tokens": 0}, "max_tokens"), ({"max_tokens": "many"}, "max_tokens"),
-        ({"logprobs": 50}, "logprobs"), ({"presence_penalty": 0.5}, "presence_penalty"),
+        ({"logprobs": 50}, "logprobs"), ({"presence_penalty": 2.5}, "presence_penalty"),
         ({"best_of": 3}, "best_of: this server"),
         ({"logit_bias": {"5": 1}}, "logit_bias: this server does not obey it"),
         ({"echo": True, "logprobs": 1, "stream": True}, "echo with logprobs is not streamed"),

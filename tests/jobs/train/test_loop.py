@@ -4,10 +4,12 @@ Loshchilov & Hutter 2019 (arXiv:1711.05101), algorithm 2, and Pascanu et al. 201
 """
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from ropewalk.errors import NotFinite
 from ropewalk.jobs.train import loop as loop_module
 from ropewalk.jobs.train.loop import clip, make_optimizer
 from training import one_loop, stage_of, tiny_llama
@@ -186,3 +188,93 @@ def test_the_gradient_is_of_the_mean_over_all_predicted_tokens(source):
     assert sums.sum(0).tolist() == pytest.approx([nats, count], rel=1e-6)
     for name, gradient in plain.items():
         assert torch.allclose(found[name], gradient, atol=1e-6), name
+
+
+def spoiled(live, bad):
+    """Every step's number of gradients that are none, if `bad` has its number."""
+    honest = live.gradients
+
+    def gradients(step):
+        found = honest(step)
+        if live.progress.step in bad:
+            next(iter(live.trained.weights.values())).grad.fill_(math.nan)
+        return found
+
+    live.gradients = gradients
+
+
+def test_three_steps_in_a_row_without_numbers_end_it_and_two_do_not(source):
+    """Two, a good one, two, a good one: four thrown away, two updates. Then the third of three in a row raises."""
+
+    def use(live, attached):
+        spoiled(live, {0, 1, 3, 4, 6, 7, 8})
+        lines = [live.step() for _ in range(8)]
+        before = {name: p.detach().clone() for name, p in live.trained.weights.items()}
+        with pytest.raises(NotFinite, match=r"3 steps in a row gave no numbers(.|\n)*7 such steps so far"):
+            live.step()
+        return lines, live.progress, all(torch.equal(before[n], p) for n, p in live.trained.weights.items())
+
+    lines, progress, same = one_loop(source, use, stage=stage_of(steps=20))
+    assert ["skipped" in line for line in lines] == [True, True, False, True, True, False, True, True]
+    assert "the gradient norm of step 1 is not a number" in lines[0]["skipped"]
+    assert (progress.updates, progress.skipped, progress.thrown_away) == (2, 3, 7)
+    assert same
+
+
+def test_random_numbers_are_another_draw_at_every_step_stage_and_seed(source):
+    """What dropout draws, seen at the start of the step's gradients; the same again for the same step."""
+    drawn = []
+
+    def use(live, attached):
+        live.gradients = lambda step: drawn.append(float(torch.rand(1))) or torch.ones(4, 2, dtype=torch.float64)
+        for stage, step in ((0, 0), (0, 1), (1, 0), (1, 1), (0, 0)):
+            live.progress.stage, live.progress.step = stage, step
+            for p in live.trained.weights.values():
+                p.grad = torch.zeros_like(p)
+            live.step()
+
+    for seed in (0, 1):
+        one_loop(source, use, recipe={"seed": seed})
+    assert drawn[4] == drawn[0]
+    assert drawn[9] == drawn[5]
+    assert len({*drawn[:4], *drawn[5:9]}) == 8
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_matrices_are_multiplied_in_the_precision_that_was_asked_for(source, precision, dtype):
+    """torch's autocast: the output of a linear layer says what it was computed in; weights and losses stay float32."""
+
+    def use(live, attached):
+        seen = []
+        layer = live.trained.model.model.layers[0].mlp.down_proj
+        hook = layer.register_forward_hook(lambda module, args, output: seen.append(output.dtype))
+        (layout, *_) = live.rows.step(0, live.trained.parallel).micros
+        with live.around(layout):
+            found = live.losses(layout)
+        hook.remove()
+        return seen, found.dtype, layer.weight.dtype
+
+    assert one_loop(source, use, recipe={"precision": precision}) == ([dtype], torch.float32, torch.float32)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_attention_that_cannot_work_by_spans_is_given_a_mask(source, packed):
+    """By hand: a query sees what is not later and of its own document, of 100, 60 and 96 tokens; None is plain causality."""
+
+    def use(live, attached):
+        (layout, *_) = live.rows.step(0, live.trained.parallel).micros
+        given = []
+        live.trained = SimpleNamespace(model=lambda *args, **more: given.append(more) or torch.zeros(1))
+        for live.by_spans in (True, False):
+            live.losses(layout)
+        return given
+
+    by_spans, masked = one_loop(source, use, packed=packed)
+    assert by_spans == {}
+    document = torch.tensor([0] * 100 + [1] * 60 + [2] * 96)
+    wanted = (document[:, None] == document) & torch.ones(256, 256, dtype=torch.bool).tril()
+    assert masked.keys() == {"attention_mask"}
+    if packed:
+        assert all(torch.equal(one, wanted) for one in masked["attention_mask"][:, 0])
+    else:
+        assert masked["attention_mask"] is None

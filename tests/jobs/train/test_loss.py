@@ -81,3 +81,12 @@ def test_bfloat16_hidden_states_are_scored_in_float32():
     expected = torch.logsumexp(logits, -1) - logits.gather(1, labels.T)[:, 0]
     found = token_losses(hidden, labels, lambda h: h @ weight.T)[0, :, 0]
     torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_finding_the_ending_leaves_the_model_and_the_random_numbers_as_they_were(training):
+    model = LlamaForCausalLM(LlamaConfig(**SIZES, attention_dropout=0.5)).train(training)
+    before = torch.get_rng_state()
+    find_ending(model)
+    assert {module.training for module in model.modules()} == {training}
+    assert torch.equal(torch.get_rng_state(), before), "nothing is dropped while it looks"

@@ -223,5 +223,22 @@ def test_the_histogram_counts_every_document_once(lengths):
     assert bins[-1].documents
 
 
+@pytest.mark.parametrize("seed", [0, 5, 2**32 - 1])
+def test_all_64_bits_of_a_seed_count(seed):
+    """numpy.random.RandomState takes words of 32 bits: the high one is a word of its own."""
+    rows = [
+        [packing_of([50, 7, 9, 30, 12, 64, 5, 21] * 4, 16, s).row(n).ids.tolist() for n in range(20)]
+        for s in (seed, seed + 2**32, seed + 2**33, seed + 2**63)
+    ]
+    assert all(rows[i] != rows[j] for i in range(4) for j in range(i))
+
+
+@pytest.mark.parametrize(("share", "of_ten_thousand"), [(0.37, 3700), (0.9999, 9999), (0.0001, 1), (2 / 3, 6666)])
+def test_a_share_is_kept_to_the_fourth_digit(share, of_ten_thousand):
+    packing = packing_of([64, 64, 3, 3, 3, 3, 3, 3], 4, long_share=share)
+    assert packing._whole_before(10_000) == of_ten_thousand
+
+
 def test_a_histogram_with_edges_of_ones_own():
-    assert histogram(index_of([1, 5, 9, 10, 99]), [5, 10, 50]) == [Bin(5, 10, 2, 14), Bin(10, 50, 1, 10)]
+    """A bin ends before its upper edge, the last one too."""
+    assert histogram(index_of([1, 5, 9, 10, 50, 99]), [5, 10, 50]) == [Bin(5, 10, 2, 14), Bin(10, 50, 1, 10)]

@@ -150,7 +150,9 @@ def plan_to_run(
     """The plan that a verb which runs a model asks for; None runs it as it is.
 
     A dynamic plan leaves short texts alone however far it reaches, so it has a factor of its own: DYNAMIC_FACTOR.
+    The model's config is looked at whatever is asked for: what is not there is told before anything heavy is imported.
     """
+    config, _ = find_config(model)
     if plan_file:
         if dynamic or method or to or factor or options or original_length:
             raise BadOption("--plan already says how to stretch; leave out the other options of the plan.")
@@ -162,7 +164,7 @@ def plan_to_run(
     name = f"dynamic-{dynamic}" if dynamic else method or "yarn"
     if name.startswith("dynamic") and not (to or factor):
         factor = DYNAMIC_FACTOR
-    return plan_from(read_spec(find_config(model)[0], original_length), model, to, factor, name, options)
+    return plan_from(read_spec(config, original_length), model, to, factor, name, options)
 
 
 def print_json(data: dict[str, Any]) -> None:

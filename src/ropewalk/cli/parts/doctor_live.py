@@ -37,7 +37,7 @@ def run_live(
     original = parse_length(original_length) if original_length else written.original if written else 0
     lengths = lengths_for(original, target_of(endpoint, parse_length(to) if to else None))
     count = PASSAGES if passages is None else passages
-    with cost_bar(Console(stderr=True, quiet=json), f"asking {endpoint.model}") as start:
+    with cost_bar(Console(stderr=True), f"asking {endpoint.model}") as start:
         advance = start(work(lengths, count, endpoint.reader is not None), 1, 0)
         result = examine(endpoint, lengths, original, advance, written=written, passages=count,
                          margin=MARGIN if margin is None else margin)  # fmt: skip

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ropewalk.cli.parts.common import is_address, parse_length, plan_to_run, print_json
 from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.doctor_live import read_written
-from ropewalk.cli.parts.progress import cost_bar
+from ropewalk.cli.parts.progress import Bar, cost_bar, loading
 from ropewalk.errors import BadOption, RopewalkError
 
 if TYPE_CHECKING:
@@ -26,13 +26,14 @@ def run_stacks(
     margin: float | None, timeout: float, api_key_env: str | None, json: bool,
 ) -> int:  # fmt: skip
     """Compare two stacks, one of them a server at least; returns the exit code."""
-    from ropewalk.jobs.doctor.live.client import Client, key_from, root_of
-    from ropewalk.jobs.doctor.live.endpoint import find
-    from ropewalk.jobs.doctor.live.job import PASSAGES
-    from ropewalk.jobs.doctor.stacks.job import compare, work
-    from ropewalk.jobs.doctor.stacks.judge import MARGIN
-    from ropewalk.jobs.doctor.stacks.measure import Stacks, lengths_of
-    from ropewalk.jobs.doctor.stacks.sides import ModelSide, Words, of_server
+    with Bar("starting", transient=True):
+        from ropewalk.jobs.doctor.live.client import Client, key_from, root_of
+        from ropewalk.jobs.doctor.live.endpoint import find
+        from ropewalk.jobs.doctor.live.job import PASSAGES
+        from ropewalk.jobs.doctor.stacks.job import compare, work
+        from ropewalk.jobs.doctor.stacks.judge import MARGIN
+        from ropewalk.jobs.doctor.stacks.measure import Stacks, lengths_of
+        from ropewalk.jobs.doctor.stacks.sides import ModelSide, Words, of_server
 
     addresses = [side for side in (trainer, rollout) if is_address(side)]
     if (method or factor or plan) and len(addresses) == 2:
@@ -50,7 +51,7 @@ def run_stacks(
     original = parse_length(original_length) if original_length else _original(config, list(loaded), found.values())
     lengths = lengths_of(stacks, original, parse_length(to) if to else None)
     count = PASSAGES if passages is None else passages
-    with cost_bar(Console(stderr=True, quiet=json), "asking both") as start:
+    with cost_bar(Console(stderr=True), "asking both") as start:
         advance = start(work(lengths, count), 1, 0)
         result = compare(stacks, lengths, original, advance, passages=count, asked=to is not None,
                          margin=MARGIN if margin is None else margin)  # fmt: skip
@@ -63,7 +64,9 @@ def _open(side: str, method: str | None, factor: float | None, plan: Path | None
 
     if " " in side and not Path(side).exists():
         raise BadOption(f"{side!r} is a command line, which is read and not run. Beside an address, give the model's folder.")
-    return open_model(side, plan_to_run(side, None, method, None, factor, None, None, plan), dtype=dtype, device=device)
+    made = plan_to_run(side, None, method, None, factor, None, None, plan)
+    with Bar(loading(side), transient=True):
+        return open_model(side, made, dtype=dtype, device=device)
 
 
 def _names(config: Path | None, servers: "Iterable[Endpoint]") -> list[str]:

@@ -53,7 +53,7 @@ def paired(a: Array, b: Array, counts: Array, *, samples: int = SAMPLES, seed: i
 
 def perplexity_ratio(nats: Interval) -> Interval:
     """A difference of losses in nats per token as a ratio of perplexities: 1.02 is 2 % more."""
-    if math.isinf(nats.high - nats.low):  # one document
+    if math.isinf(nats.low) and math.isinf(nats.high):  # one document
         return Interval(math.exp(min(nats.value, 700.0)), -math.inf, math.inf)
     return Interval(*(math.exp(min(end, 700.0)) for end in (nats.value, nats.low, nats.high)))
 

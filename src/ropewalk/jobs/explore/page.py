@@ -17,7 +17,7 @@ SCRIPTS = (
     "math spell config state draw controls ch1_rotate ch2_spectrum ch3_interpolate ch4_ntk ch5_by_parts "
     "ch6_dynamic ch7_yarn ch8_kernel panel main"
 ).split()
-DIALECTS = ("transformers", "ropewalk")
+DIALECTS = ("transformers", "vllm", "llama_cpp", "ropewalk")
 MARK = '<meta name="generator" content="ropewalk explore">'
 
 

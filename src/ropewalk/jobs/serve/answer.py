@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import TopPLogitsWarper
+from transformers import TopKLogitsWarper, TopPLogitsWarper
 
-from ropewalk.errors import BadOption
+from ropewalk.errors import BadOption, NotFinite
 from ropewalk.jobs.serve.text import Text
 from ropewalk.scaling.rope import is_number, is_whole
 
@@ -20,6 +20,9 @@ class Wanted:
     seed: of this answer's own random numbers; None takes another each time.
     logprobs: how many alternatives to record at each token; None records no probabilities at all.
     prompt_logprobs: record the prompt's own tokens as well.
+    top_k: draw from so many tokens at most; 0 from all.
+    presence, frequency: taken off a token that was written, once, and for each time.  repetition: what the logit of a token
+    that was read or written is divided by, or multiplied with where it is negative (arXiv:1909.05858); 1 changes nothing.
     """
 
     new_tokens: int
@@ -29,6 +32,10 @@ class Wanted:
     stops: tuple[str, ...] = ()
     logprobs: int | None = None
     prompt_logprobs: bool = False
+    top_k: int = 0
+    presence: float = 0.0
+    frequency: float = 0.0
+    repetition: float = 1.0
 
     def __post_init__(self) -> None:
         if not is_whole(self.new_tokens) or self.new_tokens < 1:
@@ -37,6 +44,14 @@ class Wanted:
             raise BadOption(f"temperature is {self.temperature!r}; it must be from 0 (the most probable token) to 100.")
         if not is_number(self.top_p) or not 0 < self.top_p <= 1:
             raise BadOption(f"top_p is {self.top_p!r}; it must be above 0 and at most 1.")
+        if not is_whole(self.top_k) or self.top_k < 0:
+            raise BadOption(f"top_k is {self.top_k!r}; it must be a whole number: 0 (all tokens), or how many.")
+        if not is_number(self.repetition) or not self.repetition > 0:
+            raise BadOption(f"the repetition penalty is {self.repetition!r}; it must be above 0.")
+
+    @property
+    def penalises(self) -> bool:
+        return bool(self.presence or self.frequency or self.repetition != 1)
 
 
 @dataclass(frozen=True)
@@ -73,6 +88,11 @@ class Answer:
         """The most tokens it will have, with its prompt."""
         return len(self.prompt) + self.wanted.new_tokens
 
+    @property
+    def tokens(self) -> list[int]:
+        """The prompt, and what was written after it."""
+        return [*self.prompt, *(one.token for one in self.chosen)]
+
     def add(self, logits: torch.Tensor) -> str:
         """Choose the next token from logits (vocabulary,); answers the text that may be shown now."""
         logits = logits.detach().float().cpu()
@@ -98,12 +118,30 @@ class Answer:
             self.read.append(self._record(token, offset, row.detach().float().cpu()))
 
     def _choose(self, logits: torch.Tensor) -> int:
+        if logits.isnan().any() or not logits.max().isfinite():
+            raise NotFinite(f"the model answers with NaN or infinity after {len(self.prompt) + self.written:,} tokens.")
+        scores = self._penalised(logits.double())
         if self.wanted.temperature == 0:
-            return int(logits.argmax())
-        scores = (logits / self.wanted.temperature)[None]
+            return int(scores.argmax())
+        # The largest is 0 whatever the temperature: no number that it is divided by can make infinity less infinity of it.
+        scores = ((scores - scores.max()) / self.wanted.temperature)[None]
+        if 0 < self.wanted.top_k < scores.shape[1]:
+            scores = TopKLogitsWarper(self.wanted.top_k)(torch.empty(0), scores)
         if self.wanted.top_p < 1:
             scores = TopPLogitsWarper(self.wanted.top_p)(torch.empty(0), scores)
         return int(torch.multinomial(scores.softmax(-1)[0], 1, generator=self._generator))
+
+    def _penalised(self, scores: torch.Tensor) -> torch.Tensor:
+        """As vLLM has it: presence and frequency look at what was written alone, repetition at the prompt too."""
+        wanted = self.wanted
+        if not wanted.penalises:
+            return scores
+        if wanted.repetition != 1:
+            seen = torch.tensor(sorted(set(self.tokens)))
+            old = scores[seen]
+            scores[seen] = torch.where(old > 0, old / wanted.repetition, old * wanted.repetition)
+        counts = torch.bincount(torch.tensor([one.token for one in self.chosen], dtype=torch.long), minlength=len(scores))
+        return scores - wanted.presence * (counts > 0) - wanted.frequency * counts
 
     def _record(self, token: int, offset: int, logits: torch.Tensor) -> Chosen:
         if self.wanted.logprobs is None:

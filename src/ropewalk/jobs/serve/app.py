@@ -4,30 +4,38 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from ropewalk.errors import BadLength, BadOption, RopewalkError, UnknownName
+from ropewalk.errors import BadLength, BadOption, NotFinite, RopewalkError, UnknownName
 from ropewalk.jobs.serve.answer import Answer
-from ropewalk.jobs.serve.engine import Busy, Engine
+from ropewalk.jobs.serve.engine import Busy, Ending, Engine
 from ropewalk.jobs.serve.exchange import Exchange, Piece
-from ropewalk.jobs.serve.replies import DONE, Chat, Completions, Format, error_body, event, usage
+from ropewalk.jobs.serve.guard import Guard
+from ropewalk.jobs.serve.replies import DONE, TOLD, Chat, Completions, Format, error_body, error_response, event, usage
 from ropewalk.jobs.serve.requests import ChatRequest, Common, CompletionRequest
-from ropewalk.jobs.serve.served import Served
+from ropewalk.jobs.serve.served import Served, chat_tokens
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+BODY, BODY_PER_TOKEN = 2**23, 64  # bytes that a request may have: some, and more for each token that can be read
+# The page talks to this server alone, and no other page may hold it in a frame.
+PAGE_HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+                "connect-src 'self'; frame-ancestors 'none'"}  # fmt: skip
 POLL = 0.5  # seconds between looks whether the client is still there
 
 
-def build_app(served: Served, engine: Engine, name: str, host: str = LOOPBACK[0]) -> FastAPI:
+def build_app(
+    served: Served, engine: Engine, name: str, host: str = LOOPBACK[0], tell: Callable[[str], None] = lambda line: None
+) -> FastAPI:
     """name: of the model, as clients call it.  host: on loopback, requests that name another host are refused: a page in
-    a browser could otherwise reach the server under a name of its own.
+    a browser could otherwise reach the server under a name of its own.  tell: called with a line for each request.
     """
 
     @asynccontextmanager
@@ -39,6 +47,8 @@ def build_app(served: Served, engine: Engine, name: str, host: str = LOOPBACK[0]
     app = FastAPI(title="Ropewalk", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     if host in LOOPBACK:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
+        _add_page(app)
+    app.add_middleware(Guard, most=BODY + BODY_PER_TOKEN * served.longest, tell=tell)
     _report_errors(app)
     model = {"id": name, "object": "model", "created": 0, "owned_by": "local", "max_model_len": served.longest}
 
@@ -54,6 +64,7 @@ def build_app(served: Served, engine: Engine, name: str, host: str = LOOPBACK[0]
     @app.post("/v1/completions")
     async def complete(body: CompletionRequest, request: Request) -> Response:
         _check_model(body.model, name)
+        _check_count(len(body.prompts) * body.n, engine)
         answers = await run_in_threadpool(completions_wanted, served, body)
         prefixes = [_echoed(served, answer, prompt) for answer, prompt in _with_prompts(answers, body)] if body.echo else None
         return await _respond(Completions(name, served.tokenizer), Exchange(engine, answers), body, request, prefixes)
@@ -61,6 +72,7 @@ def build_app(served: Served, engine: Engine, name: str, host: str = LOOPBACK[0]
     @app.post("/v1/chat/completions")
     async def chat(body: ChatRequest, request: Request) -> Response:
         _check_model(body.model, name)
+        _check_count(body.n, engine)
         answers = await run_in_threadpool(chat_wanted, served, body)
         return await _respond(Chat(name, served.tokenizer), Exchange(engine, answers), body, request)
 
@@ -83,14 +95,11 @@ def completions_wanted(served: Served, body: CompletionRequest) -> list[Answer]:
 
 
 def chat_wanted(served: Served, body: ChatRequest) -> list[Answer]:
-    if not getattr(served.tokenizer, "chat_template", None):
-        raise BadOption("this model has no chat template: it was not made for conversations. Use /v1/completions.")
-    messages = [message.as_dict() for message in body.messages]
     try:
-        text = served.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    except Exception as error:  # the template is the model's own code, and refuses in its own words
-        raise BadOption(f"the model's chat template does not take these messages: {error}") from None
-    ids = served.tokens(text, special=False)
+        ids = chat_tokens(served, [message.as_dict() for message in body.messages])
+    except BadOption as error:
+        more = "" if served.tokenizer.chat_template else " Use /v1/completions."
+        raise BadOption(f"{error}{more}") from None
     new = body.new_tokens or max(served.longest - len(ids), 1)
     logprobs = body.top_logprobs if body.logprobs else None
     return [served.answer(ids, body.wanted(new, logprobs, copy)) for copy in range(body.n)]
@@ -110,10 +119,22 @@ def _check_model(asked: str, name: str) -> None:
         raise UnknownName("model", asked, [name])
 
 
+def _check_count(answers: int, engine: Engine) -> None:
+    if answers > engine.most_waiting:
+        raise BadOption(f"{answers:,} answers are wanted, and {engine.most_waiting:,} may wait here. Ask in several requests.")
+
+
+def _add_page(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return FileResponse(Path(__file__).with_name("page.html"), media_type="text/html", headers=PAGE_HEADERS)
+
+
 async def _respond(
     form: Format, exchange: Exchange, body: Common, request: Request, prefixes: Sequence[str] | None = None
 ) -> Response:
     before = prefixes or [""] * len(exchange.answers)
+    setattr(request.state, TOLD, _Counts(exchange.answers, body.n))
     if body.stream:
         return StreamingResponse(_stream(form, exchange, body, before), media_type="text/event-stream")
     collected = await _while_connected(request, exchange, _collect(exchange))
@@ -125,6 +146,18 @@ async def _respond(
         for index, (pieces, answer) in enumerate(zip(collected, exchange.answers, strict=True))
     ]  # fmt: skip
     return JSONResponse(form.whole(choices, usage(exchange.answers, body.n)))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Counts:
+    """Said once the request is done."""
+
+    answers: Sequence[Answer]
+    copies: int
+
+    def __str__(self) -> str:
+        used = usage(self.answers, self.copies)
+        return f"{used['prompt_tokens']:,} tokens read, {used['completion_tokens']:,} written"
 
 
 def _told(piece: Piece, answer: Answer) -> Sequence[Any]:
@@ -182,6 +215,8 @@ async def _stream(form: Format, exchange: Exchange, body: Common, before: Sequen
 
 
 def _server_words(error: Exception) -> str:
+    if isinstance(error, RopewalkError):
+        return str(error)
     return f"the model failed while it wrote: {type(error).__name__}. The server's log says more."
 
 
@@ -193,31 +228,38 @@ def _either(messages: Iterable[str]) -> str:
 def _report_errors(app: FastAPI) -> None:
     """Every error in OpenAI's shape."""
 
-    def reply(status: int, message: str, headers: dict[str, str] | None = None, **more: Any) -> JSONResponse:
-        return JSONResponse(error_body(message, **more), status_code=status, headers=headers)
-
     async def invalid(request: Request, error: Any) -> JSONResponse:
         found = error.errors()
         second = (*found[0]["loc"], None)[1]  # ("body", field, ...), ("body",), or ("body", where JSON breaks off)
         field = second if isinstance(second, str) else None
         here = [one for one in found if field is None or one["loc"][1] == field]
         unknown = here[0]["type"] == "extra_forbidden" and len(here[0]["loc"]) == 2
-        words = "this server does not obey it, so it is refused" if unknown else _either(one["msg"] for one in here)
-        return reply(400, f"{field or 'the body'}: {words}.", param=field)
+        words = (
+            "this server does not obey it, so it is refused"
+            if unknown
+            else _either(one["msg"].removeprefix("Value error, ") for one in here)
+        )
+        return error_response(400, f"{field or 'the body'}: {words}.", param=field)
 
     async def ours(request: Request, error: Any) -> JSONResponse:
         if isinstance(error, Busy):
-            return reply(429, str(error), {"Retry-After": str(error.retry_after)}, kind="rate_limit_error", code="queue_full")
+            return error_response(
+                429, str(error), {"Retry-After": str(error.retry_after)}, kind="rate_limit_error", code="queue_full"
+            )
+        if isinstance(error, Ending):
+            return error_response(503, str(error), kind="server_error", code="stopping")
+        if isinstance(error, NotFinite):
+            return error_response(500, str(error), kind="server_error")
         if isinstance(error, UnknownName):
-            return reply(404, str(error), param="model", code="model_not_found")
+            return error_response(404, str(error), param="model", code="model_not_found")
         code = "context_length_exceeded" if isinstance(error, BadLength) else None
-        return reply(400, str(error), code=code)
+        return error_response(400, str(error), code=code)
 
     async def http(request: Request, error: Any) -> JSONResponse:
-        return reply(error.status_code, str(error.detail))
+        return error_response(error.status_code, str(error.detail))
 
     async def crash(request: Request, error: Exception) -> JSONResponse:
-        return reply(500, _server_words(error), kind="server_error")
+        return error_response(500, _server_words(error), kind="server_error")
 
     handlers: dict[Any, Callable[..., Any]] = {
         RequestValidationError: invalid, RopewalkError: ours, HTTPException: http, Exception: crash

@@ -42,30 +42,39 @@ class Batch:
         self._one_scale = REQUEST in meanings
         self.answers: list[Answer] = []
         self._cache: Any = None
+        self._rows: list[int] | None = None  # of the cache, that are still written; None: all
 
     @torch.inference_mode()
     def read(self, answer: Answer) -> Iterator[tuple[int, str]]:
-        """Read a prompt; answers (tokens read so far, text to show), then let the row decode with the others."""
+        """Read a prompt, and what was written after it; answers (tokens read so far, text to show), then let the row decode
+        with the others. Where it fails, they go on as if it had not been there.
+        """
+        tokens = answer.tokens
         cache = DynamicCache(config=self.model.config)
         noted = answer.wanted.prompt_logprobs
         chunk = min(self.chunk, NOTED) if noted and self.chunk == CHUNK else self.chunk
-        for start in range(0, len(answer.prompt), chunk):
-            ids = torch.tensor([answer.prompt[start : start + chunk]], device=self.model.device)
+        for start in range(0, len(tokens), chunk):
+            ids = torch.tensor([tokens[start : start + chunk]], device=self.model.device)
             logits = self._forward(answer.length, ids, cache, logits_to_keep=0 if noted else 1)
             if noted:
                 answer.note(logits[0])
             read = start + ids.shape[1]
-            if read < len(answer.prompt):
+            if read < len(tokens):
                 yield read, ""
         shown = answer.add(logits[0, -1])
         if answer.finish is None:
+            self._thin_out()
             self._cache = joined(self.model, [self._cache, cache]) if self.answers else cache
             self.answers.append(answer)
-        yield len(answer.prompt), shown
+        yield len(tokens), shown
 
     @torch.inference_mode()
-    def step(self) -> list[tuple[Answer, str]]:
-        """One more token for every row: (answer, text to show). Rows that are finished leave."""
+    def step(self) -> list[tuple[Answer, str | Exception]]:
+        """One more token for every row: (answer, text to show, or why this row cannot go on). Rows that are finished leave.
+
+        Where it raises, no row has got a token, and what the cache holds is not known: `keep` none, and read them again.
+        """
+        self._thin_out()
         rows, device = list(self.answers), self.model.device
         ids = torch.tensor([[answer.chosen[-1].token] for answer in rows], device=device)
         held = torch.tensor([_held(answer) for answer in rows], device=device)
@@ -73,20 +82,23 @@ class Batch:
         padding = held.max() - held
         mask = (columns >= padding[:, None]).long() if padding.any() else None
         logits = self._forward(rows[0].length, ids, self._cache, attention_mask=mask, position_ids=held[:, None])[:, -1]
-        shown = [(answer, answer.add(row)) for answer, row in zip(rows, logits, strict=True)]
-        self.keep([answer for answer in rows if answer.finish is None])
+        shown = [(answer, _added(answer, row)) for answer, row in zip(rows, logits, strict=True)]
+        self.keep([answer for answer, text in shown if isinstance(text, str) and answer.finish is None])
         return shown
 
     def keep(self, answers: list[Answer]) -> None:
-        """Let all other rows leave."""
+        """Let all other rows leave. Cannot fail: their columns go with the next token."""
         rows = [row for row, answer in enumerate(self.answers) if answer in answers]
         if not rows:
-            self._cache = None
+            self._cache = self._rows = None
         elif len(rows) < len(self.answers):
-            length = max(_held(self.answers[row]) for row in rows)
-            with torch.inference_mode():
-                self._cache = thinned(self.model, self._cache, rows, length)
+            self._rows = [(self._rows or range(len(self.answers)))[row] for row in rows]
         self.answers = [self.answers[row] for row in rows]
+
+    def _thin_out(self) -> None:
+        if self._rows is not None:
+            longest = max(map(_held, self.answers))
+            self._cache, self._rows = thinned(self.model, self._cache, self._rows, longest), None
 
     def _forward(self, length: int, ids: torch.Tensor, cache: Any, **more: Any) -> torch.Tensor:
         """Logits after the last token of each row, (rows, 1, vocabulary), or after every one where `logits_to_keep` is 0.
@@ -100,6 +112,14 @@ class Batch:
             keep = {"logits_to_keep": 1, **more}
             logits: torch.Tensor = self.model(ids, **cache_argument(self.model, cache), use_cache=True, **keep).logits
         return logits
+
+
+def _added(answer: Answer, logits: torch.Tensor) -> str | Exception:
+    """A row that cannot choose its token fails alone."""
+    try:
+        return answer.add(logits)
+    except Exception as error:
+        return error
 
 
 def _held(answer: Answer) -> int:

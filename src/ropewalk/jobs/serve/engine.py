@@ -12,6 +12,7 @@ from ropewalk.jobs.serve.answer import Answer
 from ropewalk.jobs.serve.batch import Batch
 
 log = logging.getLogger("ropewalk.serve")
+Watch = Callable[[int, int], None]  # tokens of a prompt that are read, and all: at the start, after each piece, at the end
 
 
 class Busy(RopewalkError):
@@ -22,25 +23,53 @@ class Busy(RopewalkError):
         self.retry_after = retry_after
 
 
+class Ending(RopewalkError):
+    """The server was told to stop before the request was done."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is stopping, and does not finish this request. Send it again once it is back.")
+
+
 @dataclass(eq=False)
 class Job:
-    """tell: called from the engine's thread with (text to show, error) each time something was written."""
+    """tell: called from the engine's thread with (text to show, error) each time something was written.
+
+    alone: is it written by itself, because a forward with other rows failed?
+    """
 
     answer: Answer
     tell: Callable[[str, Exception | None], None]
     cancelled: bool = False
+    alone: bool = False
     started: float = field(default_factory=time.monotonic)
 
 
-class Engine:
-    """most_waiting: requests that may wait.  fits: may these answers be in memory together?"""
+@dataclass
+class Reading:
+    """A prompt that is being read: the pieces to come, and how many tokens they are."""
 
-    def __init__(self, batch: Batch, most_waiting: int, fits: Callable[[Sequence[Answer]], bool] = lambda answers: True):
-        self._batch, self._most_waiting, self._fits = batch, most_waiting, fits
+    job: Job
+    pieces: Iterator[tuple[int, str]]
+    tokens: int
+
+
+class Engine:
+    """most_waiting: requests that may wait.  fits: may these answers be in memory together?
+
+    Whatever fails in one request is told to that one alone. Where a forward over several rows fails, nobody can say which of
+    them it was: each is read again and written by itself, and only one that fails there has failed.
+    """
+
+    def __init__(
+        self, batch: Batch, most_waiting: int, fits: Callable[[Sequence[Answer]], bool] = lambda answers: True,
+        watch: Watch = lambda read, tokens: None,
+    ):  # fmt: skip
+        self.most_waiting = most_waiting
+        self._batch, self._fits, self._watch = batch, fits, watch
         self._changed = threading.Condition()
         self._waiting: deque[Job] = deque()
         self._running: dict[Answer, Job] = {}
-        self._reading: tuple[Job, Iterator[tuple[int, str]]] | None = None
+        self._reading: Reading | None = None
         self._stopping = False
         self._seconds = 1.0  # what a request has taken lately
         self._thread = threading.Thread(target=self._run, name="ropewalk-engine", daemon=True)
@@ -48,17 +77,23 @@ class Engine:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
-        """End after the token that is being written; requests that are not done are left unanswered."""
+    def end(self) -> None:
+        """After the token that is being written; requests that are not done are told so. Does not wait for it."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
+
+    def stop(self) -> None:
+        """End, and wait for it."""
+        self.end()
         self._thread.join()
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Let jobs wait for their turn, all or none. Raises Busy."""
+        """Let jobs wait for their turn, all or none. Raises Busy, or Ending."""
         with self._changed:
-            if len(self._waiting) + len(jobs) > self._most_waiting:
+            if self._stopping:
+                raise Ending
+            if len(self._waiting) + len(jobs) > self.most_waiting:
                 raise Busy(len(self._waiting), self._retry_after())
             self._waiting.extend(jobs)
             self._changed.notify()
@@ -73,36 +108,38 @@ class Engine:
         return max(1, round(self._seconds * len(self._waiting) / self._batch.most_rows))
 
     def _run(self) -> None:
-        while self._next_turn():
-            try:
+        try:
+            while self._next_turn():
                 self._read_on()
                 if self._batch.answers:
-                    self._told(self._batch.step())
-            except Exception as error:  # the model's: whoever is being served is told, and the next are served
-                log.exception("requests failed")
-                self._fail(error)
+                    self._write_on()
+        finally:  # whatever ends this thread: nobody waits for it in vain
+            self._give_up()
 
     def _next_turn(self) -> bool:
         """Wait for something to do; let go of cancelled jobs and admit the next. False: time to end."""
         with self._changed:
             while not self._stopping:
                 self._let_go()
-                if self._reading is None and self._waiting and self._has_room(self._waiting[0].answer):
+                if self._reading is None and self._waiting and self._has_room(self._waiting[0]):
                     job = self._waiting.popleft()
-                    self._reading = job, self._batch.read(job.answer)
+                    self._reading = Reading(job, self._batch.read(job.answer), len(job.answer.tokens))
+                    self._watch(0, self._reading.tokens)
                 if self._reading or self._batch.answers:
                     return True
                 self._changed.wait()
             return False
 
-    def _has_room(self, answer: Answer) -> bool:
+    def _has_room(self, job: Job) -> bool:
         rows = self._batch.answers
-        return not rows or (len(rows) < self._batch.most_rows and self._fits([*rows, answer]))
+        if job.alone or any(self._running[row].alone for row in rows):
+            return not rows
+        return not rows or (len(rows) < self._batch.most_rows and self._fits([*rows, job.answer]))
 
     def _let_go(self) -> None:
         self._waiting = deque(job for job in self._waiting if not job.cancelled)
-        if self._reading and self._reading[0].cancelled:
-            self._reading = None
+        if self._reading and self._reading.job.cancelled:
+            self._end_reading()
         gone = [answer for answer, job in self._running.items() if job.cancelled]
         if gone:
             for answer in gone:
@@ -113,26 +150,69 @@ class Engine:
         """One piece of the prompt that is being read, so that the other rows wait for no more than that."""
         if self._reading is None:
             return
-        job, pieces = self._reading
-        read, text = next(pieces)
-        if read == len(job.answer.prompt):
-            next(pieces, None)
-            self._reading = None
+        reading, job = self._reading, self._reading.job
+        try:
+            read, text = next(reading.pieces)
+        except Exception as error:
+            self._end_reading()
+            _failed(job, error)
+            return
+        if read < reading.tokens:
+            self._watch(read, reading.tokens)
+        else:
+            next(reading.pieces, None)
+            self._end_reading()
             self._running[job.answer] = job
             self._told([(job.answer, text)])
 
-    def _told(self, written: Sequence[tuple[Answer, str]]) -> None:
+    def _end_reading(self) -> None:
+        if self._reading:
+            self._watch(self._reading.tokens, self._reading.tokens)
+        self._reading = None
+
+    def _write_on(self) -> None:
+        try:
+            written = self._batch.step()
+        except Exception as error:
+            self._part(error)
+        else:
+            self._told(written)
+
+    def _told(self, written: Sequence[tuple[Answer, str | Exception]]) -> None:
         for answer, text in written:
             job = self._running[answer]
+            if isinstance(text, Exception):
+                del self._running[answer]
+                _failed(job, text)
+                continue
             job.tell(text, None)
             if answer.finish:
                 del self._running[answer]
                 self._seconds = 0.9 * self._seconds + 0.1 * (time.monotonic() - job.started)
 
-    def _fail(self, error: Exception) -> None:
-        failed = [*self._running.values(), *([self._reading[0]] if self._reading else [])]
-        self._running.clear()
-        self._reading = None
+    def _part(self, error: Exception) -> None:
+        """A forward failed. A row that was alone is told; of several, each goes on by itself."""
+        jobs = [self._running.pop(answer) for answer in self._batch.answers]
         self._batch.keep([])
-        for job in failed:
-            job.tell("", error)
+        if len(jobs) == 1:
+            _failed(jobs[0], error)
+            return
+        log.warning("a step of %d requests failed (%s); each goes on by itself", len(jobs), type(error).__name__)
+        for job in jobs:
+            job.alone = True
+        with self._changed:
+            self._waiting.extendleft(reversed(jobs))
+
+    def _give_up(self) -> None:
+        """Time to end: whoever is not answered is told."""
+        with self._changed:
+            self._stopping = True
+            left = [*self._running.values(), *([self._reading.job] if self._reading else []), *self._waiting]
+            self._waiting.clear()
+        for job in left:
+            job.tell("", Ending())
+
+
+def _failed(job: Job, error: Exception) -> None:
+    log.error("a request failed", exc_info=error)
+    job.tell("", error)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ropewalk.jobs.serve.answer import Answer, Chosen
@@ -62,5 +63,5 @@ class Exchange:
         return [one for one in new if one.offset < len(answer.text.whole)] if answer.text.stopped else new
 
     def _put(self, piece: Piece | Exception) -> None:
-        if not self._loop.is_closed():
+        with suppress(RuntimeError):  # the loop is closed: nobody listens
             self._loop.call_soon_threadsafe(self._arrived.put_nowait, piece)

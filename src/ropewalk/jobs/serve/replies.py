@@ -6,13 +6,22 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from fastapi.responses import JSONResponse
+
 from ropewalk.jobs.serve.answer import Answer, Chosen
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+TOLD = "told"  # in a request's state: what its line on the console ends with
 
 
 def error_body(message: str, *, kind: str = "invalid_request_error", param: str | None = None, code: str | None = None) -> Any:
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    """The message may quote the client, and JSON lets it name characters that no text has: half of a surrogate pair."""
+    body = {"message": message, "type": kind, "param": param, "code": code}
+    return {"error": {key: text and text.encode(errors="backslashreplace").decode() for key, text in body.items()}}
+
+
+def error_response(status: int, message: str, headers: dict[str, str] | None = None, **more: Any) -> JSONResponse:
+    return JSONResponse(error_body(message, **more), status_code=status, headers=headers)
 
 
 def event(data: Any) -> str:

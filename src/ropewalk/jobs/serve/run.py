@@ -1,7 +1,10 @@
 """Serve until told to stop: the engine, the application and uvicorn put together."""
 
+import asyncio
 import socket
+import threading
 from collections.abc import Callable, Sequence
+from types import FrameType
 
 import uvicorn
 
@@ -9,7 +12,7 @@ from ropewalk.errors import BadOption
 from ropewalk.jobs.serve.answer import Answer
 from ropewalk.jobs.serve.app import build_app
 from ropewalk.jobs.serve.batch import Batch
-from ropewalk.jobs.serve.engine import Engine
+from ropewalk.jobs.serve.engine import Engine, Watch
 from ropewalk.jobs.serve.served import Served
 from ropewalk.models.limits import available_bytes, cache_bytes
 
@@ -17,7 +20,7 @@ SHARE_OF_MEMORY = 0.5  # of what is free at the start, for the caches of rows th
 GRACE = 30  # seconds that open requests have to end when the server is told to stop
 
 
-def build_engine(served: Served, *, rows: int, waiting: int) -> Engine:
+def build_engine(served: Served, *, rows: int, waiting: int, watch: Watch = lambda read, tokens: None) -> Engine:
     """rows: answers written together, at most.  waiting: requests in the queue, at most."""
     budget = SHARE_OF_MEMORY * available_bytes(served.model.device)
 
@@ -25,12 +28,37 @@ def build_engine(served: Served, *, rows: int, waiting: int) -> Engine:
         longest = max(answer.length for answer in answers)
         return cache_bytes(served.spec, served.plan, longest, served.model.dtype, len(answers)) <= budget
 
-    return Engine(Batch(served.model, served.attached, rows), waiting, fits)
+    return Engine(Batch(served.model, served.attached, rows), waiting, fits, watch)
 
 
-def build_server(served: Served, engine: Engine, name: str, host: str) -> uvicorn.Server:
-    app = build_app(served, engine, name, host)
-    return uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE, server_header=False))
+class Server(uvicorn.Server):
+    """Told to stop, it takes no more requests, and those that are open get GRACE seconds; then, or when it is told a second
+    time, they are answered that it is stopping, instead of being cut off."""
+
+    def __init__(self, config: uvicorn.Config, engine: Engine, grace: float = GRACE):
+        super().__init__(config)
+        self._engine, self._grace = engine, grace
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        timer = asyncio.get_running_loop().call_later(self._grace, self._engine.end)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit:
+            threading.Thread(target=self._engine.end).start()  # a signal's handler must not wait for a lock
+        else:
+            super().handle_exit(sig, frame)
+
+
+def build_server(
+    served: Served, engine: Engine, name: str, host: str, tell: Callable[[str], None] = lambda line: None
+) -> Server:
+    app = build_app(served, engine, name, host, tell)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=None, server_header=False)
+    return Server(config, engine)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -43,10 +71,15 @@ def listen(host: str, port: int) -> socket.socket:
     return opened
 
 
-def serve(served: Served, name: str, host: str, port: int, *, rows: int, waiting: int, ready: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM. ready: told the address once connections are taken."""
+def serve(
+    served: Served, name: str, host: str, port: int, *, rows: int, waiting: int, ready: Callable[[str], None],
+    tell: Callable[[str], None] = lambda line: None, watch: Watch = lambda read, tokens: None,
+) -> None:  # fmt: skip
+    """Serve until SIGINT or SIGTERM. ready: told the address once connections are taken.  tell: told of each request.
+    watch: of each prompt that is read.
+    """
     with listen(host, port) as opened:
-        server = build_server(served, build_engine(served, rows=rows, waiting=waiting), name, host)
+        server = build_server(served, build_engine(served, rows=rows, waiting=waiting, watch=watch), name, host, tell)
         shown = f"[{host}]" if ":" in host else host
         ready(f"http://{shown}:{opened.getsockname()[1]}/v1")
         server.run(sockets=[opened])

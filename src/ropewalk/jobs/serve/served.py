@@ -1,12 +1,13 @@
 """A model that is ready to write: loaded, with its plan attached and measured, its tokenizer and its limits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 
-from ropewalk.errors import BadOption, UnknownName
+from ropewalk.errors import BadLength, BadOption, UnknownName
 from ropewalk.jobs.serve.answer import Answer, Wanted
 from ropewalk.models.attach import Attached, attach
 from ropewalk.models.limits import check_cache, check_length
@@ -15,6 +16,7 @@ from ropewalk.models.load import load_model, load_tokenizer
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.spec import ModelSpec
 
+UNKNOWN = 64  # characters that one token for unknown ones may stand for, generously
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -32,7 +34,28 @@ class Served:
     def plan(self) -> ScalingPlan | None:
         return self.attached.plan if self.attached else None
 
+    @cached_property
+    def most_characters(self) -> int:
+        """No text with more of them fits: a token holds as many as its longest spelling, or what stands for unknown ones."""
+        return self.longest * max(UNKNOWN, *map(len, self.tokenizer.get_vocab()))
+
+    def check_text(self, text: str) -> None:
+        """Before any work: raises BadLength for more than can fit, and BadOption for what is no text."""
+        if len(text) > self.most_characters:
+            raise BadLength(
+                f"the prompt has {len(text):,} characters, and {self.longest:,} tokens, which are all that can be read, hold "
+                f"{self.most_characters:,} at most. Shorten it."
+            )
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise BadOption(
+                f"the prompt is no text: character {error.start:,} is U+{ord(text[error.start]):04X}, half of a surrogate "
+                "pair. It was cut inside a character, or decoded with `surrogateescape`."
+            ) from None
+
     def tokens(self, text: str, *, special: bool = True) -> list[int]:
+        self.check_text(text)
         ids: list[int] = self.tokenizer(text, add_special_tokens=special)["input_ids"]
         return ids
 
@@ -47,6 +70,18 @@ class Served:
         length = len(prompt) + wanted.new_tokens
         check_cache(self.spec, self.plan, length, self.model.dtype, self.model.device)
         return Answer(self.tokenizer, prompt, wanted, ends(self.model))
+
+
+def chat_tokens(served: Served, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    """A conversation as the model's chat template spells it, up to where the answer begins."""
+    if not getattr(served.tokenizer, "chat_template", None):
+        raise BadOption("this model has no chat template: it was not made for conversations.")
+    served.check_text("".join(message["content"] for message in messages))
+    try:
+        text = served.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+    except Exception as error:  # the template is the model's own code, and refuses in its own words
+        raise BadOption(f"the model's chat template does not take these messages: {error}") from None
+    return served.tokens(text, special=False)
 
 
 def ends(model: Any) -> frozenset[int]:

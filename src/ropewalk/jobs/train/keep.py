@@ -81,7 +81,8 @@ def save(run: Path, trained: Trained, optimizer: torch.optim.AdamW, facts: Mappi
 def sweep(run: Path) -> None:
     """Remove half-written checkpoints that a killed run left here, with a line on stderr."""
     for part in sorted((run / "checkpoints").glob(f"{PART}step-*")):
-        discard(part)
+        if part.is_dir():
+            discard(part)
 
 
 def remove(run: Path) -> None:

@@ -1,7 +1,7 @@
 """The loop: rows in, gradients added up, one step of AdamW; one line of the log for each."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +17,7 @@ from ropewalk.jobs.train.rates import rate_at
 from ropewalk.jobs.train.recipe import Recipe, Stage
 from ropewalk.jobs.train.rows import Rows, Step
 from ropewalk.jobs.train.setup import Trained
+from ropewalk.models.limits import peak_bytes
 
 BETAS = (0.9, 0.95)
 PATIENCE = 3  # steps in a row that may be thrown away
@@ -103,7 +104,11 @@ class Loop:
             line["skipped"] = self._throw_away(nats, norm)
         self.optimizer.zero_grad()
         now.step, now.tokens = now.step + 1, now.tokens + self.stage.batch * self.rows.packing.length
-        return line | {"tokens": now.tokens, "seconds": time.perf_counter() - began, **memory(self.trained.parallel.device)}
+        return line | {
+            "tokens": now.tokens,
+            "seconds": time.perf_counter() - began,
+            "peak_bytes": peak_bytes(torch.device(self.trained.parallel.device)),
+        }
 
     def _throw_away(self, nats: float, norm: float) -> str:
         now = self.progress
@@ -138,16 +143,3 @@ def make_optimizer(trained: Trained, stage: Stage) -> torch.optim.AdamW:
     matrices, vectors = ([p for p in trained.weights.values() if (p.ndim > 1) is wide] for wide in (True, False))
     groups = [{"params": matrices, "weight_decay": stage.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=stage.rate, betas=BETAS)
-
-
-def memory(device: str) -> dict[str, int]:
-    """The peak of this process so far, in bytes."""
-    if device.startswith("cuda"):
-        return {"peak_bytes": torch.cuda.max_memory_allocated()}
-    import resource
-    import sys
-
-    return {"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)}
-
-
-Watch = Callable[[dict[str, Any]], None]

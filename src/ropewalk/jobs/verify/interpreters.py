@@ -54,6 +54,11 @@ def find(witness: Witness, given: Path | None = None) -> Interpreter | None:
     return None
 
 
+def nowhere(witness: Witness) -> str:
+    """Where an engine that is not here was looked for, and how to get it."""
+    return f"neither in {environment(witness).parent.parent} nor beside Ropewalk. {witness.get}"
+
+
 def environment(witness: Witness) -> Path:
     """Where `make engines` puts the engine's own Python."""
     return Path(os.environ.get(VARIABLE, FOLDER)) / witness.name / "bin" / "python"

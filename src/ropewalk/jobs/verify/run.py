@@ -15,7 +15,7 @@ from ropewalk.errors import BadLength, BadOption, CannotExpress, RopewalkError
 from ropewalk.jobs.evaluate.nll import token_nll
 from ropewalk.jobs.verify.ask import TIMEOUT, Answer, ask
 from ropewalk.jobs.verify.compare import CONTROL, TOLERANCE, Comparison, Scores, compare
-from ropewalk.jobs.verify.interpreters import Interpreter, environment, find
+from ropewalk.jobs.verify.interpreters import Interpreter, find, nowhere
 from ropewalk.jobs.verify.subject import Subject
 from ropewalk.jobs.verify.witness import Witness
 from ropewalk.models.attach import attach
@@ -142,8 +142,7 @@ class _Hearing:
 
     def testimony(self) -> Testimony:
         if self.python is None or self.truth is None:
-            where = environment(self.witness).parent.parent
-            return self._says(Status.ABSENT, f"neither in {where} nor beside Ropewalk. {self.witness.get}")
+            return self._says(Status.ABSENT, nowhere(self.witness))
         try:
             pair = self.subject.pair(self.witness)
         except CannotExpress as error:

@@ -111,7 +111,7 @@ def _check(cache: Any, state: State | None, call: Call, plan: str, past: int) ->
 def _alike(old: torch.Tensor, new: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Both with the same number of rows; a row that was alone, or each repeated in place, stands for all."""
     rows = max(len(old), len(new))
-    if rows % len(old) or rows % len(new):
+    if rows % len(old) or len(new) not in (1, rows):
         raise CannotAttach(
             f"the cache was filled with {len(old)} rows, and this call has {len(new)}: which belongs to which is unknown.\n"
             "  Read the rows that remain again, with an empty cache."

@@ -129,6 +129,16 @@ def test_several_needles_have_no_one_depth_and_are_spread(family, name):
         assert max(places) - min(places) > 0.05
 
 
+@pytest.mark.parametrize("name", ["niah_multivalue", "niah_multiquery", "niah_multikey_1"])
+def test_needles_lie_in_no_order(family, name):
+    """Of four there are 24 orders, and four places for the one that is asked for: twelve drafts see several of them."""
+    orders = set()
+    for draft in drafts(family, name, count=12):
+        values = [value for _, _, value in NEEDLE.findall(read(draft)[2])]
+        orders.add(tuple(draft.references.index(value) if value in draft.references else -1 for value in values))
+    assert len(orders) > (2 if name == "niah_multikey_1" else 6)
+
+
 def test_depths_are_forty_even_steps():
     """numpy.linspace(0, 100, 40), rounded: RULER's own."""
     assert len(DEPTHS) == 40

@@ -34,13 +34,16 @@
     };
   }
 
+  const AXIS_TITLE = 92; // pixels that "tokens a turn" takes on the same line
+
   function background(a, counted, width, tall) {
     return runs(counted.kind)
       .map(([kind, first, last]) => {
         const x0 = a.x(first - 0.5), x1 = a.x(last + 0.5), wide = x1 - x0;
         const name = `${last - first + 1} ${R.KIND[kind]}`;
         const title = wide > 74 ? name : wide > 26 ? `${last - first + 1}` : "";
-        const below = wide > 40 ? text((x0 + x1) / 2, 29, span(first, last), "tick", "middle") : "";
+        const clear = (x0 + x1) / 2 - 4 * span(first, last).length > AXIS_TITLE;
+        const below = wide > 40 && clear ? text((x0 + x1) / 2, 29, span(first, last), "tick", "middle") : "";
         return (
           rect(x0, M.top, wide, tall - M.top - M.bottom, `band ${R.KIND[kind]}`) +
           rect(x0 + 1, M.top - 4, wide - 2, 4, `cap ${R.KIND[kind]}`, 2) +

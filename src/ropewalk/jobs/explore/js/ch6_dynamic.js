@@ -18,7 +18,7 @@
     return R.clamp(R.state.watch < 0 ? auto : R.state.watch, 0, pairs - 1);
   }
 
-  // Degrees by which a key cached at position p stands wrong now; 0 for the three honest ways.
+  // Degrees by which a key cached at position p stands wrong now; 0 for the honest ways.
   function wrong(p, now, i) {
     if (R.state.cache !== "stale") return 0;
     return R.degrees(p * (speed(scaleAt(p + 1), i) - now));
@@ -87,6 +87,7 @@
     request: (s) => `<b>Request</b>: s = ${s} is chosen once, from prompt and longest answer, and used from the first token. Cache and logits equal a fresh run exactly; a longer follow-up needs a new s and a new cache.`,
     rotate: (s) => `<b>Rotate</b>: keys are cached unturned and turned at s = ${s} now. Angles are right and layer 1 is exact; deeper keys were made by attention at older s and carry that history.`,
     recompute: (s) => `<b>Recompute</b>: all ${R.whole(length())} tokens are read again at s = ${s} for the next one. Exact at every step, and the price is the whole cache.`,
+    causal: (s) => `<b>Causal</b>: every token reads at the scale of its own position, from keys cached unturned; the newest at s = ${s}, and tokens within L at 1 for ever. One pass and a cache give the same numbers, token by token.`,
   };
 
   R.chapters.push(() => {
@@ -97,7 +98,7 @@
       height: (w) => (w >= 560 ? 360 : 544), render, label: () => say().replace(/<[^>]+>/g, ""),
       drag: (x, y) => (y > 330 ? false : move(x)),
     });
-    R.choice(controls, { key: "cache", label: "Cached keys", choices: [["stale", "keep old keys rotated"], ["request", "request"], ["rotate", "rotate"], ["recompute", "recompute"]] });
+    R.choice(controls, { key: "cache", label: "Cached keys", choices: [["stale", "keep old keys rotated"], ["request", "request"], ["rotate", "rotate"], ["recompute", "recompute"], ["causal", "causal"]] });
     R.slider(controls, { key: "at", label: "Current length l", min: 0.01, max: 1, step: 0.005, say: () => `${R.whole(length())} tokens · s = ${R.trim(scaleAt(length()))}` });
     R.slider(controls, {
       key: "watch", label: "Pair watched", min: 0, max: () => R.rope().rotary_dim / 2 - 1, get: watched, put: (i) => R.set({ watch: i }),

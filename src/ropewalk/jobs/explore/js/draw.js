@@ -80,14 +80,16 @@
     };
   }
 
+  const PRINTED = "printed";
+
   // A picture in a figure: redrawn on state changes and resizes, but only while it can be seen.
   function picture(figure, { height, render, drag, label }) {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     svg.setAttribute("role", "img");
     figure.append(svg);
     let visible = false, stale = true;
-    function draw() {
-      stale = !visible;
+    function draw(now) {
+      stale = !visible && now !== PRINTED;
       if (stale) return;
       const width = Math.max(280, Math.floor(svg.clientWidth || figure.clientWidth));
       const tall = typeof height === "function" ? height(width) : height;
@@ -111,6 +113,7 @@
       last = svg.clientWidth;
     }).observe(svg);
     R.subscribe(draw);
+    window.addEventListener("beforeprint", () => draw(PRINTED)); // paper shows them all
     if (drag) draggable(svg, drag);
     return { draw };
   }

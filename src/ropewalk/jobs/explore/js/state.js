@@ -22,7 +22,7 @@
     at: [0.6, inRange(0, 1)],
     watch: [-1, (x) => Number.isInteger(x) && x >= -1 && x < 512],
     over: ["ntk", oneOf("linear", "ntk", "ntk_by_parts", "yarn")],
-    cache: ["stale", oneOf("stale", "request", "rotate", "recompute")],
+    cache: ["stale", oneOf("stale", "request", "rotate", "recompute", "causal")],
     sharpen: ["m2", oneOf("m2", "m", "off")],
     hide: ["ntk_by_parts,llama3,resonance", (x) => /^[\w,-]*$/.test(x)],
     band: [4, inRange(0.5, 40)],
