@@ -1,5 +1,6 @@
 """Command lines of engines, as people paste them: which engine, which model, and what is said of the rotary embedding."""
 
+import dataclasses
 import json
 import re
 import shlex
@@ -10,6 +11,7 @@ from typing import Any
 
 from ropewalk.errors import BadConfig
 from ropewalk.scaling.launchers import Launch, find_launch, is_assignment, not_known
+from ropewalk.scaling.typed import as_typed
 
 # Long names of short options, by engine.
 SHORT = {
@@ -57,6 +59,7 @@ class Command:
 
 def is_command(text: str) -> bool:
     """Whether a text is a command line of a known engine rather than a path."""
+    text = as_typed(text)
     try:
         return len(text.split()) > 1 and _launch(text) is not None
     except ValueError:
@@ -93,10 +96,17 @@ def _launch(text: str) -> tuple[Launch, str, dict[str, str]] | None:
             return found
         if launch := find_launch(words):
             program = words[len(launch.before)]
+            launch = dataclasses.replace(launch, after=tuple(_filled(word, exported) for word in launch.after))
             return launch, program, {**exported, **_assigned(launch.before)}
         if words and all(map(is_assignment, words)):
             exported |= _assigned(words)
     return None
+
+
+def _filled(word: str, variables: Mapping[str, str]) -> str:
+    """A word that is a variable of this line. Inside other words it may stand in single quotes, which keep it."""
+    found = re.fullmatch(r"\$(?:(\w+)|\{(\w+)\})", word)
+    return variables.get(found.group(1) or found.group(2), word) if found else word
 
 
 def _shell(words: Sequence[str]) -> str | None:
@@ -114,6 +124,7 @@ def _assigned(words: Sequence[str]) -> dict[str, str]:
 
 
 def parse_command(text: str) -> Command:
+    text = as_typed(text)
     try:
         found = _launch(text)
     except ValueError as error:
@@ -222,6 +233,8 @@ def json_option(command: Command, name: str) -> dict[str, Any]:
         raise BadConfig(f"--{name} has no value.")
     if text is None:
         return {}
+    if text.startswith(("$", "`")):
+        raise BadConfig(f"--{name} is {text}, which a shell fills in. Write out what it stands for.")
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:

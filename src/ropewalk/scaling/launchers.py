@@ -115,6 +115,10 @@ def _image(words: Sequence[str], index: int) -> str | None:
 
 def not_known(text: str, words: Sequence[str]) -> BadConfig:
     """What to say of a text that is neither a path nor a command line of an engine that is known."""
+    if words and words[0].startswith("-"):
+        return BadConfig(
+            "these are options without a program.\n  Write the program before them, such as vllm serve or llama-server."
+        )
     bare = (re.split(r"[:@]", _name(word))[0].removesuffix(".py") for word in words if not is_assignment(word))
     names = [name for name in bare if name and not name.startswith("-") and name not in ("run", "serve", "launch")]
     named = next((name for name in names if name in UNKNOWN), None)

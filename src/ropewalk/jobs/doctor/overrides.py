@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ropewalk.scaling.checkpoint import text_of
+from ropewalk.errors import BadConfig
+from ropewalk.scaling.checkpoint import TEXT_PARTS, text_of
 from ropewalk.scaling.keys import LENGTH
 
 ROPE_DICTS = ("rope_scaling", "rope_parameters")
@@ -43,6 +44,12 @@ def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any], engine: 
     within: the name of the part that this is, of an outer config.
     """
     part = part_of(config)
+    absent = [key for key in TEXT_PARTS if key in overrides and not isinstance(config.get(key), Mapping)]
+    if absent:
+        raise BadConfig(
+            f"the override has {absent[0]}, and this config has none: its language model is "
+            f"{f'in {part}' if part else 'at the top'}.\n  Put the keys there."
+        )
     if part is None:
         new, lost = laid_over(config, overrides)
         alone = overrides.get("rope_theta") and not any(overrides.get(key) for key in ROPE_DICTS) and not within

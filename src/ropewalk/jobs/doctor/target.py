@@ -1,6 +1,7 @@
 """What is looked at: a folder, a config.json, a params.json, a GGUF or a pasted command line, read into written keys."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,8 @@ def marked(keys: Keys, **marks: Any) -> Keys:
 
 def _of_command(command: Command, find: Find, base: Path | None) -> Target:
     _check_readable(command, base)
-    path = base or _served(command.model) or find(command.model)
+    name = (command.options.get("hf-config-path") if command.engine == "vllm" else None) or command.model
+    path = base or _served(name) or find(name)
     if is_gguf(path):
         if command.engine not in ("llama_cpp", "ollama"):
             raise BadConfig(
@@ -111,6 +113,7 @@ def _of_command(command: Command, find: Find, base: Path | None) -> Target:
         layers = gguf.layers_of(with_overrides(header, command))
         layers = tuple(marked(keys, **(reached(keys, header) if not is_local(keys.layer_type) else {})) for keys in layers)
     elif command.engine == "llama_cpp":
+        _check_overrides(command)
         layers = layers_of(read_config(path))
     else:
         return _of_config(command, read_config(path))
@@ -189,6 +192,15 @@ def _layers_of(found: Overridden, marks: Mapping[str, Any]) -> tuple[Keys, ...]:
         return tuple(marked(keys, **{THETA_BESIDE: read.get(keys.layer_type, first)}) for keys in meant)
     what = f"{names} outside {part}, where this config keeps its language model"
     return tuple(marked(keys, **{OUTSIDE: (what, read.get(keys.layer_type, first))}) for keys in meant)
+
+
+def _check_overrides(command: Command) -> None:
+    """BadConfig for --override-kv of what a config.json has no keys for."""
+    if found := re.search(r"[\w.-]+\.(rope\.[\w.]+|context_length)=", command.options.get("override-kv") or ""):
+        raise BadConfig(
+            f"--override-kv {found.group().rstrip('=')} changes a key of a GGUF, and a config.json is looked at.\n"
+            "  Give the GGUF, or leave that option out."
+        )
 
 
 def _check_one_table(layers: tuple[Keys, ...], command: Command) -> None:
