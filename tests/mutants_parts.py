@@ -76,7 +76,6 @@ PARTS = [
     ),
     ("high words of the seed", f"{TRAIN}/packing.py", "self.seed // 2**32, kind", "0, kind"),
     ("share rounded", f"{TRAIN}/packing.py", "limit_denominator(10_000)", "limit_denominator(10)"),
-    ("right edge in", f"{TRAIN}/packing.py", "(lengths < edges[-1])", "(lengths <= edges[-1])"),
     ("mode not restored", f"{TRAIN}/loss.py", "    model.train(was_training)\n", ""),
     (
         "skips add up",
