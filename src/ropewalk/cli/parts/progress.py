@@ -111,11 +111,11 @@ class Bar:
 
     def begin(self, what: str, total: float | None = None, *, found: bool = False) -> None:
         """The next stage.  total: of its work, where it is known.  found: is some of it done already?"""
-        self._what, self._said, self._began = what, "", self._clock()
+        new, self._what, self._said, self._began = what != self._what, what, "", self._clock()
         self._estimate = None if total is None else Estimate(total, found=found, clock=self._clock)
         if self._live:
             self._live.reset(self._task, description=what, total=total)
-        elif self._shown:
+        elif self._shown and new:
             self._open()
 
     def advance(self, cost: float) -> None:

@@ -24,7 +24,8 @@ from ropewalk.scaling.spec import ModelSpec, is_local
 READ_KEYS = (
     "model_type head_dim global_head_dim hidden_size n_embd num_attention_heads n_head max_position_embeddings n_positions "
     "original_max_position_embeddings rope_parameters rotary_dim rotary_pct partial_rotary_factor qk_rope_head_dim "
-    "sliding_window attention_chunk_size alibi dual_chunk_attention_config"
+    "sliding_window attention_chunk_size alibi dual_chunk_attention_config "
+    "position_embedding_type use_mem_rope"
 ).split()
 
 
@@ -96,6 +97,7 @@ def known_tables() -> dict[str, Any]:
         "per_layer_type": sorted(known.PER_LAYER_TYPE),
         "rotate_locally": known.ROTATE_LOCALLY,
         "without_rope": known.WITHOUT_ROPE,
+        "rotates_if": known.ROTATES_IF,
         "v4_keys": V4_KEYS,
         "rope_keys": sorted(ROPE_KEYS),
         "read_keys": sorted({*READ_KEYS, *V4_KEYS, *(own for row in classes().values() for own in row.alias.values())}),

@@ -129,6 +129,8 @@
     const instead = R.data.known.without_rope[kind];
     if (instead) fail(`${kind} has no rotary embedding: it uses ${instead}. There is nothing to stretch.`);
     if (kind === "falcon" && config.alibi) fail("This falcon model uses ALiBi, not a rotary embedding. There is nothing to stretch.");
+    const [key, needed] = K().rotates_if[kind] || [];
+    if (key && config[key] !== needed) fail(`This ${kind} model has no rotary embedding: it rotates only where ${key} is ${JSON.stringify(needed)}.`);
     const names = ["rope_parameters", ...R.data.known.v4_keys, "rotary_dim", "rotary_pct"];
     if (K().own_code.includes(kind))
       fail(`${kind} is no model of transformers: its own code decides. The command line knows it: ropewalk plan config.json.`);

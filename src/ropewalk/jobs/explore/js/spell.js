@@ -78,9 +78,12 @@
     const reached = Object.values(plan.stretches).map((s) => R.roundHalfEven(s.rope.original_length * s.factor));
     const originals = Object.values(plan.stretches).map((s) => s.rope.original_length);
     const dynamic = Object.values(plan.stretches).some((s) => s.dynamic);
+    // A longer window stays where it is not the old stretch that reached it.
+    const replaced = model.ropes.some((layer) => plan.stretches[layer.layer_type] && layer.shipped && layer.shipped.factor > 1);
+    const longest = Math.max(replaced ? 0 : model.max_length, ...reached);
     return {
       rope_parameters: model.nested ? spelled : Object.values(spelled)[0],
-      max_position_embeddings: dynamic ? Math.max(...originals) : Math.max(model.max_length, ...reached),
+      max_position_embeddings: dynamic ? Math.max(...originals) : longest,
     };
   }
 
