@@ -1,4 +1,4 @@
-"""The bundled model under several plans, prompts from the library's own source, and what transformers' generate writes."""
+"""The bundled model under several plans, prompts from a frozen copy of library source, and what transformers' generate writes."""
 
 import random
 from functools import cache
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-import ropewalk
 from ropewalk.jobs.serve.served import Served, open_model
 from ropewalk.models.hub import checkpoint
 from ropewalk.scaling.checkpoint import read_config
@@ -24,8 +23,7 @@ def opened(method: str | None, factor: float = 8) -> Served:
 
 @cache
 def source_text() -> str:
-    root = Path(ropewalk.__file__).parent / "scaling"
-    return "".join(path.read_text(encoding="utf-8") for path in sorted(root.rglob("*.py")))
+    return Path(__file__).with_name("prompts.txt").read_text(encoding="utf-8")
 
 
 def prompts(count: int, longest_characters: int, seed: int = 0) -> list[str]:
