@@ -1,4 +1,4 @@
-"""The bundled model under several plans, prompts from a frozen copy of library source, and what transformers' generate writes."""
+"""The bundled model under several plans, prompts from a frozen text, and what transformers' generate writes."""
 
 import random
 from functools import cache
