@@ -20,7 +20,7 @@ test: $(STAMP)
 
 # The drill: what a user has who installs without our constraints, first as such a user, then under the tests of live models.
 # The newest of everything that pyproject allows is resolved anew each time: 5 GB with CUDA's libraries, which come with torch.
-DRILL := tests/models tests/rotary tests/jobs/serve tests/jobs/train tests/jobs/test_export.py tests/jobs/test_extend.py
+DRILL := tests/models tests/models tests/jobs/serve tests/jobs/train tests/checkpoints/test_export.py tests/checkpoints/test_extend.py
 NEWEST ?= .venv-newest
 OLDEST ?= .venv-oldest
 
@@ -66,7 +66,7 @@ $(ENGINES)/llama_cpp/.installed: Makefile
 
 # lm-eval brings a hundred packages that nothing else needs: an environment of its own, where its adapter is tested.
 test-lm-eval: $(VENV)-lm-eval/.installed
-	$(VENV)-lm-eval/bin/python -m pytest -rs tests/jobs/evaluate/test_short_tasks.py
+	$(VENV)-lm-eval/bin/python -m pytest -rs tests/measure/test_lm_eval.py
 
 $(VENV)-lm-eval/.installed: pyproject.toml constraints.txt
 	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
+from ropewalk.engines.engine import Engine, engines, losses_of
+from ropewalk.engines.keys import layers_of
+from ropewalk.engines.transformers.write import read
 from ropewalk.errors import CannotExpress
 from ropewalk.jobs.explore.models import preset_files
 from ropewalk.jobs.explore.page import explorer
-from ropewalk.scaling.dialects.transformers import read
-from ropewalk.scaling.engine import Engine, engines, losses_of
-from ropewalk.scaling.keys import layers_of
 from ropewalk.scaling.method import Method, Option, Scaled, get_method, methods
 from ropewalk.scaling.plan import make_plan
 from ropewalk.scaling.rope import Rope
@@ -275,7 +275,7 @@ def engines_page() -> str:
     return f"""# Engines
 
 The same key means different things to different engines, and an engine that overlooks one says nothing. Ropewalk knows what
-each of them makes of what is written, as data: one file per engine in `scaling/dialects/`. The tables below are computed from
+each of them makes of what is written, as data: one file per engine in `engines/`. The tables below are computed from
 those files when this site is built; each engine's arithmetic is written a second time in the tests, and agrees with what is
 written for it to 1e-6. How to check a config, a GGUF or a command: [doctor](doctor.md). How to write them:
 `ropewalk export MODEL --factor 4 --for vllm,sglang,mlx,llama.cpp,ollama -o OUT`.

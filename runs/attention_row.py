@@ -8,9 +8,9 @@ import json
 import torch
 from transformers.models.llama import modeling_llama
 
-from ropewalk.jobs.fingerprint import model_fingerprint
+from ropewalk.checkpoints.fingerprint import model_fingerprint
+from ropewalk.engines.transformers.checkpoint import BUNDLED, bundled_model
 from ropewalk.models.load import load_model, load_tokenizer
-from ropewalk.scaling.checkpoint import BUNDLED, bundled_model
 
 TEXT = "def area(width, height):\n    return width *"
 LAYER, HEAD = 5, 2  # a row that looks at many tokens: 2.65 bits

@@ -47,9 +47,9 @@ def tables_against_transformers() -> tuple[float, float]:
     from transformers import LlamaConfig
     from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-    from ropewalk.rotary.tables import rotation_tables
-    from ropewalk.scaling.plan import Stretch
+    from ropewalk.models.tables import rotation_tables
     from ropewalk.scaling.rope import Rope
+    from ropewalk.scaling.stretch import Stretch
 
     keys = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768, "rope_theta": 1e6}
     module = LlamaRotaryEmbedding(LlamaConfig(head_dim=128, max_position_embeddings=131072, rope_parameters=keys))

@@ -23,13 +23,12 @@ import numpy
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from ropewalk.jobs.evaluate.documents import Document, choose
-from ropewalk.jobs.evaluate.nll import score
-from ropewalk.jobs.evaluate.protocols import Prefix, Protocol, Sliding
-from ropewalk.jobs.evaluate.readings import Readings
-from ropewalk.jobs.evaluate.records import Records
-from ropewalk.jobs.evaluate.run import bodies, measure, wanted_passes, window_measurements
-from ropewalk.jobs.evaluate.sources import Texts
+from ropewalk.measure.documents import Document, choose
+from ropewalk.measure.nll import score
+from ropewalk.measure.passes import bodies, measure, wanted_passes, window_measurements
+from ropewalk.measure.protocols import Prefix, Protocol, Sliding
+from ropewalk.measure.records import Readings, Records
+from ropewalk.measure.texts import Texts
 from ropewalk.models.attach import attach
 from ropewalk.models.live import read_live
 from ropewalk.models.load import load_model, load_tokenizer

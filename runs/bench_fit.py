@@ -40,11 +40,11 @@ def child(kind: str, family: str, causal: bool, budget: str) -> None:
 
 
 def read() -> None:
+    from ropewalk.engines.transformers.checkpoint import bundled_model, read_config
+    from ropewalk.engines.transformers.write import read as read_spec
     from ropewalk.jobs.fit.compare import bits_by_token
-    from ropewalk.jobs.fit.material import library_sets
+    from ropewalk.jobs.fit.objective import library_sets
     from ropewalk.models.load import load_model, load_tokenizer
-    from ropewalk.scaling.checkpoint import bundled_model, read_config
-    from ropewalk.scaling.dialects.transformers import read as read_spec
     from ropewalk.scaling.plan import make_plan
 
     plan = make_plan(read_spec(read_config(bundled_model())), factor=FACTOR, method="dynamic-yarn-causal-8")
@@ -58,7 +58,7 @@ def far_after_tuning(weights: Path, documents: int) -> float:
     from safetensors.torch import load_file
 
     from ropewalk.jobs.fit.compare import bits_by_token
-    from ropewalk.jobs.fit.material import library_sets
+    from ropewalk.jobs.fit.objective import library_sets
     from ropewalk.models.live import read_live
     from ropewalk.models.load import load_model, load_tokenizer
     from ropewalk.scaling.plan import make_plan

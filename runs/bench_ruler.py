@@ -27,10 +27,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 import ruler_material  # noqa: E402
-from ropewalk.jobs.evaluate.material import Material  # noqa: E402
-from ropewalk.jobs.evaluate.reuse import read_answers, tokens_read  # noqa: E402
-from ropewalk.jobs.evaluate.task import get_task  # noqa: E402
-from ropewalk.jobs.evaluate.tasks.ruler_fwe import ALPHA, ZETA  # noqa: E402
+
+from ropewalk.measure.material import Material  # noqa: E402
+from ropewalk.measure.reuse import read_answers, tokens_read  # noqa: E402
+from ropewalk.measure.task import get_task  # noqa: E402
+from ropewalk.measure.tasks.ruler_fwe import ALPHA, ZETA  # noqa: E402
 from ropewalk.models.attach import attach  # noqa: E402
 from ropewalk.models.live import read_live  # noqa: E402
 from ropewalk.models.load import load_model, load_tokenizer  # noqa: E402

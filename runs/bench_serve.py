@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig
 
-from ropewalk.jobs.corpus import library_files, read_text
-from ropewalk.jobs.serve.answer import Wanted
+from ropewalk.checkpoints.hub import checkpoint
+from ropewalk.engines.transformers.checkpoint import read_config
+from ropewalk.engines.transformers.write import read
+from ropewalk.jobs.serve.answer import Wanted, new_answer
 from ropewalk.jobs.serve.batch import Batch
-from ropewalk.jobs.serve.served import Served, open_model
-from ropewalk.models.hub import checkpoint
-from ropewalk.scaling.checkpoint import read_config
-from ropewalk.scaling.dialects.transformers import read
+from ropewalk.measure.texts import library_files, read_text
+from ropewalk.models.served import Served, open_model
 from ropewalk.scaling.plan import make_plan
 
 MODEL, NEW, SHORTEST, LONGEST = "ropewalk-tiny", 32, 8, 900
@@ -42,7 +42,7 @@ def requests(served: Served, count: int) -> list[list[int]]:
 
 def together(served: Served, prompts: list[list[int]], rows: int) -> list[list[int]]:
     """As the engine does: one prompt is read, then every row writes a token."""
-    batch, answers = Batch(served.model, served.attached, rows), [served.answer(p, Wanted(NEW)) for p in prompts]
+    batch, answers = Batch(served.model, served.attached, rows), [new_answer(served, p, Wanted(NEW)) for p in prompts]
     waiting = list(answers)
     while waiting or batch.answers:
         if waiting and len(batch.answers) < rows:

@@ -22,17 +22,16 @@ import torch
 import transformers
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
-from ropewalk.jobs.evaluate.tables import edges_of
+from ropewalk.engines.transformers.checkpoint import bundled_model
+from ropewalk.jobs.train.data.packing import Row, Rows
 from ropewalk.jobs.train.loop import Loop, make_optimizer
-from ropewalk.jobs.train.packing import Row
 from ropewalk.jobs.train.parallel import Parallel
 from ropewalk.jobs.train.recipe import Recipe, Stage
-from ropewalk.jobs.train.rows import Rows
 from ropewalk.jobs.train.setup import attending_by_spans, set_up
+from ropewalk.measure.tables import edges_of
 from ropewalk.models.attach import attach
 from ropewalk.models.live import read_live
 from ropewalk.models.load import load_model
-from ropewalk.scaling.checkpoint import bundled_model
 
 WORDS = 131_072
 

@@ -103,9 +103,7 @@ def point(folder: Path) -> None:
     package = folder / "ropewalk-0.dist-info"
     package.mkdir()
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: ropewalk\nVersion: 0\n")
-    (package / "entry_points.txt").write_text(
-        "[vllm.general_plugins]\nropewalk = ropewalk.models.vllm_plugin.entry:register\n"
-    )
+    (package / "entry_points.txt").write_text("[vllm.general_plugins]\nropewalk = ropewalk.plugins.vllm.entry:register\n")
 
 
 def main(pairs: int = 7) -> None:

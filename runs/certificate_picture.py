@@ -13,7 +13,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from ropewalk.jobs.report.certificate import certificate
+from ropewalk.jobs.report.headline import certificate
 from ropewalk.jobs.report.page import write_page
 from ropewalk.jobs.report.run_folder import read_run
 

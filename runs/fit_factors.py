@@ -19,10 +19,10 @@ import plotly.graph_objects as go
 from rich.progress import track
 
 from dynamic_picture import photograph
-from ropewalk.jobs.evaluate.comparisons import compare
-from ropewalk.jobs.evaluate.documents import Document
 from ropewalk.jobs.fit.compare import bits_by_token
-from ropewalk.jobs.fit.material import library_sets
+from ropewalk.jobs.fit.objective import library_sets
+from ropewalk.measure.comparisons import compare
+from ropewalk.measure.documents import Document
 from ropewalk.models.live import read_live
 from ropewalk.models.load import load_model, load_tokenizer
 from ropewalk.scaling.plan import ScalingPlan, make_plan

@@ -22,25 +22,23 @@ from rich.progress import track
 from safetensors.torch import load_file, save_file
 from transformers import DynamicCache
 
-from ropewalk.jobs.corpus import library_files, read_text
-from ropewalk.jobs.evaluate.comparisons import Comparison, compare, compare_shares
-from ropewalk.jobs.evaluate.documents import Document, choose, encoder
-from ropewalk.jobs.evaluate.faults import Batch
-from ropewalk.jobs.evaluate.material import Material
-from ropewalk.jobs.evaluate.nll import token_nll
-from ropewalk.jobs.evaluate.protocols import Position
-from ropewalk.jobs.evaluate.readings import Readings
-from ropewalk.jobs.evaluate.records import Key, Record, Records, ids_hash, tokenizer_hash
-from ropewalk.jobs.evaluate.retrieval import Asker, make_samples, sample_key
-from ropewalk.jobs.evaluate.run import WINDOW, bodies, measure, versions, wanted_passes, window_measurements
-from ropewalk.jobs.evaluate.sources import Texts
-from ropewalk.jobs.evaluate.tables import BITS, Sums, sums_by_position
-from ropewalk.jobs.fingerprint import model_fingerprint
+from ropewalk.checkpoints.fingerprint import model_fingerprint
+from ropewalk.engines.transformers.checkpoint import BUNDLED, bundled_model, read_config
+from ropewalk.engines.transformers.write import read
+from ropewalk.measure.comparisons import Comparison, compare, compare_shares
+from ropewalk.measure.documents import Document, choose, encoder
+from ropewalk.measure.faults import Batch
+from ropewalk.measure.material import Material
+from ropewalk.measure.nll import token_nll
+from ropewalk.measure.passes import WINDOW, bodies, measure, versions, wanted_passes, window_measurements
+from ropewalk.measure.protocols import Position
+from ropewalk.measure.records import Key, Readings, Record, Records, ids_hash, tokenizer_hash
+from ropewalk.measure.retrieval import Asker, make_samples, sample_key
+from ropewalk.measure.tables import BITS, Sums, sums_by_position
+from ropewalk.measure.texts import Texts, library_files, read_text
 from ropewalk.models.attach import attach
 from ropewalk.models.caches import cache_argument
 from ropewalk.models.load import load_model, load_tokenizer
-from ropewalk.scaling.checkpoint import BUNDLED, bundled_model, read_config
-from ropewalk.scaling.dialects.transformers import read
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 
 EDGES = (0, 256, 512, 1024, 2048, 4096)

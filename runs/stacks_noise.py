@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 import ropewalk
+from ropewalk.checkpoints.hub import checkpoint
+from ropewalk.engines.transformers.checkpoint import read_config
 from ropewalk.jobs.doctor.stacks.job import compare
 from ropewalk.jobs.doctor.stacks.measure import Stacks
 from ropewalk.jobs.doctor.stacks.sides import ModelSide, Words
-from ropewalk.jobs.serve.served import open_model
-from ropewalk.models.hub import checkpoint
-from ropewalk.scaling.checkpoint import read_config
+from ropewalk.models.served import open_model
 
 TINY, L, LENGTHS = "ropewalk-tiny", 512, [512, 2048]
 M = 1.138629436111989  # the attention factor of YaRN at 4

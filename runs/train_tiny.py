@@ -20,8 +20,8 @@ from rich.progress import Progress, TextColumn, TimeRemainingColumn
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from ropewalk.jobs.corpus import library_files, read_text
-from ropewalk.jobs.evaluate.tasks.passkey import make_passkey
+from ropewalk.measure.tasks.passkey import make_passkey
+from ropewalk.measure.texts import library_files, read_text
 
 LENGTH = 512
 VOCABULARY = 1024

@@ -18,19 +18,18 @@ from typing import Any
 import torch
 import transformers
 
+from ropewalk.engines.config_files import losses
+from ropewalk.engines.engine import get_engine
+from ropewalk.engines.transformers import write as dialect
+from ropewalk.engines.transformers.checkpoint import CONFIG, bundled_model, read_config
 from ropewalk.errors import CannotExpress, RopewalkError
 from ropewalk.jobs.verify.as_gguf import write_gguf
-from ropewalk.jobs.verify.ask import Answer, ask
+from ropewalk.jobs.verify.ask import Answer, Interpreter, ask, find
 from ropewalk.jobs.verify.compare import CONTROL, TOLERANCE, Scores, compare
-from ropewalk.jobs.verify.interpreters import Interpreter, find
 from ropewalk.jobs.verify.run import reference, token_ids
 from ropewalk.jobs.verify.subject import Subject, gguf_keys, twin, vocabulary, without_scaling
 from ropewalk.jobs.verify.witness import Witness, chosen
 from ropewalk.models.load import load_model
-from ropewalk.scaling.checkpoint import CONFIG, bundled_model, read_config
-from ropewalk.scaling.dialects import transformers as dialect
-from ropewalk.scaling.dialects.config_files import losses
-from ropewalk.scaling.engine import get_engine
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 
 FACTOR, WINDOW = 8.0, 128

@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """A tiny model with a tokenizer, to train."""
-    from training import with_tokenizer
+    from support.training import with_tokenizer
 
     return with_tokenizer(tmp_path_factory.mktemp("model"))
 
@@ -21,6 +21,6 @@ def source(tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Texts, to train it on."""
-    from training import texts
+    from support.training import texts
 
     return texts(tmp_path_factory.mktemp("texts") / "some")

@@ -156,11 +156,14 @@ MUTANTS = [
         "m not written", WRITE, '"factor": float(stretch.factor), "attention_factor": m}', '"factor": float(stretch.factor)}'
     ),
     Mutant("the caller's config changed", WRITE, "copy.deepcopy(dict(opened(config)))", "dict(opened(config))"),
-    Mutant("merged by the wrong weight", f"{DYNAMIC}/split.py", "log_earlier - log_sum", "log_sum - log_earlier"),
+    Mutant("merged by the wrong weight", "models/dynamic/read.py", "log_earlier - log_sum", "log_sum - log_earlier"),
     Mutant(
-        "a room shared after it was left", f"{DYNAMIC}/grow.py", "return held is self.view and writable", "return writable"
+        "a room shared after it was left",
+        "models/dynamic/cache.py",
+        "return held is self.view and writable",
+        "return writable",
     ),
-    Mutant("stale keys believed", f"{DYNAMIC}/kept.py", "same = kept.fresh and kept", "same = kept"),
+    Mutant("stale keys believed", "models/dynamic/cache.py", "same = kept.fresh and kept", "same = kept"),
     Mutant("not read back", WRITE, "    prove(plan, new)\n", ""),
     # engines: each is judged by a second implementation, or by the ledger
     Mutant("vLLM's ntk without its shift", "dialects/vllm.py", "2 * (i + 1) / d", "2 * i / d"),
@@ -186,11 +189,11 @@ MUTANTS = [
     Mutant("a version range without its bound", "versions.py", '">=": operator.ge', '">=": operator.gt'),
     Mutant("tensors not aligned", "gguf_header.py", "-(-end // aligned)", "(end // aligned)"),
     # fit: what is searched is what is written, and what is reported is what was read
-    Mutant("growth the wrong way", f"{FIT}/families/yarn.py", "(scale / factor) ** u[3]", "(factor / scale) ** u[3]"),
-    Mutant("the gain is unpaired", f"{FIT}/compare.py", "_difference((rows - fitted)[:,", "_difference((rows)[:,"),
-    Mutant("short and far swapped", f"{FIT}/compare.py", "_mean(rows[:, : original - 1])", "_mean(rows[:, original - 1 :])"),
-    Mutant("up the gradient", f"{FIT}/search.py", "space.inside(u - rate", "space.inside(u + rate"),
-    Mutant("a step without a number taken", f"{FIT}/search.py", "u = (u + home) / 2\n", "u = (u + slope) / 2\n"),
+    Mutant("growth the wrong way", "jobs/fit/families/yarn.py", "(scale / factor) ** u[3]", "(factor / scale) ** u[3]"),
+    Mutant("the gain is unpaired", "jobs/fit/compare.py", "_difference((rows - fitted)[:,", "_difference((rows)[:,"),
+    Mutant("short and far swapped", "jobs/fit/compare.py", "_mean(rows[:, : original - 1])", "_mean(rows[:, original - 1 :])"),
+    Mutant("up the gradient", "jobs/fit/search.py", "space.inside(u - rate", "space.inside(u + rate"),
+    Mutant("a step without a number taken", "jobs/fit/search.py", "u = (u + home) / 2\n", "u = (u + slope) / 2\n"),
 ]
 
 

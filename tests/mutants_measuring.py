@@ -5,28 +5,28 @@
 
 EVALUATE, REPORT, TRAIN, FIT = "jobs/evaluate", "jobs/report", "jobs/train", "jobs/fit"
 JUDGE = "jobs/doctor/live/judge.py"
-STATISTICS, RECORDS, NIAH = f"{EVALUATE}/statistics.py", f"{EVALUATE}/records.py", f"{EVALUATE}/tasks/ruler_niah.py"
-VERDICT, WINDOW, PRINT = f"{EVALUATE}/verdict.py", f"{EVALUATE}/in_windows.py", "jobs/fingerprint.py"
-LOOP, FOUND = f"{TRAIN}/loop.py", f"{REPORT}/found.py"
+STATISTICS, RECORDS, NIAH = "measure/statistics.py", "measure/records.py", "measure/tasks/ruler_niah.py"
+VERDICT, WINDOW, PRINT = "measure/verdict.py", "measure/in_windows.py", "checkpoints/fingerprint.py"
+LOOP, FOUND = "jobs/train/loop.py", "jobs/report/loss.py"
 
 TESTS = {
-    STATISTICS: "tests/jobs/evaluate/test_statistics.py",
-    RECORDS: "tests/jobs/evaluate/test_records.py",
-    f"{EVALUATE}/tables.py": "tests/jobs/evaluate/test_readings.py",
-    f"{EVALUATE}/nll.py": "tests/jobs/evaluate/test_evaluate.py",
-    f"{EVALUATE}/scoring.py": "tests/jobs/evaluate/test_scoring.py",
-    f"{EVALUATE}/retrieval.py": "tests/jobs/evaluate/test_retrieval.py",
-    f"{EVALUATE}/early.py": "tests/jobs/evaluate/test_early.py",
-    NIAH: "tests/jobs/evaluate/tasks/test_ruler_needles.py",
-    VERDICT: "tests/jobs/evaluate/test_verdict.py",
-    WINDOW: "tests/jobs/evaluate/test_window.py",
-    PRINT: "tests/jobs/test_fingerprint.py",
-    f"{REPORT}/verdicts.py": "tests/jobs/report/test_verdicts.py",
+    STATISTICS: "tests/measure/test_statistics.py",
+    RECORDS: "tests/measure/test_records.py",
+    "measure/tables.py": "tests/measure/test_readings.py",
+    "measure/nll.py": "tests/measure/test_evaluate.py",
+    "measure/scoring.py": "tests/measure/test_scoring.py",
+    "measure/retrieval.py": "tests/measure/test_retrieval.py",
+    "jobs/evaluate/job.py": "tests/jobs/evaluate/test_early.py",
+    NIAH: "tests/measure/tasks/test_ruler_needles.py",
+    VERDICT: "tests/measure/test_verdict.py",
+    WINDOW: "tests/measure/test_window.py",
+    PRINT: "tests/checkpoints/test_fingerprint.py",
+    "jobs/report/loss.py": "tests/jobs/report/test_verdicts.py",
     FOUND: "tests/jobs/report/test_verdicts.py",
-    f"{REPORT}/provenance.py": "tests/jobs/report/test_sections.py",
+    "jobs/report/provenance.py": "tests/jobs/report/test_sections.py",
     LOOP: "tests/jobs/train/test_loop.py",
-    f"{FIT}/job.py": "tests/jobs/fit/test_job.py",
-    f"{FIT}/kept.py": "tests/jobs/fit/test_kept.py",
+    "jobs/fit/job.py": "tests/jobs/fit/test_job.py",
+    "jobs/fit/compare.py": "tests/jobs/fit/test_kept.py",
     "models/attach.py": "tests/models/test_attach.py",
     JUDGE: "tests/jobs/doctor/test_live_judge.py",
 }
@@ -63,49 +63,49 @@ MEASURING = [
     ("ids in 32 bits", RECORDS, "numpy.asarray(ids, dtype=numpy.int64)", "numpy.asarray(ids, dtype=numpy.int32)"),
     ("models are mixed", RECORDS, "if self._model != model:", "if False:"),
     ("any schema", RECORDS, 'if metadata.get("schema") != SCHEMA:', "if False:"),
-    ("a document that lacks a cell", f"{EVALUATE}/tables.py", "if len(complete) == len(cells):", "if complete:"),
-    ("nats for bits", f"{EVALUATE}/tables.py", "BITS = 1 / math.log(2)", "BITS = 1.0"),
+    ("a document that lacks a cell", "measure/tables.py", "if len(complete) == len(cells):", "if complete:"),
+    ("nats for bits", "measure/tables.py", "BITS = 1 / math.log(2)", "BITS = 1.0"),
     (
         "documents without every bucket",
-        f"{EVALUATE}/tables.py",
+        "measure/tables.py",
         "if len(read) == len(pieces):\n            for row",
         "if read:\n            for row",
     ),
     (
         "log-softmax in bfloat16",
-        f"{EVALUATE}/nll.py",
+        "measure/nll.py",
         "cross_entropy(logits.float().flatten(0, 1)",
         "cross_entropy(logits.flatten(0, 1)",
     ),
     (
         "a token predicts itself",
-        f"{EVALUATE}/nll.py",
+        "measure/nll.py",
         "_positions(ids, first, positions) - 1",
         "_positions(ids, first, positions)",
     ),
     (
         "own best is the mean",
-        f"{EVALUATE}/scoring.py",
+        "measure/scoring.py",
         "table[:, base].max(1, keepdims=True)",
         "table[:, base].mean(1, keepdims=True)",
     ),
-    ("a 75 % interval called 95 %", f"{EVALUATE}/scoring.py", "[2.5, 97.5], method", "[12.5, 87.5], method"),
-    ("0 is a share of 0", f"{EVALUATE}/scoring.py", "(table >= bar) & able(table)", "table >= bar"),
+    ("a 75 % interval called 95 %", "measure/scoring.py", "[2.5, 97.5], method", "[12.5, 87.5], method"),
+    ("0 is a share of 0", "measure/scoring.py", "(table >= bar) & able(table)", "table >= bar"),
     (
         "the shortest for the longest",
-        f"{EVALUATE}/scoring.py",
+        "measure/scoring.py",
         "numpy.array(lengths), 0).max(1)",
         "numpy.array(lengths), 0).min(1)",
     ),
     (
         "the first digit is enough",
-        f"{EVALUATE}/retrieval.py",
+        "measure/retrieval.py",
         "float(verdict.exact), TEACHER",
         "float(verdict.greedy[0]), TEACHER",
     ),
     (
         "the order of names",
-        f"{EVALUATE}/early.py",
+        "jobs/evaluate/job.py",
         "rows = [sums.documents.index(name) for name in order]",
         "rows = list(range(len(order)))",
     ),
@@ -150,23 +150,23 @@ MEASURING = [
     ("only weights count", PRINT, '"*config.json", ', ""),
     ("young files are remembered", PRINT, "now - changed > SETTLED", "True"),
     # report
-    ("losses up to 0.1 nats are none", f"{REPORT}/verdicts.py", "NOISE = 1e-5", "NOISE = 1e-1"),
+    ("losses up to 0.1 nats are none", "jobs/report/loss.py", "NOISE = 1e-5", "NOISE = 1e-1"),
     (
         "a window reads on",
-        f"{REPORT}/verdicts.py",
+        "jobs/report/loss.py",
         "min(found.longest or 0, seen or found.longest or 0)",
         "found.longest or 0",
     ),
     (
         "the judge is the method",
-        f"{REPORT}/verdicts.py",
+        "jobs/report/loss.py",
         "judge = REFERENCE if REFERENCE in sums else method",
         "judge = method",
     ),
     ("two of two is enough", FOUND, "share.low >= SHOWN * inside", "True"),
     ("half is as good", FOUND, "share.value >= bar and share.low", "share.low"),
     ("the best task decides", FOUND, "worst = max(each", "worst = min(each"),
-    ("the data is forgotten", f"{REPORT}/provenance.py", 'for part in ("--data", source)]', "for part in ()]"),
+    ("the data is forgotten", "jobs/report/provenance.py", 'for part in ("--data", source)]', "for part in ()]"),
     # train
     (
         "gradients never clipped",
@@ -188,20 +188,20 @@ MEASURING = [
     # fit
     (
         "chosen on the report documents",
-        f"{FIT}/job.py",
+        "jobs/fit/job.py",
         "for documents in (sets.fit, sets.choose))",
         "for documents in (sets.fit, sets.report))",
     ),
     (
         "searched on the choosing documents",
-        f"{FIT}/job.py",
+        "jobs/fit/job.py",
         "for documents in (sets.fit, sets.choose))",
         "for documents in (sets.choose, sets.choose))",
     ),
-    ("one document again and again", f"{FIT}/job.py", "(BATCH * number + i) % len(self.items)", "i % len(self.items)"),
+    ("one document again and again", "jobs/fit/job.py", "(BATCH * number + i) % len(self.items)", "i % len(self.items)"),
     (
         "bits of other documents",
-        f"{FIT}/kept.py",
+        "jobs/fit/compare.py",
         "[document.ids for document in read]",
         "[document.ids for document in documents]",
     ),

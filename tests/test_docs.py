@@ -15,12 +15,11 @@ import pytest
 import yaml
 from nbclient import NotebookClient
 
-import gguf_files
 import ropewalk.cli
-from jobs.report import synthetic
 from ropewalk.cli.main import NOT_VERBS, main
 from ropewalk.scaling import method as registry
 from ropewalk.scaling.method import methods
+from support import gguf_files, synthetic
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -11,26 +11,27 @@ Names of the upper floors load torch and transformers on first use.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ropewalk.engines.transformers.write import read, write
 from ropewalk.errors import RopewalkError
-from ropewalk.scaling.dialects.transformers import read, write
 from ropewalk.scaling.method import Scaled, get_method, method, methods
-from ropewalk.scaling.plan import ScalingPlan, Stretch, make_plan
+from ropewalk.scaling.plan import ScalingPlan, make_plan
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.spec import ModelSpec
+from ropewalk.scaling.stretch import Stretch
 
 if TYPE_CHECKING:  # what `__getattr__` finds on first use
-    from ropewalk.jobs.evaluate.nll import token_nll
-    from ropewalk.jobs.extend import extend
+    from ropewalk.checkpoints.extend import extend
+    from ropewalk.measure.nll import token_nll
     from ropewalk.models.attach import attach
     from ropewalk.models.load import load_model
-    from ropewalk.rotary.tables import rotation_tables
+    from ropewalk.models.tables import rotation_tables
 
 _UPPER = {
     "attach": "ropewalk.models.attach",
     "load_model": "ropewalk.models.load",
-    "rotation_tables": "ropewalk.rotary.tables",
-    "extend": "ropewalk.jobs.extend",
-    "token_nll": "ropewalk.jobs.evaluate.nll",
+    "rotation_tables": "ropewalk.models.tables",
+    "extend": "ropewalk.checkpoints.extend",
+    "token_nll": "ropewalk.measure.nll",
 }
 
 __all__ = [

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from command import run
 from ropewalk.cli.main import NOT_VERBS
 from ropewalk.cli.parts.common import parse_length, parse_option, print_json
 from ropewalk.cli.plan import bars, pairs
 from ropewalk.errors import BadLength, BadOption
-from ropewalk.scaling.plan import Stretch
 from ropewalk.scaling.rope import Rope
+from ropewalk.scaling.stretch import Stretch
+from support.command import run
 
 QWEN3_8B = {  # Qwen/Qwen3-8B config.json, as published
     "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "head_dim": 128, "hidden_size": 4096,
@@ -200,7 +200,7 @@ def test_an_error_names_the_command_that_was_typed(tmp_path):
 def test_a_terminated_verb_removes_what_is_half_written(tmp_path):
     slow = (
         "import sys, time; from pathlib import Path; import ropewalk.cli.explore as verb; from ropewalk.cli.main import main\n"
-        "from ropewalk.jobs.files import new_folder\n"
+        "from ropewalk.checkpoints.files import new_folder\n"
         "def run():\n"
         "    with new_folder(Path('out')) as part:\n"
         "        (part / 'half').write_text(''); print('writing', flush=True); time.sleep(60)\n"

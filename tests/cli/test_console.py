@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from command import run
 from ropewalk.cli.parts.console import Console, safe_output, visible
+from support.command import run
 
 ESCAPE = "\x1b[31mred\x1b]0;title\x07\x9b2J\r\u202e"
 LLAMA = {"model_type": "llama", "hidden_size": 64, "num_attention_heads": 1, "num_hidden_layers": 2,

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 import ropewalk
-from jobs.doctor.fake_server import Fake, serving
-from jobs.serve.material import opened
 from jobs.serve.test_serve import serving as running
-from published import GPT_OSS_20B, LLAMA31_8B, QWEN3_8B, QWEN3_8B_YARN
 from ropewalk.cli.main import main
 from ropewalk.errors import BadConfig
+from support.fake_server import Fake, serving
+from support.published import GPT_OSS_20B, LLAMA31_8B, QWEN3_8B, QWEN3_8B_YARN
+from support.serving import opened
 
 SOURCE = str(Path(ropewalk.__file__).parent.parent)
 
@@ -196,7 +196,7 @@ def test_stacks_that_are_not_decided_are_exit_code_3(doctor):
     ],
 )
 def test_bad_input_beside_a_server_is_exit_code_2(doctor, monkeypatch, args, words):
-    monkeypatch.setattr("ropewalk.models.hub.checkpoint", unknown)
+    monkeypatch.setattr("ropewalk.checkpoints.hub.checkpoint", unknown)
     with serving(Fake()) as url:
         code, out, err = doctor(*(url if arg == "URL" else arg for arg in args), x=QWEN3_8B)
     assert (code, out) == (2, "")
@@ -210,7 +210,7 @@ def test_answers_that_do_not_decide_are_exit_code_3(doctor):
 
 
 def test_a_server_whose_model_is_unknown_needs_the_original_length(doctor, monkeypatch):
-    monkeypatch.setattr("ropewalk.models.hub.checkpoint", unknown)
+    monkeypatch.setattr("ropewalk.checkpoints.hub.checkpoint", unknown)
     with serving(Fake()) as url:
         code, _, err = doctor(url)
     assert code == 2

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from command import run
+from support.command import run
 
 SMALL = ("--documents", 2, "--samples", 1, "--depths", 0.5, "--device", "cpu", "--no-speed")
 
@@ -43,7 +43,7 @@ def test_it_prints_tables_then_goes_on_as_json_and_refuses_another_request(ropew
 def test_several_models_get_a_folder_each(ropewalk, tmp_path):
     import shutil
 
-    from ropewalk.scaling.checkpoint import bundled_model
+    from ropewalk.engines.transformers.checkpoint import bundled_model
 
     shutil.copytree(bundled_model(), tmp_path / "other")
     code, out, err = ropewalk(
@@ -102,9 +102,9 @@ def test_the_certificates_command_makes_the_same_records(ropewalk, tmp_path, mon
     import shlex
     import shutil
 
+    from ropewalk.engines.transformers.checkpoint import bundled_model
     from ropewalk.jobs.report.provenance import provenance
     from ropewalk.jobs.report.run_folder import read_run
-    from ropewalk.scaling.checkpoint import bundled_model
 
     monkeypatch.chdir(tmp_path)
     shutil.copytree(bundled_model(), "tok")

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-import gguf_files
 from ropewalk.cli.main import main
 from ropewalk.cli.parts import export_gguf
 from ropewalk.cli.parts.progress import Bar
+from support import gguf_files
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import json
 import pytest
 from transformers import AutoTokenizer
 
-from command import run
-from ropewalk.scaling.checkpoint import bundled_model
+from ropewalk.engines.transformers.checkpoint import bundled_model
+from support.command import run
 
 TEXTS = ["x = 1\n" * 10, "import os\n" * 200, "def f(a, b):\n    return a + b\n" * 500]
 

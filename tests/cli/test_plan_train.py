@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-import shapes
-from command import run
 from ropewalk.cli.parts.plan_train import parse_budget, parse_stages
 from ropewalk.errors import BadOption
-from ropewalk.jobs.train.cost import Stage
+from ropewalk.jobs.train.sizing.cost import Stage
+from support import shapes
+from support.command import run
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 import ropewalk
-from command import run
 from ropewalk.cli.parts.progress import Bar, Estimate, cost_bar, loading, spoken
+from support.command import run
 
 TINY = "ropewalk-tiny"
 

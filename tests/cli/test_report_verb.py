@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import ropewalk as package
-from jobs.report.synthetic import METHODS, plans, whole_run, write
+from support.synthetic import METHODS, plans, whole_run, write
 
 # The tree under test, wherever the command is run from.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(package.__file__).parent.parent), "COLUMNS": "200"}

@@ -14,7 +14,7 @@ import openai
 import pytest
 
 import ropewalk
-from command import run
+from support.command import run
 
 TINY = "ropewalk-tiny"
 SHORT = "def area(width, height):"
@@ -140,7 +140,7 @@ def test_serve_answers_until_it_is_told_to_end(ending, code):
 
 def test_without_the_extra_it_says_what_to_install(go, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.delitem(sys.modules, "ropewalk.jobs.serve.run", raising=False)
+    monkeypatch.delitem(sys.modules, "ropewalk.jobs.serve.app", raising=False)
     code, _, err = go("serve", TINY)
     assert code == 2
     assert "pip install 'ropewalk[serve]'" in err
@@ -154,7 +154,7 @@ def chatty(tmp_path):
     """The bundled model with a chat template of its own."""
     from transformers import AutoTokenizer
 
-    from ropewalk.scaling.checkpoint import bundled_model
+    from ropewalk.engines.transformers.checkpoint import bundled_model
 
     folder = tmp_path / "chatty"
     shutil.copytree(bundled_model(), folder)

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from command import run
 from ropewalk.cli import train as verb
 from ropewalk.jobs.train import export, job
 from ropewalk.jobs.train.recipe import Lora, Recipe, Stage
+from support.command import run
 
 
 @pytest.fixture

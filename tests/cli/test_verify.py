@@ -7,17 +7,17 @@ import sys
 import numpy
 import pytest
 
-from command import run
-from jobs.verify.material import extended, small
-from ropewalk.jobs.export import export
-from ropewalk.jobs.gguf.patch import open_gguf, stretch_gguf
+from ropewalk.checkpoints.export import export
+from ropewalk.checkpoints.gguf import open_gguf, stretch_gguf
+from ropewalk.engines.transformers.checkpoint import bundled_model, read_config
+from ropewalk.engines.transformers.write import read
 from ropewalk.jobs.verify import run as job
 from ropewalk.jobs.verify.as_gguf import write_gguf
 from ropewalk.jobs.verify.ask import Answer
 from ropewalk.jobs.verify.subject import gguf_keys
-from ropewalk.scaling.checkpoint import bundled_model, read_config
-from ropewalk.scaling.dialects.transformers import read
 from ropewalk.scaling.plan import make_plan
+from support.command import run
+from support.verifying import extended, small
 
 
 @pytest.fixture(scope="module")

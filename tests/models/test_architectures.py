@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from models.architectures import (
+from ropewalk.errors import CannotAttach, Mismatch, NoRope
+from ropewalk.models.attach import attach
+from support.architectures import (
     FAMILIES,
     LENGTH,
     METHODS,
@@ -16,8 +18,6 @@ from models.architectures import (
     tiny,
     tiny_config,
 )
-from ropewalk.errors import CannotAttach, Mismatch, NoRope
-from ropewalk.models.attach import attach
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -7,13 +7,14 @@ import math
 import pytest
 import torch
 
-from models.architectures import FACTOR, LENGTH, MIXED, build, logits, plan_of, tiny_config, tokens
 from ropewalk.errors import CannotAttach, Mismatch, NoRope, UnknownName
 from ropewalk.models.attach import attach, measure
 from ropewalk.models.live import read_live
-from ropewalk.rotary.tables import rotation_tables
-from ropewalk.scaling.plan import ScalingPlan, Stretch, make_plan
+from ropewalk.models.tables import rotation_tables
+from ropewalk.scaling.plan import ScalingPlan, make_plan
 from ropewalk.scaling.rope import Rope
+from ropewalk.scaling.stretch import Stretch
+from support.architectures import FACTOR, LENGTH, MIXED, build, logits, plan_of, tiny_config, tokens
 
 TARGET = int(LENGTH * FACTOR)
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, StaticCache
 
-from models.architectures import FAMILIES, build, plan_of, tiny_config
 from ropewalk.errors import BadLength, CannotAttach
 from ropewalk.models.attach import attach
 from ropewalk.models.caches import cache_argument
 from ropewalk.models.live import read_live
 from ropewalk.scaling.plan import make_plan
+from support.architectures import FAMILIES, build, plan_of, tiny_config
 
 L, FACTOR, N = 64, 4.0, 200
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-5}

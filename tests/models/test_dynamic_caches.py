@@ -11,8 +11,8 @@ from models.test_dynamic import N, greedy, in_chunks, largest, llama, planned, r
 from ropewalk.errors import CannotAttach
 from ropewalk.models.attach import attach
 from ropewalk.models.caches import cache_argument
-from ropewalk.models.dynamic.grow import GrowingLayer, Room, added
-from ropewalk.models.dynamic.split import can_split, split_causal
+from ropewalk.models.dynamic.cache import GrowingLayer, Room, added
+from ropewalk.models.dynamic.read import can_split, split_causal
 
 # --- growing in place
 

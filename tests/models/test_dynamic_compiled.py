@@ -5,11 +5,11 @@ import pytest
 import torch
 from transformers import CompileConfig, StaticCache
 
-from models.architectures import build, plan_of, tiny_config
 from models.test_dynamic import L, N, in_chunks, largest, llama, planned, run, tokens
 from ropewalk.errors import CannotAttach
 from ropewalk.models.attach import attach
 from ropewalk.models.caches import LIBRARY, cache_argument
+from support.architectures import build, plan_of, tiny_config
 
 
 @pytest.fixture(autouse=True)

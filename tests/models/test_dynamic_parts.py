@@ -13,8 +13,8 @@ from ropewalk.errors import BadLength, CannotAttach
 from ropewalk.models.attach import attach
 from ropewalk.models.caches import Entrance, cache_argument
 from ropewalk.models.dynamic import selftest
+from ropewalk.models.dynamic.cache import Rotated, _alike, _fits, keeps
 from ropewalk.models.dynamic.call import Call, _groups, ends
-from ropewalk.models.dynamic.kept import Rotated, _alike, _fits, keeps
 from ropewalk.models.dynamic.read import OnRead, Reading, _joined, _one_each
 
 

@@ -7,13 +7,13 @@ gradient in m that of the stock attach's option.
 import pytest
 import torch
 
-from models.architectures import build, tiny_config
 from models.test_dynamic import FACTOR, L, N, llama
 from ropewalk.errors import CannotAttach
 from ropewalk.models.attach import attach
 from ropewalk.models.leaves import rotating_by
 from ropewalk.models.live import find_tables, read_live
 from ropewalk.scaling.plan import make_plan
+from support.architectures import build, tiny_config
 
 IDS = torch.randint(3, 120, (1, N), generator=torch.Generator().manual_seed(3))
 

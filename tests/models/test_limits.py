@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadLength
 from ropewalk.models import limits
 from ropewalk.models.limits import available_bytes, cache_bytes, check_cache, check_length
-from ropewalk.scaling.dialects.transformers import read
 from ropewalk.scaling.plan import make_plan
 
 CONFIG = {

@@ -7,8 +7,8 @@ import pytest
 import transformers
 from tokenizers import Tokenizer, models
 
+from ropewalk.checkpoints.hub import checkpoint
 from ropewalk.errors import BadConfig
-from ropewalk.models.hub import checkpoint
 from ropewalk.models.load import check_tokenizer, load_model, load_tokenizer
 
 

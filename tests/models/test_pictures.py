@@ -6,12 +6,12 @@ import transformers
 from transformers import AutoConfig, AutoModelForImageTextToText, DynamicCache
 
 from models.test_dynamic import largest, run, tokens
+from ropewalk.engines.transformers.write import write
 from ropewalk.errors import CannotAttach
 from ropewalk.models.attach import attach
 from ropewalk.models.caches import cache_argument
 from ropewalk.models.live import read_live
 from ropewalk.models.load import load_model
-from ropewalk.scaling.dialects.transformers import write
 from ropewalk.scaling.plan import make_plan
 
 # M-RoPE: sections of 8 pairs for time, height and width.

@@ -6,12 +6,13 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from models.architectures import FACTOR, LENGTH, build, plan_of, tiny_config, tokens
 from ropewalk.errors import BadLength, CannotAttach, Mismatch
 from ropewalk.models.attach import attach
 from ropewalk.models.caches import cache_argument
-from ropewalk.scaling.plan import ScalingPlan, Stretch
+from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.rope import Rope
+from ropewalk.scaling.stretch import Stretch
+from support.architectures import FACTOR, LENGTH, build, plan_of, tiny_config, tokens
 
 TARGET = int(LENGTH * FACTOR)
 

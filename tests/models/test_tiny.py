@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from ropewalk.jobs.evaluate.material import Material
-from ropewalk.jobs.evaluate.nll import score
-from ropewalk.jobs.evaluate.task import get_task
+from ropewalk.engines.transformers.checkpoint import bundled_model
+from ropewalk.measure.material import Material
+from ropewalk.measure.nll import score
+from ropewalk.measure.task import get_task
 from ropewalk.models.load import load_model, load_tokenizer
-from ropewalk.scaling.checkpoint import bundled_model
 
 
 @pytest.fixture(scope="module")

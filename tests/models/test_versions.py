@@ -9,10 +9,12 @@ from transformers import DynamicCache
 
 from models.test_dynamic import L, largest, llama, planned, run, tokens
 from ropewalk.errors import CannotAttach
-from ropewalk.models import caches, tried
+from ropewalk.models import caches
+from ropewalk.models import limits as tried
 from ropewalk.models.attach import attach
 from ropewalk.models.caches import Entrance, cache_argument, cache_of
-from ropewalk.models.dynamic import kept, read, selftest
+from ropewalk.models.dynamic import cache as kept
+from ropewalk.models.dynamic import read, selftest
 from ropewalk.models.live import read_live
 from ropewalk.scaling.plan import make_plan
 

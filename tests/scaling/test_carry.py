@@ -4,11 +4,12 @@ import math
 
 import pytest
 
-from corpus import CORPUS
+from ropewalk.engines.transformers.write import read, write
 from ropewalk.errors import BadOption, CannotExpress
-from ropewalk.scaling.dialects.transformers import read, write
-from ropewalk.scaling.plan import Stretch, make_plan
+from ropewalk.scaling.plan import make_plan
 from ropewalk.scaling.plan_notes import plan_notes
+from ropewalk.scaling.stretch import Stretch
+from support.corpus import CORPUS
 
 STRETCHED = [entry for entry in CORPUS if any(not stretch.dynamic for _, stretch in read(entry.config).scaling)]
 LONG = {entry.model: entry for entry in CORPUS}

@@ -6,12 +6,13 @@ import math
 
 import pytest
 
+from ropewalk.engines.transformers.write import spell
 from ropewalk.errors import BadConfig, BadLength, BadOption, UnknownName
-from ropewalk.scaling.dialects.transformers import spell
 from ropewalk.scaling.method import Scaled, get_method, methods
-from ropewalk.scaling.plan import ScalingPlan, Stretch, normal_options
+from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.schedule import Dynamic
+from ropewalk.scaling.stretch import Stretch, normal_options
 
 ROPES = [Rope(128, 10_000.0, 4096), Rope(64, 150_000.0, 4096), Rope(32, 500.0, 300), Rope(4, 10_000.0, 2048)]
 LLAMA2 = ROPES[0]

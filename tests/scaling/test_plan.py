@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from published import CONFIGS, GEMMA3_4B_TEXT, LLAMA2_7B, QWEN3_8B
+from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadConfig, BadLength, BadOption, RopewalkError, UnknownName
-from ropewalk.scaling.dialects.transformers import read
-from ropewalk.scaling.plan import ScalingPlan, Stretch, make_plan, normal_options, parse_method
+from ropewalk.scaling.plan import ScalingPlan, make_plan, parse_method
 from ropewalk.scaling.rope import Rope
+from ropewalk.scaling.stretch import Stretch, normal_options
+from support.published import CONFIGS, GEMMA3_4B_TEXT, LLAMA2_7B, QWEN3_8B
 
 LLAMA2 = read(LLAMA2_7B)
 ROPE = Rope(128, 10_000.0, 4096)

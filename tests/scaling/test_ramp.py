@@ -8,10 +8,10 @@ from pathlib import Path
 import mpmath
 import pytest
 
-from oracles import turns_by_walking
 from ropewalk.errors import BadOption
 from ropewalk.scaling.method import get_method
 from ropewalk.scaling.rope import Rope
+from support.oracles import turns_by_walking
 
 GOLDENS = json.loads((Path(__file__).parent / "goldens" / "yarn_fp64.json").read_text())
 yarn, by_parts = get_method("yarn"), get_method("ntk_by_parts")

@@ -7,9 +7,9 @@ import random
 import mpmath
 import pytest
 
-from oracles import turns_by_walking
 from ropewalk.errors import BadConfig
 from ropewalk.scaling.rope import LARGEST_LENGTH, LARGEST_ROTARY_DIM, Rope, is_number, is_whole
+from support.oracles import turns_by_walking
 
 SHAPES = [(128, 10_000.0, 4096), (64, 150_000.0, 4096), (32, 10_000.0, 2048), (2, 500.0, 64)]
 

@@ -6,9 +6,10 @@ import mpmath
 import pytest
 
 from ropewalk.errors import BadOption, UnknownName
-from ropewalk.scaling.plan import ScalingPlan, Stretch, parse_method
+from ropewalk.scaling.plan import ScalingPlan, parse_method
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.schedule import SEMANTICS, Dynamic, Schedule
+from ropewalk.scaling.stretch import Stretch
 
 
 def test_counted_by_hand():

@@ -117,7 +117,7 @@ def run(
 
 def _resolve(target: str, config: Path | None) -> Target:
     def find(model: str) -> Path:
-        from ropewalk.models.hub import checkpoint
+        from ropewalk.checkpoints.hub import checkpoint
 
         return checkpoint(model, weights=False)
 
@@ -200,7 +200,7 @@ def _sentence(difference: Difference, trainer: str, rollout: str) -> str:
 
 
 def _numeric(target: str, json: bool) -> None:
-    from ropewalk.jobs.doctor.numeric import measure_checkpoint
+    from ropewalk.models.checkup import measure_checkpoint
 
     found = measure_checkpoint(target)
     wrong = [table for table in found if not table.right]

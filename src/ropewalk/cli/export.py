@@ -28,8 +28,8 @@ from ropewalk.cli.parts.common import (
     said_of_files,
 )
 from ropewalk.cli.parts.export_gguf import run_gguf
+from ropewalk.engines.engine import get_engine
 from ropewalk.errors import BadOption
-from ropewalk.scaling.engine import get_engine
 from ropewalk.scaling.plan_notes import plan_notes
 
 DEFAULT = "transformers,vllm,sglang"
@@ -54,7 +54,7 @@ def run(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    from ropewalk.scaling.gguf_header import is_gguf
+    from ropewalk.engines.transformers.checkpoint import is_gguf
 
     at = parse_versions(versions)
     if is_gguf(model):
@@ -66,8 +66,8 @@ def run(
         return
     if in_place or restore or out is None:
         raise BadOption("-o names the folder to write; --in-place and --restore are for a GGUF.")
-    from ropewalk.jobs.export import COMMANDS, export, summary
-    from ropewalk.models.hub import checkpoint
+    from ropewalk.checkpoints.export import COMMANDS, export, summary
+    from ropewalk.checkpoints.hub import checkpoint
 
     if plan_file and (to or factor):
         raise BadOption("--plan already says how far to stretch; leave out --to and --factor.")

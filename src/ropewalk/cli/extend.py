@@ -26,9 +26,9 @@ from ropewalk.cli.parts.common import (
     read_spec,
     said_of_files,
 )
+from ropewalk.engines.transformers.checkpoint import text_path
+from ropewalk.engines.transformers.class_defaults import is_native
 from ropewalk.errors import BadOption
-from ropewalk.scaling.checkpoint import text_path
-from ropewalk.scaling.dialects.class_defaults import is_native
 from ropewalk.scaling.plan_notes import plan_notes
 
 
@@ -45,8 +45,8 @@ def run(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    from ropewalk.jobs.extend import CARD, PLAN, extend
-    from ropewalk.models.hub import checkpoint
+    from ropewalk.checkpoints.extend import CARD, PLAN, extend
+    from ropewalk.checkpoints.hub import checkpoint
 
     if plan_file and (to or factor):
         raise BadOption("--plan already says how far to stretch; leave out --to and --factor.")

@@ -51,10 +51,10 @@ def run(
     config, _ = find_config(model)
     seconds = parse_budget(budget)
     with Bar("starting", transient=True):
+        from ropewalk.checkpoints.hub import checkpoint
         from ropewalk.jobs.fit.family import get_family
         from ropewalk.jobs.fit.job import Fit, one_layer_type, run_fit
-        from ropewalk.jobs.fit.material import library_sets, read_sets
-        from ropewalk.models.hub import checkpoint
+        from ropewalk.jobs.fit.objective import library_sets, read_sets
         from ropewalk.models.load import load_model, load_tokenizer
 
     chosen = tuple(layers.split(",")) if layers else ()

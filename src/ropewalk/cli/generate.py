@@ -63,13 +63,13 @@ def run(
     text = _prompt(prompt, prompt_file)
     plan = plan_to_run(model, dynamic, method, to, factor, option, original_length, plan_file)
     with Bar(loading(model), transient=True) as bar:
-        from ropewalk.jobs.generate import new_account
-        from ropewalk.jobs.serve.answer import Wanted
-        from ropewalk.jobs.serve.served import open_model
+        from ropewalk.jobs.serve.answer import Wanted, new_answer
+        from ropewalk.jobs.serve.generate import new_account
+        from ropewalk.models.served import open_model
 
         wanted = Wanted(max_new_tokens, temperature, top_p, seed, tuple(stop or ()))
         served = open_model(model, plan, dtype=dtype, device=device)
-        answer = served.answer(_ids(served, text, chat), wanted)
+        answer = new_answer(served, _ids(served, text, chat), wanted)
         account = new_account(served, answer)
         try:
             _stream(served, answer, account, json, bar)
@@ -103,7 +103,7 @@ def _ids(served: Any, text: str, chat: bool | None) -> list[int]:
             _say("the prompt is gone on from as it is; --chat puts it into the model's chat template")
         ids: list[int] = served.tokens(text)
         return ids
-    from ropewalk.jobs.serve.served import chat_tokens
+    from ropewalk.models.served import chat_tokens
 
     ids = chat_tokens(served, [{"role": "user", "content": text}])
     _say("the prompt is put into the model's chat template; --no-chat goes on from it as it is")
@@ -111,7 +111,7 @@ def _ids(served: Any, text: str, chat: bool | None) -> list[int]:
 
 
 def _stream(served: Any, answer: Any, account: Any, quiet: bool, bar: Bar) -> None:
-    from ropewalk.jobs.generate import generate
+    from ropewalk.jobs.serve.generate import generate
 
     _say_scales(account.scales)
     bar.begin(f"reading {account.prompt_tokens:,} tokens", account.prompt_tokens)

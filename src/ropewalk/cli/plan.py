@@ -30,15 +30,16 @@ from ropewalk.cli.parts.common import (
 )
 from ropewalk.cli.parts.console import Console, escape
 from ropewalk.cli.parts.plan_data import Cache, Data, MaxTokens, TextField, asked_for, print_data
+from ropewalk.engines.config_files import losses, rotation_keys
+from ropewalk.engines.engine import Loss, engines
+from ropewalk.engines.transformers.checkpoint import text_of, text_path
+from ropewalk.engines.transformers.class_defaults import opened
+from ropewalk.engines.transformers.write import write
 from ropewalk.errors import CannotExpress
-from ropewalk.scaling.checkpoint import text_of, text_path
-from ropewalk.scaling.dialects.class_defaults import opened
-from ropewalk.scaling.dialects.config_files import losses, rotation_keys
-from ropewalk.scaling.dialects.transformers import write
-from ropewalk.scaling.engine import Loss, engines
-from ropewalk.scaling.plan import ScalingPlan, Stretch
+from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.plan_notes import described, plan_notes
 from ropewalk.scaling.spec import ModelSpec
+from ropewalk.scaling.stretch import Stretch
 
 BARS = "▁▂▃▄▅▆▇█"
 ON_ONE_LINE = 128  # pairs

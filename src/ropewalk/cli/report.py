@@ -24,7 +24,7 @@ def run(
         bool, typer.Option("--markdown", help="Print the main tables as Markdown and nothing else.")
     ] = False,
 ) -> None:
-    from ropewalk.jobs.report.certificate import certificate
+    from ropewalk.jobs.report.headline import certificate
     from ropewalk.jobs.report.markdown import markdown
     from ropewalk.jobs.report.page import write_page
     from ropewalk.jobs.report.run_folder import read_run

@@ -51,10 +51,10 @@ def run(
     plan = plan_to_run(model, dynamic, method, to, factor, option, original_length, plan_file)
     with Bar(loading(model), transient=True):
         try:
-            from ropewalk.jobs.serve.run import serve
+            from ropewalk.jobs.serve.app import serve
         except ImportError as error:
             raise BadOption(f"{error.name} is not installed. The server is an extra: pip install 'ropewalk[serve]'.") from None
-        from ropewalk.jobs.serve.served import open_model
+        from ropewalk.models.served import open_model
 
         served = open_model(model, plan, dtype=dtype, device=device)
 

@@ -18,9 +18,8 @@ import typer
 from ropewalk.cli.parts.common import Json, print_json
 from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.progress import Bar, cost_bar
+from ropewalk.engines.transformers.checkpoint import is_gguf, local_checkpoint
 from ropewalk.errors import BadOption
-from ropewalk.scaling.checkpoint import local_checkpoint
-from ropewalk.scaling.gguf_header import is_gguf
 
 if TYPE_CHECKING:
     from ropewalk.jobs.verify.compare import Comparison
@@ -57,8 +56,7 @@ def run(
     _check_engines(out, names, pythons, json)
     with Bar(f"reading {out}", transient=True):
         from ropewalk.jobs.verify.run import verify
-        from ropewalk.jobs.verify.subject import scratch
-        from ropewalk.jobs.verify.target import asked, subjects
+        from ropewalk.jobs.verify.subject import asked, scratch, subjects
     found = []
     with scratch() as place:
         coming = subjects(out, Path(place))
@@ -86,7 +84,7 @@ def run(
 
 def _check_engines(out: str, names: Sequence[str], pythons: dict[str, Path], json: bool) -> None:
     """Before anything is computed: which of the engines that were named are not here. Where none is, that is the answer."""
-    from ropewalk.jobs.verify.interpreters import find, nowhere
+    from ropewalk.jobs.verify.ask import find, nowhere
     from ropewalk.jobs.verify.witness import chosen
 
     asked = chosen(names) if names else []

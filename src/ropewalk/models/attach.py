@@ -9,14 +9,15 @@ from torch import nn
 
 from ropewalk.errors import CannotAttach, Mismatch
 from ropewalk.models.dynamic.call import Ladder
+from ropewalk.models.dynamic.request import Request, ScalePerCall
 from ropewalk.models.dynamic.setup import LateRotation, reads_late
+from ropewalk.models.limits import say_untried
 from ropewalk.models.live import LiveTable, Saved, find_tables, keep_float32, let_cast, measure, read_live
-from ropewalk.models.request import Request, ScalePerCall
-from ropewalk.models.tried import say_untried
-from ropewalk.rotary.tables import rotation_tables
+from ropewalk.models.tables import rotation_tables
 from ropewalk.scaling.method import Scaled
-from ropewalk.scaling.plan import ScalingPlan, Stretch
+from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.spec import ModelSpec
+from ropewalk.scaling.stretch import Stretch
 
 __all__ = ["Attached", "attach", "measure"]
 
@@ -34,7 +35,7 @@ def attach(model: nn.Module, plan: ScalingPlan) -> "Attached":
 
     Weights are not touched. Layer types that the plan does not name keep what they have. While attached,
     config.max_position_embeddings is the plan's target length; everything else in the config stays, so do not save the
-    model in this state: `scaling.dialects.transformers.write` spells the plan for a checkpoint.
+    model in this state: `engines.transformers.write` spells the plan for a checkpoint.
 
     A dynamic plan means one of four things (`scaling.schedule.SEMANTICS`). *causal* gives the same numbers with a cache and
     without, in chunks and in batches, and below the original length those of the unattached model, bit for bit; *rotate*

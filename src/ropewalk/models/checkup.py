@@ -5,11 +5,15 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from ropewalk.checkpoints.hub import checkpoint
+from ropewalk.engines.transformers.checkpoint import read_config
+from ropewalk.engines.transformers.write import read
 from ropewalk.models.live import LiveTable, find_tables
-from ropewalk.rotary.tables import rotation_tables
+from ropewalk.models.load import load_model
+from ropewalk.models.tables import rotation_tables
 from ropewalk.scaling.method import Scaled
-from ropewalk.scaling.plan import Stretch
 from ropewalk.scaling.spec import ModelSpec
+from ropewalk.scaling.stretch import Stretch
 
 # What float32 explains of a frequency and of its product with a position; see models/attach.py.
 TOLERANCE = 2.0**-16
@@ -84,3 +88,10 @@ def _measured(table: LiveTable, name: str, stretch: Stretch) -> Measured:
 
 def _exact(wanted: Scaled, positions: list[int]) -> torch.Tensor:
     return torch.stack(rotation_tables(wanted, torch.tensor(positions), torch.float64))
+
+
+def measure_checkpoint(model: str) -> list[Measured]:
+    """Load a checkpoint with stock transformers and measure each of its rotary tables against config.json as written."""
+    folder = checkpoint(model)
+    spec = read(read_config(folder))
+    return checkup(load_model(model), spec)

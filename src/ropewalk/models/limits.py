@@ -1,6 +1,8 @@
 """What stops a request before anything is computed: the plan's target length, and the memory for its key-value cache."""
 
 import sys
+import warnings
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -82,3 +84,32 @@ def _left_in_container(group: Path = GROUP_LIMIT) -> int:
         return max(limit - used + int(stat["inactive_file"]), 0)
     except (OSError, ValueError, KeyError):
         return 2**62
+
+
+# `make test-newest` and `make test-oldest` on a release add it here, never a guess.
+TRIED = {
+    "transformers": ("5.17", "5.18", "5.19", "5.20", "5.21", "5.22", "5.23", "5.24"),
+    "torch": ("2.11", "2.13", "2.14"),
+}
+_said: set[str] = set()
+
+
+def untried() -> list[str]:
+    """The installed libraries whose release (first two numbers of the version) no drill has seen: "transformers 5.25"."""
+    found = []
+    for name, releases in TRIED.items():
+        try:
+            release = ".".join(version(name).split(".")[:2])
+        except PackageNotFoundError:  # a checkout on the path, say
+            continue
+        if release not in releases:
+            found.append(f"{name} {release}")
+    return found
+
+
+def say_untried() -> None:
+    """Warn once in a process of each library that no drill has seen. For the end of an attach, whose tests have passed."""
+    for name in untried():
+        if name not in _said:
+            _said.add(name)
+            warnings.warn(f"{name} has not been tried with this Ropewalk: the self-test at attach passed.", stacklevel=3)

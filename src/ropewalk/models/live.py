@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from ropewalk.engines.transformers import known
+from ropewalk.engines.transformers.write import read
 from ropewalk.errors import CannotAttach, Mismatch, UnknownName
-from ropewalk.scaling.dialects import known
-from ropewalk.scaling.dialects.transformers import read
 from ropewalk.scaling.method import Scaled
 from ropewalk.scaling.spec import ModelSpec
 
@@ -131,7 +131,7 @@ def read_live(model: nn.Module) -> ModelSpec:
     if not hasattr(config, "to_dict"):
         raise CannotAttach(
             f"{type(model).__name__} has no transformers config. Ropewalk attaches to models of the transformers library;\n"
-            "  for others use ropewalk.rotary.tables.rotation_tables where the model builds its cos and sin."
+            "  for others use ropewalk.models.tables.rotation_tables where the model builds its cos and sin."
         )
     return read(config.to_dict())
 

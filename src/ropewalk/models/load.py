@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 from transformers.models.auto import modeling_auto as auto
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING as METHODS
 
+from ropewalk.checkpoints.hub import checkpoint
+from ropewalk.engines.transformers.checkpoint import local_checkpoint, read_config
 from ropewalk.errors import BadConfig
-from ropewalk.models.hub import checkpoint
-from ropewalk.scaling.checkpoint import local_checkpoint, read_config
 
 
 def load_model(model: str | Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu", attention: str = "sdpa") -> Any:

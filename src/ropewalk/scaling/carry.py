@@ -5,22 +5,19 @@ A model was trained with its own ramp and temperature; a wider window that chang
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from ropewalk.errors import BadOption
 from ropewalk.scaling.method import Option
 from ropewalk.scaling.methods.yarn import mscale
-
-if TYPE_CHECKING:
-    from ropewalk.scaling.plan import Stretch
-    from ropewalk.scaling.spec import ModelSpec
+from ropewalk.scaling.spec import ModelSpec
+from ropewalk.scaling.stretch import Stretch
 
 M = "attention_factor"
 LISTS = ("long_factor", "short_factor")
 ROUNDED = 1e-3  # relative: published factors are written with three digits and more
 
 
-def carried(spec: "ModelSpec", layer_type: str, method: str, factor: float, given: Mapping[str, Option]) -> dict[str, Option]:
+def carried(spec: ModelSpec, layer_type: str, method: str, factor: float, given: Mapping[str, Option]) -> dict[str, Option]:
     """The options of the layer type's own stretch that hold at `factor`; what a person gives goes before them."""
     own = dict(spec.scaling).get(layer_type)
     if own is None or own.dynamic or own.method != method:
@@ -42,7 +39,7 @@ def carried(spec: "ModelSpec", layer_type: str, method: str, factor: float, give
     return options
 
 
-def is_formula(own: "Stretch") -> bool:
+def is_formula(own: Stretch) -> bool:
     """Whether a stated attention factor is what its own factor gives anyway: then another factor gives another."""
     stated = dict(own.options).get(M)
     if own.method != "yarn" or not isinstance(stated, float):

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from ropewalk.scaling.carry import LISTS, M, is_formula
 from ropewalk.scaling.method import Option
 from ropewalk.scaling.methods.yarn import mscale
-from ropewalk.scaling.plan import ScalingPlan, Stretch
+from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.spec import ModelSpec, is_local
+from ropewalk.scaling.stretch import Stretch
 
 
 def plan_notes(spec: ModelSpec, plan: ScalingPlan) -> list[str]:

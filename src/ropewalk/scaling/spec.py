@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from ropewalk.scaling.plan import Stretch
 from ropewalk.scaling.rope import Rope
+from ropewalk.scaling.stretch import Stretch
 
 # The layer type of a model whose rotary layers all share one table.
 ALL_LAYERS = "all"

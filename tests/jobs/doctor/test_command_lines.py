@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from gguf_writer import gguf
-from published import PHI3_MINI_128K, QWEN3_8B
+from ropewalk.engines.keys import Keys
 from ropewalk.errors import BadConfig
 from ropewalk.jobs.doctor.static import examine
 from ropewalk.jobs.doctor.target import resolve
-from ropewalk.scaling.keys import Keys
+from support.gguf_writer import gguf
+from support.published import PHI3_MINI_128K, QWEN3_8B
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768}
 LONG = {**YARN, "original_max_position_embeddings": 262_144}

@@ -6,12 +6,12 @@ import random
 
 import pytest
 
-from jobs.doctor.fake_server import Fake, serving, tokens_of
 from ropewalk.errors import BadAnswer, BadLength, BadOption
 from ropewalk.jobs.doctor.live.client import Client, Late, key_from, root_of
 from ropewalk.jobs.doctor.live.endpoint import find
 from ropewalk.jobs.doctor.live.job import Written, examine
 from ropewalk.jobs.doctor.live.measure import lengths_for
+from support.fake_server import Fake, serving, tokens_of
 
 L = 512
 LENGTHS = [256, 512, 1024, 2048]

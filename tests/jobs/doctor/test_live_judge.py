@@ -9,7 +9,7 @@ import pytest
 from ropewalk.jobs.doctor.live import judge
 from ropewalk.jobs.doctor.live.judge import judge_keys, judge_loss, overall
 from ropewalk.jobs.doctor.live.measure import Cell
-from ropewalk.jobs.evaluate.comparisons import mcnemar, newcombe, paired
+from ropewalk.measure.comparisons import mcnemar, newcombe, paired
 
 L = 512
 

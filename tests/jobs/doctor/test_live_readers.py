@@ -5,12 +5,12 @@ import math
 
 import pytest
 
-from jobs.doctor.fake_server import Fake, serving
 from jobs.doctor.test_live import L, asked
 from ropewalk.errors import BadAnswer
 from ropewalk.jobs.doctor.live.client import Client
 from ropewalk.jobs.doctor.live.endpoint import find
 from ropewalk.jobs.doctor.live.readers import Forced, NotOffered, PromptLogprobs
+from support.fake_server import Fake, serving
 
 NAMES = {"prompt_logprobs": "prompt_logprobs", "forced": "llama.cpp's /completion, token by token"}
 

@@ -1,16 +1,16 @@
 """Against our own server with the bundled model: a sound stretch passes, none fails, a doubled factor is seen."""
 
-from jobs.serve.material import TINY
 from jobs.serve.test_serve import serving
+from ropewalk.checkpoints.hub import checkpoint
+from ropewalk.engines.transformers.checkpoint import read_config
+from ropewalk.engines.transformers.write import read
 from ropewalk.jobs.doctor.live.client import Client, root_of
 from ropewalk.jobs.doctor.live.endpoint import find
 from ropewalk.jobs.doctor.live.job import Written, examine
 from ropewalk.jobs.doctor.live.page import write_page
-from ropewalk.jobs.serve.served import open_model
-from ropewalk.models.hub import checkpoint
-from ropewalk.scaling.checkpoint import read_config
-from ropewalk.scaling.dialects.transformers import read
+from ropewalk.models.served import open_model
 from ropewalk.scaling.plan import make_plan
+from support.serving import TINY
 
 L = 512
 

@@ -7,22 +7,21 @@ import random
 import numpy
 import pytest
 
-from jobs.doctor.fake_server import Fake, serving, tokens_of
 from jobs.doctor.test_live import LENGTHS, TEXT, L
-from jobs.serve.material import TINY
+from ropewalk.checkpoints.hub import checkpoint
+from ropewalk.engines.transformers.checkpoint import read_config
+from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadAnswer, BadLength, BadOption
 from ropewalk.jobs.doctor.live.client import Client
 from ropewalk.jobs.doctor.live.endpoint import find
 from ropewalk.jobs.doctor.stacks.job import compare
-from ropewalk.jobs.doctor.stacks.judge import k3
-from ropewalk.jobs.doctor.stacks.measure import Stacks, lengths_of
+from ropewalk.jobs.doctor.stacks.measure import Stacks, k3, lengths_of
 from ropewalk.jobs.doctor.stacks.sides import ModelSide, ServerSide, Words, of_server
-from ropewalk.jobs.serve.served import open_model
-from ropewalk.models.hub import checkpoint
 from ropewalk.models.load import load_tokenizer
-from ropewalk.scaling.checkpoint import read_config
-from ropewalk.scaling.dialects.transformers import read
+from ropewalk.models.served import open_model
 from ropewalk.scaling.plan import make_plan
+from support.fake_server import Fake, serving, tokens_of
+from support.serving import TINY
 
 
 class Vocabulary:

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from published import LLAMA2_7B, OLMO3_7B, QWEN3_8B_YARN
+from ropewalk.engines.engine import engines
+from ropewalk.engines.keys import layers_of
 from ropewalk.errors import BadConfig, BadOption, RopewalkError, UnknownName
 from ropewalk.jobs.doctor.static import compare, examine, meaning
 from ropewalk.jobs.doctor.target import Target, resolve
-from ropewalk.scaling.engine import engines
-from ropewalk.scaling.keys import layers_of
+from support.published import LLAMA2_7B, OLMO3_7B, QWEN3_8B_YARN
 
 READERS = [name for name, engine in engines().items() if engine.reads in ("config.json", "GGUF")]
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gguf_writer import QWEN3, gguf
-from published import GEMMA3_4B, LLAMA31_8B, QWEN3_8B, QWEN25_7B
+from ropewalk.engines.commands import is_command, parse_command
 from ropewalk.errors import BadConfig, RopewalkError
 from ropewalk.jobs.doctor.static import compare, examine
 from ropewalk.jobs.doctor.target import resolve
-from ropewalk.scaling.commands import is_command, parse_command
+from support.gguf_writer import QWEN3, gguf
+from support.published import GEMMA3_4B, LLAMA31_8B, QWEN3_8B, QWEN25_7B
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768}
 

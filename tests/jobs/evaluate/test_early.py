@@ -7,15 +7,15 @@ from types import SimpleNamespace as Look
 import numpy
 import pytest
 
+from ropewalk.engines.transformers.checkpoint import bundled_model, read_config
+from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadOption
-from ropewalk.jobs.evaluate import early
+from ropewalk.jobs.evaluate import job as early
 from ropewalk.jobs.evaluate.job import evaluate
-from ropewalk.jobs.evaluate.protocols import Prefix
-from ropewalk.jobs.evaluate.records import Key, Record, Records
 from ropewalk.jobs.evaluate.request import Request
 from ropewalk.jobs.evaluate.workers import Workers
-from ropewalk.scaling.checkpoint import bundled_model, read_config
-from ropewalk.scaling.dialects.transformers import read
+from ropewalk.measure.protocols import Prefix
+from ropewalk.measure.records import Key, Record, Records
 from ropewalk.scaling.plan import make_plan
 
 small = partial(Request, "ropewalk-tiny", lengths=(256,), factor=2.0, documents=16, tax=False, speed=False, stop_early=True)

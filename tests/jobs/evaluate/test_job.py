@@ -14,9 +14,9 @@ from ropewalk.errors import BadConfig, BadOption, NotFinite
 from ropewalk.jobs.evaluate import job
 from ropewalk.jobs.evaluate.job import evaluate, run_folders
 from ropewalk.jobs.evaluate.prepare import prepare, spelled_out, split_protocols
-from ropewalk.jobs.evaluate.records import Records
 from ropewalk.jobs.evaluate.request import Request
 from ropewalk.jobs.evaluate.summary import summary
+from ropewalk.measure.records import Records
 from ropewalk.models.load import load_model
 
 SMALL = dict(

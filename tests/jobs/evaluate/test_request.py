@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadConfig, BadLength, BadOption
 from ropewalk.jobs.evaluate.request import Request, make_plans, original_length, own_plan, settle, wanted_lengths
-from ropewalk.scaling.dialects.transformers import read
 
 PLAIN = read({"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4, "max_position_embeddings": 512})
 YARN = read(

@@ -4,11 +4,11 @@ import numpy
 import pytest
 import torch
 
-from models.architectures import build, tiny_config
-from ropewalk.jobs.evaluate.documents import Document
 from ropewalk.jobs.fit.compare import FITTED, baselines, bits_by_token, compare
+from ropewalk.measure.documents import Document
 from ropewalk.models.attach import attach
 from ropewalk.models.live import read_live
+from support.architectures import build, tiny_config
 
 
 def test_far_short_buckets_and_the_paired_gain():

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from ropewalk.errors import BadOption, UnknownName
-from ropewalk.jobs.fit.family import families, get_family
-from ropewalk.jobs.fit.lists import octaves
+from ropewalk.jobs.fit.family import families, get_family, octaves
 from ropewalk.scaling.method import get_method
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.schedule import Dynamic

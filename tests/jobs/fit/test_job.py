@@ -7,22 +7,20 @@ import re
 import pytest
 import torch
 
+from ropewalk.checkpoints.extend import extend
+from ropewalk.engines.transformers.checkpoint import bundled_model, read_config
+from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadLength, BadOption, OutputExists, UnknownName
-from ropewalk.jobs.evaluate.nll import token_nll
-from ropewalk.jobs.extend import extend
 from ropewalk.jobs.fit import job
-from ropewalk.jobs.fit.budget import Budget
-from ropewalk.jobs.fit.compare import FITTED
+from ropewalk.jobs.fit.compare import FITTED, read_report
 from ropewalk.jobs.fit.family import get_family
 from ropewalk.jobs.fit.job import Fit, run_fit
-from ropewalk.jobs.fit.kept import read_report
-from ropewalk.jobs.fit.material import Sets, library_sets
-from ropewalk.jobs.fit.objective import answer_items, far_items, losses
+from ropewalk.jobs.fit.objective import Sets, answer_items, far_items, library_sets, losses
 from ropewalk.jobs.fit.search import Step
+from ropewalk.jobs.fit.state import Budget
+from ropewalk.measure.nll import token_nll
 from ropewalk.models.attach import attach
 from ropewalk.models.load import load_model, load_tokenizer
-from ropewalk.scaling.checkpoint import bundled_model, read_config
-from ropewalk.scaling.dialects.transformers import read
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 
 TARGET = 640

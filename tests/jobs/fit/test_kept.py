@@ -5,9 +5,8 @@ import pytest
 from safetensors.numpy import save
 
 from ropewalk.errors import BadConfig
-from ropewalk.jobs.evaluate.documents import Document
-from ropewalk.jobs.fit.compare import FITTED, compare
-from ropewalk.jobs.fit.kept import keep_report, read_report, report_path
+from ropewalk.jobs.fit.compare import FITTED, compare, keep_report, read_report, report_path
+from ropewalk.measure.documents import Document
 
 DOCUMENTS = [Document(name, tuple(range(i, i + 16)), "sha") for i, name in enumerate(["a.py", "b.py", "c.py"])]
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ropewalk.errors import BadConfig
-from ropewalk.jobs.fit.material import library_sets, read_sets
+from ropewalk.jobs.fit.objective import library_sets, read_sets
 from ropewalk.models.load import load_tokenizer
 
 

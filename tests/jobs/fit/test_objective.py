@@ -6,17 +6,17 @@ import numpy
 import pytest
 import torch
 
-from models.architectures import build, tiny_config
-from ropewalk.jobs.evaluate.documents import Document
-from ropewalk.jobs.evaluate.material import Material
-from ropewalk.jobs.evaluate.tasks.passkey import make_passkey
 from ropewalk.jobs.fit import objective
 from ropewalk.jobs.fit.family import get_family
 from ropewalk.jobs.fit.objective import DEPTHS, Item, answer_items, far_items, gradient, losses
+from ropewalk.measure.documents import Document
+from ropewalk.measure.material import Material
+from ropewalk.measure.tasks.passkey import make_passkey
 from ropewalk.models.attach import attach
 from ropewalk.models.live import read_live
 from ropewalk.models.load import load_tokenizer
 from ropewalk.scaling.plan import ScalingPlan
+from support.architectures import build, tiny_config
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,12 @@ import re
 
 import pytest
 
-from jobs.browser import Watched, launched
-from jobs.report.synthetic import plans, reading, whole_run
 from ropewalk.errors import BadConfig, OutputExists
-from ropewalk.jobs.report.certificate import certificate
+from ropewalk.jobs.report.headline import certificate
 from ropewalk.jobs.report.page import for_script, render, write_page
 from ropewalk.jobs.report.run_folder import make_run
+from support.browser import Watched, launched
+from support.synthetic import plans, reading, whole_run
 
 SECTIONS = ["loss", "retrieval", "ruler", "tax", "speed", "anchors", "provenance"]
 RECORDS = whole_run()

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.report.synthetic import answer, plans, reading, taxed, timed, write
 from ropewalk.errors import BadConfig
 from ropewalk.jobs.report.run_folder import make_run, missing, read_run
+from support.synthetic import answer, plans, reading, taxed, timed, write
 
 PLANS = plans()
 NONE, YARN = PLANS["none"], PLANS["yarn"]

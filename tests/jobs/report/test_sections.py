@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from jobs.report.synthetic import answer, plans, reading, timed
-from ropewalk.jobs.evaluate.protocols import CORPUS
-from ropewalk.jobs.evaluate.window import WindowPlan
 from ropewalk.jobs.report import sections
 from ropewalk.jobs.report.markdown import markdown
 from ropewalk.jobs.report.provenance import provenance
 from ropewalk.jobs.report.run_folder import make_run
+from ropewalk.measure.protocols import CORPUS
+from ropewalk.measure.window import WindowPlan
+from support.synthetic import answer, plans, reading, timed
 
 LN2 = 0.6931471805599453
 PLANS = plans(["none", "yarn"])
@@ -170,7 +170,7 @@ def test_a_window_is_asked_for_as_a_method_and_has_no_file():
 
 
 def test_markdown_escapes_what_would_end_a_cell():
-    from ropewalk.jobs.report.certificate import certificate
+    from ropewalk.jobs.report.headline import certificate
 
     plan = plans(["yarn"])["yarn"]
     made = certificate(make_run([reading(plan, "a", [1.0] * 1023)], {"a|b": plan}))

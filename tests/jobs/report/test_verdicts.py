@@ -5,14 +5,12 @@ import math
 import numpy
 import pytest
 
-from jobs.report.synthetic import answer, plans, reading
-from ropewalk.jobs.evaluate.statistics import Interval
-from ropewalk.jobs.report.certificate import certificate
-from ropewalk.jobs.report.loss import coarse_edges, fine_edges, loss, prefix_ratios
+from ropewalk.jobs.report.headline import certificate
+from ropewalk.jobs.report.loss import coarse_edges, fine_edges, loss, prefix_ratios, verdicts
 from ropewalk.jobs.report.page import render
-from ropewalk.jobs.report.plain import kind
 from ropewalk.jobs.report.run_folder import make_run
-from ropewalk.jobs.report.verdicts import verdicts
+from ropewalk.measure.statistics import Interval, kind
+from support.synthetic import answer, plans, reading
 
 PLANS = plans(["none", "linear", "yarn"])
 EDGES = [0, 256, 512, 1024, 2048, 4096]
@@ -319,7 +317,7 @@ def test_documents_that_only_one_side_has_read_take_no_part():
 
 def test_a_method_is_told_from_the_window_beside_it():
     """The strongest plain rival: half a bit less in the last stretch, on the same documents."""
-    from ropewalk.jobs.evaluate.window import WindowPlan
+    from ropewalk.measure.window import WindowPlan
 
     plain = PLANS["none"]
     window = WindowPlan(plain.stretches, plain.target_length, plain.model, 512)
@@ -340,7 +338,7 @@ def test_a_method_is_told_from_the_window_beside_it():
 @pytest.mark.parametrize(("mean", "word"), [(-0.5, "less"), (-0.05, "neither less nor more"), (0.05, "neither less nor more")])
 def test_less_than_the_window_is_said_only_where_the_whole_interval_says_so(mean, word):
     """Documents that differ by 0.3 bits: eight of them have an interval of about a quarter to each side."""
-    from ropewalk.jobs.evaluate.window import WindowPlan
+    from ropewalk.measure.window import WindowPlan
 
     plain = PLANS["none"]
     window = WindowPlan(plain.stretches, plain.target_length, plain.model, 512)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from ropewalk.engines.transformers.checkpoint import bundled_model
 from ropewalk.errors import BadOption
 from ropewalk.jobs.serve.answer import Answer, Wanted
-from ropewalk.scaling.checkpoint import bundled_model
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,10 @@ import pytest
 import torch
 import urllib3
 
-from jobs.serve.material import PLANS, TINY, opened
 from jobs.serve.test_serve import NEW, SHORT, Brake, complete, eventually, serving, streamed
-from ropewalk.jobs.serve.answer import Answer
-from ropewalk.jobs.serve.run import build_engine, build_server, listen
-from ropewalk.jobs.serve.text import Stop
+from ropewalk.jobs.serve.answer import Answer, Stop
+from ropewalk.jobs.serve.app import build_engine, build_server, listen
+from support.serving import PLANS, TINY, opened
 
 JSON = {"Content-Type": "application/json"}
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from transformers import GemmaConfig, MistralConfig
 
-from jobs.serve.material import PLANS, alone, opened, prompts
-from models.architectures import build
 from ropewalk.errors import BadOption
-from ropewalk.jobs.serve.answer import Wanted
+from ropewalk.jobs.serve.answer import Wanted, new_answer
 from ropewalk.jobs.serve.batch import CHUNK, Batch
+from support.architectures import build
+from support.serving import PLANS, alone, opened, prompts
 
 NEW = 12
 
@@ -33,7 +33,7 @@ def test_rows_that_join_and_leave_are_as_alone(served):
     asked = [(ids[i : i + size], new) for i, (size, new) in enumerate(zip(sizes, news, strict=True))]
     wanted = [alone(served, prompt, new) for prompt, new in asked]
     assert min(gap for _, gap in wanted) > 1e-4  # or rounding could decide
-    batch, answers = Batch(served.model, served.attached), [served.answer(p, Wanted(n)) for p, n in asked]
+    batch, answers = Batch(served.model, served.attached), [new_answer(served, p, Wanted(n)) for p, n in asked]
     for answer in answers:
         read(batch, answer)
         batch.step()
@@ -50,7 +50,7 @@ def test_logits_are_those_of_one_call(served):
     long, short = (450, 30) if served.plan is None else (760, 30)
     batch, rows = Batch(served.model, served.attached), []
     for size in (long, short):
-        rows.append(served.answer(ids[:size], Wanted(5, logprobs=20)))
+        rows.append(new_answer(served, ids[:size], Wanted(5, logprobs=20)))
         read(batch, rows[-1])
     while batch.answers:
         batch.step()
@@ -64,7 +64,7 @@ def test_logits_are_those_of_one_call(served):
 
 def test_a_row_that_is_told_to_leave(served):
     ids = served.tokens(prompts(8, 800)[-1] * 3)
-    batch, answers = Batch(served.model, served.attached), [served.answer(ids[:n], Wanted(9)) for n in (30, 9, 20)]
+    batch, answers = Batch(served.model, served.attached), [new_answer(served, ids[:n], Wanted(9)) for n in (30, 9, 20)]
     for answer in answers:
         read(batch, answer)
     batch.keep([answers[1], answers[2]])
@@ -78,7 +78,7 @@ def test_a_row_that_is_told_to_leave(served):
 def test_a_prompt_is_read_in_pieces():
     served = opened("dynamic-yarn")
     ids = (served.tokens("".join(prompts(8, 6000))) * 3)[: CHUNK + 300]
-    batch, answer = Batch(served.model, served.attached), served.answer(ids, Wanted(6))
+    batch, answer = Batch(served.model, served.attached), new_answer(served, ids, Wanted(6))
     assert [read for read, _ in batch.read(answer)] == [CHUNK, CHUNK + 300]
     while batch.answers:
         batch.step()
@@ -89,7 +89,7 @@ def test_request_plans_have_one_scale_for_each_answer():
     """500 tokens and 40 new: static yarn of factor 540/512."""
     served = opened("dynamic-yarn-request")
     ids = (served.tokens("".join(prompts(8, 6000))) * 3)[:500]
-    batch, answer = Batch(served.model, served.attached), served.answer(ids, Wanted(40))
+    batch, answer = Batch(served.model, served.attached), new_answer(served, ids, Wanted(40))
     assert batch.most_rows == 1
     read(batch, answer)
     while batch.answers:

@@ -12,9 +12,9 @@ import pytest
 import torch
 import urllib3
 
-from jobs.serve.material import PLANS, TINY, alone, opened, prompts
 from ropewalk.errors import BadOption
-from ropewalk.jobs.serve.run import build_engine, build_server, listen
+from ropewalk.jobs.serve.app import build_engine, build_server, listen
+from support.serving import PLANS, TINY, alone, opened, prompts
 
 NEW = 10
 SHORT = "def area(width, height):"

@@ -5,9 +5,9 @@ import random
 import pytest
 from transformers import AutoTokenizer
 
+from ropewalk.engines.transformers.checkpoint import bundled_model
 from ropewalk.errors import BadConfig
-from ropewalk.jobs.serve.text import Text
-from ropewalk.scaling.checkpoint import bundled_model
+from ropewalk.jobs.serve.answer import Text
 
 MANY_BYTES = "naïve 中文字 😀👩‍👩‍👧 ε≈δ\n\tend"
 

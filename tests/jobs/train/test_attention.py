@@ -10,7 +10,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from ropewalk.errors import CannotAttach
 from ropewalk.jobs.train import attention
 from ropewalk.jobs.train.attention import _by_spans, attend, attending
-from ropewalk.jobs.train.layout import lay_out, shard
+from ropewalk.jobs.train.data.layout import lay_out, shard
 
 N, SCALE = 48, 0.3
 MODULE = types.SimpleNamespace(is_causal=True)

@@ -5,9 +5,9 @@ from collections import defaultdict
 import pytest
 import torch
 
-from ropewalk.jobs.evaluate.tables import edges_of
-from ropewalk.jobs.train.buckets import means, sums
-from ropewalk.jobs.train.layout import IGNORED
+from ropewalk.jobs.train.data.layout import IGNORED
+from ropewalk.jobs.train.loop import means, sums
+from ropewalk.measure.tables import edges_of
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 
 from ropewalk.errors import BadOption, RopewalkError, UnknownName
-from ropewalk.jobs.train.cards import CARDS, SHORT, parse_cards
+from ropewalk.jobs.train.sizing.memory import CARDS, SHORT, parse_cards
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
-import shapes
-from ropewalk.jobs.train.cards import CARDS
-from ropewalk.jobs.train.cost import Stage, cost, flops_per_token, tokens_per_day
-from ropewalk.jobs.train.memory import Setup
-from ropewalk.scaling.dialects.transformers_shape import read_shape
+from ropewalk.engines.transformers.shape import read_shape
+from ropewalk.jobs.train.sizing.cost import Stage, cost, flops_per_token, tokens_per_day
+from ropewalk.jobs.train.sizing.memory import CARDS, Setup
+from support import shapes
 
 PLAIN = Setup(checkpointing=False)
 TOKENS = 256

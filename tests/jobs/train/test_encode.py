@@ -5,7 +5,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from ropewalk.errors import BadConfig
-from ropewalk.jobs.train.encode import Encoder
+from ropewalk.jobs.train.data.tokenise import Encoder
 from ropewalk.models.load import load_tokenizer
 
 

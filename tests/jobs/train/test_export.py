@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-import processes
 from ropewalk.errors import Mismatch
 from ropewalk.jobs.train import export, job
 from ropewalk.models.live import find_tables, read_live
 from ropewalk.scaling.plan import ScalingPlan
-from training import recipe_of, run, texts
+from support import processes
+from support.training import recipe_of, run, texts
 
 
 def trained(recipe, out, monkeypatch):

@@ -13,10 +13,9 @@ import numpy
 import pytest
 
 from ropewalk.errors import BadConfig, BadOption, OutputExists
-from ropewalk.jobs.corpus import library_files
-from ropewalk.jobs.evaluate.sources import Texts
-from ropewalk.jobs.train import tokenise
-from ropewalk.jobs.train.index import build_index, index_for, open_index
+from ropewalk.jobs.train.data import tokenise
+from ropewalk.jobs.train.data.index import build_index, index_for, open_index
+from ropewalk.measure.texts import Texts, library_files
 from ropewalk.models.load import load_tokenizer
 
 
@@ -247,7 +246,8 @@ def test_a_damaged_index_is_refused(damage, data, tokenizer, tmp_path):
 DIE = """
 import json, os, resource, signal, sys
 from pathlib import Path
-from ropewalk.jobs.train import index, tokenise
+from ropewalk.jobs.train.data import index
+from ropewalk.jobs.train.data import tokenise
 from ropewalk.errors import CannotWrite
 from ropewalk.models.load import load_tokenizer
 tokenise.BATCH = 10_000

@@ -9,12 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import processes
 from ropewalk.errors import BadConfig, BadLength, BadOption, CannotWrite, NotFinite, RopewalkError, Stopped, UnknownName
-from ropewalk.jobs.train import export, job, keep, loop
+from ropewalk.jobs.train import checkpoints as keep
+from ropewalk.jobs.train import export, job, loop
+from ropewalk.jobs.train.data.packing import Row
 from ropewalk.jobs.train.log import read_log
-from ropewalk.jobs.train.packing import Row
-from training import one_loop, recipe_of, run, tiny_llama
+from support import processes
+from support.training import one_loop, recipe_of, run, tiny_llama
 
 
 @pytest.fixture(autouse=True)

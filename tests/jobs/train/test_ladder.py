@@ -1,9 +1,8 @@
 import pytest
 
-import shapes
-from ropewalk.jobs.train.cards import CARDS, GIB
-from ropewalk.jobs.train.ladder import STEP, ladder, longest_length
-from ropewalk.jobs.train.memory import Setup, States, peak
+from ropewalk.jobs.train.sizing.cost import STEP, ladder, longest_length
+from ropewalk.jobs.train.sizing.memory import CARDS, GIB, Setup, States, peak
+from support import shapes
 
 H100 = CARDS["H100-80"]
 

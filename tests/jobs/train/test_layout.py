@@ -4,7 +4,7 @@ import numpy
 import pytest
 import torch
 
-from ropewalk.jobs.train.layout import IGNORED, lay_out, restarting, shard, skipping, zigzag
+from ropewalk.jobs.train.data.layout import IGNORED, lay_out, restarting, shard, skipping, zigzag
 
 IDS = numpy.array([10, 11, 12, 13, 14, 15, 16, 17])
 

@@ -12,7 +12,7 @@ import torch
 from ropewalk.errors import NotFinite
 from ropewalk.jobs.train import loop as loop_module
 from ropewalk.jobs.train.loop import clip, make_optimizer
-from training import one_loop, stage_of, tiny_llama
+from support.training import one_loop, stage_of, tiny_llama
 
 STEPS, EPS = 3, 1e-8
 BETA = (0.9, 0.95)  # GPT-3 (Brown et al. 2020, appendix B), Llama

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from ropewalk.jobs.train.layout import IGNORED
+from ropewalk.jobs.train.data.layout import IGNORED
 from ropewalk.jobs.train.loss import Scoring, find_ending, token_losses
 
 SIZES = {

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from torch.autograd.graph import saved_tensors_hooks
 from transformers import CONFIG_MAPPING, AutoModel
 
-import shapes
-from ropewalk.jobs.train.cards import GIB
-from ropewalk.jobs.train.memory import CHUNK, Setup, States, peak, saved
-from ropewalk.scaling.dialects.transformers_shape import read_shape
+from ropewalk.engines.transformers.shape import read_shape
+from ropewalk.jobs.train.sizing.memory import CHUNK, GIB, Setup, States, peak, saved
+from support import shapes
 
 TOKENS = 64
 SIZES = [

@@ -8,10 +8,9 @@ One rank, activation checkpointing everywhere, ZeRO-3 with weights and optimizer
 
 import pytest
 
-import shapes
-from ropewalk.jobs.train.cards import CARDS, GIB
-from ropewalk.jobs.train.memory import Setup, States, peak
-from ropewalk.scaling.dialects.transformers_shape import read_shape
+from ropewalk.engines.transformers.shape import read_shape
+from ropewalk.jobs.train.sizing.memory import CARDS, GIB, Setup, States, peak
+from support import shapes
 
 HOST = {"states": States.HOST}
 STOCK = {"chunked_loss": False, **HOST}  # logits of all tokens, transformers' own layers

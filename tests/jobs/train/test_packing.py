@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ropewalk.errors import BadConfig, BadLength, BadOption
-from ropewalk.jobs.train.index import Index
-from ropewalk.jobs.train.packing import Bin, Packing, histogram
+from ropewalk.jobs.train.data.index import Index
+from ropewalk.jobs.train.data.packing import Bin, Packing, histogram
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=30)
 
@@ -184,8 +184,8 @@ def test_what_makes_no_sense(arguments, options, error):
 PROCESS = """
 import json, sys, numpy
 from pathlib import Path
-from ropewalk.jobs.train.index import open_index
-from ropewalk.jobs.train.packing import Packing
+from ropewalk.jobs.train.data.index import open_index
+from ropewalk.jobs.train.data.packing import Packing
 packing = Packing(open_index(Path(sys.argv[1])), 16, 5)
 numbers = range(int(sys.argv[2]), packing.rows_per_epoch, 2)
 print(json.dumps([packing.row(n).ids.tolist() for n in reversed(numbers)]))

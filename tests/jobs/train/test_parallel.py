@@ -7,12 +7,12 @@ import types
 import numpy
 import pytest
 
-import processes
 from ropewalk.errors import BadOption
-from ropewalk.jobs.train.layout import IGNORED, lay_out
+from ropewalk.jobs.train.data.layout import IGNORED, lay_out
+from ropewalk.jobs.train.data.packing import Step
 from ropewalk.jobs.train.parallel import parallel
-from ropewalk.jobs.train.rows import Step
-from training import one_loop, stage_of, tiny_llama
+from support import processes
+from support.training import one_loop, stage_of, tiny_llama
 
 BAR = 1e-6  # what the project promises for float32
 

@@ -5,15 +5,16 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-import processes
 from ropewalk.errors import Mismatch
-from ropewalk.jobs.train import attention, keep
-from ropewalk.jobs.train.layout import IGNORED
+from ropewalk.jobs.train import attention
+from ropewalk.jobs.train import checkpoints as keep
+from ropewalk.jobs.train.data.layout import IGNORED
+from ropewalk.jobs.train.data.packing import Row
 from ropewalk.jobs.train.loop import Loop
-from ropewalk.jobs.train.packing import Row
 from ropewalk.jobs.train.preflight import WAYS_OUT, Preflight, check
 from ropewalk.models.live import find_tables, read_live
-from training import one_loop, recipe_of, run, stage_of, texts, tiny_llama, with_tokenizer
+from support import processes
+from support.training import one_loop, recipe_of, run, stage_of, texts, tiny_llama, with_tokenizer
 
 
 @pytest.fixture(scope="module")

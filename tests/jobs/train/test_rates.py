@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import get_scheduler
 
-from ropewalk.jobs.train.rates import rate_at
+from ropewalk.jobs.train.loop import rate_at
 from ropewalk.jobs.train.recipe import Stage
 
 

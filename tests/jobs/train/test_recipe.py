@@ -10,9 +10,9 @@ GIVEN = {"model": "m", "data": ("d",)}
 
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_recipes_parse_and_plan(name):
-    from ropewalk.jobs.corpus import library_files  # noqa: F401  (the texts that they name come with Python)
-    from ropewalk.scaling.checkpoint import local_checkpoint, read_config
-    from ropewalk.scaling.dialects.transformers import read
+    from ropewalk.engines.transformers.checkpoint import local_checkpoint, read_config
+    from ropewalk.engines.transformers.write import read
+    from ropewalk.measure.texts import library_files  # noqa: F401  (the texts that they name come with Python)
 
     recipe = read_recipe(name, {"model": "ropewalk-tiny"} | ({} if name == "tiny-cpu" else {"data": ("d",)}))
     spec = read(read_config(local_checkpoint("ropewalk-tiny")))

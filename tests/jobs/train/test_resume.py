@@ -8,11 +8,12 @@ import numpy
 import pytest
 from safetensors.torch import load_file, save_file
 
-import processes
 from ropewalk.errors import BadConfig, CannotWrite
-from ropewalk.jobs.train import export, job, keep
+from ropewalk.jobs.train import checkpoints as keep
+from ropewalk.jobs.train import export, job
 from ropewalk.jobs.train.log import read_log
-from training import losses_of, recipe_of, run, texts, with_tokenizer
+from support import processes
+from support.training import losses_of, recipe_of, run, texts, with_tokenizer
 
 STAGES = ({"steps": 4}, {"factor": 4, "steps": 3})  # 64 tokens, then 128
 

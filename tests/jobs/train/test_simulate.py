@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-import shapes
-from ropewalk.jobs.train import simulate
-from ropewalk.jobs.train.memory import Setup, peak
-from ropewalk.jobs.train.simulate import NoSimulation, simulated_peak
-from ropewalk.scaling.dialects.transformers_shape import read_shape
+from ropewalk.engines.transformers.shape import read_shape
+from ropewalk.jobs.train.sizing import simulate
+from ropewalk.jobs.train.sizing.memory import Setup, peak
+from ropewalk.jobs.train.sizing.simulate import NoSimulation, simulated_peak
+from support import shapes
 
 SMALL = shapes.small(hidden_size=512, intermediate_size=1792, head_dim=64, num_attention_heads=8, num_hidden_layers=3)
 TOKENS = 65_536
@@ -71,7 +71,7 @@ def test_an_answer_that_is_none_is_a_reason(monkeypatch):
 
 
 def test_asking_loads_no_torch():
-    code = "import sys, ropewalk.jobs.train.simulate; print('torch' in sys.modules)"
+    code = "import sys, ropewalk.jobs.train.sizing.simulate; print('torch' in sys.modules)"
     assert (
         json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.lower())
         is False

@@ -6,15 +6,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import gguf_files
-from jobs.verify.material import small
+from ropewalk.engines.transformers.checkpoint import bundled_model, read_config
+from ropewalk.engines.transformers.write import read
 from ropewalk.errors import CannotExpress
 from ropewalk.jobs.verify import as_gguf
 from ropewalk.jobs.verify.as_gguf import write_gguf
 from ropewalk.jobs.verify.subject import gguf_keys
-from ropewalk.scaling.checkpoint import bundled_model, read_config
-from ropewalk.scaling.dialects.transformers import read
 from ropewalk.scaling.plan import make_plan
+from support import gguf_files
+from support.verifying import small
 
 
 def written(folder, out, method="yarn", factor=8, **options):

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy
 import pytest
 
-from jobs.verify.material import HERE, witness
 from ropewalk.jobs.verify.ask import ask
+from support.verifying import HERE, witness
 
 IDS = [5, 7, 9, 11]
 

@@ -3,17 +3,16 @@
 import pytest
 import torch
 
-from jobs.verify.material import extended, small
-from ropewalk.jobs.gguf.patch import open_gguf, stretch_gguf
+from ropewalk.checkpoints.gguf import open_gguf, stretch_gguf
+from ropewalk.engines.transformers.checkpoint import read_config
+from ropewalk.engines.transformers.write import read
 from ropewalk.jobs.verify.as_gguf import write_gguf
-from ropewalk.jobs.verify.gguf_subject import of_gguf
-from ropewalk.jobs.verify.interpreters import environment, find
+from ropewalk.jobs.verify.ask import environment, find
 from ropewalk.jobs.verify.run import Status, verify
-from ropewalk.jobs.verify.subject import gguf_keys, of_checkpoint
+from ropewalk.jobs.verify.subject import gguf_keys, of_checkpoint, of_gguf
 from ropewalk.jobs.verify.witness import get_witness
-from ropewalk.scaling.checkpoint import read_config
-from ropewalk.scaling.dialects.transformers import read
 from ropewalk.scaling.plan import make_plan
+from support.verifying import extended, small
 
 pytestmark = pytest.mark.engines
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ropewalk.errors import BadOption, UnknownName
-from ropewalk.jobs.verify.interpreters import find
+from ropewalk.jobs.verify.ask import find
 from ropewalk.jobs.verify.witness import Witness, chosen, get_witness, witnesses
 
 TOY = Witness("vllm", "Toy", "numpy", ("numpy",), "config.json", "Get it.", 1.0, Path("toy.py"))

@@ -8,15 +8,14 @@ import numpy
 import pytest
 import torch
 
-from jobs.verify.material import extended, small, witness
-from models.architectures import build, tiny_config
 from ropewalk.errors import BadConfig, BadLength, BadOption
 from ropewalk.jobs.verify import run as job
 from ropewalk.jobs.verify.ask import Answer
 from ropewalk.jobs.verify.run import Status, reference, token_ids, verify
-from ropewalk.jobs.verify.subject import of_checkpoint
-from ropewalk.jobs.verify.target import asked, subjects
+from ropewalk.jobs.verify.subject import asked, of_checkpoint, subjects
 from ropewalk.jobs.verify.witness import get_witness
+from support.architectures import build, tiny_config
+from support.verifying import extended, small, witness
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from ropewalk.engines.transformers.checkpoint import local_checkpoint, read_config
+from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadConfig, BadLength, BadOption
-from ropewalk.scaling.checkpoint import local_checkpoint, read_config
-from ropewalk.scaling.dialects.transformers import read
 from ropewalk.scaling.method import Option, methods
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 from ropewalk.scaling.spec import ModelSpec
@@ -99,7 +99,7 @@ def find_config(model: str) -> tuple[dict[str, Any], Path]:
     """The model's config, and where it was found; goes to the hub only for a hub id."""
     path = local_checkpoint(model)
     if path is None:
-        from ropewalk.models.hub import checkpoint
+        from ropewalk.checkpoints.hub import checkpoint
 
         path = checkpoint(model, weights=False)
     return read_config(path), path
@@ -191,7 +191,7 @@ def human_bytes(size: float) -> str:
 
 def said_of_files(source: Path) -> tuple[str, ...]:
     """What to say of a checkpoint's files: other copies of the model that are not taken along, and code that is."""
-    from ropewalk.jobs.extend import MISTRAL, code_files, left_out
+    from ropewalk.checkpoints.extend import MISTRAL, code_files, left_out
 
     notes, names, code = [], left_out(source), code_files(source)
     if names:

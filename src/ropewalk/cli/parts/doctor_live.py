@@ -65,9 +65,9 @@ def _written(endpoint: "Endpoint", config: Path | None, original_length: str | N
 
 def read_written(name: str) -> "Written":
     """What a config says. name: of a model or of its config, on this machine or not."""
+    from ropewalk.checkpoints.hub import checkpoint
     from ropewalk.jobs.doctor.live.job import Written
     from ropewalk.jobs.doctor.target import resolve
-    from ropewalk.models.hub import checkpoint
 
     target = resolve(name, lambda model: checkpoint(model, weights=False))
     full = [keys for keys in target.layers if not keys.layer_type.startswith(("sliding", "chunked", "local"))]

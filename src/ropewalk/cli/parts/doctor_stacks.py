@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from ropewalk.jobs.doctor.live.endpoint import Endpoint
     from ropewalk.jobs.doctor.stacks.job import Result
     from ropewalk.jobs.doctor.stacks.sides import Words
-    from ropewalk.jobs.evaluate.statistics import Interval
-    from ropewalk.jobs.serve.served import Served
+    from ropewalk.measure.statistics import Interval
+    from ropewalk.models.served import Served
 
 EXIT = {"ALIKE": 0, "DIFFER": 1, "UNDECIDED": 3}
 
@@ -31,8 +31,7 @@ def run_stacks(
         from ropewalk.jobs.doctor.live.endpoint import find
         from ropewalk.jobs.doctor.live.job import PASSAGES
         from ropewalk.jobs.doctor.stacks.job import compare, work
-        from ropewalk.jobs.doctor.stacks.judge import MARGIN
-        from ropewalk.jobs.doctor.stacks.measure import Stacks, lengths_of
+        from ropewalk.jobs.doctor.stacks.measure import MARGIN, Stacks, lengths_of
         from ropewalk.jobs.doctor.stacks.sides import ModelSide, Words, of_server
 
     addresses = [side for side in (trainer, rollout) if is_address(side)]
@@ -60,7 +59,7 @@ def run_stacks(
 
 
 def _open(side: str, method: str | None, factor: float | None, plan: Path | None, dtype: str, device: str) -> "Served":
-    from ropewalk.jobs.serve.served import open_model
+    from ropewalk.models.served import open_model
 
     if " " in side and not Path(side).exists():
         raise BadOption(f"{side!r} is a command line, which is read and not run. Beside an address, give the model's folder.")

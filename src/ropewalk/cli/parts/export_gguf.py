@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.cli.parts.common import human_bytes, parse_length, plan_from, print_json, read_plan
+from ropewalk.engines.engine import get_engine
 from ropewalk.errors import BadOption
-from ropewalk.scaling.engine import get_engine
 from ropewalk.scaling.plan_notes import plan_notes
 
 LARGE = 2**28  # bytes: below that, a copy takes less than two seconds on any disk
@@ -31,7 +31,7 @@ def run_gguf(
     version: str = "",
 ) -> None:
     """asked: (to, factor, method, options, layers), as `plan_from` takes them."""
-    from ropewalk.jobs.gguf.patch import open_gguf, restore_gguf, stretch_gguf
+    from ropewalk.checkpoints.gguf import open_gguf, restore_gguf, stretch_gguf
 
     path = Path(model).expanduser()
     _check_options(engines, out, in_place, restore, asked[:2], plan_file)

@@ -12,8 +12,8 @@ from rich.table import Table
 from ropewalk.cli.parts.common import parse_length
 from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.progress import cost_bar
+from ropewalk.engines.transformers.checkpoint import local_checkpoint
 from ropewalk.errors import BadOption
-from ropewalk.scaling.checkpoint import local_checkpoint
 
 Data = Annotated[
     list[str] | None,
@@ -42,8 +42,8 @@ def asked_for(
             raise BadOption("--max-tokens, --cache and --text-field say how --data is read: give --data, or leave them out.")
         return None
     limit = parse_length(max_tokens) if max_tokens else None
-    from ropewalk.jobs.evaluate.sources import TEXT_FIELD
-    from ropewalk.jobs.train.index import index_for
+    from ropewalk.jobs.train.data.index import index_for
+    from ropewalk.measure.texts import TEXT_FIELD
     from ropewalk.models.load import load_tokenizer
 
     local = local_checkpoint(model)
@@ -74,7 +74,7 @@ class _Shown:
 
 
 def _numbers(index: Any, length: int) -> dict[str, Any]:
-    from ropewalk.jobs.train.packing import histogram
+    from ropewalk.jobs.train.data.packing import histogram
 
     long = index.lengths[index.lengths >= length]
     return {

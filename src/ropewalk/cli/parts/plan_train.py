@@ -9,14 +9,11 @@ from rich.table import Table
 
 from ropewalk.cli.parts.common import human_bytes, parse_length
 from ropewalk.cli.parts.console import Console
+from ropewalk.engines.transformers.shape import ModelShape, read_shape
 from ropewalk.errors import BadOption
-from ropewalk.jobs.train.cards import GIB, Card, parse_cards
-from ropewalk.jobs.train.cost import Cost, Stage, cost
-from ropewalk.jobs.train.ladder import Rung, ladder
-from ropewalk.jobs.train.memory import Peak
-from ropewalk.scaling.dialects.transformers_shape import read_shape
+from ropewalk.jobs.train.sizing.cost import Cost, Rung, Stage, cost, ladder
+from ropewalk.jobs.train.sizing.memory import GIB, Card, Peak, parse_cards
 from ropewalk.scaling.plan import ScalingPlan
-from ropewalk.scaling.shape import ModelShape
 
 BUDGETS = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}  # as papers count tokens, not as model names count lengths
 LARGEST_BUDGET = 10**15
@@ -124,7 +121,7 @@ def cheapest(rungs: tuple[Rung, ...], card: Card) -> Rung | None:
 
 
 def _with_simulation(config: Mapping[str, Any], found: Answer) -> Answer:
-    from ropewalk.jobs.train.simulate import NoSimulation, simulated_peak
+    from ropewalk.jobs.train.sizing.simulate import NoSimulation, simulated_peak
 
     rung = cheapest(found.rungs, found.asked.card)
     if rung is None:

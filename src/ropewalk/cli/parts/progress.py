@@ -15,8 +15,8 @@ from rich.text import Text
 
 from ropewalk.cli.parts.common import human_bytes
 from ropewalk.cli.parts.console import Console
+from ropewalk.engines.transformers.checkpoint import local_checkpoint
 from ropewalk.errors import RopewalkError
-from ropewalk.scaling.checkpoint import local_checkpoint
 
 Start = Callable[[float, int, int], Callable[[float], None]]
 Clock = Callable[[], float]

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any
 
+from ropewalk.engines import gguf
+from ropewalk.engines.commands import Command, length_option, number_option
+from ropewalk.engines.facts import ASKED, BASE, REACHED, SERVER
+from ropewalk.engines.keys import FLAGS, LENGTH, Keys
 from ropewalk.errors import BadConfig
-from ropewalk.scaling.commands import Command, length_option, number_option
-from ropewalk.scaling.dialects import gguf
-from ropewalk.scaling.dialects.marks import ASKED, BASE, REACHED, SERVER
-from ropewalk.scaling.keys import FLAGS, LENGTH, Keys
 
 KINDS: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str, "bool": "true".__eq__}
 FACTORS = {"yarn-attn-factor": "attention_factor", "yarn-beta-fast": "beta_fast", "yarn-beta-slow": "beta_slow"}

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ropewalk.engines.keys import LENGTH
+from ropewalk.engines.transformers.checkpoint import TEXT_PARTS, text_of
 from ropewalk.errors import BadConfig
-from ropewalk.scaling.checkpoint import TEXT_PARTS, text_of
-from ropewalk.scaling.keys import LENGTH
 
 ROPE_DICTS = ("rope_scaling", "rope_parameters")
 ROPE_KEYS = (*ROPE_DICTS, "rope_theta")

@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ropewalk.engines.engine import Engine, Loss, Rotation, difference, get_engine, parse_version, rotation
+from ropewalk.engines.keys import CONFIG, FLAGS, GGUF, Keys
+from ropewalk.engines.transformers.class_defaults import is_native
 from ropewalk.errors import BadOption
 from ropewalk.jobs.doctor.target import Target
-from ropewalk.scaling.dialects.class_defaults import is_native
-from ropewalk.scaling.engine import Engine, Loss, Rotation, difference, get_engine, rotation
-from ropewalk.scaling.keys import CONFIG, FLAGS, GGUF, Keys
-from ropewalk.scaling.versions import parse_version
 
 
 @dataclass(frozen=True, slots=True)

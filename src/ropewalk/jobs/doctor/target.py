@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ropewalk.errors import BadConfig
-from ropewalk.jobs.doctor.llama_flags import reached, with_flags, with_overrides
-from ropewalk.jobs.doctor.overrides import Overridden, overridden, pasted_outside
-from ropewalk.scaling.checkpoint import CONFIG, local_checkpoint, read_config, text_of
-from ropewalk.scaling.commands import Command, is_set, json_option, length_option, number_option, parse_command
-from ropewalk.scaling.dialects import gguf, known, mistral
-from ropewalk.scaling.dialects.marks import (
+from ropewalk.engines import gguf, mistral
+from ropewalk.engines.commands import Command, is_set, json_option, length_option, number_option, parse_command
+from ropewalk.engines.engine import get_engine
+from ropewalk.engines.facts import (
     ASKED,
     BASE,
     ENVIRONMENT,
@@ -25,9 +22,13 @@ from ropewalk.scaling.dialects.marks import (
     REACHED,
     THETA_BESIDE,
 )
-from ropewalk.scaling.engine import get_engine
-from ropewalk.scaling.gguf_header import is_gguf, read_header
-from ropewalk.scaling.keys import GGUF, Keys, layers_of
+from ropewalk.engines.gguf_file import read_header
+from ropewalk.engines.keys import GGUF, Keys, layers_of
+from ropewalk.engines.transformers import known
+from ropewalk.engines.transformers.checkpoint import CONFIG, is_gguf, local_checkpoint, read_config, text_of
+from ropewalk.errors import BadConfig
+from ropewalk.jobs.doctor.llama_flags import reached, with_flags, with_overrides
+from ropewalk.jobs.doctor.overrides import Overridden, overridden, pasted_outside
 from ropewalk.scaling.spec import is_local
 
 Find = Callable[[str], Path]

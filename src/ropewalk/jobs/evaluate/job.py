@@ -13,28 +13,75 @@ from typing import Any
 
 import torch
 
+from ropewalk.checkpoints.files import write_file
+from ropewalk.engines.transformers.checkpoint import local_checkpoint
 from ropewalk.errors import BadOption, CannotAttach, Mismatch, NotFinite, RopewalkError
-from ropewalk.jobs.evaluate.early import read_until_clear
-from ropewalk.jobs.evaluate.faults import Batch, Say
-from ropewalk.jobs.evaluate.placement import find_device, find_dtype, own_device
 from ropewalk.jobs.evaluate.prepare import Prepared, prepare
-from ropewalk.jobs.evaluate.records import Key, Record, Records
 from ropewalk.jobs.evaluate.request import RUN, Request, settle
-from ropewalk.jobs.evaluate.retrieval import Asker, Skipped, sample_key
-from ropewalk.jobs.evaluate.retrieval import cost as sample_cost
-from ropewalk.jobs.evaluate.rows import Problem
-from ropewalk.jobs.evaluate.run import Measurement, bodies, measure, versions, wanted_passes, window_measurements
-from ropewalk.jobs.evaluate.speed import measure_speed, speed_keys
-from ropewalk.jobs.evaluate.task import Sample
-from ropewalk.jobs.evaluate.tax_records import record_tax, tax_measurements
-from ropewalk.jobs.evaluate.window import WindowPlan
 from ropewalk.jobs.evaluate.workers import Workers
-from ropewalk.jobs.files import write_file
 from ropewalk.jobs.report.page import write_report
+from ropewalk.measure.anytime import look, random_order
+from ropewalk.measure.faults import Batch, Say
+from ropewalk.measure.passes import Measurement, bodies, measure, versions, wanted_passes, window_measurements
+from ropewalk.measure.protocols import Protocol
+from ropewalk.measure.records import Key, Readings, Record, Records
+from ropewalk.measure.retrieval import Asker, Skipped, sample_key
+from ropewalk.measure.retrieval import cost as sample_cost
+from ropewalk.measure.rows import Problem
+from ropewalk.measure.speed import measure_speed, speed_keys
+from ropewalk.measure.tables import BITS, Sums, table
+from ropewalk.measure.task import Sample
+from ropewalk.measure.tax import record_tax, tax_measurements
+from ropewalk.measure.window import WindowPlan
 from ropewalk.models.attach import attach
 from ropewalk.models.load import check_tokenizer, load_model
-from ropewalk.scaling.checkpoint import local_checkpoint
+from ropewalk.models.placement import find_device, find_dtype, own_device
 from ropewalk.scaling.plan import ScalingPlan
+
+LEAST = 3  # documents before the first look
+Planned = tuple[ScalingPlan, Sequence[Measurement]]
+
+
+def read_until_clear(
+    model: Any, planned: Sequence[Planned], names: Sequence[str], protocol: Protocol, records: Records,
+    advance: Callable[[float], None], batch: Batch, say: Say, seed: int,
+) -> int:  # fmt: skip
+    """Read one document after another under every plan; how many were read when the last line of `protocol` was decided.
+
+    planned: plans with all their passes; each of the others is compared with the first.  names: the documents.
+    The order is drawn from the seed before anything is read, and the look after each document is `anytime.look`, whose level
+    holds however often one looks. A second run looks at the same documents in the same order, and stops where the first did.
+    """
+    order = [names[i] for i in random_order(len(names), seed)]
+    for n, name in enumerate(order, 1):
+        for plan, passes in planned:
+            measure(model, plan, [m for m in passes if m.facts["document"] == name], records, advance, batch=batch)
+        if n >= LEAST and _clear(planned, order[:n], protocol, records):
+            unread = set(order[n:])
+            advance(sum(m.cost for _, passes in planned for m in passes if m.facts["document"] in unread))
+            say(f"every plan is told from {planned[0][0].name} after {n} of {len(order)} documents; the rest is not read.")
+            return n
+    say(f"{len(order)} documents were read, and not every plan is told from {planned[0][0].name}.")
+    return len(order)
+
+
+def _clear(planned: Sequence[Planned], order: Sequence[str], protocol: Protocol, records: Records) -> bool:
+    plans = [plan.fingerprint for plan, _ in planned]
+    read = [
+        replace(record, key=replace(record.key, method=record.key.plan))
+        for record in records
+        if record.key.plan in plans and record.facts.get("document") in order
+    ]
+    rows = table(Readings(read), protocol)
+    first, *others = [_in_order(list(rows[plan].values())[-1], order) for plan in plans]
+    return all(look(first.sums * BITS, other.sums * BITS, first.counts).stop for other in others)
+
+
+def _in_order(sums: Sums, order: Sequence[str]) -> Sums:
+    """The documents as they were read: what an anytime-valid test looks at is a sequence."""
+    rows = [sums.documents.index(name) for name in order]
+    return Sums(tuple(order), sums.sums[rows], sums.counts[rows], sums.tokens[rows])
+
 
 REPORT = "report.html"
 UNCHANGED = "none"  # pays no tax

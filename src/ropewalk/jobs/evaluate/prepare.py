@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ropewalk.jobs.evaluate.documents import Choice, Document, Joined, check_documents, choose, describe
-from ropewalk.jobs.evaluate.faults import Say
-from ropewalk.jobs.evaluate.material import Material
-from ropewalk.jobs.evaluate.protocols import Position, Prefix, Protocol, parse_protocol
-from ropewalk.jobs.evaluate.records import tokenizer_hash
+from ropewalk.checkpoints.fingerprint import measured_by, model_fingerprint, versions
+from ropewalk.checkpoints.hub import checkpoint
+from ropewalk.engines.transformers.checkpoint import read_config
+from ropewalk.engines.transformers.write import read
 from ropewalk.jobs.evaluate.request import Request, asked, make_plans, original_length, wanted_lengths
-from ropewalk.jobs.evaluate.retrieval import Skipped, expand_tasks, make_samples
-from ropewalk.jobs.evaluate.sources import LIBRARY, Texts
-from ropewalk.jobs.evaluate.task import Sample
-from ropewalk.jobs.fingerprint import measured_by, model_fingerprint, versions
-from ropewalk.models.hub import checkpoint
+from ropewalk.measure.documents import Choice, Document, Joined, check_documents, choose, describe
+from ropewalk.measure.faults import Say
+from ropewalk.measure.material import Material
+from ropewalk.measure.protocols import Position, Prefix, Protocol, parse_protocol
+from ropewalk.measure.records import tokenizer_hash
+from ropewalk.measure.retrieval import Skipped, expand_tasks, make_samples
+from ropewalk.measure.task import Sample
+from ropewalk.measure.texts import LIBRARY, Texts
 from ropewalk.models.load import load_tokenizer
-from ropewalk.scaling.checkpoint import read_config
-from ropewalk.scaling.dialects.transformers import read
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.plan_notes import plan_notes
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ropewalk.checkpoints.files import write_file
 from ropewalk.errors import BadConfig, BadLength, BadOption
-from ropewalk.jobs.evaluate.sources import LIBRARY, TEXT_FIELD
-from ropewalk.jobs.evaluate.window import WindowPlan, window_size
-from ropewalk.jobs.files import write_file
-from ropewalk.scaling.plan import ScalingPlan, Stretch, make_plan
+from ropewalk.measure.texts import LIBRARY, TEXT_FIELD
+from ropewalk.measure.window import WindowPlan, window_size
+from ropewalk.scaling.plan import ScalingPlan, make_plan
 from ropewalk.scaling.spec import ModelSpec
+from ropewalk.scaling.stretch import Stretch
 
 SCHEMA = "ropewalk.run/1"
 RUN = "run.json"

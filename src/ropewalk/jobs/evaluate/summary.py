@@ -5,14 +5,12 @@ from typing import Any, TypeVar
 
 import numpy
 
-from ropewalk.jobs.evaluate.comparisons import paired
-from ropewalk.jobs.evaluate.cost_tables import speed_table, tax_table
 from ropewalk.jobs.evaluate.job import REPORT, Outcome
-from ropewalk.jobs.evaluate.power import in_words
-from ropewalk.jobs.evaluate.readings import Readings
-from ropewalk.jobs.evaluate.records import Record
-from ropewalk.jobs.evaluate.retrieval_tables import task_scores
-from ropewalk.jobs.evaluate.tables import BITS, Sums, table
+from ropewalk.measure.comparisons import paired
+from ropewalk.measure.records import Readings, Record
+from ropewalk.measure.retrieval_tables import task_scores
+from ropewalk.measure.statistics import in_words
+from ropewalk.measure.tables import BITS, Sums, speed_table, table, tax_table
 
 T = TypeVar("T")
 

@@ -5,20 +5,20 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from ropewalk.scaling.checkpoint import TEXT_PARTS
-from ropewalk.scaling.dialects import known
-from ropewalk.scaling.dialects.class_defaults import ClassDefaults, classes, text_fields, wrappers
-from ropewalk.scaling.dialects.fields import Fields
-from ropewalk.scaling.dialects.own_code import OWN_CODE
-from ropewalk.scaling.dialects.transformers import CARRIED_KEYS, read
-from ropewalk.scaling.dialects.transformers_has_rope import V4_KEYS
-from ropewalk.scaling.dialects.transformers_layers import head_dim
-from ropewalk.scaling.dialects.transformers_read import rope_parts
-from ropewalk.scaling.dialects.transformers_scaling import ROPE_KEYS
+from ropewalk.engines.transformers import known
+from ropewalk.engines.transformers.checkpoint import TEXT_PARTS
+from ropewalk.engines.transformers.class_defaults import ClassDefaults, classes, text_fields, wrappers
+from ropewalk.engines.transformers.fields import Fields
+from ropewalk.engines.transformers.has_rope import V4_KEYS
+from ropewalk.engines.transformers.layers import head_dim
+from ropewalk.engines.transformers.own_code import OWN_CODE
+from ropewalk.engines.transformers.read import rope_parts
+from ropewalk.engines.transformers.scaling import ROPE_KEYS
+from ropewalk.engines.transformers.write import CARRIED_KEYS, read
 from ropewalk.scaling.method import methods
-from ropewalk.scaling.plan import Stretch
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.spec import ModelSpec, is_local
+from ropewalk.scaling.stretch import Stretch
 
 # Keys that reading a config looks at; the page keeps no others of a pasted one.
 READ_KEYS = (

@@ -7,9 +7,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ropewalk.checkpoints.files import write_file
 from ropewalk.errors import BadConfig, OutputExists
 from ropewalk.jobs.explore.models import describe, known_tables, method_table, presets
-from ropewalk.jobs.files import write_file
 from ropewalk.scaling.spec import ModelSpec
 
 # In the order in which they run; each adds to window.ropewalk.

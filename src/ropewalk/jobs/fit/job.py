@@ -11,20 +11,17 @@ from typing import Any
 
 import numpy
 
+from ropewalk.checkpoints.files import write_file
+from ropewalk.checkpoints.fingerprint import model_fingerprint, versions
 from ropewalk.errors import BadLength, BadOption, UnknownName
-from ropewalk.jobs.evaluate.documents import Document
-from ropewalk.jobs.evaluate.records import ids_hash
-from ropewalk.jobs.evaluate.tables import edges_of
-from ropewalk.jobs.files import write_file
-from ropewalk.jobs.fingerprint import model_fingerprint, versions
-from ropewalk.jobs.fit.budget import CHOICE, LEAST, REPORT, SAFETY, Budget
-from ropewalk.jobs.fit.compare import FITTED, Compared, baselines, bits_by_token
+from ropewalk.jobs.fit.compare import FITTED, Compared, baselines, bits_by_token, keep_report, read_report, report_path
 from ropewalk.jobs.fit.family import Space, get_family
-from ropewalk.jobs.fit.kept import keep_report, read_report, report_path
-from ropewalk.jobs.fit.material import Sets
-from ropewalk.jobs.fit.objective import Item, answer_items, far_items, gradient, losses
+from ropewalk.jobs.fit.objective import Item, Sets, answer_items, far_items, gradient, losses
 from ropewalk.jobs.fit.search import Step, descend, evolve
-from ropewalk.jobs.fit.state import State, load_state, state_path
+from ropewalk.jobs.fit.state import CHOICE, LEAST, REPORT, SAFETY, Budget, State, load_state, state_path
+from ropewalk.measure.documents import Document
+from ropewalk.measure.records import ids_hash
+from ropewalk.measure.tables import edges_of
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.schedule import CAUSAL, Dynamic
 from ropewalk.scaling.spec import ModelSpec

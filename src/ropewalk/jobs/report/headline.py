@@ -4,9 +4,12 @@ from collections.abc import Iterator, Mapping
 from math import inf
 from typing import Any
 
-from ropewalk.jobs.evaluate.window import METHOD as WINDOW
+from ropewalk.jobs.report import sections
+from ropewalk.jobs.report.loss import MARGIN, loss, verdicts
 from ropewalk.jobs.report.marks import number, short
-from ropewalk.jobs.report.run_folder import REFERENCE
+from ropewalk.jobs.report.provenance import provenance
+from ropewalk.jobs.report.run_folder import REFERENCE, Run, missing
+from ropewalk.measure.window import METHOD as WINDOW
 
 Made = Mapping[str, Any]
 NOT_READ = "Loss by position was not measured in this run, so it has no verdict on how far the model reads."
@@ -99,3 +102,33 @@ def _tax(made: Made, method: str) -> Iterator[Tile]:
     if made["tax"] and method in made["tax"]["rows"]:
         row = made["tax"]["rows"][method]
         yield "short-context tax", number(row["loss"]["value"], "signed"), f"bits per token; KL {row['kl']['value']:z.4f}"
+
+
+SCHEMA = "ropewalk.certificate/1"
+
+
+def certificate(run: Run, margin: float = MARGIN) -> dict[str, Any]:
+    """Every table of the run, with None for sections that it has no data for."""
+    made: dict[str, Any] = {
+        "schema": SCHEMA,
+        "model": run.model,
+        "original_length": run.original_length,
+        "target_length": run.target_length,
+        "longest": run.longest,
+        "methods": list(run.plans),
+        "margin": margin,
+        "missing": missing(run),
+        "notes": list(run.notes),
+        "loss": loss(run),
+        "verdicts": verdicts(run, margin),
+        "protocols": sections.protocols(run),
+        "retrieval": sections.retrieval(run),
+        "ruler": sections.ruler(run),
+        "tax": sections.tax(run),
+        "speed": sections.speed(run),
+        "provenance": provenance(run),
+    }
+    made["anchors"] = sections.anchors(made)
+    made["headline"] = headline(made)
+    made["tiles"] = tiles(made)
+    return made

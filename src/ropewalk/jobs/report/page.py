@@ -13,13 +13,13 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from ropewalk.checkpoints.files import write_file
 from ropewalk.errors import BadConfig, OutputExists
-from ropewalk.jobs.evaluate.records import Record
-from ropewalk.jobs.files import write_file
 from ropewalk.jobs.report import marks
-from ropewalk.jobs.report.certificate import certificate
 from ropewalk.jobs.report.figures import anchor_figure, loss_figure, styles
+from ropewalk.jobs.report.headline import certificate
 from ropewalk.jobs.report.run_folder import make_run, run_facts
+from ropewalk.measure.records import Record
 from ropewalk.scaling.plan import ScalingPlan
 
 MARK = '<meta name="generator" content="ropewalk report">'

@@ -4,9 +4,9 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from ropewalk.jobs.evaluate.protocols import CORPUS
-from ropewalk.jobs.evaluate.window import WindowPlan
 from ropewalk.jobs.report.run_folder import Run
+from ropewalk.measure.protocols import CORPUS
+from ropewalk.measure.window import WindowPlan
 from ropewalk.scaling.plan import ScalingPlan
 
 # Facts that a reader wants to see, in this order. run.json says them, or the records do.

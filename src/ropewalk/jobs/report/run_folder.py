@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.errors import BadConfig
-from ropewalk.jobs.evaluate.records import Record, Records
-from ropewalk.jobs.evaluate.window import METHOD, WindowPlan, read_plan
+from ropewalk.measure.records import Record, Records
+from ropewalk.measure.window import METHOD, WindowPlan, read_plan
 from ropewalk.scaling.plan import ScalingPlan
 
 REFERENCE = "none"  # the model unchanged: what every method is compared with

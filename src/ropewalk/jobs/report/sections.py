@@ -10,16 +10,14 @@ from importlib.resources import files
 from math import inf, isinf, log
 from typing import Any
 
-from ropewalk.jobs.evaluate.cost_tables import Speed, speed_table, tax_table
-from ropewalk.jobs.evaluate.protocols import Position, Protocol, parse_protocol
-from ropewalk.jobs.evaluate.readings import Readings
-from ropewalk.jobs.evaluate.retrieval_tables import RULER, Cell, Grid, retrieval_grids, ruler_table, shares_by_length
-from ropewalk.jobs.evaluate.scoring import RELATIVE, RULER_THRESHOLD
-from ropewalk.jobs.evaluate.statistics import Interval
-from ropewalk.jobs.evaluate.tables import Sums, table
-from ropewalk.jobs.evaluate.task import tasks
-from ropewalk.jobs.report.plain import kind, plain
 from ropewalk.jobs.report.run_folder import REFERENCE, Run
+from ropewalk.measure.protocols import Position, Protocol, parse_protocol
+from ropewalk.measure.records import Readings
+from ropewalk.measure.retrieval_tables import RULER, Cell, Grid, retrieval_grids, ruler_table, shares_by_length
+from ropewalk.measure.scoring import RELATIVE, RULER_THRESHOLD
+from ropewalk.measure.statistics import Interval, kind, plain
+from ropewalk.measure.tables import Speed, Sums, speed_table, table, tax_table
+from ropewalk.measure.task import tasks
 
 Section = dict[str, Any]
 

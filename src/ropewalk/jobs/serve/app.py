@@ -2,11 +2,15 @@
 
 import asyncio
 import dataclasses
+import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
@@ -15,13 +19,26 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from ropewalk.errors import BadLength, BadOption, NotFinite, RopewalkError, UnknownName
-from ropewalk.jobs.serve.answer import Answer
-from ropewalk.jobs.serve.engine import Busy, Ending, Engine
-from ropewalk.jobs.serve.exchange import Exchange, Piece
+from ropewalk.jobs.serve.answer import Answer, new_answer
+from ropewalk.jobs.serve.batch import Batch
+from ropewalk.jobs.serve.engine import Busy, Ending, Engine, Exchange, Piece, Watch
 from ropewalk.jobs.serve.guard import Guard
-from ropewalk.jobs.serve.replies import DONE, TOLD, Chat, Completions, Format, error_body, error_response, event, usage
-from ropewalk.jobs.serve.requests import ChatRequest, Common, CompletionRequest
-from ropewalk.jobs.serve.served import Served, chat_tokens
+from ropewalk.jobs.serve.requests import (
+    DONE,
+    TOLD,
+    Chat,
+    ChatRequest,
+    Common,
+    CompletionRequest,
+    Completions,
+    Format,
+    error_body,
+    error_response,
+    event,
+    usage,
+)
+from ropewalk.models.limits import available_bytes, cache_bytes
+from ropewalk.models.served import Served, chat_tokens
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BODY, BODY_PER_TOKEN = 2**23, 64  # bytes that a request may have: some, and more for each token that can be read
@@ -88,7 +105,7 @@ def completions_wanted(served: Served, body: CompletionRequest) -> list[Answer]:
         raise BadOption("the prompt is an empty list: there is nothing to go on from.")
     copies = range(body.n)
     return [
-        served.answer(ids, body.wanted(body.max_tokens, body.logprobs, copy, prompt_logprobs=noted))
+        new_answer(served, ids, body.wanted(body.max_tokens, body.logprobs, copy, prompt_logprobs=noted))
         for ids in prompts
         for copy in copies
     ]
@@ -102,7 +119,7 @@ def chat_wanted(served: Served, body: ChatRequest) -> list[Answer]:
         raise BadOption(f"{error}{more}") from None
     new = body.new_tokens or max(served.longest - len(ids), 1)
     logprobs = body.top_logprobs if body.logprobs else None
-    return [served.answer(ids, body.wanted(new, logprobs, copy)) for copy in range(body.n)]
+    return [new_answer(served, ids, body.wanted(new, logprobs, copy)) for copy in range(body.n)]
 
 
 def _with_prompts(answers: Sequence[Answer], body: CompletionRequest) -> list[tuple[Answer, Any]]:
@@ -266,3 +283,72 @@ def _report_errors(app: FastAPI) -> None:
     }  # fmt: skip
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
+
+
+SHARE_OF_MEMORY = 0.5  # of what is free at the start, for the caches of rows that are written together
+GRACE = 30  # seconds that open requests have to end when the server is told to stop
+
+
+def build_engine(served: Served, *, rows: int, waiting: int, watch: Watch = lambda read, tokens: None) -> Engine:
+    """rows: answers written together, at most.  waiting: requests in the queue, at most."""
+    budget = SHARE_OF_MEMORY * available_bytes(served.model.device)
+
+    def fits(answers: Sequence[Answer]) -> bool:
+        longest = max(answer.length for answer in answers)
+        return cache_bytes(served.spec, served.plan, longest, served.model.dtype, len(answers)) <= budget
+
+    return Engine(Batch(served.model, served.attached, rows), waiting, fits, watch)
+
+
+class Server(uvicorn.Server):
+    """Told to stop, it takes no more requests, and those that are open get GRACE seconds; then, or when it is told a second
+    time, they are answered that it is stopping, instead of being cut off."""
+
+    def __init__(self, config: uvicorn.Config, engine: Engine, grace: float = GRACE):
+        super().__init__(config)
+        self._engine, self._grace = engine, grace
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        timer = asyncio.get_running_loop().call_later(self._grace, self._engine.end)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit:
+            threading.Thread(target=self._engine.end).start()  # a signal's handler must not wait for a lock
+        else:
+            super().handle_exit(sig, frame)
+
+
+def build_server(
+    served: Served, engine: Engine, name: str, host: str, tell: Callable[[str], None] = lambda line: None
+) -> Server:
+    app = build_app(served, engine, name, host, tell)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=None, server_header=False)
+    return Server(config, engine)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """An open socket; port 0 takes any that is free. Raises BadOption where it cannot be had."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        opened = socket.create_server(address[:2], family=family)
+    except OSError as error:
+        raise BadOption(f"cannot listen on {host} port {port}: {error.strerror}. Another server may; try --port.") from None
+    return opened
+
+
+def serve(
+    served: Served, name: str, host: str, port: int, *, rows: int, waiting: int, ready: Callable[[str], None],
+    tell: Callable[[str], None] = lambda line: None, watch: Watch = lambda read, tokens: None,
+) -> None:  # fmt: skip
+    """Serve until SIGINT or SIGTERM. ready: told the address once connections are taken.  tell: told of each request.
+    watch: of each prompt that is read.
+    """
+    with listen(host, port) as opened:
+        server = build_server(served, build_engine(served, rows=rows, waiting=waiting, watch=watch), name, host, tell)
+        shown = f"[{host}]" if ":" in host else host
+        ready(f"http://{shown}:{opened.getsockname()[1]}/v1")
+        server.run(sockets=[opened])

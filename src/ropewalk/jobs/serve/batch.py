@@ -15,7 +15,7 @@ from ropewalk.errors import BadOption
 from ropewalk.jobs.serve.answer import Answer
 from ropewalk.models.attach import Attached
 from ropewalk.models.caches import cache_argument
-from ropewalk.models.joining import can_join, joined, thinned
+from ropewalk.models.dynamic.cache import can_join, joined, thinned
 from ropewalk.scaling.schedule import CAUSAL, RECOMPUTE, REQUEST
 
 CHUNK = 1024  # tokens of a prompt that are read in one call

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ropewalk.jobs.serve.replies import TOLD, error_response
+from ropewalk.jobs.serve.requests import TOLD, error_response
 
 DRAINED = 2**28  # bytes of a body that is refused, read and thrown away so that its sender hears why
 

@@ -15,7 +15,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ropewalk.errors import CannotAttach
-from ropewalk.jobs.train.layout import Layout, Span
+from ropewalk.jobs.train.data.layout import Layout, Span
 
 NAME = "ropewalk_spans"
 GATHER, ULYSSES = "gather", "ulysses"

@@ -15,17 +15,16 @@ import torch
 from safetensors import SafetensorError
 from torch.distributed.tensor import DTensor
 
+from ropewalk.checkpoints.extend import CARD, fill, model_card
+from ropewalk.checkpoints.files import new_folder, write_file
+from ropewalk.engines.transformers import write as transformers
+from ropewalk.engines.transformers.checkpoint import read_config
 from ropewalk.errors import CannotWrite, Mismatch
-from ropewalk.jobs.card import model_card
-from ropewalk.jobs.extend import CARD, fill
-from ropewalk.jobs.files import new_folder, write_file
 from ropewalk.jobs.train.card import ADAPTER as ADAPTER_CARD
 from ropewalk.jobs.train.card import Done, recipe_table, what_was_done, what_was_measured
 from ropewalk.jobs.train.recipe import Recipe
 from ropewalk.jobs.train.setup import Trained, adapt
 from ropewalk.models.load import load_model
-from ropewalk.scaling.checkpoint import read_config
-from ropewalk.scaling.dialects import transformers
 from ropewalk.scaling.plan import ScalingPlan
 
 MODEL, ADAPTER = "model", "adapter"

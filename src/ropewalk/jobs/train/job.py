@@ -8,32 +8,28 @@ from typing import Any
 
 import numpy
 
+from ropewalk.checkpoints import files
+from ropewalk.checkpoints.fingerprint import model_fingerprint
+from ropewalk.checkpoints.hub import checkpoint
+from ropewalk.engines.transformers.checkpoint import read_config
+from ropewalk.engines.transformers.write import read as read_spec
 from ropewalk.errors import BadConfig, BadLength, BadOption, NotFinite, RopewalkError, Stopped
-from ropewalk.jobs import files
-from ropewalk.jobs.evaluate.tables import edges_of
-from ropewalk.jobs.fingerprint import model_fingerprint
-from ropewalk.jobs.train import keep
+from ropewalk.jobs.train import checkpoints as keep
 from ropewalk.jobs.train.card import Done
-from ropewalk.jobs.train.during import HeldOut, Reading, check_apart, is_flat, prepare, read
+from ropewalk.jobs.train.checkpoints import FREE, RUN, begin_or_compare
+from ropewalk.jobs.train.data.index import Built, Index, index_for
+from ropewalk.jobs.train.data.packing import Packing, Rows
 from ropewalk.jobs.train.export import MODEL, export, gather
-from ropewalk.jobs.train.fingerprint import check_rotary
-from ropewalk.jobs.train.identity import FREE, RUN, begin_or_compare
-from ropewalk.jobs.train.index import Built, Index, index_for
-from ropewalk.jobs.train.log import Log, open_log
+from ropewalk.jobs.train.held_out import HeldOut, Reading, check_apart, is_flat, prepare, read
+from ropewalk.jobs.train.log import Event, Log, Result, Watch, open_log
 from ropewalk.jobs.train.loop import Loop, Progress, make_optimizer
-from ropewalk.jobs.train.packing import Packing
-from ropewalk.jobs.train.parallel import Parallel, parallel
+from ropewalk.jobs.train.parallel import Parallel, check_rotary, memory_in_words, parallel, telling
 from ropewalk.jobs.train.preflight import Preflight, Proof, check
 from ropewalk.jobs.train.recipe import Recipe, Stage
-from ropewalk.jobs.train.result import Event, Result, Watch
-from ropewalk.jobs.train.rows import Rows
 from ropewalk.jobs.train.setup import Trained, attending_by_spans, check_libraries, set_up
-from ropewalk.jobs.train.telling import memory_in_words, telling
+from ropewalk.measure.tables import edges_of
 from ropewalk.models.attach import Attached, attach
-from ropewalk.models.hub import checkpoint
 from ropewalk.models.load import load_tokenizer
-from ropewalk.scaling.checkpoint import read_config
-from ropewalk.scaling.dialects.transformers import read as read_spec
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 
 KEPT = {"step": "stage_step", "updates": "updates", "tokens": "tokens", "skipped": "skipped", "thrown_away": "thrown_away"}

@@ -3,12 +3,14 @@
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ropewalk.checkpoints.files import write_file
 from ropewalk.errors import BadConfig, CannotWrite, UnknownName
-from ropewalk.jobs.files import write_file
+from ropewalk.jobs.train.preflight import Proof
 
 LOG = "log.jsonl"
 Log = Callable[[dict[str, Any]], None]
@@ -94,3 +96,26 @@ def _import(module: str, package: str) -> Any:
         return import_module(module)
     except ImportError:
         raise BadConfig(f"the tracker {package} is not installed: pip install 'ropewalk[{package}]'.") from None
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a person is told. kind: index, proof, step, evaluation, checkpoint, alarm, resumed, export, flat."""
+
+    kind: str
+    facts: dict[str, Any]
+
+
+Watch = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """model: the folder of the trained model; None after a preflight alone.  evaluations: of each, its line of the log."""
+
+    model: Path | None
+    proofs: list[Proof]
+    steps: int
+    tokens: int
+    thrown_away: int
+    evaluations: list[dict[str, Any]]

@@ -1,9 +1,11 @@
 """The loop: rows in, gradients added up, one step of AdamW; one line of the log for each."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -11,13 +13,42 @@ from torch.distributed.tensor import DTensor
 
 from ropewalk.errors import NotFinite
 from ropewalk.jobs.train.attention import attending
-from ropewalk.jobs.train.buckets import means, sums
-from ropewalk.jobs.train.layout import Layout
-from ropewalk.jobs.train.rates import rate_at
+from ropewalk.jobs.train.data.layout import IGNORED, Layout
+from ropewalk.jobs.train.data.packing import Rows, Step
 from ropewalk.jobs.train.recipe import Recipe, Stage
-from ropewalk.jobs.train.rows import Rows, Step
 from ropewalk.jobs.train.setup import Trained
 from ropewalk.models.limits import peak_bytes
+
+
+def sums(losses: torch.Tensor, labels: torch.Tensor, positions: torch.Tensor, edges: tuple[int, ...]) -> torch.Tensor:
+    """(buckets, 2), float64: nats and number of the labels that each bucket's positions have.
+
+    losses, labels, positions: (rows, columns).  A label at column i is read with positions[i] + 1 tokens before it.
+    """
+    bounds = torch.tensor(edges[1:-1], device=positions.device)
+    which, counted = torch.bucketize(positions, bounds, right=True), labels != IGNORED
+    found = torch.zeros(len(edges) - 1, 2, dtype=torch.float64, device=losses.device)
+    found[:, 0].index_add_(0, which[counted], losses[counted].double())
+    found[:, 1].index_add_(0, which[counted], torch.ones_like(losses[counted], dtype=torch.float64))
+    return found
+
+
+def means(found: torch.Tensor, edges: tuple[int, ...]) -> dict[str, Any]:
+    """Nats per token of every bucket that was met, under the names "0-256" and so on."""
+    buckets = zip(pairwise(edges), found.tolist(), strict=True)
+    return {f"{a}-{b}": nats / count for (a, b), (nats, count) in buckets if count and math.isfinite(nats)}
+
+
+def rate_at(stage: Stage, step: int) -> float:
+    """step: from 0.  Rises for `warm_up` steps to the highest rate, falls so as to be at `floor` times that when the
+    stage is over: the last step still moves something, as in transformers' schedules.
+    """
+    if step < stage.warm_up:
+        return stage.rate * (step + 1) / (stage.warm_up + 1)
+    done = (step - stage.warm_up) / max(stage.steps - stage.warm_up, 1)
+    shape = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[stage.schedule]
+    return stage.rate * (stage.floor + (1 - stage.floor) * shape)
+
 
 BETAS = (0.9, 0.95)
 PATIENCE = 3  # steps in a row that may be thrown away

@@ -14,8 +14,8 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from ropewalk.errors import CannotAttach
-from ropewalk.jobs.evaluate.nll import LOGITS, Head, ending_of
-from ropewalk.jobs.train.layout import IGNORED
+from ropewalk.jobs.train.data.layout import IGNORED
+from ropewalk.measure.nll import LOGITS, Head, ending_of
 
 
 class Scoring:

@@ -1,18 +1,24 @@
 """Processes: who holds which rows and columns, and what is added up over all of them. One process needs no group at all."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import distributed
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from ropewalk.errors import BadOption, Stopped
-from ropewalk.jobs.evaluate.placement import find_device
+from ropewalk.checkpoints.files import write_file
+from ropewalk.errors import BadOption, CannotWrite, Mismatch, OutOfMemory, RopewalkError, Stopped
+from ropewalk.measure.faults import is_out_of_memory
+from ropewalk.models.attach import Attached
+from ropewalk.models.live import find_tables, read_live
+from ropewalk.models.placement import find_device
 
 TIMEOUT = timedelta(seconds=int(os.environ.get("ROPEWALK_TIMEOUT", "600")))
 
@@ -123,3 +129,88 @@ def _lost(error: RuntimeError) -> Stopped:
         f"another process of this run failed or fell silent: {str(error).splitlines()[0][:200]}\n"
         "  Its own message is above or in its log. Started again, the run goes on from its last checkpoint."
     )
+
+
+def rotary_fingerprint(model: Any) -> str:
+    """The first 12 hex digits of the SHA-256 of every table's frequencies as they are in memory, dtype and factor included."""
+    found = hashlib.sha256()
+    for layer_type, tables in sorted(find_tables(model, read_live(model)).items()):
+        for table in tables:
+            inv_freq = table.inv_freq.detach().cpu()
+            m = float(getattr(table.module, f"{table.prefix}attention_scaling"))
+            found.update(f"{layer_type} {inv_freq.dtype} {m!r}".encode() + inv_freq.float().numpy().tobytes())
+    return found.hexdigest()[:12]
+
+
+def check_rotary(model: Any, attached: Attached, parallel: Parallel) -> str:
+    """Measure cos and sin against the plan on every process; the fingerprint. Raises Mismatch on every process alike."""
+    try:
+        attached.check()
+        mine = rotary_fingerprint(model)
+    except Mismatch as error:
+        mine = str(error)
+    everyone = parallel.everyone(mine)
+    wrong = {rank: value for rank, value in enumerate(everyone) if len(value) != 12}
+    if wrong:
+        rank, value = next(iter(wrong.items()))
+        raise Mismatch(f"process {rank} does not rotate as the plan says: {value}")
+    if len(set(everyone)) > 1:
+        raise Mismatch(
+            f"processes rotate differently: {', '.join(f'{rank}: {value}' for rank, value in enumerate(everyone))}.\n"
+            "  A buffer was not initialised, or was rounded, on some of them."
+        )
+    return mine
+
+
+@contextmanager
+def telling(out: Path, processes: Parallel) -> Iterator[None]:
+    """A process that fails leaves its error where the others look for it when they find it gone."""
+    if out.exists() and not out.is_dir():
+        raise CannotWrite(f"{out} is a file, and a run needs a folder: choose another -o.")
+    place = out / "errors"
+    mine = place / f"process-{processes.rank}.txt"
+    try:
+        mine.unlink(missing_ok=True)
+    except OSError as error:
+        raise CannotWrite(f"{out} cannot be written: {error.strerror}. Choose another -o.") from None
+    try:
+        yield
+    except BaseException as error:
+        others = _others(place, processes) if processes.world > 1 else ""
+        if others and (isinstance(error, Stopped) or _is_lost(error)):
+            raise Stopped(f"another process of this run failed: {others}") from error
+        if processes.world > 1 and _is_lost(error) and not isinstance(error, RopewalkError):
+            raise Stopped(
+                f"another process of this run fell silent: {str(error).splitlines()[0][:200]}\n"
+                "  It was killed, or its machine is gone. Started again, the run goes on from its last checkpoint."
+            ) from error
+        if processes.world > 1:
+            write_file(mine, f"process {processes.rank}: {type(error).__name__}: {error}\n")
+        raise
+
+
+@contextmanager
+def memory_in_words() -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"memory ran out: {(str(error) or type(error).__name__).splitlines()[0]}\n"
+            "  Take shorter rows (--length), --micro 1, --checkpointing, --offload, --tiles or --lora: "
+            "`ropewalk plan --train` says what fits.\n  Started again, the run goes on from its last checkpoint."
+        ) from None
+
+
+def _others(place: Path, processes: Parallel) -> str:
+    """The error of another process of this run; an earlier one may have had more."""
+    paths = [place / f"process-{rank}.txt" for rank in range(processes.world) if rank != processes.rank]
+    found = [path.read_text(encoding="utf-8").strip() for path in paths if path.is_file()]
+    return found[0] if found else ""
+
+
+def _is_lost(error: BaseException) -> bool:
+    """gloo and NCCL have no exception of their own for a peer that is gone."""
+    words = ("connection", "gloo", "nccl", "peer", "timed out", "socket")
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)

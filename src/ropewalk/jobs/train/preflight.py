@@ -12,11 +12,11 @@ import numpy
 import torch
 
 from ropewalk.errors import BadLength, Mismatch
-from ropewalk.jobs.train import keep
-from ropewalk.jobs.train.fingerprint import check_rotary
-from ropewalk.jobs.train.layout import IGNORED, Layout, lay_out, shard
+from ropewalk.jobs.train import checkpoints as keep
+from ropewalk.jobs.train.data.layout import IGNORED, Layout, lay_out, shard
+from ropewalk.jobs.train.data.packing import Step
 from ropewalk.jobs.train.loop import Loop, clip
-from ropewalk.jobs.train.rows import Step
+from ropewalk.jobs.train.parallel import check_rotary
 from ropewalk.models.attach import Attached
 
 TOKENS = 512  # of the row that is read

@@ -17,6 +17,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.utils.checkpoint import checkpoint
 from transformers.distributed.configuration_utils import DistributedConfig
 
+from ropewalk.engines.engine import parse_version
 from ropewalk.errors import BadConfig, BadOption
 from ropewalk.jobs.train import attention
 from ropewalk.jobs.train.loss import Scoring, find_ending
@@ -24,7 +25,6 @@ from ropewalk.jobs.train.parallel import Parallel
 from ropewalk.jobs.train.recipe import Lora, Recipe
 from ropewalk.models.load import load_model
 from ropewalk.scaling.plan import ScalingPlan
-from ropewalk.scaling.versions import parse_version
 
 # What brought activation checkpointing that can be offloaded and FSDP2 with replicas, and the gradients of gathered keys.
 NEEDS = {"transformers": "5.23", "torch": "2.13"}

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
+from ropewalk.checkpoints.weights import weight_files
+from ropewalk.engines.gguf_file import FREQS
+from ropewalk.engines.transformers.checkpoint import text_of
 from ropewalk.errors import BadConfig, CannotExpress
-from ropewalk.jobs.weights import weight_files
-from ropewalk.scaling.checkpoint import text_of
-from ropewalk.scaling.gguf_header import FREQS
 
 # Layouts that are known here, by the graph's name.
 LAID_OUT = ("llama", "qwen2", "qwen3", "gemma3")

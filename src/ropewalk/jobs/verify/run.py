@@ -11,17 +11,16 @@ from pathlib import Path
 import numpy
 import torch
 
+from ropewalk.engines.config_files import rotations
+from ropewalk.engines.engine import get_engine
+from ropewalk.engines.transformers.checkpoint import CONFIG
 from ropewalk.errors import BadLength, BadOption, CannotExpress, RopewalkError
-from ropewalk.jobs.evaluate.nll import token_nll
-from ropewalk.jobs.verify.ask import TIMEOUT, Answer, ask
+from ropewalk.jobs.verify.ask import TIMEOUT, Answer, Interpreter, ask, find, nowhere
 from ropewalk.jobs.verify.compare import CONTROL, TOLERANCE, Comparison, Scores, compare
-from ropewalk.jobs.verify.interpreters import Interpreter, find, nowhere
 from ropewalk.jobs.verify.subject import Subject
 from ropewalk.jobs.verify.witness import Witness
+from ropewalk.measure.nll import token_nll
 from ropewalk.models.attach import attach
-from ropewalk.scaling.checkpoint import CONFIG
-from ropewalk.scaling.dialects.config_files import rotations
-from ropewalk.scaling.engine import get_engine
 
 BEYOND = 512  # tokens past the original window, unless told otherwise
 REFERENCE_SECONDS = 5.0

@@ -1,23 +1,35 @@
 """What is verified: a checkpoint or a GGUF, the plan that it is meant to carry, and its twin without any scaling."""
 
+import contextlib
 import dataclasses
+import io
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+import transformers
+
+from ropewalk.checkpoints.export import KEYS, SUMMARY
+from ropewalk.checkpoints.extend import PLAN
+from ropewalk.checkpoints.gguf import factors_of, metadata, open_gguf, stretch_gguf
+from ropewalk.checkpoints.gguf_edit import PLAN as GGUF_PLAN
+from ropewalk.checkpoints.hub import checkpoint
+from ropewalk.checkpoints.weights import weight_files
+from ropewalk.engines import gguf, llama_cpp
+from ropewalk.engines.gguf_file import read
+from ropewalk.engines.transformers import write as config_language
+from ropewalk.engines.transformers.checkpoint import CONFIG, is_gguf, read_config, text_of
 from ropewalk.errors import BadConfig, BadOption, CannotExpress
-from ropewalk.jobs.export import KEYS
-from ropewalk.jobs.extend import PLAN
-from ropewalk.jobs.verify.as_gguf import write_gguf
-from ropewalk.jobs.verify.witness import Witness
-from ropewalk.jobs.weights import weight_files
-from ropewalk.models.load import load_model
-from ropewalk.scaling.checkpoint import CONFIG, read_config, text_of
-from ropewalk.scaling.dialects import llama_cpp, transformers
-from ropewalk.scaling.plan import ScalingPlan, Stretch
+from ropewalk.jobs.verify.as_gguf import package, write_gguf
+from ropewalk.jobs.verify.witness import Witness, chosen, witnesses
+from ropewalk.models.load import load_model, quiet
+from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.spec import ALL_LAYERS
+from ropewalk.scaling.stretch import Stretch
 
 Pair = tuple[Path, Path]
 
@@ -58,7 +70,7 @@ def plan_of(folder: Path, config: Mapping[str, Any]) -> ScalingPlan:
         except (OSError, ValueError) as error:  # BadConfig is a ValueError
             raise BadConfig(f"{file}: {error}") from None
     else:
-        spec = transformers.read(config)
+        spec = config_language.read(config)
         if not spec.scaling:
             raise BadConfig(
                 f"{folder} is not stretched: it has no {PLAN}, and its {CONFIG} says plain RoPE.\n"
@@ -86,7 +98,7 @@ def of_checkpoint(folder: Path, place: Path, names: tuple[str, ...] = (), keys: 
     config = read_config(folder)
     plan = plan_of(folder, config)
     plain_plan = without_scaling(plan)
-    plain_config = transformers.write(plain_plan, config)
+    plain_config = config_language.write(plain_plan, config)
     plain = twin(folder, plain_config, place / "plain")
 
     def pair(witness: Witness) -> Pair:
@@ -129,3 +141,112 @@ def twin(folder: Path, config: Mapping[str, Any], place: Path) -> Path:
 
 def scratch() -> "tempfile.TemporaryDirectory[str]":
     return tempfile.TemporaryDirectory(prefix="ropewalk-verify-")
+
+
+def subjects(target: str, place: Path) -> Iterator[Subject]:
+    """One for a checkpoint or a GGUF; of an export, one for each folder with weights.  place: for the copies."""
+    path = Path(target).expanduser()
+    if path.is_file() and is_gguf(path):
+        yield of_gguf(path, place)
+    elif (path / SUMMARY).is_file():
+        yield from _of_export(path, place)
+    else:
+        yield of_checkpoint(checkpoint(target), place)
+
+
+def _of_export(folder: Path, place: Path) -> Iterator[Subject]:
+    """GGUF keys are put to the weights of a checkpoint of the same factor; a folder of keys alone has none."""
+    parts = _parts(folder)
+    keys = {part["target_length"]: part["folder"] for part in parts if (folder / part["folder"] / KEYS).is_file()}
+    whole = [part for part in parts if (folder / part["folder"] / CONFIG).is_file()]
+    if not whole:
+        raise BadConfig(
+            f"{folder} holds keys for a GGUF and no weights. Put them into the GGUF with `ropewalk export x.gguf`, and verify "
+            "that;\n  or export for transformers too: --for transformers,llama.cpp."
+        )
+    for number, part in enumerate(whole):
+        (inner := place / str(number)).mkdir()
+        names = ("transformers", *(name for name in part["engines"] if name in witnesses()))
+        said = keys.pop(part["target_length"], None)
+        found = json.loads((folder / said / KEYS).read_text(encoding="utf-8")) if said is not None else None
+        more = () if found is None else ("llama_cpp",)
+        yield of_checkpoint(folder / part["folder"], inner, tuple(dict.fromkeys((*names, *more))), found)
+
+
+def _parts(folder: Path) -> Sequence[Mapping[str, Any]]:
+    try:
+        parts = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["parts"]
+        for part in parts:
+            place = (folder / part["folder"]).resolve()
+            if folder.resolve() not in (place, *place.parents) or not isinstance(part["target_length"], int):
+                raise ValueError(f"{part['folder']} is not inside")
+            list(part["engines"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BadConfig(f"{folder / SUMMARY} is not the summary of an export: {error}. Export it again.") from None
+    return list(parts)
+
+
+def asked(subject: Subject, names: Sequence[str]) -> list[Witness]:
+    """The named witnesses, or all that the subject is for. BadOption for a named one that it is not for."""
+    wanted = chosen(names)
+    if not subject.names:
+        return wanted
+    wrong = [witness for witness in wanted if witness.name not in subject.names]
+    if names and wrong:
+        raise BadOption(f"{subject.title} is for {', '.join(subject.names)}, and not for {', '.join(w.name for w in wrong)}.")
+    return [witness for witness in wanted if witness.name in subject.names]
+
+
+def of_gguf(path: Path, place: Path) -> Subject:
+    """A GGUF that `ropewalk export` stretched, or its maker.  place: for the copies in float32, 4 bytes per weight, twice."""
+    plan = _plan(path)
+    check_stretched(plan, path)
+    control = stretch_gguf(open_gguf(path), without_scaling(plan), place / "control.gguf").out
+    stretched, plain = as_float32(path, place / "stretched.gguf"), as_float32(control, place / "plain.gguf")
+    vocabulary = next(tensor.shape[1] for tensor in read(path).tensors if tensor.name == "token_embd.weight")
+    return Subject(str(path), plan, vocabulary, ("llama_cpp",), None, lambda: _load(plain), lambda witness: (stretched, plain))
+
+
+def _plan(path: Path) -> ScalingPlan:
+    document = read(path)
+    if said := document.value(GGUF_PLAN):
+        return ScalingPlan.from_json(said)
+    keys = gguf.keys_of(metadata(document, factors_of(document, path)))
+    stretch = keys.stretch()
+    if stretch.method == "none":
+        raise BadConfig(f"{path} is not stretched: its keys say plain RoPE.\n  `ropewalk export` stretches it.")
+    return ScalingPlan(((ALL_LAYERS, stretch),), keys.longest)
+
+
+def as_float32(path: Path, out: Path) -> Path:
+    """The same keys, and every tensor as float32."""
+    library = package()
+    reader = library.GGUFReader(path)
+    writer = library.GGUFWriter(out, reader.fields["general.architecture"].contents())
+    for name, field in reader.fields.items():
+        if name.startswith("GGUF.") or name == "general.architecture":
+            continue
+        kind = field.types[0]
+        inner = field.types[-1] if kind == library.GGUFValueType.ARRAY else None
+        writer.add_key_value(name, field.contents(), kind, sub_type=inner)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, library.quants.dequantize(tensor.data, tensor.tensor_type))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return out
+
+
+def _load(path: Path) -> Any:
+    quiet()
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that no setting turns off
+            loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
+                path.parent, gguf_file=path.name, dtype=torch.float32, trust_remote_code=False
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise BadConfig(
+            f"transformers cannot read this GGUF, so there is no reference: {str(error).splitlines()[0]}"
+        ) from error
+    return loaded.eval()

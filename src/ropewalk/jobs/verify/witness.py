@@ -8,13 +8,13 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from ropewalk.engines.engine import get_engine
 from ropewalk.errors import UnknownName
-from ropewalk.scaling.engine import get_engine
 
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """name: of the engine, as in `scaling.dialects`.  file: what the engine's own Python loads.  The rest: see `engines`."""
+    """name: of the engine, as in `engines`.  file: what the engine's own Python loads.  The rest: see `engines`."""
 
     name: str
     title: str

@@ -11,8 +11,8 @@ from torch.nn.attention.bias import causal_lower_right
 from ropewalk.errors import BadLength
 from ropewalk.models.live import LiveTable
 from ropewalk.scaling.method import Scaled
-from ropewalk.scaling.plan import Stretch
 from ropewalk.scaling.schedule import CAUSAL
+from ropewalk.scaling.stretch import Stretch
 
 # One step for every row, or one per row.
 Steps = tuple[int, ...]

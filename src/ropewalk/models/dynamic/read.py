@@ -6,15 +6,41 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ropewalk.errors import CannotAttach
 from ropewalk.models.caches import Entrance
+from ropewalk.models.dynamic.cache import State, bind, keeps, rotated_keys
 from ropewalk.models.dynamic.call import Call, Ladder, Pair, Rotate, Steps
-from ropewalk.models.dynamic.kept import State, bind, keeps, rotated_keys
-from ropewalk.models.dynamic.split import can_split, split_causal
 from ropewalk.models.dynamic.traced import TracedCall, TracedReading, check_unseen, is_traced
+
+PRECISE = (torch.float32, torch.float64)  # shorter types would be rounded once more between the two
+
+
+def can_split(stock: Any, module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, kwargs: Any) -> bool:
+    """Is `stock`, given no mask, the causal kernel that `split_causal` calls?"""
+    plain = stock is sdpa_attention_forward and not kwargs.get("dropout") and kwargs.get("position_bias") is None
+    kernel = query.device.type == "cpu" and query.dtype in PRECISE and query.shape[3] == key.shape[3] == value.shape[3]
+    told = kwargs.get("is_causal")
+    return plain and kernel and not torch.is_grad_enabled() and (getattr(module, "is_causal", True) if told is None else told)
+
+
+def split_causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None) -> torch.Tensor:
+    """Attention of the last n queries.  query: (rows, heads, n, channels).  key, value: (rows, key heads, tokens, channels).
+
+    Answers (rows, n, heads, channels), as transformers' attention functions do.
+    """
+    attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    before = key.shape[2] - query.shape[2]
+    out, log_sum = attend(query, key[:, :, before:], value[:, :, before:], 0.0, True, scale=scaling)
+    if before:
+        earlier, log_earlier = attend(query, key[:, :, :before], value[:, :, :before], 0.0, False, scale=scaling)
+        out = out.lerp_(earlier, torch.sigmoid(log_earlier - log_sum)[..., None])
+    answer: torch.Tensor = out.transpose(1, 2).contiguous()
+    return answer
+
 
 READING = "_ropewalk_reading"
 CALL = "_ropewalk_call"

@@ -12,8 +12,8 @@ from torch import nn
 
 from ropewalk.errors import CannotAttach, RopewalkError
 from ropewalk.models.caches import cache_argument, cache_of
+from ropewalk.models.dynamic.cache import STATE
 from ropewalk.models.dynamic.call import Ladder
-from ropewalk.models.dynamic.kept import STATE
 from ropewalk.models.dynamic.probe import evaluating, some_ids
 from ropewalk.scaling.schedule import CAUSAL, RECOMPUTE
 

@@ -13,9 +13,9 @@ from ropewalk.models.dynamic.probe import TOKENS, probe, run
 from ropewalk.models.dynamic.read import BASES, OnRead, registered
 from ropewalk.models.dynamic.selftest import check_cache
 from ropewalk.models.live import LiveTable
-from ropewalk.scaling.plan import Stretch
 from ropewalk.scaling.schedule import REQUEST
 from ropewalk.scaling.spec import is_local
+from ropewalk.scaling.stretch import Stretch
 
 
 def reads_late(stretch: Stretch) -> bool:

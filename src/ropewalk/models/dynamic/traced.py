@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from ropewalk.errors import CannotAttach
+from ropewalk.models.dynamic.cache import STATE, State
 from ropewalk.models.dynamic.call import Ladder, Pair, Rotate
-from ropewalk.models.dynamic.kept import STATE, State
 from ropewalk.scaling.schedule import RECOMPUTE
 
 

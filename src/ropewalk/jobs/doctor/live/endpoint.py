@@ -6,8 +6,7 @@ from typing import Any
 
 from ropewalk.errors import BadAnswer, BadOption, UnknownName
 from ropewalk.jobs.doctor.live.client import Client, Refused
-from ropewalk.jobs.doctor.live.late import is_late
-from ropewalk.jobs.doctor.live.readers import READERS, Echo, NotOffered, Prompt, Reader, Reading, completion, counted
+from ropewalk.jobs.doctor.live.readers import READERS, Echo, NotOffered, Prompt, Reader, Reading, completion, counted, is_late
 
 PROBE = "def area(width, height):\n    return width * height\n"
 

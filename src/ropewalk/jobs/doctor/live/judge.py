@@ -17,8 +17,8 @@ from math import isfinite
 import numpy
 
 from ropewalk.jobs.doctor.live.measure import Cell
-from ropewalk.jobs.evaluate.comparisons import compare_shares, paired
-from ropewalk.jobs.evaluate.statistics import Interval, cluster_mean, wilson
+from ropewalk.measure.comparisons import compare_shares, paired
+from ropewalk.measure.statistics import Interval, cluster_mean, wilson
 
 PASS, FAIL, INCONCLUSIVE = "PASS", "FAIL", "INCONCLUSIVE"
 LEVEL = 0.05

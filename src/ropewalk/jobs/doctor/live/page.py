@@ -8,9 +8,9 @@ from typing import Any
 import jinja2
 from plotly.subplots import make_subplots
 
+from ropewalk.checkpoints.files import write_file
 from ropewalk.errors import BadConfig, OutputExists
 from ropewalk.jobs.doctor.live.job import Result
-from ropewalk.jobs.files import write_file
 from ropewalk.jobs.report.figures import AXIS
 from ropewalk.jobs.report.page import for_script, packed_plotly
 

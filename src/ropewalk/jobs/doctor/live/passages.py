@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from ropewalk.errors import BadLength
-from ropewalk.jobs.corpus import library_files, read_text
-from ropewalk.jobs.evaluate.tasks.passkey import DIGITS, NEEDLE, QUESTION
+from ropewalk.measure.tasks.passkey import DIGITS, NEEDLE, QUESTION
+from ropewalk.measure.texts import library_files, read_text
 
 CHARACTERS = 3.0  # to a token, before anything was counted; code in a large vocabulary has about as many
 SAFETY = 0.97  # of the length wanted: how many characters make a token differs from place to place

@@ -8,9 +8,8 @@ from ropewalk.errors import BadLength, BadOption
 from ropewalk.jobs.doctor.live.job import LEAST, PASSAGES
 from ropewalk.jobs.doctor.live.measure import Advance, cost
 from ropewalk.jobs.doctor.live.passages import Source, library_text
-from ropewalk.jobs.doctor.stacks.judge import ALIKE, DIFFER, MARGIN, Band, judge, overall
-from ropewalk.jobs.doctor.stacks.measure import Stacks, measure
-from ropewalk.jobs.report.plain import plain
+from ropewalk.jobs.doctor.stacks.measure import ALIKE, DIFFER, MARGIN, Band, Stacks, judge, measure, overall
+from ropewalk.measure.statistics import plain
 
 SCHEMA = "ropewalk.stacks/1"
 

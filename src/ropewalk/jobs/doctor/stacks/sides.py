@@ -10,8 +10,8 @@ import torch
 from ropewalk.errors import BadAnswer
 from ropewalk.jobs.doctor.live.endpoint import PROBE, Endpoint, find
 from ropewalk.jobs.doctor.live.readers import Reading
-from ropewalk.jobs.evaluate.nll import token_nll
-from ropewalk.jobs.serve.served import Served
+from ropewalk.measure.nll import token_nll
+from ropewalk.models.served import Served
 
 SCORED = 64  # last tokens of a passage, as of a server
 

@@ -1,4 +1,4 @@
-// A pasted config.json, read as scaling/dialects/transformers_read.py reads it; a test compares the two.
+// A pasted config.json, read as engines/transformers/read.py reads it; a test compares the two.
 (function (R) {
   "use strict";
 

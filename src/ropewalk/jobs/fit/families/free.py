@@ -4,8 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
-from ropewalk.jobs.fit.family import GROWING, Space, family
-from ropewalk.jobs.fit.lists import RELEASED, SLOPE, list_space, octaves, yarn_exponents
+from ropewalk.jobs.fit.family import GROWING, RELEASED, SLOPE, Space, family, list_space, octaves, yarn_exponents
 from ropewalk.scaling.method import Option
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.schedule import Dynamic

@@ -4,8 +4,7 @@ import math
 
 import torch
 
-from ropewalk.jobs.fit.family import Space, family
-from ropewalk.jobs.fit.lists import list_space, yarn_exponents
+from ropewalk.jobs.fit.family import Space, family, list_space, yarn_exponents
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.schedule import Dynamic
 

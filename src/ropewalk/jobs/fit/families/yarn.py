@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import torch
 
 from ropewalk.jobs.fit.family import GROWING, Space, family
-from ropewalk.scaling.plan import Stretch, normal_options
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.schedule import Dynamic
+from ropewalk.scaling.stretch import Stretch, normal_options
 
 FAST, SLOW, SLOPE = 32.0, 1.0, 0.1  # the paper's
 

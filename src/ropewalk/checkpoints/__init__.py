@@ -1,0 +1,1 @@
+"""Checkpoints on disk, written and patched without torch."""

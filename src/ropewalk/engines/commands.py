@@ -1,0 +1,281 @@
+"""Command lines of engines, as people paste them: which engine, which model, and what is said of the rotary embedding."""
+
+import dataclasses
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ropewalk.engines.launchers import Launch, as_typed, find_launch, is_assignment, not_known
+from ropewalk.errors import BadConfig
+
+# Long names of short options, by engine.
+SHORT = {
+    "llama_cpp": {
+        "m": "model", "c": "ctx-size", "hf": "hf-repo", "hfr": "hf-repo", "hff": "hf-file", "mu": "model-url",
+        "np": "parallel", "kvu": "kv-unified", "n-ctx": "ctx-size", "rope-scaling-type": "rope-scaling",
+    },
+    "ollama": {"f": "file"},
+}  # fmt: skip
+# Options that stand alone. What is not among them takes the next word, unless that is an option itself.
+ALONE = frozenset(
+    "context-shift no-context-shift trust-remote-code enforce-eager jinja kv-unified verbose headless async-scheduling "
+    "language-model-only enable-lora mlock log-disable version help swa-full".split()
+)
+LIKE_ALONE = ("enable-", "disable-", "no-", "skip-", "allow-", "use-")
+SUBCOMMANDS = ("serve", "run", "create", "chat", "complete", "generate", "server", "vllm", "launch_server")
+OPERATORS = re.compile(r"(\d?[<>]+(&\d|.*)|[|&;]+)")
+# Variables that llama.cpp reads where the flag is not given (common/arg.cpp, set_env).
+LLAMA_VARIABLES = {
+    "LLAMA_ARG_MODEL": "model", "LLAMA_ARG_HF_REPO": "hf-repo", "LLAMA_ARG_CTX_SIZE": "ctx-size",
+    "LLAMA_ARG_ROPE_SCALING_TYPE": "rope-scaling", "LLAMA_ARG_ROPE_SCALE": "rope-scale",
+    "LLAMA_ARG_ROPE_FREQ_BASE": "rope-freq-base", "LLAMA_ARG_ROPE_FREQ_SCALE": "rope-freq-scale",
+    "LLAMA_ARG_YARN_ORIG_CTX": "yarn-orig-ctx", "LLAMA_ARG_YARN_EXT_FACTOR": "yarn-ext-factor",
+    "LLAMA_ARG_YARN_ATTN_FACTOR": "yarn-attn-factor", "LLAMA_ARG_YARN_BETA_SLOW": "yarn-beta-slow",
+    "LLAMA_ARG_YARN_BETA_FAST": "yarn-beta-fast", "LLAMA_ARG_N_PARALLEL": "parallel",
+}  # fmt: skip
+LLAMA_SWITCHES = {"LLAMA_ARG_CONTEXT_SHIFT": "context-shift", "LLAMA_ARG_KV_UNIFIED": "kv-unified"}
+ON = ("1", "true", "on", "enabled", "yes", "y")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A pasted command line.
+
+    program: as it was written.  options: by long name; None where one stands alone.
+    environment: NAME=VALUE words in front, exported before, or given to a container.
+    """
+
+    engine: str
+    model: str
+    options: Mapping[str, str | None]
+    environment: Mapping[str, str]
+    program: str = ""
+
+
+def is_command(text: str) -> bool:
+    """Whether a text is a command line of a known engine rather than a path."""
+    text = as_typed(text)
+    try:
+        return len(text.split()) > 1 and _launch(text) is not None
+    except ValueError:
+        return len(text.split()) > 1 and find_launch(text.split()[:6]) is not None
+
+
+def _words(text: str) -> Iterator[list[str]]:
+    """The words of each command of a line: shell operators part them, and what is sent to a file is nobody's argument."""
+    words: list[str] = []
+    skip = False
+    for word in shlex.split(re.sub(r"\\\r?\n", " ", text), comments=False):
+        ends = word.endswith(";") and len(word) > 1
+        if skip:
+            skip = False
+        elif OPERATORS.fullmatch(word):
+            if word[-1] in "<>":
+                skip = True
+            elif word[0] in "|&;":
+                yield words
+                words = []
+        elif word != "\n":
+            words.append(word.removesuffix(";") if ends else word)
+        if ends:
+            yield words
+            words = []
+    yield words
+
+
+def _launch(text: str) -> tuple[Launch, str, dict[str, str]] | None:
+    """(what is started, the program's name, the variables that are set), of the first command that starts an engine."""
+    exported: dict[str, str] = {}
+    for words in _words(text):
+        if (inner := _shell(words)) and (found := _launch(inner)):
+            return found
+        if launch := find_launch(words):
+            program = words[len(launch.before)]
+            launch = dataclasses.replace(launch, after=tuple(_filled(word, exported) for word in launch.after))
+            return launch, program, {**exported, **_assigned(launch.before)}
+        if words and all(map(is_assignment, words)):
+            exported |= _assigned(words)
+    return None
+
+
+def _filled(word: str, variables: Mapping[str, str]) -> str:
+    """A word that is a variable of this line. Inside other words it may stand in single quotes, which keep it."""
+    found = re.fullmatch(r"\$(?:(\w+)|\{(\w+)\})", word)
+    return variables.get(found.group(1) or found.group(2), word) if found else word
+
+
+def _shell(words: Sequence[str]) -> str | None:
+    """What `bash -c '...'` runs."""
+    for shell, option, text in zip(words, words[1:], words[2:], strict=False):
+        if Path(shell).name in ("bash", "sh", "zsh") and re.fullmatch(r"-[a-z]*c", option):
+            return text
+    return None
+
+
+def _assigned(words: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE words, and those of -e and --env, which are containers'."""
+    plain = (re.sub(r"^(--env=|-e(?=\w+=))", "", word) for word in words)
+    return dict(word.split("=", 1) for word in plain if re.match(r"[A-Za-z_]\w*=", word))
+
+
+def parse_command(text: str) -> Command:
+    text = as_typed(text)
+    try:
+        found = _launch(text)
+    except ValueError as error:
+        raise BadConfig(f"this command line cannot be split into words: {error}.\n  Paste it with its quotes.") from None
+    if found is None:
+        raise not_known(text, text.split())
+    launch, program, environment = found
+    options, plain, eaten = _options(launch)
+    if launch.engine == "llama_cpp":
+        _take_variables(options, environment)
+    named = options.get("model") or options.get("model-path") or options.get("hf-repo") or options.get("model-url")
+    model = named or _positional(plain) or _looks_like_a_model(eaten)
+    if not model:
+        raise BadConfig("the command line names no model.\n  Give one, or the config it serves as --config.")
+    return Command(launch.engine, model, options, environment, program)
+
+
+def _options(launch: Launch) -> tuple[dict[str, str | None], list[str], list[str]]:
+    """(options, words that belong to none, words that were taken for the value of an option nobody here knows)."""
+    options: dict[str, str | None] = {}
+    dotted: dict[str, dict[str, Any]] = {}
+    plain: list[str] = []
+    eaten: list[str] = []
+    words = launch.after
+    index = 0
+    while index < len(words):
+        word, index = words[index], index + 1
+        if not is_option(word):
+            plain.append(word)
+            continue
+        name, equals, value = _named(word, launch.engine)
+        if not equals and index < len(words) and not is_option(words[index]) and not _stands_alone(name):
+            value, equals, index = words[index], "=", index + 1
+            eaten.append(value)
+        if "." in name and launch.engine == "vllm":
+            root, *inside = name.split(".")
+            _put(dotted.setdefault(root.replace("_", "-"), {}), inside, value)
+        elif name == "override-kv" and options.get(name) and value:
+            options[name] = f"{options[name]},{value}"
+        else:
+            options[name] = value if equals else None
+    options |= {root: json.dumps(inside) for root, inside in dotted.items()}  # they come last, and the last one counts
+    return options, plain, eaten
+
+
+def is_option(word: str) -> bool:
+    """A dash and a letter: -1 and -0.5 are numbers."""
+    return re.match(r"--?[A-Za-z]", word) is not None
+
+
+def _named(word: str, engine: str) -> tuple[str, str, str]:
+    """(long name, "=" where a value is attached, that value)."""
+    if engine == "vllm" and re.match(r"-O.", word):
+        return "optimization-level", "=", word[2:].lstrip("=")
+    name, equals, value = word.lstrip("-").partition("=")
+    root, dot, inside = name.partition(".")
+    root = root.replace("_", "-")
+    return SHORT.get(engine, {}).get(root, root) + dot + inside, equals, value
+
+
+def _stands_alone(name: str) -> bool:
+    return name in ALONE or name.startswith(LIKE_ALONE)
+
+
+def _put(tree: dict[str, Any], path: Sequence[str], text: str) -> None:
+    """vLLM's --a.b.c VALUE: JSON where it is that, a list with a plus behind the name, else the word itself."""
+    *parents, last = path
+    for name in parents:
+        inner = tree.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise BadConfig(f"--{'.'.join(path)}: {name} has a value of its own already.")
+        tree = inner
+    if last.endswith("+"):
+        text, last = json.dumps(text.split(",")), last[:-1]
+    try:
+        tree[last] = json.loads(text)
+    except (ValueError, RecursionError):
+        tree[last] = tokens(text) or text
+
+
+def _take_variables(options: dict[str, str | None], environment: Mapping[str, str]) -> None:
+    """Variables count where the flag is absent; a scale is one thing under two names."""
+    scaled = {"rope-scale", "rope-freq-scale"} & options.keys()
+    for name, option in LLAMA_VARIABLES.items():
+        if name in environment and option not in options and not (scaled and option in ("rope-scale", "rope-freq-scale")):
+            options[option] = environment[name]
+    for name, option in LLAMA_SWITCHES.items():
+        if environment.get(name, "").lower() in ON and f"no-{option}" not in options:
+            options[option] = None
+
+
+def _positional(plain: list[str]) -> str | None:
+    words = [word for word in plain if word not in SUBCOMMANDS]
+    return words[0] if words else None
+
+
+def _looks_like_a_model(eaten: Sequence[str]) -> str | None:
+    """A model behind an option that stands alone and that nobody here knows of."""
+    return next((word for word in eaten if Path(word).expanduser().exists() or re.fullmatch(r"[\w.-]+/[\w.-]+", word)), None)
+
+
+def json_option(command: Command, name: str) -> dict[str, Any]:
+    """An option whose value is a JSON object; empty where it is absent."""
+    text = command.options.get(name)
+    if name in command.options and text is None:
+        raise BadConfig(f"--{name} has no value.")
+    if text is None:
+        return {}
+    if text.startswith(("$", "`")):
+        raise BadConfig(f"--{name} is {text}, which a shell fills in. Write out what it stands for.")
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadConfig(f"--{name} is not JSON: {error}.\n  Put it in single quotes, with double quotes inside.") from None
+    if not isinstance(value, dict):
+        raise BadConfig(f"--{name} is {text}; it must be a JSON object.")
+    return value
+
+
+def number_option(command: Command, name: str) -> float | None:
+    text = command.options.get(name)
+    if name not in command.options:
+        return None
+    try:
+        return float(text or "")
+    except ValueError:
+        raise BadConfig(f"--{name} is {text!r}; it must be a number.") from None
+
+
+def length_option(command: Command, *names: str) -> int | None:
+    """Tokens, as engines take them: 131072, 128k (1000s, vLLM) or 128K (1024s); None for `auto`, -1 and 0."""
+    for name in names:
+        if name in command.options:
+            text = command.options[name] or ""
+            if text.lower() in ("auto", "-1", "0"):
+                return None
+            found = tokens(text)
+            if found is None:
+                raise BadConfig(f"--{name} is {command.options[name]!r}; it must be a number of tokens.")
+            return found
+    return None
+
+
+def tokens(text: str) -> int | None:
+    """vLLM's own units: k, m and g are thousands, and may have a decimal point; K, M and G are 1024s."""
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)([kKmMgG]?)", text)
+    if not found or ("." in found.group(1) and found.group(2) not in ("k", "m", "g")):
+        return None
+    units = {"": 1, "k": 1000, "K": 1024, "m": 10**6, "M": 2**20, "g": 10**9, "G": 2**30}
+    return int(float(found.group(1)) * units[found.group(2)])
+
+
+def is_set(command: Command, name: str) -> bool:
+    """Whether a variable is one of the words that engines take for yes."""
+    return command.environment.get(name, "").strip().lower() in ON

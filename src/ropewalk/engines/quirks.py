@@ -1,0 +1,210 @@
+"""Effects that several engines share, as functions of written keys."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from ropewalk.engines.engine import Says
+from ropewalk.engines.facts import ASKED, BASE, LOST_SHARE, OUTSIDE, REACHED, THETA_BESIDE
+from ropewalk.engines.keys import CONFIG, RAMPED, TEMPERATURE, Keys
+from ropewalk.engines.transformers import known
+from ropewalk.engines.transformers.layers import FULL
+from ropewalk.scaling.methods.ntk import stretched_theta
+from ropewalk.scaling.spec import is_local
+
+Effect = Callable[[Keys], Says | None]
+
+
+def temperature(rule: Callable[[Keys], float], *reads: str) -> Effect:
+    """yarn's m by the engine's own rule, which looks at the keys `reads` alone."""
+
+    def effect(keys: Keys) -> Says | None:
+        if keys.rope_type != "yarn":
+            return None
+        m = rule(keys)
+        overlooked = [key for key in TEMPERATURE if key in keys.said and key not in reads]
+        what = " and ".join(overlooked or [key for key in TEMPERATURE if key in keys.said]) or "the attention factor"
+        return Says(what, keys.but(**{**dict.fromkeys(TEMPERATURE), "attention_factor": m}))
+
+    return effect
+
+
+def drops(*names: str, rope_type: str = "yarn") -> Effect:
+    """The keys are not read: the engine's defaults stand in their place."""
+
+    def effect(keys: Keys) -> Says | None:
+        present = [name for name in names if name in keys.said]
+        if keys.rope_type != rope_type or not present:
+            return None
+        return Says(" and ".join(f"{name}: {_short(keys.said[name])}" for name in present), keys.but(**dict.fromkeys(present)))
+
+    return effect
+
+
+def _short(value: object) -> str:
+    return f"{str(value).lower() if isinstance(value, bool) else value}"
+
+
+def missing_length(default: Callable[[Keys], int], *types: str) -> Effect:
+    """Where the original length is not stated, the engine takes its own."""
+
+    def effect(keys: Keys) -> Says | None:
+        if keys.rope_type not in (types or RAMPED) or keys.states_length:
+            return None
+        length = default(keys)
+        what = f"the missing original_max_position_embeddings: it takes {length:,}"
+        known_better = length != keys.rope.original_length  # else nobody knows what was meant, and there is no number to give
+        return Says(what, keys.with_length(length) if known_better else None)
+
+    return effect
+
+
+def window_of_config(keys: Keys) -> int:
+    return keys.longest
+
+
+def stops(*types: str, because: str = "") -> Effect:
+    """A rope_type that ends in an error."""
+
+    def effect(keys: Keys) -> Says | None:
+        if keys.rope_type not in types:
+            return None
+        return Says(f'rope_type "{keys.rope_type}"{because and ": "}{because}', runs=False)
+
+    return effect
+
+
+def becomes_plain(*types: str) -> Effect:
+    """A rope_type that is dropped: the model rotates as trained."""
+
+    def effect(keys: Keys) -> Says | None:
+        if keys.rope_type not in types or keys.said.get("alpha"):  # HunYuan's alpha is a base, and its converter knows it
+            return None
+        return Says(f'rope_type "{keys.rope_type}"', plain(keys))
+
+    return effect
+
+
+def plain(keys: Keys) -> Keys:
+    return keys.but(**dict.fromkeys(key for key in keys.said if key not in ("partial_rotary_factor", "rope_type"))).but(
+        rope_type="default"
+    )
+
+
+def static_dynamic(alpha: Callable[[float], float]) -> Effect:
+    """`dynamic` computed once: NTK-aware at alpha(factor), whatever the length."""
+
+    def effect(keys: Keys) -> Says | None:
+        if keys.rope_type != "dynamic" or keys.said.get("alpha"):
+            return None
+        a = alpha(keys.factor)
+        return Says(
+            f'rope_type "dynamic": one table for every length, ntk at s = {a:g}',
+            plain(keys).with_theta(stretched_theta(keys.rope, a)),
+        )
+
+    return effect
+
+
+def without_factor(keys: Keys) -> Says | None:
+    """`proportional` at its trained speed."""
+    if keys.rope_type != "proportional" or keys.factor == 1:
+        return None
+    return Says(f"factor: {keys.factor:g} of proportional", keys.but(factor=1.0))
+
+
+def long_lists_always(keys: Keys) -> Says | None:
+    """longrope's long factors at every length: how far that moves the pairs of a short input."""
+    long, short = keys.said.get("long_factor"), keys.said.get("short_factor")
+    if keys.rope_type not in ("longrope", "su") or not isinstance(long, list) or long == short:
+        return None
+    worst = max(max(a / b, b / a) for a, b in zip(long, short or [1.0] * len(long), strict=False))
+    return Says(
+        f"short_factor: inputs within the original window are read with the long factors, a frequency x{worst:.3g} off"
+    )
+
+
+def longrope_formula(keys: Keys) -> Says | None:
+    """longrope's m = sqrt(1 + ln(M / L) / ln L), and no key that could say another."""
+    stated = [key for key in ("attention_factor", "short_mscale", "long_mscale") if key in keys.said]
+    if keys.rope_type != "longrope" or not stated:
+        return None
+    return Says(" and ".join(stated), keys.but(**dict.fromkeys(stated), factor=None))
+
+
+def lost_theta(keys: Keys) -> Says | None:
+    """An override put a new dict in the place of the one that held rope_theta."""
+    default = known.DEFAULT_THETA.get(keys.kind, 10_000.0)
+    if not keys.lost_theta:
+        return None
+    return Says(
+        f"the base: the override replaced the dict that held it, and rope_theta is {default:g}", keys.with_theta(default)
+    )
+
+
+INSIDE = "Move them into text_config, or whatever part holds the language model."
+STRETCH_IT = "Stretch the model to what is asked, or ask for less."
+
+
+def outside(keys: Keys) -> Says | None:
+    """Keys above text_config: the model is built from text_config alone."""
+    what, read = keys.model.get(OUTSIDE, ("", None))
+    return Says(what, read) if isinstance(read, Keys) else None
+
+
+def theta_beside(keys: Keys) -> Says | None:
+    """An override of rope_theta alone: transformers 5 moved the base into rope_parameters when the config was read."""
+    read = keys.model.get(THETA_BESIDE)
+    if not isinstance(read, Keys):
+        return None
+    return Says("rope_theta beside rope_parameters, which holds the base", read)
+
+
+def past_the_window(keys: Keys) -> Says | None:
+    """A window that is asked for and that nothing stretches to."""
+    reached = keys.model.get(REACHED) or max(keys.target, keys.longest)
+    asked = keys.model.get(ASKED) or (keys.longest if REACHED in keys.model else 0)
+    if asked <= reached or keys.model.get(BASE) or is_local(keys.layer_type):
+        return None
+    return Says(f"positions {reached:,}..{asked - 1:,} are read unstretched")
+
+
+def other_window(choose: Callable[[Mapping[str, int]], str]) -> Effect:
+    """Another key of the window, by its own rule of which counts, where that is below max_position_embeddings."""
+
+    def effect(keys: Keys) -> Says | None:
+        stated = {name: value for name in known.OTHER_WINDOWS if isinstance(value := keys.model.get(name), int) and value}
+        chosen = choose(stated) if stated and keys.text == CONFIG else ""
+        if not chosen or stated[chosen] >= (keys.model.get(ASKED) or keys.longest):
+            return None
+        return Says(f"at {chosen}, which it takes before max_position_embeddings", window=stated[chosen])
+
+    return effect
+
+
+def lost_share(keys: Keys) -> Says | None:
+    """An override put a new dict in the place of the one that held partial_rotary_factor."""
+    share = keys.model.get(LOST_SHARE)
+    if not share or keys.kind in known.DEFAULT_PARTIAL:
+        return None
+    whole = round(keys.rope.rotary_dim / share)
+    return Says("partial_rotary_factor: the override replaced the dict that held it",
+                keys.but(dataclasses.replace(keys.rope, rotary_dim=whole), partial_rotary_factor=None))  # fmt: skip
+
+
+def unread(keys: Keys, default: float | None = None) -> Keys:
+    """The keys left to an engine that does not look into rope_parameters: plain, with the base at the top or its default."""
+    stated = keys.model.get("rope_theta")
+    return plain(keys).with_theta(float(stated or default or known.DEFAULT_THETA.get(keys.kind, 10_000.0)))
+
+
+def only_v5(keys: Keys) -> bool:
+    return keys.text == CONFIG and keys.spellings == {"v5"}
+
+
+def unrolled(keys: Keys) -> bool:
+    """A full-attention layer of a model with one table per layer type, whose keys were written flat in v5's dict."""
+    return only_v5(keys) and not keys.nested and keys.kind in known.PER_LAYER_TYPE and keys.layer_type == FULL
+
+
+def is_mla(keys: Keys) -> bool:
+    return "qk_rope_head_dim" in keys.model

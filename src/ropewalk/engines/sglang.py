@@ -1,0 +1,184 @@
+"""SGLang: config.json, --json-model-override-args. Read at 0.5.23, its yarn class alone was run."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ropewalk.engines.config_files import rotation_keys, write_config
+from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
+from ropewalk.engines.facts import ASKED, ENVIRONMENT, REACHED
+from ropewalk.engines.keys import RAMPED, Keys, deepseek_ratio, mscale
+from ropewalk.engines.quirks import (
+    STRETCH_IT,
+    drops,
+    is_mla,
+    lost_theta,
+    missing_length,
+    only_v5,
+    other_window,
+    outside,
+    past_the_window,
+    static_dynamic,
+    stops,
+    temperature,
+    theta_beside,
+    unread,
+    without_factor,
+)
+from ropewalk.engines.transformers import known
+from ropewalk.engines.transformers.checkpoint import inside, text_of
+from ropewalk.scaling.plan import ScalingPlan
+
+PULLS = "https://github.com/sgl-project/sglang/pull"
+LONGER = "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN"
+# Two pull requests, of mid-2026 and of August 2026; no release was looked at to date them better.
+READS_V5, LAGUNA_FIX = "0.5.13", "0.5.20"
+FACTORY = "sglang 0.5.23, srt/layers/rotary_embedding/factory.py"
+
+
+def _multiplied(keys: Keys) -> float:
+    """(m(s, mscale) / m(s, mscale_all_dim) where both are there, else m(s)) x attn_factor."""
+    both = "mscale" in keys.said and "mscale_all_dim" in keys.said
+    return (deepseek_ratio(keys) if both else mscale(keys.factor)) * float(keys.said.get("attn_factor", 1.0))
+
+
+def _laguna(keys: Keys) -> Says | None:
+    """attention_factor handed on as the multiplier: m times m(s)."""
+    if keys.kind != "laguna" or keys.rope_type != "yarn" or "attention_factor" not in keys.said:
+        return None
+    m = float(keys.said["attention_factor"]) * mscale(keys.factor)
+    return Says("attention_factor of Laguna, multiplied by 0.1 ln s + 1 once more", keys.but(attention_factor=m))
+
+
+def _temperature(keys: Keys) -> Says | None:
+    if keys.kind == "laguna" or is_mla(keys):
+        return None
+    return temperature(_multiplied, "attn_factor", "mscale", "mscale_all_dim")(keys)
+
+
+def _mla_type(keys: Keys) -> Says | None:
+    if not is_mla(keys) or keys.rope_type in ("default", "yarn"):
+        return None
+    return Says(f'rope_type "{keys.rope_type}" of a DeepSeek model: it becomes yarn', keys.but(rope_type="yarn"))
+
+
+def _mrope_mscale(keys: Keys) -> Says | None:
+    if keys.rope_type != "yarn" or "mrope_section" not in keys.said or "mscale" not in keys.said:
+        return None
+    return Says("mscale beside mrope_section (TypeError)", runs=False)
+
+
+def _switch(keys: Keys) -> Says | None:
+    longest = keys.model.get(ASKED) or keys.longest  # at the original length no position is beyond it
+    if keys.rope_type != "longrope" or keys.said.get("long_factor") == keys.said.get("short_factor"):
+        return None
+    if longest <= keys.rope.original_length:
+        return None
+    return Says(
+        f"longrope: position {keys.rope.original_length:,} is rotated as position 0, and one long request switches its batch"
+    )
+
+
+def _longrope_temperature(keys: Keys) -> Says | None:
+    if keys.rope_type != "longrope" or "attention_factor" not in keys.said or "long_mscale" in keys.said:
+        return None
+    return Says("attention_factor of longrope", keys.but(attention_factor=None, factor=None))
+
+
+def _multiplied_window(keys: Keys) -> Says | None:
+    """M f unless the original length is stated in the dict, or llama3."""
+    stated = "original_max_position_embeddings" in keys.said
+    if keys.rope_type not in ("yarn", "linear") or stated or keys.longest < keys.target or "gemma3" in keys.kind:
+        return None
+    if keys.rope_type == "linear" and not keys.states_length:
+        return None  # whether the window is stretched already cannot be known
+    window = round(keys.longest * keys.factor)
+    return Says(
+        f"max_position_embeddings {keys.longest:,}, stretched already: it is multiplied by factor again", window=window
+    )
+
+
+def _short_window(keys: Keys) -> Says | None:
+    stated = "original_max_position_embeddings" in keys.said
+    if keys.rope_type != "yarn" or not stated or keys.longest >= keys.target or keys.model.get(ASKED):
+        return None
+    return Says(f"at max_position_embeddings, below the {keys.target:,} that factor says", window=keys.longest)
+
+
+def _window(keys: Keys, version: tuple[int, ...]) -> int:
+    stated = "original_max_position_embeddings" in keys.said or keys.rope_type in ("llama3", "default")
+    return keys.longest if stated else round(keys.longest * keys.factor)
+
+
+def _old_v5(keys: Keys) -> Says | None:
+    if not only_v5(keys) or keys.kind != "lfm2_moe":
+        return None
+    return Says("rope_parameters of LFM2-MoE", unread(keys, 10_000.0))
+
+
+def _asked(keys: Keys) -> Says | None:
+    asked, derived = keys.model.get(ASKED), _window(keys, ())
+    if not asked or asked <= derived or LONGER in keys.model.get(ENVIRONMENT, ()):
+        return None
+    return Says(f"--context-length {asked:,}, above the {derived:,} that it derives", runs=False)
+
+
+def _beyond(keys: Keys) -> Says | None:
+    return past_the_window(keys) if REACHED in keys.model or LONGER in keys.model.get(ENVIRONMENT, ()) else None
+
+
+def _first(stated: Mapping[str, int]) -> str:
+    return next((name for name in known.OTHER_WINDOWS[:4] if name in stated), "")
+
+
+OVERRIDES = "sglang 0.5.23, srt/utils/hf_transformers/config.py:411"
+QUIRKS = (
+    Quirk(Verb.IGNORES, outside, OVERRIDES,
+          way_out='Move them into text_config: --json-model-override-args \'{"text_config": {...}}\'.'),
+    Quirk(Verb.IGNORES, theta_beside, OVERRIDES, "",
+          """Put it inside: --json-model-override-args '{"rope_parameters": {"rope_theta": ...}}', with rope_type."""),
+    Quirk(Verb.IGNORES, lost_theta, f"{OVERRIDES}: text_config is updated key by key",
+          way_out="Repeat rope_theta inside the override, under rope_parameters."),
+    Quirk(Verb.CRASHES, _asked, "https://github.com/sgl-project/sglang/issues/2108",
+          way_out="Raise max_position_embeddings, and stretch the model to it."),
+    Quirk(Verb.IGNORES, _old_v5, f"{PULLS}/26187", f"< {READS_V5}", "Write rope_scaling beside rope_parameters."),
+    Quirk(Verb.REPLACES, missing_length(lambda keys: keys.longest, *RAMPED), FACTORY,
+          way_out="Write original_max_position_embeddings."),
+    Quirk(Verb.CRASHES, _mrope_mscale, "sglang 0.5.23, rotary_embedding/mrope.py:439"),
+    Quirk(Verb.REPLACES, _laguna, f"{PULLS}/33558", f"< {LAGUNA_FIX}", "Use a release after August 2026."),
+    Quirk(Verb.IGNORES, _temperature, f"{FACTORY}:319",
+          way_out="Add mscale and mscale_all_dim: 1 with m = (0.1 mscale ln s + 1) / (0.1 ln s + 1)."),
+    Quirk(Verb.REPLACES, _mla_type, "sglang 0.5.23, models/deepseek_v2.py:2064"),
+    Quirk(Verb.IGNORES, lambda keys: drops("truncate")(keys) if is_mla(keys) else None, FACTORY),
+    Quirk(Verb.REPLACES, static_dynamic(lambda f: f * f - f + 1), "sglang 0.5.23, rotary_embedding/rope_variant.py:880",
+          way_out="Use a static factor."),
+    Quirk(Verb.CRASHES, stops("ntk", "su", because="ValueError"), FACTORY),
+    Quirk(Verb.REPLACES, _switch, "sglang 0.5.23, rotary_embedding/rope_variant.py:141"),
+    Quirk(Verb.IGNORES, _longrope_temperature, FACTORY, way_out="Add short_mscale and long_mscale."),
+    Quirk(Verb.IGNORES, without_factor, FACTORY),
+    Quirk(Verb.REPLACES, _multiplied_window, "sglang 0.5.23, utils/hf_transformers/common.py:677",
+          way_out="Give --context-length."),
+    Quirk(Verb.CLAMPS, _short_window, "https://github.com/sgl-project/sglang/issues/2943",
+          way_out="Raise max_position_embeddings, or give --context-length with "
+          "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN=1."),
+    Quirk(Verb.CLAMPS, other_window(_first), "sglang 0.5.23, utils/hf_transformers/common.py:677, CONTEXT_LENGTH_KEYS",
+          way_out="Raise that key too, or take it out."),
+    Quirk(Verb.PASSES, _beyond, "sglang 0.5.23, configs/model_config.py:1302", way_out=STRETCH_IT),
+)  # fmt: skip
+
+
+def commands(plan: ScalingPlan, config: Mapping[str, Any], folder: str = "DIR") -> tuple[str, ...]:
+    text = text_of(config)
+    keys = ("rope_parameters", "rope_scaling", "rope_theta", *(name for name in rotation_keys(config) if "rope" not in name))
+    override = {key: text[key] for key in keys if text.get(key) is not None}
+    override = inside(config, override)
+    serve = f"python -m sglang.launch_server --context-length {plan.target_length} --model-path"
+    return (f"{serve} {folder}", f"{serve} ORIGINAL --json-model-override-args '{json.dumps(override)}'")
+
+
+def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Written:
+    carrier, new = write_config([ENGINE], plan, config, {ENGINE.name: version})
+    return Written({"config.json": new}, commands(plan, new), carrier)
+
+
+ENGINE = register(Engine("sglang", "SGLang", "0.5.23", "config.json", QUIRKS, write, commands=commands, window=_window))

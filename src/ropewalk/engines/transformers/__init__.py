@@ -1,0 +1,1 @@
+"""The config.json of transformers: read as the library reads it, written so that it reads back."""

@@ -1,0 +1,285 @@
+"""Reading config.json of transformers: see engines/transformers/write.py, which writes it.
+
+Everything transformers 5.23.0 and 4.57 read is read here the way they read it; what they ignore is a warning.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ropewalk.engines.transformers import known
+from ropewalk.engines.transformers.class_defaults import class_of, is_native, text_fields
+from ropewalk.engines.transformers.fields import Fields
+from ropewalk.engines.transformers.has_rope import check_has_rope
+from ropewalk.engines.transformers.ignored import ignored_keys
+from ropewalk.engines.transformers.layers import FULL, SLIDING, head_dim, read_layers, rotating_layers
+from ropewalk.engines.transformers.own_code import own_words, refused_type
+from ropewalk.engines.transformers.scaling import ROPE_KEYS, read_scaling, rope_type_of, temperature_ratio
+from ropewalk.errors import BadConfig
+from ropewalk.scaling.rope import Rope
+from ropewalk.scaling.spec import ALL_LAYERS, ModelSpec
+
+
+def read(config: Mapping[str, Any], *, original_length: int | None = None) -> ModelSpec:
+    """What a config.json says about the rotary embedding of its text model.
+
+    original_length: overrides whatever the config says or implies.
+    Raises NoRope where nothing rotates, BadConfig for values that make no sense or contradict each other.
+    """
+    if not isinstance(config, Mapping):
+        raise BadConfig(f"a config must be a JSON object with keys, not {type(config).__name__}.")
+    fields = text_fields(config)
+    kind = fields.text("model_type") or ""
+    check_has_rope(fields, kind)
+    warnings = [f"{fields.where('model_type')}."] if "model_type" in fields.origin else []
+    longest = _read_max_length(fields, original_length)
+    ropes, scaling, temperatures = [], [], []
+    if _flat_v5_is_ignored(fields, kind):
+        warnings.append(
+            f"rope_parameters is flat, but {kind} has one per layer type: transformers 5.23 ignores it and rotates plainly. "
+            'Put it under "full_attention".'
+        )
+    parts = rope_parts(fields, kind)
+    for layer_type, part in parts.items():
+        rope = _read_rope(fields, part, layer_type, kind, longest, original_length, warnings)
+        ropes.append((layer_type, rope))
+        if wrong := refused_type(kind, rope_type_of(part)):
+            warnings.append(f"{part.where('rope_type')} is {wrong}.")
+        current = read_scaling(fields, part, rope, longest, warnings)
+        if current.method != "none":
+            scaling.append((layer_type, current))
+        if ratio := temperature_ratio(part):
+            temperatures.append((layer_type, ratio))
+    warnings += [words for words in (own_words(fields, kind, is_native(kind)),) if words]
+    ignored = tuple(dict.fromkeys(ignored_keys(config, fields, parts, rope_dict(fields))))
+    warnings += [one.said for one in ignored]
+    cache, unrotated = read_layers(fields, kind)
+    return ModelSpec(
+        kind, tuple(ropes), tuple(scaling), longest, cache, unrotated, tuple(fields.readings), tuple(dict.fromkeys(warnings)),
+        ignored, tuple(temperatures),
+    )  # fmt: skip
+
+
+def _read_max_length(fields: Fields, given: int | None) -> int:
+    """given: the original length by the person's word, which is all there is where nothing states a window."""
+    for key in ("max_position_embeddings", "n_positions", "seq_length"):
+        if fields.states(key) and (stated := fields.whole(key)):
+            fields.note("max_length", stated, fields.where(key))
+            return stated
+    default = fields.whole("max_position_embeddings") if "max_position_embeddings" in fields else None
+    if default and given is None:
+        fields.note("max_length", default, fields.where("max_position_embeddings"))
+        return default
+    if given is not None:
+        fields.note("max_length", given, "the original length given by you: the config states no window")
+        return given
+    raise BadConfig(
+        "max_position_embeddings is missing: the config does not say how far the model reads.\n"
+        "  Give --original-length, or write max_position_embeddings into the config."
+    )
+
+
+def rope_dict(fields: Fields) -> Fields:
+    """The v5 or the v4 dict; where both are written they must say the same."""
+    new, old = fields.part("rope_parameters"), fields.part("rope_scaling")
+    if new.config and old.config and not _nested(new):
+        ours, theirs = _meaning(new), _meaning(old)
+        for key in sorted((ours.keys() | theirs.keys()) - {"rope_theta", "partial_rotary_factor"}):
+            if ours.get(key) != theirs.get(key):
+                raise BadConfig(
+                    f"{new.where(key)} is {ours.get(key)!r} but {old.where(key)} is {theirs.get(key)!r}: two spellings that "
+                    "disagree.\n  Engines differ in which they read. Remove the wrong one."
+                )
+    return new if new.config else old
+
+
+def _meaning(part: Fields) -> dict[str, Any]:
+    """The keys that say something, with the type under one name."""
+    stated = {key: value for key, value in part.config.items() if value is not None and key not in ("type", "rope_type")}
+    return {**stated, "rope_type": rope_type_of(part)}
+
+
+def _flat_v5_is_ignored(fields: Fields, kind: str) -> bool:
+    part = fields.part("rope_parameters")
+    return kind in known.PER_LAYER_TYPE and bool(part.config) and not _nested(part) and "rope_scaling" not in fields
+
+
+def old_type_is_ignored(fields: Fields, part: Fields, kind: str) -> bool:
+    """Classes with one dict per layer type put rope_scaling over one that has a rope_type already: `type` changes nothing."""
+    named = "type" in part and "rope_type" not in part and part.text("type") != "default"
+    return kind in known.PER_LAYER_TYPE and named and not _nested(part) and "rope_parameters" not in fields.config
+
+
+def _nested(part: Fields) -> bool:
+    return any(isinstance(value, Mapping) and key not in ROPE_KEYS for key, value in part.config.items())
+
+
+def is_nested(fields: Fields) -> bool:
+    """One dict per layer type, as transformers 5 writes models whose layers rotate differently."""
+    return _nested(rope_dict(fields))
+
+
+def rope_parts(fields: Fields, kind: str) -> dict[str, Fields]:
+    """The rotary settings of each layer type that rotates."""
+    part = rope_dict(fields)
+    if _nested(part):
+        return {
+            name: part.part(name)
+            for name, value in part.config.items()
+            if isinstance(value, Mapping) and name not in ROPE_KEYS
+        }
+    if _flat_v5_is_ignored(fields, kind):
+        return {name: Fields({}, "(plain) ", fields.readings) for name in (FULL, SLIDING)}
+    row = class_of(kind)
+    if old_type_is_ignored(fields, part, kind):
+        part = Fields({}, "(plain) ", fields.readings)
+    if kind in known.SCALED_EVERYWHERE:
+        return {FULL: part, SLIDING: part}
+    if kind not in known.PER_LAYER_TYPE and row and row.nested:
+        names = ", ".join(row.rope or ())
+        raise BadConfig(
+            f"{part.path.rstrip('.')} is flat, but {kind} has one dict per layer type ({names}).\n"
+            "  Put it under the layer type that it is meant for."
+        )
+    if kind in known.PER_LAYER_TYPE:
+        # Flat spellings of such models: the scaling belongs to the full-attention layers alone (v4 Gemma 3, OLMo 3).
+        return {FULL: part, SLIDING: Fields({}, "(plain) ", fields.readings)}
+    return {rotating_layers(fields, kind): part}
+
+
+def _read_rope(
+    fields: Fields,
+    part: Fields,
+    layer_type: str,
+    kind: str,
+    longest: int,
+    override: int | None,
+    warnings: list[str],
+) -> Rope:
+    theta = _read_theta(fields, part, layer_type, kind)
+    return Rope(
+        _read_rotary_dim(fields, part, layer_type, kind),
+        theta,
+        _read_original_length(fields, part, layer_type, theta, longest, override, warnings),
+    )
+
+
+def _read_theta(fields: Fields, part: Fields, layer_type: str, kind: str) -> float:
+    name, row = f"{layer_type}.rope_theta", class_of(kind)
+    inside, outside_keys = part.number("rope_theta"), _base_keys(layer_type, kind)
+    if inside is not None:
+        part.note(name, f"{inside:.10g}", part.where("rope_theta"))
+        _check_base(fields, part, layer_type, kind, inside)
+        return inside
+    found = fields.first(name, *outside_keys)
+    if found is not None:
+        return found
+    default = row.theta_of(layer_type) or row.theta_of(FULL) if row else known.DEFAULT_THETA.get(kind, 0.0)
+    null = "rope_theta" in part.config or any(key in fields.config for key in outside_keys)  # which is not an omission
+    if not default or null:
+        raise BadConfig(
+            f"rope_theta is missing or null, and {kind or 'this architecture'} cannot be built without one.\n"
+            "  Setting config.rope_scaling in transformers 5 drops it: write rope_theta back into the config."
+        )
+    fields.note(name, f"{default:.10g}", row.said if row else f"fixed in the code of {kind}")
+    return default
+
+
+def _base_keys(layer_type: str, kind: str) -> tuple[str, ...]:
+    """The keys beside the rope dict that set the base of a layer type."""
+    row = class_of(kind)
+    own = row.base_of(layer_type) if row else None
+    return own if own is not None else ("rope_theta", "global_rope_theta", "rotary_emb_base", "rope_embedding_base")
+
+
+def _check_base(fields: Fields, part: Fields, layer_type: str, kind: str, inside: float) -> None:
+    outside = fields.number("rope_theta") if layer_type == ALL_LAYERS else None
+    if outside is None or outside == inside:
+        return
+    if "rope_parameters" in fields.origin:
+        raise BadConfig(
+            f"rope_theta is {outside:g}, and the config has no rope_parameters: transformers 5 takes the whole "
+            f"{fields.where('rope_parameters')}, {rope_type_of(part)} with base {inside:g}, and not rope_theta.\n"
+            "  Write the rope_parameters that the model was trained with."
+        )
+    raise BadConfig(
+        f"{part.where('rope_theta')} is {inside:g} but {fields.where('rope_theta')} is {outside:g}.\n"
+        "  Engines differ in which they read. Remove the wrong one."
+    )
+
+
+def _read_rotary_dim(fields: Fields, part: Fields, layer_type: str, kind: str) -> int:
+    name = f"{layer_type}.rotary_dim"
+    head = head_dim(fields, layer_type)
+    if (mla := fields.whole("qk_rope_head_dim")) is not None:
+        fields.note(name, mla, fields.where("qk_rope_head_dim"))
+        return mla
+    if part.text("rope_type") == "proportional":
+        fields.note(name, head, "head_dim (proportional RoPE spans the whole head)")
+        return head
+    if (absolute := fields.whole("rotary_dim")) is not None:
+        fields.note(name, absolute, fields.where("rotary_dim"))
+        return absolute
+    share, source = part.number("partial_rotary_factor"), part.where("partial_rotary_factor")
+    if share is None:
+        share, source = (
+            fields.first(f"{layer_type}.partial", "partial_rotary_factor", "rotary_pct", "rope_pct"),
+            "partial rotation",
+        )
+    if share is None:
+        share, source = known.DEFAULT_PARTIAL.get(kind, 1.0), f"default of {kind}"
+    if not 0 < share <= 1:
+        raise BadConfig(f"{source} is {share:g}; the rotated share of a head must be above 0 and at most 1.")
+    said = fields.where("head_dim") if "head_dim" in fields.origin else "head_dim"
+    fields.note(name, int(head * share), said if share == 1 else f"head_dim {head} x {share:g} ({source})")
+    return int(head * share)
+
+
+def _read_original_length(
+    fields: Fields,
+    part: Fields,
+    layer_type: str,
+    theta: float,
+    longest: int,
+    override: int | None,
+    warnings: list[str],
+) -> int:
+    name, key = f"{layer_type}.original_length", "original_max_position_embeddings"
+    if override is not None:
+        fields.note(name, override, "given by you")
+        return override
+    inside, outside = part.whole(key), fields.whole(key)
+    if inside and outside and inside != outside:
+        raise BadConfig(
+            f"{part.where(key)} is {inside} but {fields.where(key)} is {outside}.\n"
+            "  transformers uses the second, other engines the first. Remove the wrong one, or give original_length yourself."
+        )
+    if stated := inside or outside:
+        fields.note(name, stated, part.where(key) if inside else fields.where(key))
+        return stated
+    if fact := known.published_length(fields.config, theta):
+        fields.note(name, fact.original_length, fact.source)
+        warnings.append(
+            f"max_position_embeddings is {longest}, but the original length is {fact.original_length} ({fact.source})."
+        )
+        return fact.original_length
+    rope_type, factor = rope_type_of(part), part.number("factor") or 1.0
+    if rope_type == "linear" and factor > 1:
+        length = max(round(longest / factor), 1)
+        warnings.append(
+            f"linear scaling by {factor:g} without an original length: taken to be {longest} / {factor:g} = {length}. "
+            f"If {longest} is the length before scaling, give original_length = {longest}."
+        )
+        fields.note(name, length, f"max_position_embeddings / factor = {longest} / {factor:g}")
+        return length
+    if rope_type in ("yarn", "llama3", "longrope", "su"):
+        warnings.append(
+            f"{part.where(key)} is missing: {longest} is assumed, as transformers does. If that is the stretched window, "
+            "the ramp is in the wrong place."
+        )
+    if fields.where("max_position_embeddings").startswith("default of"):
+        warnings.append(
+            f"max_position_embeddings is missing: {longest} is the {fields.where('max_position_embeddings')}. If the "
+            "model was trained at another length, give --original-length."
+        )
+    fields.note(name, longest, "max_position_embeddings (nothing says otherwise)")
+    return longest

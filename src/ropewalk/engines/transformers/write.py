@@ -1,0 +1,273 @@
+"""config.json of Hugging Face transformers, v4 (`rope_scaling`, `rope_theta`) and v5 (`rope_parameters`, flat or nested).
+
+Read at transformers 5.23.0 (modeling_rope_utils.py) and 4.57. `read` gives a ModelSpec, `write` a config.
+"""
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ropewalk.engines.transformers import known
+from ropewalk.engines.transformers.checkpoint import text_of, text_path
+from ropewalk.engines.transformers.class_defaults import class_of, opened, text_fields
+from ropewalk.engines.transformers.has_rope import V4_KEYS
+from ropewalk.engines.transformers.ignored import OUTSIDE
+from ropewalk.engines.transformers.layers import FULL, SLIDING, head_dim
+from ropewalk.engines.transformers.own_code import OWN_CODE
+from ropewalk.engines.transformers.own_code_write import write_own
+from ropewalk.engines.transformers.read import is_nested, read, rope_parts
+from ropewalk.errors import CannotExpress, UnknownName
+from ropewalk.scaling.method import Option
+from ropewalk.scaling.methods.ntk import stretched_theta
+from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.schedule import REQUEST, Dynamic
+from ropewalk.scaling.spec import ModelSpec
+from ropewalk.scaling.stretch import Stretch
+
+__all__ = ["prove", "read", "spell", "spell_as_lists", "write"]
+
+# Keys of the old dict that a new stretch must carry on: they say what is rotated, not how far.
+CARRIED_KEYS = (
+    "partial_rotary_factor",
+    "mrope_section",
+    "mrope_interleaved",
+    "xdrope_section",
+    "llama_4_scaling_beta",
+    "interleaved",
+)
+# Carried where the stretch is the one that was read: DeepSeek's code takes its softmax scale from them.
+TEMPERATURE_KEYS = ("mscale", "mscale_all_dim")
+LONGROPE_ONLY = frozenset({"phi3", "phi4_multimodal", "phimoe"})
+
+
+def write(plan: ScalingPlan, config: Mapping[str, Any], *, as_lists: bool = False) -> dict[str, Any]:
+    """A copy of `config` that makes stock transformers compute the plan's frequencies.
+
+    Flat configs get both spellings, v5 and v4, with the same values; nested ones v5 alone, since v4 cannot say them, but for
+    Gemma 3, whose v4 spelling can.
+    as_lists: write longrope factors even where there is a name for the method.
+    """
+    said = spell_as_lists if as_lists else spell
+    new = copy.deepcopy(dict(opened(config)))
+    target = text_of(new)
+    kind = str(target.get("model_type", ""))
+    if kind in known.FIXED_IN_CODE:
+        raise CannotExpress(f"{kind} computes its rotation from constants in its code; no config can change it.")
+    spec = read(config, original_length=None if _states_length(target) else _any_original(plan))
+    before = copy.deepcopy(target)
+    for layer_type, _ in plan.stretches:
+        if layer_type not in dict(spec.ropes):
+            raise UnknownName("rotary layer type of this config", layer_type, dict(spec.ropes))
+    if spec.model_type in OWN_CODE:
+        write_own(plan, target, spec.model_type)
+        return _finished(plan, new, before)
+    current = dict(spec.scaling)
+    fields = text_fields(new)
+    nested = len(spec.ropes) > 1 or is_nested(fields)
+    old = {name: part.config for name, part in rope_parts(fields, spec.model_type).items()}
+    if "qk_rope_head_dim" in fields and any(stretch != current.get(name) for name, stretch in plan.stretches):
+        _check_softmax(old)
+    dicts = {}
+    for layer_type, rope in spec.ropes:
+        stretch = plan.stretch(layer_type) or current.get(layer_type) or Stretch(rope)
+        keys = CARRIED_KEYS + (TEMPERATURE_KEYS if stretch == current.get(layer_type) else ())
+        dicts[layer_type] = {**_carried(old[layer_type], keys), **said(stretch, nested=nested, kind=kind)}
+    named_base = "rotary_emb_base" in target  # transformers 4 reads GPT-NeoX's base under this name alone
+    for key in V4_KEYS:
+        target.pop(key, None)
+    if nested:
+        target["rope_parameters"] = {**copy.deepcopy(fields.part("rope_parameters").config), **dicts}
+        if kind in known.OLD_LOCAL_BASE and set(dicts) == {FULL, SLIDING}:
+            target |= _old_words(dicts, known.OLD_LOCAL_BASE[kind])
+    else:
+        (flat,) = dicts.values()
+        target["rope_parameters"] = flat
+        target["rope_theta"] = flat["rope_theta"]
+        if named_base:
+            target["rotary_emb_base"] = flat["rope_theta"]
+        scaling = {key: value for key, value in flat.items() if key != "rope_theta"}
+        target["rope_scaling"] = None if set(scaling) <= {"rope_type", "partial_rotary_factor"} else scaling
+        if "partial_rotary_factor" in flat and flat["rope_type"] != "proportional":
+            target["partial_rotary_factor"] = flat["partial_rotary_factor"]  # where transformers 4 looks for it
+    if "original_max_position_embeddings" in target:
+        target["original_max_position_embeddings"] = _any_original(plan)
+    # transformers' `dynamic` takes max_position_embeddings for the original length.
+    longest = _any_original(plan) if plan.is_dynamic else _window(plan, spec)
+    target["max_position_embeddings"] = longest
+    for name in known.OTHER_WINDOWS:
+        if isinstance(stated := target.get(name), int) and stated < longest:
+            target[name] = longest
+    row = class_of(spec.model_type)
+    if row and row.states_head and target.get("head_dim") is None:
+        target["head_dim"] = head_dim(fields)
+    return _finished(plan, new, before)
+
+
+def _finished(plan: ScalingPlan, new: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Proved, and with no word left outside the language model's part that says something else.
+
+    before: that part as it was. A copy of one of its keys follows it; what was never read goes.
+    """
+    around, text = new, text_of(new)
+    for key in text_path(new):
+        for name in OUTSIDE:
+            if around.get(name) is None:
+                continue
+            if around[name] == before.get(name) and text.get(name) is not None:
+                around[name] = copy.deepcopy(text[name])
+            else:
+                del around[name]
+        around = around[key]
+    prove(plan, new)
+    return new
+
+
+def _old_words(dicts: Mapping[str, Mapping[str, Any]], local_base: str) -> dict[str, Any]:
+    """Two layer types in the spelling of transformers 4, which has a scaling for one of them alone."""
+    if dicts[SLIDING]["rope_type"] != "default":
+        return {}
+    scaling = {key: value for key, value in dicts[FULL].items() if key != "rope_theta"}
+    return {
+        "rope_theta": dicts[FULL]["rope_theta"],
+        local_base: dicts[SLIDING]["rope_theta"],
+        "rope_scaling": None if set(scaling) <= {"rope_type"} else scaling,
+    }
+
+
+def prove(plan: ScalingPlan, config: Mapping[str, Any]) -> None:
+    """Read a config as transformers would and compare every frequency with the plan; CannotExpress where it says another.
+
+    Other keys of the config (partial rotation, another head size) may twist what is written.
+    """
+    again = read(config)
+    for layer_type, stretch in plan.stretches:
+        said = dict(again.scaling).get(layer_type) or Stretch(again.rope(layer_type))
+        length = max(int(stretch.rope.original_length * stretch.factor), 1)  # a dynamic rule in a config has no upper end
+        wanted, found = stretch.scaled(length), said.scaled(length)
+        same = len(wanted.inv_freq) == len(found.inv_freq) and all(
+            math.isclose(a, b, rel_tol=1e-9) for a, b in zip(wanted.inv_freq, found.inv_freq, strict=True)
+        )
+        if not same or not math.isclose(wanted.attention_factor, found.attention_factor, rel_tol=1e-9):
+            raise CannotExpress(
+                f"this config cannot say {stretch.name} for {layer_type}: written into it, the plan reads back as other "
+                f"frequencies.\n  The plan rotates {stretch.rope.rotary_dim} channels per head and the config "
+                f"{said.rope.rotary_dim}. Was the plan made for another model?"
+            )
+
+
+def _check_softmax(old: Mapping[str, Mapping[str, Any]]) -> None:
+    """MLA models multiply their softmax scale by (0.1 mscale_all_dim ln(factor) + 1)^2, on all channels; others do not."""
+    if any(part.get("mscale_all_dim") and part.get("rope_type", part.get("type")) == "yarn" for part in old.values()):
+        raise CannotExpress(
+            "this config's yarn has mscale_all_dim, which also scales the softmax of channels that do not rotate.\n"
+            "  A plan's attention factor reaches the rotated channels alone, so writing it would drop a scale the model was\n"
+            "  trained with. Change `factor` in the config's own keys instead."
+        )
+
+
+def _window(plan: ScalingPlan, spec: ModelSpec) -> int:
+    """The target; a longer window stays where it is not the old stretch that reached it."""
+    replaced = [stretch for name, stretch in spec.scaling if name in dict(plan.stretches) and stretch.factor > 1]
+    return plan.target_length if replaced else max(spec.max_length, plan.target_length)
+
+
+def _states_length(config: Mapping[str, Any]) -> bool:
+    return "original_max_position_embeddings" in config
+
+
+def _any_original(plan: ScalingPlan) -> int:
+    return max(stretch.rope.original_length for _, stretch in plan.stretches)
+
+
+def _carried(old: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    if old.get("llama_4_scaling_beta") is not None:
+        # Ministral 3 sharpens queries by position / this length, whatever the rope_type; its forward pass needs it.
+        keys = (*keys, "original_max_position_embeddings")
+    return {key: old[key] for key in keys if old.get(key) is not None}
+
+
+def spell(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str, Any]:
+    """`rope_parameters` for one stretch, or CannotExpress.
+
+    nested: inside a per-layer-type dict, where transformers 5.23 does not see `truncate`.
+    kind: the model type; Phi-3's config class accepts nothing but longrope.
+    """
+    rope, options = stretch.rope, dict(stretch.options)
+    base = {"rope_theta": float(rope.rope_theta)}
+    if stretch.dynamic:
+        if stretch.method != "ntk" or stretch.dynamic != Dynamic(REQUEST):
+            raise CannotExpress(
+                f"no config can say {stretch.name}: transformers has dynamic-request alone, one dynamic rule, over ntk.\n"
+                "  Attach the plan to a live model, or write a static factor for the lengths you serve."
+            )
+        if kind in LONGROPE_ONLY:
+            raise CannotExpress(f"no config can say dynamic for {kind}: its config class accepts nothing but longrope.")
+        return {"rope_type": "dynamic", "factor": 1.0, **base}
+    original = {"original_max_position_embeddings": rope.original_length}
+    if stretch.method == "none" or (stretch.factor == 1 and stretch.method in ("linear", "ntk", "ntk_by_parts")):
+        return {"rope_type": "default", **base}
+    if stretch.method == "ntk":
+        return {"rope_type": "default", "rope_theta": stretched_theta(rope, stretch.factor)}
+    if stretch.method == "rope_theta":
+        return {"rope_type": "default", "rope_theta": float(options["rope_theta"])}  # type: ignore[arg-type]
+    if kind in LONGROPE_ONLY:
+        m = stretch.scaled().attention_factor  # Phi-3.5-MoE's class wants it under these names
+        own = {"short_mscale": m, "long_mscale": m} if kind == "phimoe" else {}
+        return {**_as_longrope(stretch), **base, **original, **own}
+    if stretch.method == "linear":
+        return {"rope_type": "linear", "factor": float(stretch.factor), **base}
+    if stretch.method == "proportional":
+        share = float(options.get("proportion", 1.0))  # type: ignore[arg-type]
+        return {"rope_type": "proportional", "factor": float(stretch.factor), "partial_rotary_factor": share, **base}
+    if stretch.method in ("yarn", "ntk_by_parts", "llama3"):
+        named = _as_named(stretch, options, nested)
+        if named:
+            return {**named, **base, **original}
+    return {**_as_longrope(stretch), **base, **original}
+
+
+def spell_as_lists(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str, Any]:
+    """longrope keys for any static stretch, with m under both of the names that engines read it by."""
+    if stretch.dynamic:
+        raise CannotExpress(f"longrope's lists are static, and {stretch.name} is not.")
+    m = stretch.scaled().attention_factor
+    base = {"rope_theta": float(stretch.rope.rope_theta), "original_max_position_embeddings": stretch.rope.original_length}
+    return {**_as_longrope(stretch), **base, "short_mscale": m, "long_mscale": m}
+
+
+def _as_named(stretch: Stretch, options: Mapping[str, Option], nested: bool) -> dict[str, Any] | None:
+    """yarn or llama3 keys, where transformers computes exactly this stretch from them."""
+    if options.get("beta_growth"):
+        return None
+    m = stretch.scaled().attention_factor
+    default_fast = 4.0 if stretch.method == "llama3" else 32.0
+    fast, slow = float(options.get("beta_fast", default_fast)), float(options.get("beta_slow", 1.0))  # type: ignore[arg-type]
+    if stretch.method == "llama3" or options.get("ramp") == "turns":
+        if m != 1 or fast == slow:  # transformers divides by fast - slow
+            return None
+        return {"rope_type": "llama3", "factor": float(stretch.factor), "low_freq_factor": slow, "high_freq_factor": fast}
+    truncate = options.get("truncate", True)
+    if nested and not truncate:
+        return None
+    spelled = {"rope_type": "yarn", "factor": float(stretch.factor), "attention_factor": m}
+    return {**spelled, "beta_fast": fast, "beta_slow": slow, "truncate": truncate}
+
+
+def _as_longrope(stretch: Stretch) -> dict[str, Any]:
+    """The universal carrier: every pair's own factor, and m. Short and long lists are the same unless the plan's are."""
+    scaled, rope = stretch.scaled(), stretch.rope
+    if not all(scaled.inv_freq):
+        raise CannotExpress(f"{stretch.name} stops some pairs altogether, which longrope's factors cannot say.")
+    long = [theta / new for theta, new in zip(rope.inv_freq, scaled.inv_freq, strict=True)]
+    short = long
+    if stretch.method == "longrope":
+        given = dict(stretch.options).get("short_factor")
+        short = list(given) if isinstance(given, tuple) else [1.0] * len(long)
+    return {
+        "rope_type": "longrope",
+        "factor": float(stretch.factor),
+        "attention_factor": scaled.attention_factor,
+        "long_factor": long,
+        "short_factor": short,
+    }

@@ -1,0 +1,179 @@
+"""transformers as an engine: where versions 4 and 5 compute something else than what their own keys say.
+
+Run at 5.23.0 and read at 4.57; reading and writing the keys themselves: engines/transformers/write.py.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ropewalk.engines.config_files import write_config
+from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
+from ropewalk.engines.facts import NULL_THETA
+from ropewalk.engines.keys import CONFIG, RAMPED, Keys, deepseek_ratio, mscale
+from ropewalk.engines.quirks import (
+    INSIDE,
+    missing_length,
+    only_v5,
+    outside,
+    plain,
+    stops,
+    temperature,
+    unread,
+    unrolled,
+)
+from ropewalk.engines.transformers import known
+from ropewalk.engines.transformers.has_rope import V4_KEYS
+from ropewalk.engines.transformers.own_code import refused_type
+from ropewalk.scaling.methods.ntk import stretched_theta
+from ropewalk.scaling.plan import ScalingPlan
+
+REPOSITORY = "https://github.com/huggingface/transformers"
+# Pull request 40320, of August 2025; no release was looked at to date it better.
+FACTOR_FIX = "4.56"
+ROPE_UTILS = "transformers 5.23.0, modeling_rope_utils.py"
+LONGROPE_ONLY = ("phi3", "phi4_multimodal", "phimoe")
+
+
+def absolute(keys: Keys) -> float:
+    """attention_factor, or the ratio where both mscale keys are truthy, or m(s)."""
+    if "attention_factor" in keys.said:
+        return float(keys.said["attention_factor"])
+    both = keys.said.get("mscale") and keys.said.get("mscale_all_dim")
+    return deepseek_ratio(keys) if both else mscale(keys.factor)
+
+
+def _new_spelling(keys: Keys) -> Says | None:
+    if not only_v5(keys):
+        return None
+    return Says("rope_parameters, and what is in it", unread(keys))
+
+
+def _null_theta(keys: Keys) -> Says | None:
+    return Says("rope_theta: null (TypeError when the model is built)", runs=False) if keys.model.get(NULL_THETA) else None
+
+
+def _no_theta(keys: Keys) -> Says | None:
+    part = keys.model.get("rope_parameters")
+    stated = "rope_theta" in keys.said or any(
+        name in keys.model for name in V4_KEYS if name.endswith(("theta", "base", "freq"))
+    )
+    if keys.text != CONFIG or not isinstance(part, dict) or keys.rope_type == "default" or keys.nested or stated:
+        return None
+    return Says(f"rope_parameters without rope_theta: the class's own {keys.rope.rope_theta:g} is taken")
+
+
+def _flat(keys: Keys) -> Says | None:
+    if not unrolled(keys):
+        return None
+    return Says(f"flat rope_parameters: {keys.kind} has one dict per layer type", plain(keys))
+
+
+def _nested_truncate(keys: Keys) -> Says | None:
+    if not keys.nested or keys.rope_type != "yarn" or keys.said.get("truncate") is not False:
+        return None
+    return Says("truncate: false inside a layer type's dict", keys.but(truncate=None))
+
+
+def _longrope_only(keys: Keys) -> Says | None:
+    if keys.kind not in LONGROPE_ONLY or keys.rope_type in ("default", "longrope", "su"):
+        return None
+    return Says(f'rope_type "{keys.rope_type}" of {keys.kind}: its config class accepts nothing but longrope', runs=False)
+
+
+def _dual_chunk(keys: Keys) -> Says | None:
+    if not isinstance(keys.model.get("dual_chunk_attention_config"), Mapping):
+        return None
+    L = keys.rope.original_length
+    return Says(f"dual_chunk_attention_config: tokens beyond {L:,} are read without it, as no training did")
+
+
+def _own_code(keys: Keys) -> Says | None:
+    wrong = refused_type(keys.kind, keys.rope_type)
+    return Says(wrong, runs=False) if wrong else None
+
+
+def _own_dynamic(keys: Keys) -> Says | None:
+    """s = f l / L - (f - 1) at the target length."""
+    if keys.rope_type != "dynamic" or keys.said.get("alpha") or keys.factor == 1:
+        return None
+    length = max(keys.target, 2 * keys.rope.original_length)
+    ratio = length / keys.rope.original_length
+    s = keys.factor * ratio - (keys.factor - 1)
+    what = f"dynamic's factor {keys.factor:g} (s is {s:g} at {length:,} tokens, where l / L is {ratio:g})"
+    return Says(what, plain(keys).with_theta(stretched_theta(keys.rope, s)))
+
+
+def _stateful(keys: Keys) -> Says | None:
+    return Says('rope_type "dynamic"') if keys.rope_type == "dynamic" and not keys.said.get("alpha") else None
+
+
+def _mixed_cache(keys: Keys) -> Says | None:
+    differ = keys.said.get("long_factor") != keys.said.get("short_factor")
+    if keys.rope_type not in ("longrope", "su") or keys.kind in LONGROPE_ONLY or not differ:
+        return None
+    return Says("longrope: keys cached with short_factor are read with long_factor")
+
+
+def _short_only(keys: Keys) -> Says | None:
+    if keys.kind != "phimoe" or keys.rope_type not in ("longrope", "su"):
+        return None
+    return Says("long_factor", keys.but(long_factor=keys.said.get("short_factor")))
+
+
+def _ratio_wins(keys: Keys) -> Says | None:
+    ratio = keys.longest / keys.rope.original_length
+    if keys.rope_type != "yarn" or not keys.states_length or ratio < 1:
+        return None
+    return Says(f"factor: {keys.factor:g}, and takes max / original = {ratio:g}", keys.but(factor=ratio))
+
+
+def _inner_base(keys: Keys) -> Says | None:
+    """DBRX's base as published is in its attn_config; a rope dict or rope_theta beside it is read."""
+    inner = keys.model.get("attn_config")
+    beside = any(keys.model.get(name) for name in ("rope_theta", "rope_parameters"))
+    if keys.kind != "dbrx" or not isinstance(inner, Mapping) or not inner.get("rope_theta") or beside:
+        return None
+    return Says("attn_config.rope_theta", keys.with_theta(known.DEFAULT_THETA["dbrx"]))
+
+
+QUIRKS = (
+    Quirk(Verb.IGNORES, _inner_base, "transformers 5.23.0, dbrx/modeling_dbrx.py:72", ">= 5",
+          "Write it as rope_theta at the top of the config too."),
+    Quirk(Verb.IGNORES, outside, "transformers 5.23.0: a model is built from its text_config", way_out=INSIDE),
+    Quirk(Verb.CRASHES, _null_theta, "transformers 5.23.0, configuration_utils.py:724", ">= 5",
+          "Write the base back: setting config.rope_scaling replaces the dict that held it."),
+    Quirk(Verb.REPLACES, _no_theta, "https://github.com/unslothai/unsloth/pull/7028", ">= 5", "Write rope_theta."),
+    Quirk(Verb.IGNORES, _new_spelling, "transformers 4.57, configuration_utils.py", "< 5",
+          "Write rope_scaling and rope_theta beside rope_parameters."),
+    Quirk(Verb.IGNORES, _flat, f"{REPOSITORY}/pull/45945", ">= 5", 'Put the dict under "full_attention".'),
+    Quirk(Verb.IGNORES, _nested_truncate, f"{ROPE_UTILS}:475", ">= 5", "Write longrope factors instead."),
+    Quirk(Verb.IGNORES, _dual_chunk, "transformers 5.23.0, models/qwen2: no such attention",
+          way_out="Stretch it with yarn from the original length, or serve it with an engine that has dual chunk attention."),
+    Quirk(Verb.CRASHES, _own_code, "modeling_*.py beside the weights, _init_rope",
+          way_out="Write a type that it takes, or serve it with an engine that has its own code."),
+    Quirk(Verb.CRASHES, _longrope_only, f"{ROPE_UTILS}; phi3/configuration_phi3.py"),
+    Quirk(Verb.CRASHES, stops("ntk", because="KeyError when the model is built"), ROPE_UTILS,
+          way_out="Write a larger rope_theta."),
+    Quirk(Verb.REPLACES, missing_length(lambda keys: keys.longest, *RAMPED), f"{ROPE_UTILS}:836",
+          way_out="Write original_max_position_embeddings."),
+    Quirk(Verb.REPLACES, _ratio_wins, f"{REPOSITORY}/issues/38224", f"< {FACTOR_FIX}",
+          "Make max_position_embeddings factor x original."),
+    Quirk(Verb.IGNORES, temperature(absolute, "attention_factor", "mscale", "mscale_all_dim"), f"{ROPE_UTILS}:436",
+          way_out="Write attention_factor, the absolute value."),
+    Quirk(Verb.DRIFTS, _stateful, f"{REPOSITORY}/issues/25104", way_out="Use a static factor, or attach a dynamic plan."),
+    Quirk(Verb.REPLACES, _own_dynamic, f"{ROPE_UTILS}:341", way_out="Write factor 1."),
+    Quirk(Verb.DRIFTS, _mixed_cache, f"{REPOSITORY}/issues/25104"),
+    Quirk(Verb.IGNORES, _short_only, "transformers 5.23.0, phimoe/modeling_phimoe.py"),
+)  # fmt: skip
+
+
+def commands(plan: ScalingPlan, config: Mapping[str, Any], folder: str = "DIR") -> tuple[str, ...]:
+    return (f'python -c "from transformers import AutoModelForCausalLM as M; M.from_pretrained({folder!r})"',)
+
+
+def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Written:
+    carrier, new = write_config([ENGINE], plan, config, {ENGINE.name: version})
+    return Written({"config.json": new}, commands(plan, new), carrier)
+
+
+ENGINE = register(Engine("transformers", "transformers", "5.23", "config.json", QUIRKS, write, commands=commands))

@@ -1,1 +1,0 @@
-"""A GGUF with a stretched window: the header is rewritten, the weights are copied as they are, and all of it can be undone."""

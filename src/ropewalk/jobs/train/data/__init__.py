@@ -1,0 +1,1 @@
+"""From texts to the rows that a training step reads."""

@@ -1,0 +1,1 @@
+"""What measuring is made of: texts, passes, protocols, tasks, records, statistics."""

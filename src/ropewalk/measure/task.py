@@ -1,0 +1,236 @@
+"""A retrieval task is one function in one file of `tasks/`; that folder is the registry.
+
+A task lays out samples: a context with something hidden in it, a question, and the answer. It is called with
+(material, length=, count=, seed=, depths=) and yields `count` samples for each depth. Further keyword-only arguments are
+its options; names and defaults come from the function, and nothing else lists them.
+"""
+
+import hashlib
+import importlib
+import inspect
+import pkgutil
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy
+
+from ropewalk.errors import BadLength, BadOption, UnknownName
+from ropewalk.measure.material import Material
+
+DEPTHS = tuple(i / 10 for i in range(11))
+COUNT = 20  # 20 of 20 has a 95 % Wilson interval of [0.84, 1]; 10 of 10 only [0.72, 1]
+
+_TASKS: dict[str, "Task"] = {}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question with its context, in tokens.
+
+    length: tokens asked for; len(ids) and answer_start + new_tokens are never above it.
+    depth: where the needle is, 0 = first, 1 = last; None where nothing has one place.
+    index: number of the sample within (length, depth).
+    ids: the whole sequence, answer included; ids[answer_start:answer_end] is the answer.
+    references: the answer as text, one or several.
+    new_tokens: what may be generated after ids[:answer_start].
+    needle: ids[needle[0]:needle[1]] is what was hidden, where that is one piece.
+    """
+
+    task: str
+    length: int
+    depth: float | None
+    index: int
+    ids: tuple[int, ...]
+    answer_start: int
+    answer_end: int
+    references: tuple[str, ...]
+    new_tokens: int
+    needle: tuple[int, int] | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        return self.ids[: self.answer_start]
+
+    @property
+    def answer(self) -> tuple[int, ...]:
+        return self.ids[self.answer_start : self.answer_end]
+
+    @property
+    def sha(self) -> str:
+        """Names the sample by its tokens and by where its answer is."""
+        numbers = numpy.asarray([self.answer_start, self.answer_end, *self.ids], dtype=numpy.int64)
+        return hashlib.sha256(numbers.tobytes()).hexdigest()[:16]
+
+    def without_needle(self) -> "Sample":
+        """The same question with nothing to find: what the model would have guessed."""
+        if self.needle is None:
+            raise BadOption(f"{self.task} hides more than one piece; there is no sample without its needle.")
+        start, end = self.needle
+        cut = end - start
+        ids = self.ids[:start] + self.ids[end:]
+        return Sample(
+            self.task, self.length, self.depth, self.index, ids, self.answer_start - cut, self.answer_end - cut,
+            self.references, self.new_tokens, None, {**self.metadata, "without_needle": True},
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A registered task: call it with (material, length=, count=, seed=, depths=, **options).
+
+    scoring: "exact", "all" or "part", a name in `scoring.SCORINGS`.
+    has_depths: samples are made for each depth; otherwise depths are not looked at.
+    """
+
+    name: str
+    function: Callable[..., Iterator[Sample]]
+    source: str
+    scoring: str
+    has_depths: bool
+    defaults: Mapping[str, Any]
+
+    @property
+    def summary(self) -> str:
+        """What is asked, in one line: the first line of the docstring."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    def __call__(
+        self,
+        material: Material,
+        *,
+        length: int,
+        count: int = COUNT,
+        seed: int = 0,
+        depths: Sequence[float] = DEPTHS,
+        **options: Any,
+    ) -> Iterator[Sample]:
+        for option in options:
+            if option not in self.defaults:
+                raise UnknownName(f"option of the task {self.name}", option, self.defaults)
+        check_request(length, count, depths)
+        return self.function(material, length=length, count=count, seed=seed, depths=tuple(depths), **options)
+
+
+def check_request(length: int, count: int, depths: Sequence[float]) -> None:
+    if isinstance(length, bool) or not isinstance(length, int) or length < 1:
+        raise BadLength(f"length is {length!r}; it must be a whole number of tokens above 0.")
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise BadOption(f"count is {count!r}; it must be a whole number of samples above 0.")
+    for depth in depths:
+        if not 0 <= depth <= 1:
+            raise BadOption(f"depth is {depth!r}; it must be from 0 (the beginning) to 1 (the end).")
+    if not depths:
+        raise BadOption("depths is empty; name at least one, from 0 to 1.")
+
+
+STANDARD = {"length", "count", "seed", "depths"}
+
+
+def task(name: str, *, source: str, scoring: str, has_depths: bool = False) -> Callable[[Callable[..., Any]], Any]:
+    """Register a task under `name`; `source` says where it was published."""
+
+    def register(function: Callable[..., Iterator[Sample]]) -> Callable[..., Iterator[Sample]]:
+        keywords = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        defaults = {p.name: p.default for p in keywords if p.name not in STANDARD}
+        _TASKS[name] = Task(name, function, source, scoring, has_depths, defaults)
+        return function
+
+    return register
+
+
+@cache
+def _discover() -> None:
+    package = importlib.import_module("ropewalk.measure.tasks")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+
+
+def tasks() -> Mapping[str, Task]:
+    """Every registered task by name, in name order."""
+    _discover()
+    return dict(sorted(_TASKS.items()))
+
+
+def get_task(name: str) -> Task:
+    known = tasks()
+    if name not in known:
+        raise UnknownName("task", name, known)
+    return known[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One sample to make. hay: where its haystack starts, in 0 to 1; rng: for everything else in it."""
+
+    depth: float
+    index: int
+    hay: float
+    rng: random.Random
+
+
+def cells(task: str, length: int, count: int, seed: int, depths: Sequence[float]) -> Iterator[Cell]:
+    """`count` cells for each depth; a cell's random numbers depend on what it is, not on what was made before it."""
+    for depth in depths:
+        for index in range(count):
+            hay = random.Random(f"{seed}/{task}/{index}").random()
+            yield Cell(depth, index, hay, random.Random(f"{seed}/{task}/{length}/{depth}/{index}"))
+
+
+def lay_out(
+    task: str,
+    material: Material,
+    haystack: tuple[int, ...],
+    cell: Cell,
+    *,
+    length: int,
+    needle: Sequence[int],
+    question: Sequence[int],
+    answer: Sequence[int],
+    reference: str,
+    others: Sequence[Sequence[int]] = (),
+) -> Sample:
+    """Hide `needle` at the cell's depth, and `others` at random places, before lines where the haystack has any."""
+    room = length - len(material.start) - len(needle) - len(question) - len(answer) - sum(map(len, others))
+    if room < 0:
+        raise BadLength(
+            f"{task} does not fit into {length} tokens: needle, question and answer alone take {length - room}.\n"
+            f"  Ask for {length - room} tokens or more."
+        )
+    hay = material.stretch_of(haystack, int(cell.hay * len(haystack)), room)
+    placed = [(place(hay, cell.rng.random(), material.newlines), i + 1, piece) for i, piece in enumerate(others)]
+    placed.append((place(hay, cell.depth, material.newlines), 0, needle))
+    ids, last, found = list(material.start), 0, 0
+    for cut, number, piece in sorted(placed, key=lambda item: item[:2]):
+        ids += hay[last:cut]
+        if number == 0:
+            found = len(ids)
+        ids += piece
+        last = cut
+    ids += hay[last:]
+    ids += question
+    span = (found, found + len(needle))
+    start = len(ids)
+    ids += answer
+    return Sample(
+        task, length, cell.depth, cell.index, tuple(ids), start, len(ids), (reference,), len(answer),
+        span if not others else None,
+    )  # fmt: skip
+
+
+def place(hay: Sequence[int], depth: float, newlines: frozenset[int]) -> int:
+    """Where to cut: the beginning of the line nearest to `depth`; in text without lines, `depth` to the token.
+
+    The nearest line is looked for outwards from the wanted place, and at most an eighth of the haystack away.
+    """
+    wanted = round(depth * len(hay))
+    if depth in (0, 1):
+        return wanted
+    for distance in range(len(hay) // 8 + 1):
+        for cut in (wanted - distance, wanted + distance):
+            if 0 <= cut < len(hay) and hay[cut] in newlines:
+                return cut
+    return wanted

@@ -1,0 +1,137 @@
+"""The short-context tax: what a stretch costs where the model needed none, on windows inside its original length.
+
+The base is the model as it was loaded. A causal dynamic plan leaves it alone there bit for bit, so its tax is exactly 0; the
+method `none`, attached, is not that base: its table comes from float64 and differs in the last bits.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy
+import torch
+
+from ropewalk.errors import BadLength
+from ropewalk.measure.comparisons import Comparison, compare
+from ropewalk.measure.documents import Document
+from ropewalk.measure.faults import attempt, check_finite, too_large
+from ropewalk.measure.nll import LOGITS, head_of
+from ropewalk.measure.passes import Measurement
+from ropewalk.measure.records import Key, Record, Records, ids_hash
+from ropewalk.measure.statistics import Array, Interval, cluster_mean
+from ropewalk.models.attach import attach
+from ropewalk.scaling.plan import ScalingPlan
+
+
+@dataclass(frozen=True, slots=True)
+class WindowTax:
+    """One window, each (tokens - 1,) float32, nats: -ln p of every token but the first, and KL(base || extended).
+
+    The divergence is over the whole next-token distribution, so it sees what the one token that came does not.
+    """
+
+    base: Array
+    extended: Array
+    kl: Array
+
+
+@torch.inference_mode()
+def measure_tax(
+    model: Any, plan: ScalingPlan, windows: Iterable[Any], *, chunk: int | None = None
+) -> Iterator[WindowTax]:  # fmt: skip
+    """Read each window twice, as the model is and under `plan`, and compare token by token.
+
+    model: without any plan attached; it is left so.  windows: sequences of token ids, each no longer than the shortest
+    original length of the plan.  chunk: positions whose two distributions exist at one time; None: as many as make `LOGITS`
+    numbers, whatever the vocabulary.
+
+    Two forward passes a window. In memory at once: two times tokens x hidden size in the model's dtype, and a few times
+    chunk x vocabulary floats; where the head cannot be run alone (see `head_of`), two times tokens x vocabulary instead.
+    Log-softmax is float32. Where the two are equal bit for bit, the divergence is exactly 0; rounding can otherwise leave it
+    some 1e-7 below.
+    """
+    longest = min(stretch.rope.original_length for _, stretch in plan.stretches)
+    for number, window in enumerate(windows):
+        ids = torch.as_tensor(window, device=model.device)[None]
+        if not 2 <= ids.shape[1] <= longest:
+            raise BadLength(
+                f"window {number} has {ids.shape[1]:,} tokens; the short-context tax is measured on 2 to {longest:,}, inside\n"
+                "  the original length. Cut the window, or measure beyond it with `position`, where a stretch has its use."
+            )
+        head = head_of(model, ids)
+        base = _states(model, ids, head is None)
+        with attach(model, plan):
+            extended = _states(model, ids, head is None)
+        size = chunk or max(LOGITS // (2 * model.get_input_embeddings().num_embeddings), 1)
+        yield _compare(head or torch.nn.Identity(), base, extended, ids[0, 1:], size)
+
+
+def _states(model: Any, ids: torch.Tensor, logits: bool) -> torch.Tensor:
+    """(tokens - 1, width): hidden states, or logits where only the whole model can make them."""
+    if logits:
+        return model(ids, use_cache=False).logits[0, :-1]  # type: ignore[no-any-return]
+    return model.base_model(ids, use_cache=False).last_hidden_state[0, :-1]  # type: ignore[no-any-return]
+
+
+def _compare(
+    head: Callable[[torch.Tensor], torch.Tensor], base: torch.Tensor, extended: torch.Tensor, targets: torch.Tensor, chunk: int
+) -> WindowTax:
+    pieces = []
+    for b, e, t in zip(*(torch.split(x, chunk) for x in (base, extended, targets)), strict=True):
+        p, q = head(b[None])[0].float().log_softmax(-1), head(e[None])[0].float().log_softmax(-1)
+        kl = torch.nn.functional.kl_div(q, p, reduction="none", log_target=True).sum(-1)
+        pieces.append(torch.stack([*(-x.gather(-1, t[:, None])[:, 0] for x in (p, q)), kl]))
+    return WindowTax(*torch.cat(pieces, 1).cpu().numpy())
+
+
+@dataclass(frozen=True, slots=True)
+class Tax:
+    """delta: extended minus base, nats per token, paired by document.  kl: nats per token."""
+
+    delta: Comparison
+    kl: Interval
+
+
+def tax(windows: Iterable[tuple[str, WindowTax]]) -> Tax:
+    """The tax over all windows, each with the name of its document: windows of one document are not independent."""
+    sums: dict[str, Array] = {}
+    for name, w in windows:
+        row = numpy.array([w.base.sum(dtype=float), w.extended.sum(dtype=float), w.kl.sum(dtype=float), len(w.kl)])
+        sums[name] = sums.get(name, numpy.zeros(4)) + row
+    base, extended, kl, counts = numpy.array(list(sums.values())).reshape(-1, 4).T
+    return Tax(compare(extended, base, counts), cluster_mean(kl, counts))
+
+
+PROTOCOL = "tax"
+
+
+def tax_measurements(model_hash: str, plan: ScalingPlan, documents: Iterable[Document]) -> list[Measurement]:
+    """One window a document: its first tokens, as many as the shortest original length of the plan."""
+    length = min(stretch.rope.original_length for _, stretch in plan.stretches)
+    found = []
+    for document in documents:
+        ids = document.ids[:length]
+        item = hashlib.sha256(json.dumps([document.name, ids_hash(ids)]).encode()).hexdigest()[:16]
+        key = Key(model_hash, plan.fingerprint, plan.name, PROTOCOL, item, len(ids))
+        found.append(Measurement(key, ids, ((1, len(ids)),), {"document": document.name, "start": 0}))
+    return found
+
+
+def record_tax(
+    model: Any, plan: ScalingPlan, wanted: Sequence[Measurement], records: Records, facts: dict[str, Any],
+    advance: Callable[[float], None],
+) -> None:  # fmt: skip
+    """Measure what is not on disk yet. nll is the loss under the plan; extra tensors are `base_nll` and `kl`."""
+    for m in wanted:
+        if m.key not in records:
+            done = attempt(partial(next, measure_tax(model, plan, [m.ids])))
+            if done is None:
+                raise too_large(len(m.ids))
+            (found,) = done
+            check_finite(model, found.extended, m.ids, m.positions, f"{m.what} (short-context tax) under {plan.name}")
+            extra = {"base_nll": found.base, "kl": found.kl}
+            records.add(Record(m.key, found.extended, {**m.facts, **facts, "first": 1}, extra))
+        advance(2 * m.cost)

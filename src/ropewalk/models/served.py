@@ -1,0 +1,94 @@
+"""A model that is ready to write: loaded, with its plan attached and measured, its tokenizer and its limits."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from ropewalk.errors import BadLength, BadOption, UnknownName
+from ropewalk.models.attach import Attached, attach
+from ropewalk.models.live import read_live
+from ropewalk.models.load import load_model, load_tokenizer
+from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.spec import ModelSpec
+
+UNKNOWN = 64  # characters that one token for unknown ones may stand for, generously
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Served:
+    """spec: as read before the plan was attached.  longest: prompt and answer together, tokens."""
+
+    model: Any
+    tokenizer: Any
+    spec: ModelSpec
+    attached: Attached | None
+    longest: int
+
+    @property
+    def plan(self) -> ScalingPlan | None:
+        return self.attached.plan if self.attached else None
+
+    @cached_property
+    def most_characters(self) -> int:
+        """No text with more of them fits: a token holds as many as its longest spelling, or what stands for unknown ones."""
+        return self.longest * max(UNKNOWN, *map(len, self.tokenizer.get_vocab()))
+
+    def check_text(self, text: str) -> None:
+        """Before any work: raises BadLength for more than can fit, and BadOption for what is no text."""
+        if len(text) > self.most_characters:
+            raise BadLength(
+                f"the prompt has {len(text):,} characters, and {self.longest:,} tokens, which are all that can be read, hold "
+                f"{self.most_characters:,} at most. Shorten it."
+            )
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise BadOption(
+                f"the prompt is no text: character {error.start:,} is U+{ord(text[error.start]):04X}, half of a surrogate "
+                "pair. It was cut inside a character, or decoded with `surrogateescape`."
+            ) from None
+
+    def tokens(self, text: str, *, special: bool = True) -> list[int]:
+        self.check_text(text)
+        ids: list[int] = self.tokenizer(text, add_special_tokens=special)["input_ids"]
+        return ids
+
+
+def chat_tokens(served: Served, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    """A conversation as the model's chat template spells it, up to where the answer begins."""
+    if not getattr(served.tokenizer, "chat_template", None):
+        raise BadOption("this model has no chat template: it was not made for conversations.")
+    served.check_text("".join(message["content"] for message in messages))
+    try:
+        text = served.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+    except Exception as error:  # the template is the model's own code, and refuses in its own words
+        raise BadOption(f"the model's chat template does not take these messages: {error}") from None
+    return served.tokens(text, special=False)
+
+
+def ends(model: Any) -> frozenset[int]:
+    """The tokens that end a text."""
+    end = getattr(model.generation_config, "eos_token_id", None)
+    return frozenset(end if isinstance(end, (list, tuple)) else [] if end is None else [end])
+
+
+def open_model(name: str, plan: ScalingPlan | None, *, dtype: str = "float32", device: str = "cpu") -> Served:
+    if dtype not in DTYPES:
+        raise UnknownName("dtype", dtype, DTYPES)
+    check_device(device)
+    model, tokenizer = load_model(name, dtype=getattr(torch, dtype), device=device), load_tokenizer(name)
+    spec = read_live(model)
+    attached = attach(model, plan) if plan else None
+    return Served(model, tokenizer, spec, attached, plan.target_length if plan else spec.max_length)
+
+
+def check_device(name: str) -> None:
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise BadOption(f"device {name!r} cannot be used here: {reason}\n  --device cpu always can.") from None

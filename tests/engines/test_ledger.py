@@ -1,0 +1,405 @@
+"""Every row of the ledger: the text that shows it, the version that has it, one that does not, and the size by hand.
+
+Sizes come from the sources named in the rows and from arithmetic in the comments, not from the code under test.
+"""
+
+import dataclasses
+import math
+
+import pytest
+
+from ropewalk.engines import gguf
+from ropewalk.engines.engine import Verb, engines, get_engine, parse_version, rotation, within
+from ropewalk.engines.keys import layers_of
+from support.published import (
+    GEMMA3_4B_TEXT,
+    GPT_OSS_20B,
+    LLAMA2_7B,
+    OLMO3_7B,
+    PHI3_MINI_128K,
+    QWEN2_VL_7B,
+    QWEN3_8B,
+    QWEN25_7B,
+)
+
+
+def llama(scaling, **more):
+    return {**LLAMA2_7B, "rope_theta": 1e4, "rope_scaling": scaling, **more}
+
+
+def yarn(factor=4.0, **more):
+    return {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": 4096, **more}
+
+
+def v5(config):
+    """The spelling of transformers 5 alone."""
+    new = {k: v for k, v in config.items() if k not in ("rope_scaling", "rope_theta")}
+    return {
+        **new,
+        "rope_parameters": {**(config["rope_scaling"] or {"rope_type": "default"}), "rope_theta": config["rope_theta"]},
+    }
+
+
+M = {s: 0.1 * math.log(s) + 1 for s in (4, 8, 32, 64, 128)}
+LISTS = {"short_factor": [1.0] * 64, "long_factor": [4.0] * 64, "original_max_position_embeddings": 4096}
+LONGROPE = {"rope_type": "longrope", "factor": 4.0, **LISTS}
+BY_PARTS = llama(yarn(64.0, attention_factor=1.0), max_position_embeddings=262_144)
+R1_QWEN3 = {**QWEN3_8B, "max_position_embeddings": 131_072, "rope_scaling": {
+    "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768, "attn_factor": 0.8782488562869419,
+}}  # fmt: skip
+LAGUNA = {**llama(yarn(128.0, attention_factor=M[128]), max_position_embeddings=524_288), "model_type": "laguna"}
+QWEN3_YARN_131K = {**QWEN3_8B, "max_position_embeddings": 131_072, "rope_scaling": {"rope_type": "yarn", "factor": 4.0}}
+NESTED = {**v5(GPT_OSS_20B), "rope_parameters": {"full_attention": {**GPT_OSS_20B["rope_scaling"], "rope_theta": 150_000.0}}}
+FLAT_OLMO = {**{k: v for k, v in OLMO3_7B.items() if k not in ("rope_scaling", "rope_theta")},
+             "rope_parameters": {**OLMO3_7B["rope_scaling"], "rope_theta": 5e5}}  # fmt: skip
+GEMMA3_V5 = {
+    **{k: v for k, v in GEMMA3_4B_TEXT.items() if k not in ("rope_theta", "rope_local_base_freq", "rope_scaling")},
+    "rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+                        "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}},
+}  # fmt: skip
+DYNAMIC = llama({"rope_type": "dynamic", "factor": 4.0})
+NTK = llama({"rope_type": "ntk", "factor": 4.0})
+STRETCHED_LINEAR = llama({"rope_type": "linear", "factor": 4.0, "original_max_position_embeddings": 4096},
+                         max_position_embeddings=16_384)  # fmt: skip
+PHIMOE = {**PHI3_MINI_128K, "model_type": "phimoe", "hidden_size": 4096,
+          "rope_scaling": {"type": "longrope", **LISTS, "long_mscale": 1.243, "short_mscale": 1.243},
+          "original_max_position_embeddings": 4096}  # fmt: skip
+GEMMA4 = {**LLAMA2_7B, "rope_parameters": {"rope_type": "proportional", "factor": 8.0, "partial_rotary_factor": 0.25,
+                                           "rope_theta": 1e6}, "rope_theta": 1e6}  # fmt: skip
+GEMMA4_V4 = {**GEMMA4, "rope_scaling": {k: v for k, v in GEMMA4["rope_parameters"].items() if k != "rope_theta"}}
+MLA = {"model_type": "deepseek_v3", "hidden_size": 7168, "num_attention_heads": 128, "kv_lora_rank": 512,
+       "qk_rope_head_dim": 64, "max_position_embeddings": 163_840, "rope_theta": 1e4}  # fmt: skip
+MROPE = {**QWEN2_VL_7B, "max_position_embeddings": 131_072, "rope_scaling": {
+    **yarn(), "original_max_position_embeddings": 32_768, "mscale": 1.0, "mscale_all_dim": 1.0,
+    "mrope_section": [16, 24, 24],
+}}  # fmt: skip
+M_RAMP = {**QWEN2_VL_7B, "max_position_embeddings": 131_072, "rope_scaling": {
+    **yarn(), "original_max_position_embeddings": 32_768, "mrope_section": [16, 24, 24]}}  # fmt: skip
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+          "original_max_position_embeddings": 8192}  # fmt: skip
+
+# (engine, version, config, verb, words, {size}, version without it or None)
+ROWS = [
+    # temperature: logits are (m' / m)^2; m(64)^2 = 2.005, the "x2.0" of Laguna XS.2 (vllm#46280)
+    ("vllm", "0.31", BY_PARTS, Verb.IGNORES, "attention_factor", {"logits": 2.005}, "0.32"),
+    ("vllm", "0.33", R1_QWEN3, Verb.IGNORES, "attn_factor", {"logits": 1.2965}, "0.31"),  # 1.1386^2
+    ("transformers", "5.23", R1_QWEN3, Verb.IGNORES, "attn_factor", {"logits": 1.2965}, None),
+    ("sglang", "0.5.23", BY_PARTS, Verb.IGNORES, "attention_factor", {"logits": 2.005}, None),
+    # 1.4852 -> 2.2058, "squared" (sglang#33558): logits x 1.4852^2
+    ("sglang", "0.5.19", LAGUNA, Verb.REPLACES, "attention_factor of Laguna", {"logits": 2.2058}, "0.5.23"),
+    ("mlx_lm", "0.32.2", BY_PARTS, Verb.IGNORES, "attention_factor", {"logits": 2.005}, None),
+    ("tensorrt_llm", "1", BY_PARTS, Verb.IGNORES, "attention_factor", {"logits": 2.005}, None),
+    ("llama_cpp", "b10488", BY_PARTS, Verb.IGNORES, "attention_factor", {"logits": 2.005}, None),
+    # {"mscale": 0.707} alone: transformers 1.3689, DeepSeek 1.2608 (algorithms.md 1.6)
+    ("transformers", "5.23", llama(yarn(40.0, mscale=0.707), max_position_embeddings=163_840), Verb.IGNORES, "mscale",
+     {"logits": (1.3689 / 1.2608) ** 2}, None),
+    # ramp
+    ("mlx_lm", "0.32.2", GPT_OSS_20B, Verb.IGNORES, "truncate: false", {"frequency": 1.763}, None),
+    ("llama_cpp", "b10488", GPT_OSS_20B, Verb.IGNORES, "truncate: false", {"frequency": 1.763}, None),
+    ("tensorrt_llm", "1", GPT_OSS_20B, Verb.IGNORES, "truncate: false", {"frequency": 1.763}, None),
+    ("tensorrt_llm", "1", GPT_OSS_20B, Verb.REPLACES, "rotated twice", {}, None),
+    ("transformers", "5.23", NESTED, Verb.IGNORES, "truncate: false inside", {"frequency": 1.763}, None),
+    ("llama_cpp", "b10488", llama(yarn(beta_fast=8.0, beta_slow=0.5), max_position_embeddings=16_384), Verb.IGNORES,
+     "beta_fast: 8.0 and beta_slow: 0.5", {"over": 1.1}, None),
+    # the original length that is not written: 131,072 instead of Qwen3's 32,768, and the engines' own defaults
+    ("vllm", "0.33", llama({"rope_type": "yarn", "factor": 4.0}), Verb.CRASHES, "without original_max", {}, None),
+    ("transformers", "5.23", llama({"rope_type": "yarn", "factor": 4.0}), Verb.REPLACES, "it takes 4,096", {}, None),
+    ("sglang", "0.5.23", llama({"rope_type": "yarn", "factor": 4.0}), Verb.REPLACES, "it takes 4,096", {}, None),
+    ("llama_cpp", "b10488", llama({"rope_type": "yarn", "factor": 4.0}), Verb.REPLACES, "it takes 4,096", {}, None),
+    # with the true length 8192 known, 4096 is a default: one step of the ramp (64 ln 2 / ln 1e4 = 4.8 pairs) apart
+    ("mlx_lm", "0.32.2", {**llama({"rope_type": "yarn", "factor": 4.0}), "max_position_embeddings": 16_384}, Verb.REPLACES,
+     "it takes 4,096", {"over": 1.3}, None),
+    ("tensorrt_llm", "1", llama({"rope_type": "yarn", "factor": 4.0}), Verb.REPLACES, "it takes 1,024", {"over": 1.3}, None),
+    # dynamic, meant s = 4 at 4 L. vLLM before the fix and SGLang: 4^2 - 4 + 1 = 13, last pair 13 / 4; after it: plain
+    ("vllm", "0.15", DYNAMIC, Verb.REPLACES, "ntk at s = 13", {"frequency": 3.25}, "0.33"),
+    ("vllm", "0.33", DYNAMIC, Verb.IGNORES, "ntk at s = 1", {"frequency": 4.0}, "0.15"),
+    ("sglang", "0.5.23", DYNAMIC, Verb.REPLACES, "ntk at s = 13", {"frequency": 3.25}, None),
+    # transformers at 4 L: 4 x 4 - 3 = 13 too, but only there
+    ("transformers", "5.23", DYNAMIC, Verb.REPLACES, "s is 13 at 16,384 tokens", {"frequency": 3.25}, None),
+    ("transformers", "5.23", llama({"rope_type": "dynamic", "factor": 1.0}), Verb.DRIFTS, "dynamic", {}, None),
+    ("mlx_lm", "0.32.2", DYNAMIC, Verb.DRIFTS, "chunks of one prompt", {}, None),
+    ("llama_cpp", "b10488", DYNAMIC, Verb.IGNORES, 'rope_type "dynamic"', {"frequency": 4.0}, None),
+    # ntk: vLLM's is another formula, first pair 1 / 4^(2/128) = 0.9786 of its speed (algorithms.md 1.3)
+    ("vllm", "0.33", NTK, Verb.REPLACES, "another formula", {"frequency": 1 / 0.97857}, None),
+    ("transformers", "5.23", NTK, Verb.CRASHES, "KeyError", {}, None),
+    ("sglang", "0.5.23", NTK, Verb.CRASHES, "ValueError", {}, None),
+    ("mlx_lm", "0.32.2", NTK, Verb.CRASHES, "ValueError", {}, None),
+    ("tensorrt_llm", "1", NTK, Verb.CRASHES, '"ntk"', {}, None),
+    ("llama_cpp", "b10488", NTK, Verb.IGNORES, '"ntk"', {"frequency": 4.0}, None),
+    ("sglang", "0.5.23", llama({"type": "su", **LISTS}, max_position_embeddings=16_384), Verb.CRASHES, '"su"', {}, None),
+    # linear
+    ("vllm", "0.33", llama({"rope_type": "linear", "factor": 4}), Verb.CRASHES, "int' object is not iterable", {}, None),
+    ("vllm", "0.33", STRETCHED_LINEAR, Verb.REPLACES, "multiplied by factor again", {"window": 65_536}, None),
+    ("sglang", "0.5.23", {**llama({"rope_type": "linear", "factor": 4.0}, max_position_embeddings=16_384),
+                          "original_max_position_embeddings": 4096}, Verb.REPLACES, "multiplied by factor again",
+     {"window": 65_536}, None),
+    # longrope
+    ("vllm", "0.33", llama({**LONGROPE, "attention_factor": 1.5}, max_position_embeddings=16_384), Verb.IGNORES,
+     "attention_factor of longrope", {"logits": (1 + math.log(4) / math.log(4096)) / 2.25}, None),  # sqrt formula, squared
+    ("sglang", "0.5.23", llama({**LONGROPE, "attention_factor": 1.5}, max_position_embeddings=16_384), Verb.IGNORES,
+     "attention_factor of longrope", {"logits": (1 + math.log(4) / math.log(4096)) / 2.25}, None),
+    ("mlx_lm", "0.32.2", llama({**LONGROPE, "attention_factor": 1.5}, max_position_embeddings=16_384), Verb.IGNORES,
+     "attention_factor", {"logits": (1 + math.log(4) / math.log(4096)) / 2.25}, None),
+    ("tensorrt_llm", "1", llama({**LONGROPE, "attention_factor": 1.5}, max_position_embeddings=16_384), Verb.IGNORES,
+     "attention_factor", {"logits": (1 + math.log(4) / math.log(4096)) / 2.25}, None),
+    ("vllm", "0.33", PHI3_MINI_128K, Verb.IGNORES, "short_factor", {}, None),
+    ("mlx_lm", "0.32.2", PHI3_MINI_128K, Verb.IGNORES, "short_factor", {}, None),
+    ("llama_cpp", "", PHI3_MINI_128K, Verb.IGNORES, "short_factor", {}, None),
+    # Qwen2.5-VL at factor 4: its own MRotaryEmbedding, run at 0.32.0, turns pair 40 x2.235 (field case 12); x1.412 at factor 2
+    ("vllm", "0.33", M_RAMP, Verb.REPLACES, "the ramp, placed for 131,072 tokens", {"frequency": 2.235}, None),
+    ("sglang", "0.5.23", PHI3_MINI_128K, Verb.REPLACES, "position 4,096 is rotated as position 0", {}, None),
+    ("transformers", "5.23", llama(LONGROPE, max_position_embeddings=16_384), Verb.DRIFTS, "keys cached with short", {}, None),
+    ("transformers", "5.23", PHIMOE, Verb.IGNORES, "long_factor", {"frequency": 4.0}, None),
+    ("transformers", "5.23", {**PHI3_MINI_128K, "rope_scaling": yarn()}, Verb.CRASHES, "nothing but longrope", {}, None),
+    ("llama_cpp", "b10488", llama(LONGROPE, max_position_embeddings=16_384), Verb.IGNORES, "the converter writes plain",
+     {"frequency": 4.0}, None),
+    # llama3 without rope factors in the graph: the slow pairs are 8 times too fast
+    ("llama_cpp", "b10488", {**QWEN25_7B, "rope_scaling": LLAMA3}, Verb.IGNORES, "no rope factors", {"frequency": 8.0}, None),
+    # proportional: the factor, 8, or all of it
+    ("vllm", "0.33", GEMMA4, Verb.IGNORES, "factor: 8 of proportional", {"frequency": 8.0}, None),
+    ("sglang", "0.5.23", GEMMA4, Verb.IGNORES, "factor: 8 of proportional", {"frequency": 8.0}, None),
+    ("llama_cpp", "b10488", GEMMA4, Verb.IGNORES, '"proportional"', {"frequency": math.inf}, None),
+    ("tensorrt_llm", "1", GEMMA4_V4, Verb.CRASHES, '"proportional"', {}, None),
+    # spellings
+    ("transformers", "4.57", v5(llama(yarn(), max_position_embeddings=16_384)), Verb.IGNORES, "rope_parameters",
+     {"frequency": 4.0, "logits": 1 / 1.2965}, "5.23"),
+    ("transformers", "5.23", FLAT_OLMO, Verb.IGNORES, "flat rope_parameters", {"frequency": 8.0, "logits": 1 / M[8] ** 2},
+     None),
+    ("mlx_lm", "0.32.2", v5(llama(yarn(), max_position_embeddings=16_384)), Verb.IGNORES, "rope_parameters",
+     {"frequency": 4.0, "logits": 1 / 1.2965}, None),
+    # qwen2 without a base at the top: its own default of 1e6 for 1e4; last pair of 64: 100^(126/128)
+    ("mlx_lm", "0.32.2", v5({**QWEN25_7B, "rope_theta": 1e4, "rope_scaling": None}), Verb.IGNORES, "rope_parameters",
+     {"frequency": 100 ** (126 / 128)}, None),
+    # Gemma 3: MLX-LM's file has the keys of transformers 4 (a witness found it: docs/verify.md)
+    ("mlx_lm", "0.32.2", GEMMA3_V5, Verb.IGNORES, "rope_parameters", {"frequency": 8.0}, None),
+    ("mlx_lm", "0.32.2", {**v5(llama(yarn(), max_position_embeddings=16_384)), "model_type": "qwen3_moe"}, Verb.CRASHES,
+     "without rope_theta beside it", {}, None),
+    ("mlx_lm", "0.32.2", {**llama(yarn(), max_position_embeddings=16_384), "model_type": "qwen3_moe"}, Verb.IGNORES,
+     "every scaling of qwen3_moe", {"frequency": 4.0, "logits": 1 / 1.2965}, None),
+    ("tensorrt_llm", "1", v5(llama(yarn(), max_position_embeddings=16_384)), Verb.IGNORES, "rope_parameters",
+     {"frequency": 4.0}, None),
+    ("sglang", "0.5.12", {**v5(llama(yarn(), max_position_embeddings=16_384)), "model_type": "lfm2_moe"}, Verb.IGNORES,
+     "LFM2-MoE", {"frequency": 4.0}, "0.5.23"),
+    ("transformers", "5.23", {**QWEN25_7B, "max_position_embeddings": 1_010_000,
+                              "dual_chunk_attention_config": {"original_max_position_embeddings": 262_144}},
+     Verb.IGNORES, "dual_chunk_attention_config: tokens beyond 262,144", {}, None),
+    # modeling_internlm2.py, _init_rope: linear and dynamic, else ValueError
+    ("transformers", "5.23", {**llama(yarn()), "model_type": "internlm2"}, Verb.CRASHES, "knows dynamic and linear", {}, None),
+    # DBRX as published: DbrxRotaryEmbedding built from it has base 10,000; vLLM and 4.57 take 500,000. 50^(126/128) = 47
+    ("transformers", "5.23", {"model_type": "dbrx", "d_model": 6144, "n_heads": 48, "n_layers": 40, "max_seq_len": 32_768,
+                              "attn_config": {"kv_n_heads": 8, "rope_theta": 500_000}},
+     Verb.IGNORES, "attn_config.rope_theta", {"frequency": 50 ** (126 / 128)}, "4.57"),
+    # CONTEXT_LENGTH_KEYS; _get_and_verify_max_len: the smallest of them, or model_max_length
+    ("sglang", "0.5.23", {**LLAMA2_7B, "max_sequence_length": 2048}, Verb.CLAMPS, "at max_sequence_length", {"window": 2048},
+     None),
+    ("vllm", "0.33", {**LLAMA2_7B, "max_sequence_length": 2048}, Verb.CLAMPS, "at max_sequence_length", {"window": 2048},
+     None),
+    ("vllm", "0.33", {**LLAMA2_7B, "seq_length": 1024, "model_max_length": 2048}, Verb.CLAMPS, "at model_max_length",
+     {"window": 2048}, None),
+    ("transformers", "5.23", {**v5(llama(yarn())), "rope_parameters": yarn()}, Verb.REPLACES, "without rope_theta", {},
+     "4.57"),
+    # factor 4 with M = 40,960: 1.25 by the ratio (transformers#38224)
+    ("transformers", "4.51", {**QWEN3_8B, "rope_scaling": {**yarn(), "original_max_position_embeddings": 32_768}},
+     Verb.REPLACES, "max / original = 1.25", {"frequency": 3.2}, "5.23"),
+    # DeepSeek's attention
+    ("vllm", "0.33", {**MLA, "rope_scaling": {**yarn(40.0), "rope_type": "linear"}}, Verb.REPLACES, "becomes yarn",
+     {"over": 2}, None),
+    ("vllm", "0.33", {**MLA, "rope_scaling": {"rope_type": "linear", "factor": 40.0}}, Verb.CRASHES,
+     "linear without original_max_position_embeddings", {}, None),
+    # a witness's 2.7 nats; m(64)^2, and with the carrier of others, attn_factor, too
+    ("vllm", "0.33", {**MLA, "rope_scaling": yarn(64.0, attention_factor=1.0, attn_factor=1 / M[64])}, Verb.REPLACES,
+     "attention_factor and attn_factor", {"logits": 2.005}, None),
+    ("vllm", "0.33", {**MLA, "rope_scaling": yarn(64.0, attention_factor=1.0)}, Verb.REPLACES, "attention_factor",
+     {"logits": 2.005}, None),
+    ("sglang", "0.5.23", {**MLA, "rope_scaling": {"rope_type": "linear", "factor": 40.0}}, Verb.REPLACES, "becomes yarn",
+     {"over": 2}, None),
+    ("vllm", "0.33", {**MLA, "rope_scaling": {**yarn(40.0), "truncate": False}}, Verb.IGNORES, "truncate",
+     {"frequency": 1.502}, None),  # 0.50 (algorithms.md 1.4)
+    ("sglang", "0.5.23", {**MLA, "rope_scaling": {**yarn(40.0), "truncate": False}}, Verb.IGNORES, "truncate",
+     {"frequency": 1.502}, None),
+    ("sglang", "0.5.23", MROPE, Verb.CRASHES, "mrope_section", {}, None),
+    # windows
+    ("vllm", "0.33", llama(yarn()), Verb.CLAMPS, "below the 16,384", {"window": 4096}, "0.31"),
+    ("sglang", "0.5.23", llama(yarn()), Verb.CLAMPS, "below the 16,384", {"window": 4096}, None),
+    ("llama_cpp", "b10488", llama(yarn()), Verb.CLAMPS, "below the 16,384", {"window": 4096}, None),
+    # Ollama: its converter, the cap, the shift: m(4) = 1.1386 each time
+    ("ollama", "0.12", {**QWEN3_8B, "rope_scaling": {**yarn(), "original_max_position_embeddings": 32_768}}, Verb.IGNORES,
+     "when it converts safetensors itself", {"over": 1.05}, None),
+    ("ollama", "0.12", llama(yarn(), max_position_embeddings=16_384), Verb.DRIFTS, "by 1.1386", {}, None),
+]  # fmt: skip
+
+
+def row_id(row):
+    return f"{row[0]}-{row[3].name.lower()}-{row[4][:24]}"
+
+
+def found(engine, version, config):
+    return [loss for keys in layers_of(config) for loss in rotation(get_engine(engine), keys, version).losses]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=row_id)
+def test_a_row_of_the_ledger_is_found_and_measured(row):
+    engine, version, config, verb, words, size, without = row
+
+    losses = [loss for loss in found(engine, version, config) if loss.verb is verb and words in loss.what]
+    assert losses, [loss.said for loss in found(engine, version, config)]
+    loss = losses[0]
+    if "logits" in size:
+        assert loss.logits == pytest.approx(size["logits"], rel=1e-3)
+    if "frequency" in size:
+        assert loss.frequency == pytest.approx(size["frequency"], rel=1e-3)
+    if "over" in size:
+        assert loss.frequency > size["over"]
+    assert loss.window == size.get("window")
+    assert loss.source
+    assert loss.said.startswith(get_engine(engine).title)
+    if without is not None:
+        assert not [other for other in found(engine, without, config) if other.verb is verb and words in other.what]
+
+
+def test_a_missing_length_of_a_known_model_moves_the_ramp():
+    """Qwen3 at max 131,072 without the key: transformers and llama.cpp ramp at 131,072, and the card means 32,768."""
+    card = {**QWEN3_YARN_131K, "rope_scaling": {**QWEN3_YARN_131K["rope_scaling"], "original_max_position_embeddings": 32_768}}
+    (meant,) = layers_of(card)
+    missing = dataclasses.replace(meant, said={k: v for k, v in meant.said.items() if not k.startswith("original")})
+    for engine in ("transformers", "sglang", "llama_cpp"):
+        losses = rotation(get_engine(engine), missing).losses
+        assert any("it takes 131,072" in loss.what and loss.frequency > 1.5 for loss in losses), engine
+        assert rotation(get_engine(engine), meant).losses == ()
+
+
+def gguf_keys(**more):
+    keys = {"general.architecture": "qwen3", "qwen3.context_length": 131_072, "qwen3.rope.dimension_count": 128,
+            "qwen3.rope.freq_base": 1e6, "qwen3.rope.scaling.type": "yarn", "qwen3.rope.scaling.factor": 4.0,
+            "qwen3.rope.scaling.original_context_length": 32_768}  # fmt: skip
+    return {**keys, **{f"qwen3.{name}": value for name, value in more.items()}}
+
+
+@pytest.mark.parametrize(
+    ("more", "words", "size"),
+    [
+        ({"rope.scaling.yarn_attn_factor": 1.0}, "attention_factor", {"logits": 1.2965}),
+        ({"rope.scaling.yarn_beta_fast": 8.0}, "beta_fast: 8.0", {}),
+        ({"rope.scaling.original_context_length": None}, "it takes 131,072", {}),
+    ],
+    ids=str,
+)
+def test_dead_keys_of_a_gguf(more, words, size):
+    (keys,) = get_engine("llama_cpp").read({k: v for k, v in gguf_keys(**more).items() if v is not None})
+    if "original_context_length" in str(more):
+        keys = keys.with_length(32_768)  # as the model's card says
+    losses = rotation(get_engine("llama_cpp"), keys).losses
+
+    (loss,) = [loss for loss in losses if words in loss.what]
+    assert loss.frequency > 1.01 or loss.logits == pytest.approx(size["logits"], rel=1e-3)
+
+
+def test_the_key_of_a_gguf_that_works():
+    """rope.scaling.attn_factor multiplies m(s): 1 / 1.1386 turns the temperature off (serving.md 1.2)."""
+    (keys,) = get_engine("llama_cpp").read(gguf_keys(**{"rope.scaling.attn_factor": 1 / M[4]}))
+    result = rotation(get_engine("llama_cpp"), keys)
+
+    assert result.losses == ()
+    assert result.scaled.attention_factor == pytest.approx(1.0)
+    assert gguf.keys_of(gguf_keys()).stretch().factor == 4
+
+
+def test_code_of_their_own():
+    deepseek = {"qk_rope_head_dim": 64, "rope_theta": 1e4, "rope_factor": 40.0, "original_seq_len": 4096, "max_seq_len": 4096}
+    (keys,) = get_engine("deepseek").read(deepseek)
+    (off,) = rotation(get_engine("deepseek"), keys).losses
+    assert (off.verb, off.frequency) == (Verb.IGNORES, pytest.approx(40.0))
+    (keys,) = get_engine("deepseek").read({**deepseek, "max_seq_len": 4097})
+    assert rotation(get_engine("deepseek"), keys).losses == ()
+
+    short = {"head_dim": 64, "rope_theta": 150_000.0, "initial_context_length": 128, "rope_scaling_factor": 2.0}
+    (keys,) = get_engine("gpt_oss").read(short)  # 128 tokens are 20 turns: low is below 0
+    (crash,) = rotation(get_engine("gpt_oss"), keys).losses
+    assert crash.verb is Verb.CRASHES
+
+    preset = {"kv_channels": 64, "rotary_base": 150_000.0, "max_position_embeddings": 131_072,
+              "position_embedding_type": "yarn", "yarn_rotary_scaling_factor": 32.0,
+              "yarn_correction_range_round_to_int": False}  # fmt: skip
+    (keys,) = get_engine("megatron").read({**preset, "yarn_original_max_position_embeddings": 4096})
+    assert rotation(get_engine("megatron"), keys).losses == ()
+    (keys,) = get_engine("megatron").read(preset)
+    (missing,) = rotation(get_engine("megatron"), keys.with_length(4096)).losses
+    assert "it takes 131,072" in missing.what
+    # the code's ramp runs from pair 8.09 to 17.40, the preset's from 17.4 to 26.7 (algorithms.md 1.11): pair 17 is kept by one
+    # and wholly slowed by the other
+    assert missing.frequency > 20
+    (keys,) = get_engine("megatron").read({**preset, "rotary_percent": 0.5, "yarn_original_max_position_embeddings": 4096})
+    assert [loss.frequency for loss in rotation(get_engine("megatron"), keys).losses] == [math.inf]
+
+
+def test_every_quirk_has_a_row():
+    """A quirk that no test shows is a claim: each source of each engine is named by a loss that some text produces."""
+    shown = {(engine, loss.source) for engine, version, config, *_ in ROWS for loss in found(engine, version, config)}
+    elsewhere = {
+        "transformers": {"configuration_utils.py:724", "modeling_rope_utils.py:836", "from its text_config"},
+        "vllm": {
+            "issues/37886",
+            "recipes/issues/856",
+            "_get_and_verify_max_len",
+            "issues/8793",
+            "_apply_dict_overrides",
+            "NaN beyond its table",
+            "config.py:826",
+            "rotary_embedding/__init__.py",
+        },
+        "sglang": {"issues/2108", "factory.py", "config.py:411", "key by key", "model_config.py:1302"},
+        "llama_cpp": {
+            "llama-context.cpp",
+            "llama-kv-cache.cpp:1944",
+            "over the rest",
+            "load_hparams",
+            "context overflow",
+            "server-context.cpp",
+        },
+        "mlx_lm": {"models"},
+        "tensorrt_llm": {"interface.py"},
+    }  # commands and GGUF: tests/jobs/doctor, and above
+    for name in ("transformers", "vllm", "sglang", "mlx_lm", "tensorrt_llm", "llama_cpp"):
+        missing = {quirk.source for quirk in get_engine(name).quirks} - {source for engine, source in shown if engine == name}
+        assert not [source for source in missing if not any(source.endswith(end) for end in elsewhere.get(name, ()))]
+
+
+@pytest.mark.parametrize("name", engines())
+def test_every_quirk_says_where_it_was_seen_and_in_which_versions(name):
+    for quirk in engines()[name].quirks:
+        assert quirk.source
+        within(parse_version("1"), quirk.versions)
+
+
+def test_the_ntk_of_vllm_is_su_jianlins():
+    """Ratios to the plain frequencies at pairs 0, 32 and 63, for s = 4 and d = 128 (algorithms.md 1.3, its own class run)."""
+    (keys,) = layers_of(NTK)
+    found = rotation(get_engine("vllm"), keys).scaled
+
+    ratios = [found.inv_freq[i] / keys.rope.inv_freq[i] for i in (0, 32, 63)]
+    assert ratios == pytest.approx([0.9786, 0.4893, 0.25], abs=1e-4)
+
+
+def test_who_reads_the_multiplier():
+    """R1-0528-Qwen3-8B turns the temperature off with attn_factor: SGLang and vLLM before 0.32 follow, newer ones do not."""
+    (keys,) = layers_of(R1_QWEN3)
+    factors = {
+        name: rotation(get_engine(name), keys, version).scaled.attention_factor
+        for name, version in (("sglang", "0.5.23"), ("vllm", "0.31"))
+    }
+    assert factors == {"sglang": pytest.approx(1.0), "vllm": pytest.approx(1.0)}
+    assert rotation(get_engine("vllm"), keys, "0.33").scaled.attention_factor == pytest.approx(M[4])
+    both = keys.but(mscale=1.0, mscale_all_dim=1.0)  # SGLang multiplies the ratio too
+    assert rotation(get_engine("sglang"), both).scaled.attention_factor == pytest.approx(1 / M[4])
+
+
+def test_a_gguf_of_deepseek_scales_its_softmax_and_not_its_rotation():
+    """algorithms.md 1.6: "DeepSeek2 is immune (factor cancels to 1)"."""
+    (keys,) = get_engine("llama_cpp").read({
+        "general.architecture": "deepseek2", "deepseek2.context_length": 163_840, "deepseek2.rope.dimension_count": 64,
+        "deepseek2.rope.freq_base": 1e4, "deepseek2.rope.scaling.type": "yarn", "deepseek2.rope.scaling.factor": 40.0,
+        "deepseek2.rope.scaling.original_context_length": 4096, "deepseek2.rope.scaling.yarn_log_multiplier": 0.1,
+    })  # fmt: skip
+    result = rotation(get_engine("llama_cpp"), keys)
+
+    assert (result.losses, result.scaled.attention_factor) == ((), 1.0)

@@ -1,0 +1,76 @@
+"""The page's reader of a pasted config against the ground floor's, run by node: no browser is needed for that."""
+
+import json
+import shutil
+import subprocess
+from importlib.resources import files
+
+import pytest
+
+from ropewalk.engines.transformers.own_code import OWN_CODE
+from ropewalk.engines.transformers.write import read
+from ropewalk.errors import RopewalkError
+from ropewalk.jobs.explore.models import describe, known_tables, method_table
+from ropewalk.jobs.explore.page import for_script
+from support import config_oracle
+from support.corpus import CORPUS
+
+KINDS = (
+    "gemma3_text gemma4_text gpt_oss jetmoe llama mistral qwen3_next zamba2 olmo3 modernbert-decoder gpt_neox apertus".split()
+)
+NESTED = [
+    {"model_type": "gemma3", "text_config": {"hidden_size": 3840, "num_attention_heads": 16}},
+    {"model_type": "llava", "text_config": {"model_type": "vicuna", "max_position_embeddings": 4096}},
+    {"model_type": "qwen2_5_omni", "thinker_config": {"text_config": {}}},
+    {"model_type": "internvl_chat", "llm_config": {"model_type": "qwen2", "max_position_embeddings": 4096}},
+    {"model_type": "paligemma"},
+    {"model_type": "voxtral", "text_config": {}},
+    {"model_type": "qwen2_5_vl", "max_position_embeddings": 128_000, "rope_theta": 1e6},
+    {"model_type": "falcon", "n_head": 71, "hidden_size": 4544},
+]
+
+
+@pytest.fixture(scope="module")
+def page():
+    """A list of configs -> what the page makes of each, or the words it refuses with."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("needs node on the PATH")
+    folder = files("ropewalk.jobs.explore") / "js"
+    scripts = "\n".join((folder / f"{name}.js").read_text(encoding="utf-8") for name in ("math", "config"))
+    data = for_script({"known": known_tables(), "methods": method_table()})
+    start = f"globalThis.window = {{ropewalk: {{data: {data}}}}};\n{scripts}\n"
+    ask = (
+        "const asked = JSON.parse(require('fs').readFileSync(0));"
+        "console.log(JSON.stringify(asked.map(c => {"
+        "try { return window.ropewalk.readConfig(c); } catch (error) { return String(error.message); } })))"
+    )
+
+    def run(configs):
+        text = json.dumps(configs)
+        done = subprocess.run([node, "-e", start + ask], input=text, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return json.loads(done.stdout)
+
+    return run
+
+
+def ours(config):
+    try:
+        return json.loads(json.dumps(describe(config, read(config))))
+    except RopewalkError:
+        return None
+
+
+def test_the_page_reads_configs_as_the_ground_floor_does(page):
+    configs = [dict(entry.config) for entry in CORPUS] + NESTED
+    configs += [config for kind in KINDS for _, config in config_oracle.variants(kind)]
+
+    for config, found in zip(configs, page(configs), strict=True):
+        wanted = ours(config)
+        assert (None if isinstance(found, str) else found) == wanted, (config, found)
+
+
+def test_a_model_whose_own_code_decides_is_left_to_the_command_line(page):
+    for found in page([{"model_type": kind, "max_position_embeddings": 64} for kind in OWN_CODE]):
+        assert "its own code decides" in found
