@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from ropewalk.cli.main import NOT_VERBS
-from ropewalk.cli.parts.common import parse_length, parse_option, print_json
+from ropewalk.cli.parts.common import parse_option, print_json
 from ropewalk.cli.plan import bars, pairs
 from ropewalk.errors import BadLength, BadOption
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.stretch import Stretch
+from ropewalk.scaling.units import as_length
 from support.command import run
 
 QWEN3_8B = {  # Qwen/Qwen3-8B config.json, as published
@@ -143,13 +144,13 @@ def test_every_verb_has_help_with_an_example(ropewalk):
 
 @pytest.mark.parametrize(("text", "tokens"), [("4096", 4096), ("128k", 131072), ("1M", 1048576), ("0.5k", 512)])
 def test_lengths(text, tokens):
-    assert parse_length(text) == tokens
+    assert as_length(text) == tokens
 
 
 @pytest.mark.parametrize("text", ["", "k", "-1", "0", "1.5", "1e99k", "nan", "inf", "12kk"])
 def test_lengths_that_are_none(text):
     with pytest.raises(BadLength, match="is not a length"):
-        parse_length(text)
+        as_length(text)
 
 
 def test_options():

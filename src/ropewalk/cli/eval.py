@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ropewalk.cli.parts.common import Json, OriginalLength, find_config, parse_length, print_json, read_plan
+from ropewalk.cli.parts.common import Json, OriginalLength, find_config, print_json, read_plan
 from ropewalk.errors import BadOption
+from ropewalk.scaling.units import as_length
 
 Written = str | Callable[[float], str]
 Many = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Folders, hub ids, or ropewalk-tiny.")]
@@ -102,9 +103,9 @@ def run(
     options: dict[str, Any] = {
         "methods": _split(methods),
         "extra_plans": {path.stem: read_plan(path) for path in plan_file or ()},
-        "lengths": tuple(parse_length(part) for part in _split(lengths or "")),
+        "lengths": tuple(as_length(part) for part in _split(lengths or "")),
         "factor": factor,
-        "original_length": parse_length(original_length) if original_length else None,
+        "original_length": as_length(original_length) if original_length else None,
         "protocols": () if protocols.strip() == "-" else split_protocols(protocols),
         "tasks": _split(tasks),
         "data": tuple(data or ("library",)),

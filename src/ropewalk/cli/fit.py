@@ -4,17 +4,13 @@ Example: `ropewalk fit ropewalk-tiny --factor 2 --family yarn --budget 10s -o pl
 """
 
 import dataclasses
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ropewalk.cli.parts.common import Force, Json, Layers, Model, OriginalLength, find_config, print_json, read_spec
-from ropewalk.errors import BadOption
-
-BUDGET = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)")
-SECONDS = {"s": 1, "m": 60, "h": 3600}
+from ropewalk.scaling.units import parse_seconds
 
 
 def run(
@@ -49,7 +45,7 @@ def run(
     from ropewalk.cli.parts.progress import Bar, loading
 
     config, _ = find_config(model)
-    seconds = parse_budget(budget)
+    seconds = parse_seconds(budget)
     with Bar("starting", transient=True):
         from ropewalk.checkpoints.hub import checkpoint
         from ropewalk.jobs.fit.family import get_family
@@ -84,14 +80,6 @@ def run(
         print_json({"out": str(out), **_as_dict(result)})
     else:
         _print(Console(highlight=False), out, fit.budget, result)
-
-
-def parse_budget(text: str) -> float:
-    """5m -> 300.0 seconds."""
-    found = BUDGET.fullmatch(text)
-    if not found:
-        raise BadOption(f"{text!r} is not a time. Write 90s, 5m or 1h.")
-    return float(found[1]) * SECONDS[found[2]]
 
 
 def _as_dict(result: Any) -> dict[str, Any]:

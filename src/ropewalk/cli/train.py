@@ -11,10 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from ropewalk.cli.parts.common import parse_length, parse_option, print_json
+from ropewalk.cli.parts.common import parse_option, print_json
 from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.progress import Bar, loading
 from ropewalk.errors import BadConfig
+from ropewalk.scaling.units import as_length
 
 try:
     from ropewalk.jobs.train.recipe import Lora, Recipe, Stage, read_recipe, shipped
@@ -66,7 +67,7 @@ def _thrown(count: int) -> str:
 
 def _value(name: str, value: Any) -> Any:
     if name in LENGTHS:
-        return parse_length(value)
+        return as_length(value)
     return dict(parse_option(option) for option in value) if name == "options" else value
 
 

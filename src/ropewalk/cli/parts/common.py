@@ -11,10 +11,11 @@ import typer
 
 from ropewalk.engines.transformers.checkpoint import local_checkpoint, read_config
 from ropewalk.engines.transformers.write import read
-from ropewalk.errors import BadConfig, BadLength, BadOption
+from ropewalk.errors import BadConfig, BadOption
 from ropewalk.scaling.method import Option, methods
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 from ropewalk.scaling.spec import ModelSpec
+from ropewalk.scaling.units import as_length
 
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="A checkpoint's folder, a config.json, a hub id, or ropewalk-tiny.")
@@ -48,24 +49,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and no
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
 
 DYNAMIC_FACTOR = 8.0
-UNITS = {"k": 2**10, "m": 2**20}
 
 
 def is_address(target: str) -> bool:
     """A running server, and not a file, a model's name or a command line that holds an address."""
     return "://" in target.partition(" ")[0]
-
-
-def parse_length(text: str) -> int:
-    """128k -> 131072. k and m count in 1024s, as model names do."""
-    number, unit = (text[:-1], UNITS[text[-1].lower()]) if text and text[-1].lower() in UNITS else (text, 1)
-    try:
-        value = float(number) * unit
-        if value.is_integer() and 1 <= value < 2**40:
-            return int(value)
-    except (ValueError, OverflowError):
-        pass
-    raise BadLength(f"{text!r} is not a length. Write tokens: 131072, 128k (= 131072) or 1m (= 1048576).")
 
 
 def parse_option(text: str) -> tuple[str, Option]:
@@ -106,7 +94,7 @@ def find_config(model: str) -> tuple[dict[str, Any], Path]:
 
 
 def read_spec(config: dict[str, Any], original_length: str | None) -> ModelSpec:
-    return read(config, original_length=parse_length(original_length) if original_length else None)
+    return read(config, original_length=as_length(original_length) if original_length else None)
 
 
 def plan_from(
@@ -122,7 +110,7 @@ def plan_from(
     return make_plan(
         spec,
         factor=factor,
-        target_length=parse_length(to) if to else None,
+        target_length=as_length(to) if to else None,
         method=method,
         options=dict(parse_option(option) for option in options or ()),
         layer_types=layers.split(",") if layers else None,

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ropewalk.cli.parts.common import human_bytes, parse_length, plan_from, print_json, read_plan
+from ropewalk.cli.parts.common import human_bytes, plan_from, print_json, read_plan
 from ropewalk.engines.engine import get_engine
 from ropewalk.errors import BadOption
 from ropewalk.scaling.plan_notes import plan_notes
+from ropewalk.scaling.units import as_length
 
 LARGE = 2**28  # bytes: below that, a copy takes less than two seconds on any disk
 STEP = 2**26  # bytes
@@ -43,7 +44,7 @@ def run_gguf(
         )
         return
     source = open_gguf(path)
-    spec = source.spec(parse_length(original_length) if original_length else None)
+    spec = source.spec(as_length(original_length) if original_length else None)
     plan = read_plan(plan_file) if plan_file else plan_from(spec, path.name, *asked)
     with _bar(path, json) as progress:
         done = stretch_gguf(source, plan, out, version=version, force=force, progress=progress)
