@@ -1,46 +1,42 @@
-"""Lengths and times as people write them: 128k tokens (k = 1024, as in the names of models), 5m of time."""
+"""Lengths, numbers of tokens and times, as people write them: 128k, 1.7b, 5m."""
 
 import math
 import re
+from collections.abc import Mapping
 
 from ropewalk.errors import BadLength, BadOption
-from ropewalk.scaling.rope import is_whole
+from ropewalk.scaling.rope import LARGEST_LENGTH
 
-THOUSANDS = {"k": 2**10, "m": 2**20}
-LONGEST = 2**40  # tokens
-TIME = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)")
+LENGTHS = {"k": 2**10, "m": 2**20}  # as model names count
+TOKENS = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}  # as papers count what a model was trained on
 SECONDS = {"s": 1, "m": 60, "h": 3600}
+LARGEST_BUDGET = 10**15  # tokens
 
 
 def as_length(value: int | str) -> int:
-    """131072, "131072" or "128k" -> 131072 tokens. Raises BadLength for what is none."""
-    if isinstance(value, str):
-        return _length(value)
-    if not is_whole(value) or not 1 <= value < LONGEST:
-        raise BadLength(f"{value!r} is not a length: it must be a whole number of tokens, or a text such as '128k'.")
-    return int(value)
+    """A context length in tokens: 4096, "4096", "128k" (k = 1,024) or "1m"."""
+    number = _number(value, LENGTHS) if isinstance(value, str) else value
+    if type(number) in (int, float) and 1 <= number < LARGEST_LENGTH and number == int(number):
+        return int(number)
+    raise BadLength(f"{value!r} is not a length. Write tokens: 131072, 128k (= 131072) or 1m (= 1048576).")
 
 
-def _length(text: str) -> int:
-    unit = THOUSANDS.get(text[-1:].lower())
-    try:
-        value = float(text[:-1] if unit else text) * (unit or 1)
-        if value.is_integer() and 1 <= value < LONGEST:
-            return int(value)
-    except (ValueError, OverflowError):
-        pass
-    raise BadLength(f"{text!r} is not a length. Write tokens: 131072, 128k (= 131072) or 1m (= 1048576).")
+def parse_tokens(text: str) -> int:
+    """How many to train on: 1.7b -> 1,700,000,000."""
+    number = _number(text.strip(), TOKENS)
+    if 1 <= number <= LARGEST_BUDGET:
+        return round(number)
+    raise BadOption(f"{text!r} is not a number of tokens to train on. Write 1700000000, 1700m or 1.7b (b = 10^9).")
 
 
 def as_seconds(value: float | str) -> float:
-    """300, "5m" -> 300.0. Raises BadOption for what is no time."""
-    if isinstance(value, str):
-        if not (found := TIME.fullmatch(value)):
-            raise BadOption(f"{value!r} is not a time. Write 90s, 5m or 1h.")
-        return float(found[1]) * SECONDS[found[2]]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadOption(f"{value!r} is not a time: it must be seconds, or a text such as '5m'.")
-    return float(value)
+    """300 or "5m" -> 300.0; a text that is a bare number is refused, for it could be any of the three."""
+    if isinstance(value, int | float) and type(value) is not bool and math.isfinite(value):
+        return float(value)
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", str(value))
+    if not found or not isinstance(value, str):
+        raise BadOption(f"{value!r} is not a time. Write 90s, 5m or 1h.")
+    return float(found[1]) * SECONDS[found[2]]
 
 
 def human_bytes(size: float) -> str:
@@ -49,3 +45,12 @@ def human_bytes(size: float) -> str:
             return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+def _number(text: str, units: Mapping[str, int]) -> float:
+    """Not a number where the text is none."""
+    unit = text[-1:].lower()
+    try:
+        return float(text[:-1]) * units[unit] if unit in units else float(text)
+    except ValueError:
+        return math.nan
