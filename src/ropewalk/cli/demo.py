@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,11 +15,11 @@ from ropewalk.checkpoints.extend import CARD, extend, model_card
 from ropewalk.checkpoints.files import write_file
 from ropewalk.cli.parts.common import Json, print_json
 from ropewalk.engines.transformers.checkpoint import BUNDLED, read_config
-from ropewalk.jobs.evaluate.job import Outcome, Start, evaluate
-from ropewalk.jobs.evaluate.request import Request
-from ropewalk.jobs.report.loss import coarse_edges
-from ropewalk.measure.faults import Say
-from ropewalk.measure.tables import loss_by_position
+
+if TYPE_CHECKING:  # they load torch
+    from ropewalk.jobs.evaluate.job import Outcome, Start
+    from ropewalk.jobs.evaluate.request import Request
+    from ropewalk.measure.faults import Say
 
 METHODS = ("none", "window", "linear", "ntk", "ntk_by_parts", "dynamic-request", "yarn", "dynamic-yarn")
 WRITTEN = "yarn"  # the method whose checkpoint is written
@@ -37,7 +37,9 @@ class Demo:
     speed: bool = True
 
     @property
-    def request(self) -> Request:
+    def request(self) -> "Request":
+        from ropewalk.jobs.evaluate.request import Request
+
         return Request(
             BUNDLED, tuple(self.methods), factor=self.factor, documents=self.documents, samples=self.samples, seed=self.seed,
             speed=self.speed,
@@ -45,8 +47,10 @@ class Demo:
         )  # fmt: skip
 
 
-def run_demo(out: Path, demo: Demo, start: Start, say: Say = lambda sentence: None) -> Outcome:
+def run_demo(out: Path, demo: Demo, start: "Start", say: "Say" = lambda sentence: None) -> "Outcome":
     """Evaluate every method into `out`, and write the checkpoint of one. A second run goes on where the first stopped."""
+    from ropewalk.jobs.evaluate.job import evaluate
+
     outcome = evaluate(out, demo.request, start, say)
     plan, source = outcome.prepared.plans[WRITTEN], outcome.prepared.source
     extend(source, plan, out / "checkpoint", force=True)
@@ -55,8 +59,11 @@ def run_demo(out: Path, demo: Demo, start: Start, say: Say = lambda sentence: No
     return outcome
 
 
-def _measured(outcome: Outcome) -> str:
+def _measured(outcome: "Outcome") -> str:
     """For the checkpoint's card: what was measured of its method and of the model as it was."""
+    from ropewalk.jobs.report.loss import coarse_edges
+    from ropewalk.measure.tables import loss_by_position
+
     (_, stretch), *_ = outcome.prepared.plans[WRITTEN].stretches
     edges = coarse_edges(stretch.rope.original_length, stretch.target_length)
     losses = loss_by_position(outcome.records, edges)
