@@ -12,10 +12,14 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import venv
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -35,6 +39,7 @@ LIGHT = {
     "--help": "certificate",
     "plan ropewalk-tiny --to 4096": "max_position_embeddings",
     "plan ropewalk-tiny --to 4096 --json": "fingerprint",
+    "plan owner/name --to 4096": "max_position_embeddings",
     "doctor ropewalk-tiny": "as written",
     "doctor tiny.gguf": "llama.cpp",
     "explore ropewalk-tiny -o explorer.html": "explorer.html",
@@ -70,7 +75,7 @@ class Environment:
     """One of Python's own, made anew, and a folder to work in."""
 
     def __init__(self, place: Path):
-        self.place, self.failed = place, 0
+        self.place, self.failed, self.hub = place, 0, "http://127.0.0.1:9"
         venv.create(place / "env", with_pip=True)
         (place / "work").mkdir()
         self.python = place / "env" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -85,7 +90,9 @@ class Environment:
         subprocess.run([*command, "-c", str(ROOT / "constraints.txt"), *what], check=True)
 
     def run(self, command: str) -> tuple[int, str, str]:
-        variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"COLUMNS": "120"}
+        variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
+            "COLUMNS": "120", "HF_ENDPOINT": self.hub, "NO_PROXY": "127.0.0.1"
+        }  # fmt: skip
         ran = subprocess.run(
             [str(self.python.with_name("ropewalk")), *command.split()], capture_output=True, text=True,
             cwd=self.place / "work", env=variables,
@@ -119,7 +126,7 @@ def content(wheel: Path) -> Iterator[tuple[bool, str]]:
     names, mib = zipfile.ZipFile(wheel).namelist(), wheel.stat().st_size / 2**20
     yield mib < WHEEL, f"the wheel has {mib:.1f} MiB, at most {WHEEL}"
     strange = [name for name in names if not name.startswith(("ropewalk/", "ropewalk-"))]
-    strange += [name for name in names if "test" in Path(name).name and "selftest" not in name or "__pycache__" in name]
+    strange += [name for name in names if ("test" in Path(name).name and "selftest" not in name) or "__pycache__" in name]
     yield not strange, f"the wheel holds the package and nothing else {strange or ''}"
     missing = [name for name in CARRIED if name not in names]
     yield not missing, f"the wheel carries the bundled model and py.typed {missing or ''}"
@@ -139,16 +146,40 @@ def light(place: Path, wheel: Path) -> int:
     there = [name for name in HEAVY if (env.packages / name).exists()]
     env.check(not there, f"without {', '.join(HEAVY)} {there or ''}")
     (place / "work" / "tiny.gguf").write_bytes(gguf(PLAIN, {"blk.0.attn_norm.weight": [1.0] * 256}))
-    env.check_all(LIGHT)
+    with hub(place / "hub", env.packages / "ropewalk" / "models" / "ropewalk-tiny" / "config.json") as env.hub:
+        env.check_all(LIGHT)
+        check_lacking(env)
+    code = "import ropewalk\ntry: ropewalk.attach\nexcept ImportError as error: print(error)"
+    said = subprocess.run([str(env.python), "-I", "-c", code], capture_output=True, text=True).stdout.strip()
+    env.check("ropewalk[torch]" in said, f"ropewalk.attach from Python: {said}")
+    return env.failed
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def hub(folder: Path, config: Path) -> Iterator[str]:
+    """A hub of one model's config: owner/name."""
+    there = folder / "owner" / "name" / "resolve" / "main" / "config.json"
+    there.parent.mkdir(parents=True)
+    there.write_bytes(config.read_bytes())
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+
+
+def check_lacking(env: Environment) -> None:
     for command, extra in LACKING.items():
         code, _, err = env.run(command)
         lines = [line for line in err.splitlines() if not line.endswith("...")]  # what it was about to do
         right = code == 2 and len(lines) == 1 and lines[0].endswith(f"not installed: pip install 'ropewalk[{extra}]'")
         env.check(right, f"ropewalk {command}: {lines[-1] if lines else code}", err)
-    code = "import ropewalk\ntry: ropewalk.attach\nexcept ImportError as error: print(error)"
-    said = subprocess.run([str(env.python), "-I", "-c", code], capture_output=True, text=True).stdout.strip()
-    env.check("ropewalk[torch]" in said, f"ropewalk.attach from Python: {said}")
-    return env.failed
 
 
 def full(place: Path, wheel: Path) -> int:
