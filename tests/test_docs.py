@@ -48,7 +48,7 @@ def folder(tmp_path, monkeypatch):
     methods()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))
+    monkeypatch.setattr(registry._METHODS, "entries", dict(registry._METHODS.entries))
     return tmp_path
 
 

@@ -82,7 +82,8 @@ def test_every_package_that_is_imported_anywhere_is_in_the_base_or_in_the_table(
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
             missing |= {top for name in names if (top := name.partition(".")[0]) not in known}
-    assert missing - set(sys.stdlib_module_names) == {"ropewalk", "llama_cpp"}  # an environment of its own has that
+    elsewhere = {"llama_cpp", "typing_extensions"}  # an environment of its own has the one, pydantic brings the other
+    assert missing - set(sys.stdlib_module_names) - elsewhere == {"ropewalk"}
 
 
 def test_all_has_every_extra_but_those_that_bring_environments_of_their_own():
@@ -92,11 +93,9 @@ def test_all_has_every_extra_but_those_that_bring_environments_of_their_own():
 
 def test_a_package_that_is_absent_names_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "cma", None)
-    with (
-        pytest.raises(MissingPart, match=r"^needs cma, which is not installed: pip install 'ropewalk\[fit\]'$") as caught,
-        extra_parts(),
-    ):
+    with pytest.raises(MissingPart) as caught, extra_parts():
         import cma  # noqa: F401
+    assert str(caught.value) == "needs cma, which is not installed: pip install 'ropewalk[fit]'"
     assert isinstance(caught.value, ImportError)
     assert caught.value.name == "cma"
 

@@ -67,7 +67,7 @@ FULL = {
     "generate ropewalk-tiny --dynamic yarn --prompt import --max-new-tokens 8": "",
     "eval ropewalk-tiny --methods none,yarn --lengths 512,1024 --documents 2 --samples 1 -o run": "",
     "report run": "report.html",
-    "verify longer --engines transformers": "Transformers",
+    "verify longer --engines transformers": "within",
 }
 
 

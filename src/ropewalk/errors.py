@@ -122,12 +122,12 @@ def missing_part(error: ImportError, verb: str = "") -> MissingPart | None:
 
 
 @contextmanager
-def extra_parts() -> Iterator[None]:
-    """Around imports of packages that an extra brings."""
+def extra_parts(verb: str = "") -> Iterator[None]:
+    """Around imports of packages that an extra brings; or, as a decorator, around a verb's function."""
     try:
         yield
     except ImportError as error:
-        if part := missing_part(error):
+        if part := missing_part(error, verb):
             raise part from None
         raise
 

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from ropewalk.api.arguments import as_options
 from ropewalk.cli.main import NOT_VERBS
-from ropewalk.cli.parts.common import parse_length, parse_option, print_json
+from ropewalk.cli.parts.common import print_json
 from ropewalk.cli.plan import bars, pairs
 from ropewalk.errors import BadLength, BadOption
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.stretch import Stretch
+from ropewalk.scaling.units import as_length
 from support.command import run
 
 QWEN3_8B = {  # Qwen/Qwen3-8B config.json, as published
@@ -143,22 +145,22 @@ def test_every_verb_has_help_with_an_example(ropewalk):
 
 @pytest.mark.parametrize(("text", "tokens"), [("4096", 4096), ("128k", 131072), ("1M", 1048576), ("0.5k", 512)])
 def test_lengths(text, tokens):
-    assert parse_length(text) == tokens
+    assert as_length(text) == tokens
 
 
 @pytest.mark.parametrize("text", ["", "k", "-1", "0", "1.5", "1e99k", "nan", "inf", "12kk"])
 def test_lengths_that_are_none(text):
     with pytest.raises(BadLength, match="is not a length"):
-        parse_length(text)
+        as_length(text)
 
 
 def test_options():
-    assert parse_option("beta_fast=16") == ("beta_fast", 16.0)
-    assert parse_option("truncate=false") == ("truncate", False)
-    assert parse_option("ramp=turns") == ("ramp", "turns")
-    assert parse_option("long_factor=1,2.5") == ("long_factor", (1.0, 2.5))
+    assert as_options(["beta_fast=16"]) == dict([("beta_fast", 16.0)])
+    assert as_options(["truncate=false"]) == dict([("truncate", False)])
+    assert as_options(["ramp=turns"]) == dict([("ramp", "turns")])
+    assert as_options(["long_factor=1,2.5"]) == dict([("long_factor", (1.0, 2.5))])
     with pytest.raises(BadOption):
-        parse_option("=3")
+        as_options("=3")
 
 
 def test_bars_rise_from_kept_to_stretched():

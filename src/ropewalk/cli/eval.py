@@ -9,8 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ropewalk.cli.parts.common import Json, OriginalLength, find_config, parse_length, print_json, read_plan
+from ropewalk.api.arguments import as_plan
+from ropewalk.cli.parts.common import Json, OriginalLength, find_config, print_json
 from ropewalk.errors import BadOption
+from ropewalk.scaling.units import as_length
 
 Written = str | Callable[[float], str]
 Many = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Folders, hub ids, or ropewalk-tiny.")]
@@ -86,8 +88,9 @@ def run(
     ] = 1800.0,
     json: Json = False,
 ) -> None:
+    from ropewalk.api.source import loading
     from ropewalk.cli.parts.console import Console
-    from ropewalk.cli.parts.progress import Bar, cost_bar, loading
+    from ropewalk.cli.parts.progress import Bar, cost_bar
 
     for model in models:
         find_config(model)  # what is not there is told before anything heavy is imported
@@ -101,10 +104,10 @@ def run(
 
     options: dict[str, Any] = {
         "methods": _split(methods),
-        "extra_plans": {path.stem: read_plan(path) for path in plan_file or ()},
-        "lengths": tuple(parse_length(part) for part in _split(lengths or "")),
+        "extra_plans": {path.stem: as_plan(path) for path in plan_file or ()},
+        "lengths": tuple(as_length(part) for part in _split(lengths or "")),
         "factor": factor,
-        "original_length": parse_length(original_length) if original_length else None,
+        "original_length": as_length(original_length) if original_length else None,
         "protocols": () if protocols.strip() == "-" else split_protocols(protocols),
         "tasks": _split(tasks),
         "data": tuple(data or ("library",)),

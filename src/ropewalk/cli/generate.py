@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ropewalk.api.source import loading
 from ropewalk.cli.parts.common import (
     Device,
     Dtype,
@@ -21,12 +22,12 @@ from ropewalk.cli.parts.common import (
     PlanFile,
     RunMethod,
     To,
-    human_bytes,
     plan_to_run,
     print_json,
 )
-from ropewalk.cli.parts.progress import Bar, loading, spoken
+from ropewalk.cli.parts.progress import Bar, spoken
 from ropewalk.errors import BadConfig, BadOption
+from ropewalk.scaling.units import human_bytes
 
 INTERRUPTED = 130
 

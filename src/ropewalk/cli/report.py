@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from ropewalk.cli.parts.common import Force, Json, human_bytes, print_json
+from ropewalk.cli.parts.common import Force, Json, print_json
+from ropewalk.scaling.units import human_bytes
 
 
 def run(

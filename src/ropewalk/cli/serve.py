@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ropewalk.api.source import loading
 from ropewalk.cli.parts.common import (
     Device,
     Dtype,
@@ -22,7 +23,7 @@ from ropewalk.cli.parts.common import (
     plan_to_run,
 )
 from ropewalk.cli.parts.console import Console
-from ropewalk.cli.parts.progress import Bar, loading
+from ropewalk.cli.parts.progress import Bar
 
 LOOPBACK = "127.0.0.1"
 UNTOLD = 2.0  # seconds that the reading of a prompt may take without a line

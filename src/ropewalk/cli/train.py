@@ -11,10 +11,13 @@ from typing import Annotated, Any
 
 import typer
 
-from ropewalk.cli.parts.common import parse_length, parse_option, print_json
+from ropewalk.api.arguments import as_options
+from ropewalk.api.source import loading
+from ropewalk.cli.parts.common import print_json
 from ropewalk.cli.parts.console import Console
-from ropewalk.cli.parts.progress import Bar, loading
+from ropewalk.cli.parts.progress import Bar
 from ropewalk.jobs.train.recipe import Lora, Recipe, Stage, read_recipe, shipped
+from ropewalk.scaling.units import as_length
 
 LENGTHS = ("to", "length", "original_length")
 
@@ -55,8 +58,8 @@ def _thrown(count: int) -> str:
 
 def _value(name: str, value: Any) -> Any:
     if name in LENGTHS:
-        return parse_length(value)
-    return dict(parse_option(option) for option in value) if name == "options" else value
+        return as_length(value)
+    return as_options(value) if name == "options" else value
 
 
 class _Teller:

@@ -5,19 +5,17 @@ holds, where that was seen, and, as a function of the written keys, what the eng
 from the keys before and after, never written down.
 """
 
-import importlib
 import math
 import operator
-import pkgutil
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache
 from typing import Any
 
 from ropewalk.engines.keys import Keys
-from ropewalk.errors import BadOption, UnknownName
+from ropewalk.errors import BadOption
+from ropewalk.registry import Registry
 from ropewalk.scaling.method import Scaled
 from ropewalk.scaling.plan import ScalingPlan
 
@@ -45,7 +43,6 @@ def within(version: Version, spec: str) -> bool:
     return True
 
 
-_ENGINES: dict[str, "Engine"] = {}
 NEWEST = (10**9,)  # stands for the version that was looked at, which may be a commit
 SAME = 1e-6  # relative: closer than this is rounding
 
@@ -169,31 +166,28 @@ class Engine:
     window: Callable[[Keys, tuple[int, ...]], int | None] = field(default=lambda keys, version: None)
 
 
+ALIASES = {"llamacpp": "llama_cpp", "llama": "llama_cpp", "mlx": "mlx_lm", "trtllm": "tensorrt_llm"}
+
+
+def _spelling(name: str) -> str:
+    plain = name.strip().lower().replace("-", "_").replace(".", "_")
+    return ALIASES.get(plain, plain)
+
+
+_ENGINES: Registry[Engine] = Registry("engine", "ropewalk.engines", spelling=_spelling)
+
+
 def register(engine: Engine) -> Engine:
-    _ENGINES[engine.name] = engine
-    return engine
-
-
-@cache
-def _discover() -> None:
-    package = importlib.import_module("ropewalk.engines")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
+    return _ENGINES.add(engine.name, engine)
 
 
 def engines() -> Mapping[str, Engine]:
     """Every engine by name, in name order."""
-    _discover()
-    return dict(sorted(_ENGINES.items()))
+    return _ENGINES.known()
 
 
 def get_engine(name: str) -> Engine:
-    known = engines()
-    plain = name.strip().lower().replace("-", "_").replace(".", "_")
-    found = {"llamacpp": "llama_cpp", "llama": "llama_cpp", "mlx": "mlx_lm", "trtllm": "tensorrt_llm"}.get(plain, plain)
-    if found not in known:
-        raise UnknownName("engine", name, known)
-    return known[found]
+    return _ENGINES.get(name)
 
 
 def difference(wanted: Scaled, found: Scaled) -> tuple[float, float]:

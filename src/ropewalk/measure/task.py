@@ -6,24 +6,20 @@ its options; names and defaults come from the function, and nothing else lists t
 """
 
 import hashlib
-import importlib
 import inspect
-import pkgutil
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import numpy
 
 from ropewalk.errors import BadLength, BadOption, UnknownName
 from ropewalk.measure.material import Material
+from ropewalk.registry import Registry
 
 DEPTHS = tuple(i / 10 for i in range(11))
 COUNT = 20  # 20 of 20 has a 95 % Wilson interval of [0.84, 1]; 10 of 10 only [0.72, 1]
-
-_TASKS: dict[str, "Task"] = {}
 
 
 @dataclass(frozen=True)
@@ -130,36 +126,28 @@ def check_request(length: int, count: int, depths: Sequence[float]) -> None:
 STANDARD = {"length", "count", "seed", "depths"}
 
 
+_TASKS: Registry[Task] = Registry("task", "ropewalk.measure.tasks")
+
+
 def task(name: str, *, source: str, scoring: str, has_depths: bool = False) -> Callable[[Callable[..., Any]], Any]:
     """Register a task under `name`; `source` says where it was published."""
 
     def register(function: Callable[..., Iterator[Sample]]) -> Callable[..., Iterator[Sample]]:
         keywords = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
         defaults = {p.name: p.default for p in keywords if p.name not in STANDARD}
-        _TASKS[name] = Task(name, function, source, scoring, has_depths, defaults)
+        _TASKS.add(name, Task(name, function, source, scoring, has_depths, defaults))
         return function
 
     return register
 
 
-@cache
-def _discover() -> None:
-    package = importlib.import_module("ropewalk.measure.tasks")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
-
-
 def tasks() -> Mapping[str, Task]:
     """Every registered task by name, in name order."""
-    _discover()
-    return dict(sorted(_TASKS.items()))
+    return _TASKS.known()
 
 
 def get_task(name: str) -> Task:
-    known = tasks()
-    if name not in known:
-        raise UnknownName("task", name, known)
-    return known[name]
+    return _TASKS.get(name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The rotary tables of a live model: where they are, what they answer, and how to set them."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import MethodType
@@ -182,3 +183,13 @@ def measure(model: nn.Module, layer_type: str, positions: Sequence[int]) -> tupl
     if layer_type not in tables:
         raise UnknownName("rotary layer type of this model", layer_type, tables)
     return tables[layer_type][0].answer(positions)
+
+
+def live_fingerprint(model: nn.Module) -> str:
+    """Of every weight's name and bytes, and of the config: the first 16 hex digits of their SHA-256."""
+    config: Any = model.config
+    digest = hashlib.sha256(config.to_json_string().encode())
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

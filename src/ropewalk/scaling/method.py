@@ -4,22 +4,18 @@ A method takes the trained rotary embedding and a factor, and returns the freque
 arguments are its options; names, defaults and help come from the function, and nothing else lists them.
 """
 
-import importlib
 import inspect
 import math
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 
 from ropewalk.errors import BadLength, BadOption, UnknownName
+from ropewalk.registry import Registry
 from ropewalk.scaling.rope import Rope, is_number
 
 Option = float | int | bool | str | tuple[float, ...] | None
 
 LARGEST_FACTOR = 1e9
-
-_METHODS: dict[str, "Method"] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +62,9 @@ class Method:
         return self.function(rope, factor, **options)
 
 
+_METHODS: Registry[Method] = Registry("scaling method", "ropewalk.scaling.methods")
+
+
 def method(name: str, *, source: str) -> Callable[[Callable[..., Scaled]], Callable[..., Scaled]]:
     """Register a method under `name`; `source` says where the rule was published."""
 
@@ -73,30 +72,19 @@ def method(name: str, *, source: str) -> Callable[[Callable[..., Scaled]], Calla
         options = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
         required = frozenset(p.name for p in options if p.default is p.empty)
         defaults = {p.name: None if p.default is p.empty else p.default for p in options}
-        _METHODS[name] = Method(name, function, source, defaults, required)
+        _METHODS.add(name, Method(name, function, source, defaults, required))
         return function
 
     return register
 
 
-@cache
-def _discover() -> None:
-    package = importlib.import_module("ropewalk.scaling.methods")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
-
-
 def methods() -> Mapping[str, Method]:
     """Every registered method by name, in name order."""
-    _discover()
-    return dict(sorted(_METHODS.items()))
+    return _METHODS.known()
 
 
 def get_method(name: str) -> Method:
-    known = methods()
-    if name not in known:
-        raise UnknownName("scaling method", name, known)
-    return known[name]
+    return _METHODS.get(name)
 
 
 def check_factor(factor: float) -> None:

@@ -3,18 +3,20 @@
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ropewalk.api.arguments import as_options, as_plan
 from ropewalk.engines.transformers.checkpoint import local_checkpoint, read_config
 from ropewalk.engines.transformers.write import read
-from ropewalk.errors import BadConfig, BadLength, BadOption
-from ropewalk.scaling.method import Option, methods
+from ropewalk.errors import BadOption
+from ropewalk.scaling.method import methods
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 from ropewalk.scaling.spec import ModelSpec
+from ropewalk.scaling.units import as_length
 
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="A checkpoint's folder, a config.json, a hub id, or ropewalk-tiny.")
@@ -48,40 +50,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and no
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
 
 DYNAMIC_FACTOR = 8.0
-UNITS = {"k": 2**10, "m": 2**20}
 
 
 def is_address(target: str) -> bool:
     """A running server, and not a file, a model's name or a command line that holds an address."""
     return "://" in target.partition(" ")[0]
-
-
-def parse_length(text: str) -> int:
-    """128k -> 131072. k and m count in 1024s, as model names do."""
-    number, unit = (text[:-1], UNITS[text[-1].lower()]) if text and text[-1].lower() in UNITS else (text, 1)
-    try:
-        value = float(number) * unit
-        if value.is_integer() and 1 <= value < 2**40:
-            return int(value)
-    except (ValueError, OverflowError):
-        pass
-    raise BadLength(f"{text!r} is not a length. Write tokens: 131072, 128k (= 131072) or 1m (= 1048576).")
-
-
-def parse_option(text: str) -> tuple[str, Option]:
-    """beta_fast=16 -> ("beta_fast", 16.0); lists are comma-separated numbers."""
-    name, equals, value = text.partition("=")
-    if not equals or not name or not value:
-        raise BadOption(f"{text!r} is not an option. Write NAME=VALUE, such as beta_fast=16.")
-    if value.lower() in ("true", "false"):
-        return name, value.lower() == "true"
-    if value.lower() == "none":
-        return name, None
-    try:
-        numbers = tuple(float(item) for item in value.split(","))
-    except ValueError:
-        return name, value
-    return name, numbers if "," in value else numbers[0]
 
 
 def parse_versions(text: str | None) -> dict[str, str]:
@@ -106,7 +79,7 @@ def find_config(model: str) -> tuple[dict[str, Any], Path]:
 
 
 def read_spec(config: dict[str, Any], original_length: str | None) -> ModelSpec:
-    return read(config, original_length=parse_length(original_length) if original_length else None)
+    return read(config, original_length=as_length(original_length) if original_length else None)
 
 
 def plan_from(
@@ -115,26 +88,19 @@ def plan_from(
     to: str | None,
     factor: float | None,
     method: str,
-    options: Iterable[str] | None,
+    options: Sequence[str] | None,
     layers: str | None = None,
 ) -> ScalingPlan:
     """The plan that a verb's options ask for."""
     return make_plan(
         spec,
         factor=factor,
-        target_length=parse_length(to) if to else None,
+        target_length=as_length(to) if to else None,
         method=method,
-        options=dict(parse_option(option) for option in options or ()),
+        options=as_options(options),
         layer_types=layers.split(",") if layers else None,
         model=model,
     )
-
-
-def read_plan(path: Path) -> ScalingPlan:
-    try:
-        return ScalingPlan.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadConfig(f"{path} cannot be read: {error}") from None
 
 
 def plan_to_run(
@@ -156,7 +122,7 @@ def plan_to_run(
     if plan_file:
         if dynamic or method or to or factor or options or original_length:
             raise BadOption("--plan already says how to stretch; leave out the other options of the plan.")
-        return read_plan(plan_file)
+        return as_plan(plan_file)
     if dynamic and method:
         raise BadOption(f"give --dynamic {dynamic} or --method {method}, and not both.")
     if not (dynamic or method or to or factor):
@@ -179,14 +145,6 @@ def _finite(data: Any) -> Any:
     if isinstance(data, list | tuple):
         return [_finite(value) for value in data]
     return None if isinstance(data, float) and not math.isfinite(data) else data
-
-
-def human_bytes(size: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
 
 
 def said_of_files(source: Path) -> tuple[str, ...]:

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ropewalk.cli.parts.common import parse_length, print_json
+from ropewalk.cli.parts.common import print_json
 from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.progress import cost_bar
 from ropewalk.errors import BadOption, RopewalkError
+from ropewalk.scaling.units import as_length
 
 if TYPE_CHECKING:
     from ropewalk.jobs.doctor.live.endpoint import Endpoint
@@ -34,8 +35,8 @@ def run_live(
         check_place(plot, force=force)
     endpoint = find(Client(root_of(url), timeout, key_from(api_key_env)), model)
     written = _written(endpoint, config, original_length)
-    original = parse_length(original_length) if original_length else written.original if written else 0
-    lengths = lengths_for(original, target_of(endpoint, parse_length(to) if to else None))
+    original = as_length(original_length) if original_length else written.original if written else 0
+    lengths = lengths_for(original, target_of(endpoint, as_length(to) if to else None))
     count = PASSAGES if passages is None else passages
     with cost_bar(Console(stderr=True), f"asking {endpoint.model}") as start:
         advance = start(work(lengths, count, endpoint.reader is not None), 1, 0)

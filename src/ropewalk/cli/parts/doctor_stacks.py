@@ -4,11 +4,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ropewalk.cli.parts.common import is_address, parse_length, plan_to_run, print_json
+from ropewalk.api.source import loading
+from ropewalk.cli.parts.common import is_address, plan_to_run, print_json
 from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.doctor_live import read_written
-from ropewalk.cli.parts.progress import Bar, cost_bar, loading
+from ropewalk.cli.parts.progress import Bar, cost_bar
 from ropewalk.errors import BadOption, RopewalkError
+from ropewalk.scaling.units import as_length
 
 if TYPE_CHECKING:
     from ropewalk.jobs.doctor.live.endpoint import Endpoint
@@ -47,8 +49,8 @@ def run_stacks(
         of_server(side, found[side], words) if side in found else ModelSide(side, loaded[side]) for side in (trainer, rollout)
     )
     stacks = Stacks(one, other, words)
-    original = parse_length(original_length) if original_length else _original(config, list(loaded), found.values())
-    lengths = lengths_of(stacks, original, parse_length(to) if to else None)
+    original = as_length(original_length) if original_length else _original(config, list(loaded), found.values())
+    lengths = lengths_of(stacks, original, as_length(to) if to else None)
     count = PASSAGES if passages is None else passages
     with cost_bar(Console(stderr=True), "asking both") as start:
         advance = start(work(lengths, count), 1, 0)

@@ -9,11 +9,11 @@ import typer
 from rich.bar import Bar
 from rich.table import Table
 
-from ropewalk.cli.parts.common import parse_length
 from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.progress import cost_bar
 from ropewalk.engines.transformers.checkpoint import local_checkpoint
 from ropewalk.errors import BadOption
+from ropewalk.scaling.units import as_length
 
 Data = Annotated[
     list[str] | None,
@@ -41,7 +41,7 @@ def asked_for(
         if max_tokens or cache or text_field:
             raise BadOption("--max-tokens, --cache and --text-field say how --data is read: give --data, or leave them out.")
         return None
-    limit = parse_length(max_tokens) if max_tokens else None
+    limit = as_length(max_tokens) if max_tokens else None
     from ropewalk.jobs.train.data.index import index_for
     from ropewalk.measure.texts import TEXT_FIELD
     from ropewalk.models.load import load_tokenizer

@@ -7,16 +7,13 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from ropewalk.cli.parts.common import human_bytes, parse_length
 from ropewalk.cli.parts.console import Console
 from ropewalk.engines.transformers.shape import ModelShape, read_shape
 from ropewalk.errors import BadOption
 from ropewalk.jobs.train.sizing.cost import Cost, Rung, Stage, cost, ladder
 from ropewalk.jobs.train.sizing.memory import GIB, Card, Peak, parse_cards
 from ropewalk.scaling.plan import ScalingPlan
-
-BUDGETS = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}  # as papers count tokens, not as model names count lengths
-LARGEST_BUDGET = 10**15
+from ropewalk.scaling.units import as_length, human_bytes, parse_tokens
 
 Train = Annotated[bool, typer.Option("--train", help="What training to the target length takes, on --gpus.")]
 Gpus = Annotated[str | None, typer.Option("--gpus", metavar="COUNTxNAME", help="The cards: 8xH100-80, H200-141.")]
@@ -77,7 +74,7 @@ def asked_for(
         raise BadOption(f"--mfu is {mfu:g}; it is a share of the cards' peak speed, above 0 and at most 1 (0.4 is common).")
     if price is not None and not 0 <= price < 1e6:
         raise BadOption(f"--price is {price:g}; it is dollars per card and hour.")
-    stages = parse_stages(tokens, plan.target_length, parse_length(batch))
+    stages = parse_stages(tokens, plan.target_length, as_length(batch))
     return answer(config, plan, Asked(*parse_cards(gpus), stages, lora, mfu, price, simulate))
 
 
@@ -86,21 +83,8 @@ def parse_stages(text: str | None, target_length: int, batch: int) -> tuple[Stag
     stages = []
     for part in (text or "").split(",") if text else ():
         length, colon, tokens = part.rpartition(":")
-        stages.append(Stage(parse_length(length) if colon else target_length, parse_budget(tokens), batch))
+        stages.append(Stage(as_length(length) if colon else target_length, parse_tokens(tokens), batch))
     return tuple(stages)
-
-
-def parse_budget(text: str) -> int:
-    """1.7b -> 1,700,000,000."""
-    text = text.strip().lower()
-    number, unit = (text[:-1], BUDGETS[text[-1]]) if text and text[-1] in BUDGETS else (text, 1)
-    try:
-        value = float(number) * unit
-        if 1 <= value <= LARGEST_BUDGET:
-            return round(value)
-    except ValueError:
-        pass
-    raise BadOption(f"{text!r} is not a number of tokens to train on. Write 1700000000, 1700m or 1.7b (b = 10^9).")
 
 
 def answer(config: Mapping[str, Any], plan: ScalingPlan, asked: Asked) -> Answer:

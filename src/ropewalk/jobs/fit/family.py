@@ -1,16 +1,14 @@
 """A family is a few numbers and what they make of a rotary embedding; the folder `families/` is the registry."""
 
-import importlib
 import math
-import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
 
-from ropewalk.errors import BadOption, UnknownName
+from ropewalk.errors import BadOption
+from ropewalk.registry import Registry
 from ropewalk.scaling.method import Option, get_method
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.schedule import Dynamic
@@ -72,37 +70,26 @@ class Family:
         return self.build(rope, factor, dynamic)
 
 
-_FAMILIES: dict[str, Family] = {}
+_FAMILIES: Registry[Family] = Registry("family", "ropewalk.jobs.fit.families")
 
 
 def family(name: str, *, can_be_dynamic: bool = False) -> Callable[[Build], Build]:
     """Register a family; its summary is the first line of the docstring."""
 
     def register(build: Build) -> Build:
-        _FAMILIES[name] = Family(name, (build.__doc__ or "").partition("\n")[0], build, can_be_dynamic)
+        _FAMILIES.add(name, Family(name, (build.__doc__ or "").partition("\n")[0], build, can_be_dynamic))
         return build
 
     return register
 
 
-@cache
-def _discover() -> None:
-    package = importlib.import_module("ropewalk.jobs.fit.families")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
-
-
 def families() -> Mapping[str, Family]:
     """Every registered family by name, in name order."""
-    _discover()
-    return dict(sorted(_FAMILIES.items()))
+    return _FAMILIES.known()
 
 
 def get_family(name: str) -> Family:
-    known = families()
-    if name not in known:
-        raise UnknownName("family", name, known)
-    return known[name]
+    return _FAMILIES.get(name)
 
 
 SLOPE = 0.1  # of the paper's temperature; u = 0 starts there

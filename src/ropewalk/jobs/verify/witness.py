@@ -1,15 +1,12 @@
 """A witness is an engine that can be run: one file of `engines/`; that folder is the registry."""
 
-import importlib
-import pkgutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 from ropewalk.engines.engine import get_engine
-from ropewalk.errors import UnknownName
+from ropewalk.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +30,22 @@ class Witness:
         )  # fmt: skip
 
 
-@cache
+_WITNESSES: Registry[Witness] = Registry(
+    "engine that can be run as a witness",
+    "ropewalk.jobs.verify.engines",
+    spelling=lambda name: get_engine(name).name,
+    of=Witness.of,
+)
+
+
 def witnesses() -> Mapping[str, Witness]:
     """Every witness by name; the quickest first."""
-    package = importlib.import_module("ropewalk.jobs.verify.engines")
-    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    found = [Witness.of(name, importlib.import_module(f"{package.__name__}.{name}")) for name in names]
-    return {witness.name: witness for witness in sorted(found, key=lambda w: (w.seconds, w.name))}
+    return dict(sorted(_WITNESSES.known().items(), key=lambda item: (item[1].seconds, item[0])))
 
 
 def get_witness(name: str) -> Witness:
     """By any name that `get_engine` knows; UnknownName for engines that no file here can run, too."""
-    known = witnesses()
-    engine = get_engine(name).name
-    if engine not in known:
-        raise UnknownName("engine that can be run as a witness", name, known)
-    return known[engine]
+    return _WITNESSES.get(name)
 
 
 def chosen(names: Iterable[str]) -> list[Witness]:

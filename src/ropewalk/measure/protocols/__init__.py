@@ -7,10 +7,11 @@ read (`run.wanted_passes`) and what a table adds up (`tables.table`), so the two
 BOS stands before every window and counts in its length, as in a request. Where a tokenizer has none, windows do without.
 """
 
-from ropewalk.errors import BadOption, UnknownName
+from ropewalk.errors import BadLength, BadOption, UnknownName
 from ropewalk.measure.protocols.base import CORPUS, Cells, Protocol, Window
 from ropewalk.measure.protocols.conventions import DocumentMean, LlamaCpp, LmEval, LongLora, Press, Yarn
 from ropewalk.measure.protocols.own import Position, Prefix, RandomWindow, Sliding
+from ropewalk.scaling.units import as_length
 
 __all__ = ["CONVENTIONS", "CORPUS", "KINDS", "Cells", "Position", "Prefix", "Protocol", "RandomWindow", "Sliding", "Window"]
 
@@ -40,7 +41,7 @@ def _build(text: str, kind: type[Protocol], numbers: tuple[int, ...]) -> Protoco
 
 
 def _number(text: str, part: str) -> int:
-    digits, unit = (part[:-1], 1024) if part.lower().endswith("k") else (part, 1)
-    if not digits.isdecimal():
-        raise BadOption(f"{text}: {part!r} is not a whole number of tokens. Write 4096 or 4k.")
-    return int(digits) * unit
+    try:
+        return int(part) if part.isdecimal() else as_length(part)
+    except BadLength:
+        raise BadOption(f"{text}: {part!r} is not a whole number of tokens. Write 4096 or 4k.") from None

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ropewalk.cli.demo import Demo, run_demo
+from ropewalk.jobs.evaluate.demo import Demo, run_demo
 from ropewalk.jobs.report.headline import certificate
 from ropewalk.jobs.report.page import render
 from ropewalk.jobs.report.run_folder import read_run
