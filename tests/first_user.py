@@ -1,4 +1,4 @@
-"""What a first-time user does after `pip install .`: `ropewalk generate --dynamic yarn`, beyond the window, and is it right?
+"""A first-time user after `pip install '.[torch]'`: `ropewalk generate --dynamic yarn` beyond the window: is it right?
 
     python tests/first_user.py       in an environment that has Ropewalk installed and nothing else of this repository
 

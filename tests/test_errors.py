@@ -1,12 +1,22 @@
 """The hierarchy of errors, and the one message that is built there."""
 
+import ast
 import inspect
 import re
+import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
+import ropewalk
 from ropewalk import errors
-from ropewalk.errors import RopewalkError, UnknownName
+from ropewalk.errors import EXTRAS, MissingPart, RopewalkError, UnknownName, extra_parts, missing_part
+
+SOURCE = Path(ropewalk.__file__).parent
+PROJECT = SOURCE.parents[1] / "pyproject.toml"
+BASE = {"typer", "rich"}
+COMES_WITH = {"yaml": "pyyaml", "tokenizers": "transformers", "starlette": "fastapi"}  # another name, or another's part
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__]
 
@@ -18,7 +28,7 @@ def test_one_except_clause_catches_them_all(kind):
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not RopewalkError])
 def test_each_is_also_what_python_would_have_raised(kind):
-    assert issubclass(kind, ValueError | RuntimeError | OSError)
+    assert issubclass(kind, ValueError | RuntimeError | OSError | ImportError)
 
 
 def test_the_drawing_at_the_top_is_complete():
@@ -40,3 +50,85 @@ def test_an_unknown_name_comes_with_a_suggestion_and_the_list(name, message):
 
 def test_an_empty_list_is_said():
     assert str(UnknownName("option of none", "beta", [])) == "no option of none is called 'beta'.\n  known: none"
+
+
+# --- packages that an extra brings
+
+
+def brought(extra: str) -> set[str]:
+    """Distributions that an extra of pyproject names, those of the extras it builds on too."""
+    found = set()
+    for line in tomllib.loads(PROJECT.read_text())["project"]["optional-dependencies"][extra]:
+        name, within = re.match(r"([\w.-]+)(?:\[([\w,-]+)\])?", line).groups()
+        found |= {name.replace("-", "_")} if name != "ropewalk" else set().union(*map(brought, within.split(",")))
+    return found
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_an_extra_brings_what_the_table_says(extra):
+    assert {COMES_WITH.get(package, package) for package in EXTRAS[extra]} <= brought(extra)
+
+
+def test_a_verb_that_asks_for_an_extra_of_its_name_gets_torch_with_it():
+    verbs = {path.stem for path in (SOURCE / "cli").glob("*.py")} & set(EXTRAS)
+    assert verbs == {"report", "train", "fit", "serve", "verify"}
+    assert all("torch" in brought(verb) for verb in verbs - {"report"})
+
+
+def test_every_package_that_is_imported_anywhere_is_in_the_base_or_in_the_table():
+    known, missing = BASE.union(*EXTRAS.values()), set()
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            missing |= {top for name in names if (top := name.partition(".")[0]) not in known}
+    elsewhere = {"llama_cpp", "typing_extensions"}  # an environment of its own has the one, pydantic brings the other
+    assert missing - set(sys.stdlib_module_names) - elsewhere == {"ropewalk"}
+
+
+def test_all_has_every_extra_but_those_that_bring_environments_of_their_own():
+    apart = {"vllm", "tensorboard", "trackio", "wandb"}
+    assert brought("all") == set().union(*map(brought, set(EXTRAS) - apart))
+
+
+def test_a_package_that_is_absent_names_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cma", None)
+    with pytest.raises(MissingPart) as caught, extra_parts():
+        import cma  # noqa: F401
+    assert str(caught.value) == "needs cma, which is not installed: pip install 'ropewalk[fit]'"
+    assert isinstance(caught.value, ImportError)
+    assert caught.value.name == "cma"
+
+
+@pytest.mark.parametrize(("verb", "extra"), [("serve", "serve"), ("report", "report"), ("eval", "torch"), ("", "torch")])
+def test_a_verb_asks_for_its_own_extra(verb, extra, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert f"'ropewalk[{extra}]'" in str(missing_part(ModuleNotFoundError(name="torch.nn"), verb))
+
+
+def test_an_adapter_is_not_brought_by_the_verb_that_uses_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    assert "'ropewalk[lora]'" in str(missing_part(ModuleNotFoundError(name="peft"), "train"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModuleNotFoundError("No module named 'torch.new'", name="torch.new"),  # torch is here, and lacks a part
+        ModuleNotFoundError("No module named 'sqlitedict'", name="sqlitedict"),  # what a package of others needs
+        ImportError("cannot import name 'x' from 'torch'", name="torch"),
+        ImportError("libcudart.so: cannot open shared object file"),
+    ],
+)
+def test_what_is_broken_is_not_taken_for_what_is_absent(error):
+    assert missing_part(error) is None
+    with pytest.raises(ImportError) as caught, extra_parts():
+        raise error
+    assert caught.value is error
+
+
+def test_names_of_the_package_root_say_what_they_need(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "ropewalk.models.tables", raising=False)
+    with pytest.raises(MissingPart, match=r"ropewalk\[torch\]"):
+        _ = ropewalk.rotation_tables

@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from ropewalk.engines.transformers.write import read, write
-from ropewalk.errors import RopewalkError
+from ropewalk.errors import RopewalkError, extra_parts
 from ropewalk.scaling.method import Scaled, get_method, method, methods
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 from ropewalk.scaling.rope import Rope
@@ -67,7 +67,8 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name in _UPPER:
-        return getattr(importlib.import_module(_UPPER[name]), name)
+        with extra_parts():
+            return getattr(importlib.import_module(_UPPER[name]), name)
     raise AttributeError(f"module 'ropewalk' has no attribute {name!r}")
 
 

@@ -14,13 +14,37 @@ RopewalkError
 ├── OutOfMemory     one sequence at a time does not fit either
 ├── Stopped         another process of the same run failed, or fell silent
 ├── OutputExists    the output is there already
-└── CannotWrite     the output could not be written; nothing half-written was left behind
+├── CannotWrite     the output could not be written; nothing half-written was left behind
+└── MissingPart     a package that an extra brings is not installed
 
 A message says what was seen, which rule it broke, the likely cause, and the way out.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+# What each extra of pyproject.toml brings beyond those it builds on, as it is imported.
+EXTRAS = {
+    "hub": ("huggingface_hub",),
+    "report": (),  # of what torch brings: a verb that is called like an extra asks for that one
+    "torch": (
+        "torch", "transformers", "tokenizers", "safetensors", "numpy", "psutil", "plotly", "jinja2", "markupsafe",
+    ),
+    "train": ("pydantic", "yaml"),
+    "lora": ("peft",),
+    "fit": ("cma",),
+    "serve": ("fastapi", "uvicorn", "starlette"),
+    "verify": ("gguf", "mlx", "mlx_lm"),
+    "ruler": ("wonderwords",),
+    "data": ("pyarrow", "datasets"),
+    "lm-eval": ("lm_eval", "accelerate"),
+    "vllm": ("vllm",),
+    "tensorboard": ("tensorboard",),
+    "trackio": ("trackio",),
+    "wandb": ("wandb",),
+}  # fmt: skip
 
 
 class RopewalkError(Exception):
@@ -77,6 +101,35 @@ class OutputExists(RopewalkError, FileExistsError):
 
 class CannotWrite(RopewalkError, OSError):
     pass
+
+
+class MissingPart(RopewalkError, ImportError):
+    """A package that an extra of ours brings is not installed."""
+
+
+def missing_part(error: ImportError, verb: str = "") -> MissingPart | None:
+    """What to install, in words. None where the error is not about a package of `EXTRAS` that is absent.
+
+    verb: asks for the extra of its own name, where there is one, and what it lacks is torch or comes with it.
+    """
+    package = (error.name or "").partition(".")[0]
+    extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
+    if extra is None or not isinstance(error, ModuleNotFoundError) or find_spec(package) is not None:
+        return None  # a package that is there and broken is another matter
+    if extra == "torch" and verb in EXTRAS:
+        extra = verb
+    return MissingPart(f"needs {package}, which is not installed: pip install 'ropewalk[{extra}]'", name=package)
+
+
+@contextmanager
+def extra_parts(verb: str = "") -> Iterator[None]:
+    """Around imports of packages that an extra brings; or, as a decorator, around a verb's function."""
+    try:
+        yield
+    except ImportError as error:
+        if part := missing_part(error, verb):
+            raise part from None
+        raise
 
 
 class UnknownName(RopewalkError, ValueError):

@@ -146,6 +146,16 @@ def test_without_the_extra_it_says_what_to_install(go, monkeypatch):
     assert "pip install 'ropewalk[serve]'" in err
 
 
+def test_a_verb_whose_parts_are_missing_is_listed_and_does_not_run(go, monkeypatch):
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    for loaded in ("ropewalk.jobs.train.recipe", "ropewalk.cli.train"):
+        monkeypatch.delitem(sys.modules, loaded, raising=False)
+    assert go("train", TINY)[::2] == (2, "ropewalk train: needs yaml, which is not installed: pip install 'ropewalk[train]'\n")
+    code, out, _ = go("--help")
+    assert code == 0
+    assert "Not here: needs yaml" in out
+
+
 # --- chat
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ropewalk.errors import BadConfig
+from ropewalk.errors import BadConfig, MissingPart
 from ropewalk.measure.documents import check_documents, choose, too_few
 from ropewalk.measure.texts import LIBRARY_SIDES, Texts, library_root, source_files
 from ropewalk.models.load import load_tokenizer
@@ -144,7 +144,7 @@ def test_bytes_gone_through_are_those_of_the_files(folder):
 def test_a_missing_extra_is_named(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     monkeypatch.chdir(folder)
-    with pytest.raises(BadConfig, match=r"needs datasets.*ropewalk\[data\]"):
+    with pytest.raises(MissingPart, match=r"needs datasets.*ropewalk\[data\]"):
         list(Texts(["owner/name"]))
 
 

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from ropewalk.errors import BadConfig, UnknownName
+from ropewalk.errors import MissingPart, UnknownName
 from ropewalk.measure.comparisons import compare_shares
 from ropewalk.measure.lm_eval import short_tasks
 from ropewalk.models.attach import attach
@@ -95,5 +95,5 @@ def test_an_unknown_task_is_named(model, tokenizer):
 
 def test_without_lm_eval_the_way_to_get_it_is_told(model, tokenizer, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "lm_eval", None)
-    with pytest.raises(BadConfig, match=r"pip install 'ropewalk\[lm-eval\]'"):
+    with pytest.raises(MissingPart, match=r"pip install 'ropewalk\[lm-eval\]'"):
         short_tasks(model, tokenizer, ["hellaswag"])

@@ -12,6 +12,7 @@ import os
 import shutil
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -195,7 +196,7 @@ def _reserve(stream: BinaryIO, size: int) -> None:
             raise
 
 
-def _write_piece(piece: Piece, origin: BinaryIO, stream: BinaryIO, progress: Progress) -> None:
+def _write_piece(piece: Piece, origin: BufferedReader, stream: BinaryIO, progress: Progress) -> None:
     if isinstance(piece, bytes):
         _write_all(memoryview(piece), stream)
         progress(len(piece))
@@ -203,7 +204,8 @@ def _write_piece(piece: Piece, origin: BinaryIO, stream: BinaryIO, progress: Pro
     buffer, at = memoryview(bytearray(CHUNK)), piece.start
     while at < piece.end:
         wanted = min(CHUNK - at % CHUNK, piece.end - at)  # whole pages of the source, from the second turn on
-        count = os.preadv(origin.fileno(), [buffer[:wanted]], at)
+        origin.seek(at)
+        count = origin.readinto(buffer[:wanted])
         if not count:
             raise OSError("the source became shorter while it was read")
         _write_all(buffer[:count], stream)

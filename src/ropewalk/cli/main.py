@@ -14,7 +14,7 @@ import typer
 
 import ropewalk.cli
 from ropewalk.cli.parts.console import safe_output, visible
-from ropewalk.errors import RopewalkError
+from ropewalk.errors import RopewalkError, missing_part
 
 HELP = """Stretch the context window of RoPE language models: plan, apply, measure, prove.
 
@@ -32,8 +32,15 @@ def build(asked: str = "") -> typer.Typer:
     app.callback()(_root)
     verbs = {m.name.replace("_", "-"): m.name for m in pkgutil.iter_modules(ropewalk.cli.__path__) if m.name not in NOT_VERBS}
     for name in [asked] if asked in verbs else verbs:
-        verb = importlib.import_module(f"ropewalk.cli.{verbs[name]}")
-        app.command(name, help=verb.__doc__)(verb.run)
+        try:
+            verb = importlib.import_module(f"ropewalk.cli.{verbs[name]}")
+        except ImportError as error:
+            part = missing_part(error, name)
+            if part is None or name == asked:
+                raise
+            app.command(name, help=f"Not here: {part}.")(lambda: None)  # listed all the same
+        else:
+            app.command(name, help=verb.__doc__)(verb.run)
     return app
 
 
@@ -64,6 +71,12 @@ def main() -> None:
     except RopewalkError as error:
         _complain(str(error))
         sys.exit(2)
+    except ImportError as error:
+        part = missing_part(error, _verb())
+        if part is None:
+            raise
+        _complain(str(part))
+        sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:  # typer makes that of an interrupt, without a word
             raise
@@ -89,10 +102,13 @@ def _note(
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
+def _verb() -> str:
+    return sys.argv[1] if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else ""
+
+
 def _complain(text: str) -> None:
-    verb = sys.argv[1] if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else ""
     name = Path(sys.argv[0]).name.replace("__main__.py", "python -m ropewalk")
-    print(visible(f"{name} {verb}".rstrip() + f": {text}"), file=sys.stderr)
+    print(visible(f"{name} {_verb()}".rstrip() + f": {text}"), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ from ropewalk.cli.parts.common import (
 )
 from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.progress import Bar
-from ropewalk.errors import BadOption
 from ropewalk.models.source import loading
 
 LOOPBACK = "127.0.0.1"
@@ -51,10 +50,7 @@ def run(
 ) -> None:
     plan = plan_to_run(model, dynamic, method, to, factor, option, original_length, plan_file)
     with Bar(loading(model), transient=True):
-        try:
-            from ropewalk.jobs.serve.app import serve
-        except ImportError as error:
-            raise BadOption(f"{error.name} is not installed. The server is an extra: pip install 'ropewalk[serve]'.") from None
+        from ropewalk.jobs.serve.app import serve
         from ropewalk.models.served import open_model
 
         served = open_model(model, plan, dtype=dtype, device=device)

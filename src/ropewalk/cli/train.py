@@ -15,16 +15,9 @@ from ropewalk.api.arguments import as_options
 from ropewalk.cli.parts.common import print_json
 from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.progress import Bar
-from ropewalk.errors import BadConfig
+from ropewalk.jobs.train.recipe import Lora, Recipe, Stage, read_recipe, shipped
 from ropewalk.models.source import loading
 from ropewalk.scaling.units import as_length
-
-try:
-    from ropewalk.jobs.train.recipe import Lora, Recipe, Stage, read_recipe, shipped
-except ImportError as error:  # the verb is listed all the same
-    MISSING = error.name
-else:
-    MISSING = None
 
 LENGTHS = ("to", "length", "original_length")
 
@@ -35,15 +28,11 @@ def _run(
         typer.Argument(metavar="MODEL|RECIPE.yaml", help="A checkpoint's folder, a hub id, ropewalk-tiny, or a recipe."),
     ] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="The run's folder.")] = Path("out/train"),
-    recipe: Annotated[
-        str, typer.Option("--recipe", help=f"One of {', '.join(() if MISSING else shipped())}, or a YAML file.")
-    ] = "",
+    recipe: Annotated[str, typer.Option("--recipe", help=f"One of {', '.join(shipped())}, or a YAML file.")] = "",
     preflight: Annotated[bool, typer.Option("--preflight", help="Only the proofs; trains nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
     **flags: Any,
 ) -> None:
-    if MISSING:
-        raise BadConfig(f"training needs {MISSING}, which is not installed: pip install 'ropewalk[train]'.")
     if model and model.endswith((".yaml", ".yml")):
         model, recipe = "", model
     given = {name: _value(name, value) for name, value in flags.items() if value not in (None, [], ())}
@@ -139,8 +128,6 @@ class _Teller:
 def _signature() -> inspect.Signature:
     """`_run` with a flag for every field of a recipe, of its stages and of its adapters."""
     fixed = [p for p in inspect.signature(_run).parameters.values() if p.kind is not p.VAR_KEYWORD]
-    if MISSING:
-        return inspect.Signature(fixed)
     fields = {
         **{k: v for k, v in Recipe.model_fields.items() if k not in ("model", "stages", "lora")},
         **Stage.model_fields,

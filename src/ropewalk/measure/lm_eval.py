@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy
 
-from ropewalk.errors import BadConfig, UnknownName
+from ropewalk.errors import UnknownName, extra_parts
 from ropewalk.measure.statistics import Array
 
 
@@ -37,7 +37,7 @@ def short_tasks(
     default is what the config says, which an attached plan has raised to its target length.
     task_folder: more tasks, as lm-eval's YAML files.
 
-    Raises BadConfig where lm-eval is not installed, and UnknownName for a task it does not know.
+    Raises MissingPart where lm-eval is not installed, and UnknownName for a task it does not know.
     """
     evaluator, manager, wrapper = _lm_eval()
     known = manager(include_path=None if task_folder is None else str(task_folder))  # reads thousands of files: seconds
@@ -53,15 +53,10 @@ def short_tasks(
 
 
 def _lm_eval() -> tuple[Any, Any, Any]:
-    try:
+    with extra_parts():
         from lm_eval import evaluator
         from lm_eval.models.huggingface import HFLM
         from lm_eval.tasks import TaskManager
-    except ImportError as error:
-        raise BadConfig(
-            f"short-context tasks need lm-eval, and {error.name or error} is not installed.\n"
-            "  Install it: pip install 'ropewalk[lm-eval]'."
-        ) from None
     return evaluator, TaskManager, HFLM
 
 

@@ -6,6 +6,7 @@ A file whose rows cannot be told apart is never one long text: it is read as wha
 import bz2
 import csv
 import gzip
+import importlib
 import io
 import itertools
 import json
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from ropewalk.errors import BadConfig
+from ropewalk.errors import extra_parts
 
 COMPRESSED: dict[str, Callable[[BinaryIO], Any]] = {
     ".gz": gzip.open,
@@ -226,7 +227,7 @@ def _delimiter(head: str, column: str) -> str:
 
 
 def _parquet(path: Path, column: str, read: Read) -> Rows:
-    parquet = extra("pyarrow.parquet", "data")
+    parquet = extra("pyarrow.parquet")
 
     def batches() -> Iterator[Any]:
         file = parquet.ParquetFile(path)
@@ -237,7 +238,7 @@ def _parquet(path: Path, column: str, read: Read) -> Rows:
 
 
 def _arrow(path: Path, column: str, read: Read) -> Rows:
-    ipc = extra("pyarrow.ipc", "data")
+    ipc = extra("pyarrow.ipc")
     if not _belongs(path):
         read(path.stat().st_size)
         return
@@ -288,12 +289,7 @@ READERS: dict[str, Callable[[Path, str, Read], Rows]] = {
 }  # fmt: skip
 
 
-def extra(module: str, name: str) -> Any:
-    """A module that an extra of ours brings. BadConfig where it is not installed."""
-    import importlib
-
-    try:
+def extra(module: str) -> Any:
+    """A module that an extra of ours brings."""
+    with extra_parts():
         return importlib.import_module(module)
-    except ImportError:
-        package = module.partition(".")[0]
-        raise BadConfig(f"this needs {package}, which is not installed: pip install 'ropewalk[{name}]'.") from None

@@ -175,7 +175,7 @@ class Texts:
 
     def _hub(self, source: str) -> Iterator[Text]:
         """The first rows of a shuffled stream, or all of it as it comes: nothing is fetched before its turn."""
-        datasets = extra("datasets", "data")
+        datasets = extra("datasets")
         name, _, split = source.partition(":")
         try:
             stream = datasets.load_dataset(name, split=split or self.split, streaming=True)

@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from ropewalk.errors import BadConfig
+from ropewalk.errors import MissingPart
 from ropewalk.jobs.train.log import LOG, open_log, read_log
 
 
@@ -35,5 +35,5 @@ def test_a_tracker_gets_every_number(tmp_path, monkeypatch):
 
 def test_a_tracker_that_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(BadConfig, match=r"pip install 'ropewalk\[wandb\]'"):
+    with pytest.raises(MissingPart, match=r"pip install 'ropewalk\[wandb\]'"):
         open_log(tmp_path, (-1, 0), ["wandb"])

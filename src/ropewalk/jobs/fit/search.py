@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 import torch
 
-from ropewalk.errors import BadOption
+from ropewalk.errors import extra_parts
 from ropewalk.jobs.fit.family import Space
 
 # A batch number -> (loss, gradient) or the losses of several points, on the same documents.
@@ -80,10 +80,7 @@ def evolve(space: Space, start: Sequence[float], losses: Losses, *, width: float
 
 
 def _strategy(space: Space, start: Sequence[float], width: float, seed: int) -> Any:
-    try:
-        with warnings.catch_warnings(action="ignore"):  # it misses matplotlib, for plots that are not asked for
-            import cma
-    except ImportError:
-        raise BadOption("the search without gradients needs the cma package: pip install 'ropewalk[fit]'.") from None
+    with extra_parts(), warnings.catch_warnings(action="ignore"):  # it misses matplotlib, for plots that are not asked for
+        import cma
     options = {"bounds": [list(space.low), list(space.high)], "seed": seed + 1, "verbose": -9}
     return cma.CMAEvolutionStrategy(list(start), width, options)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.checkpoints.files import write_file
-from ropewalk.errors import BadConfig, CannotWrite, UnknownName
+from ropewalk.errors import CannotWrite, UnknownName, extra_parts
 from ropewalk.jobs.train.preflight import Proof
 
 LOG = "log.jsonl"
@@ -62,7 +62,7 @@ def _tracker(name: str, run: Path) -> Log:
     makers = {"tensorboard": _tensorboard, "trackio": _runs, "wandb": _runs}
     if name not in makers:
         raise UnknownName("tracker", name, makers)
-    return makers[name](_import("torch.utils.tensorboard" if name == "tensorboard" else name, name), run)
+    return makers[name](_import("torch.utils.tensorboard" if name == "tensorboard" else name), run)
 
 
 def _tensorboard(module: Any, run: Path) -> Log:
@@ -91,11 +91,9 @@ def _numbers(line: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
     return found
 
 
-def _import(module: str, package: str) -> Any:
-    try:
+def _import(module: str) -> Any:
+    with extra_parts():
         return import_module(module)
-    except ImportError:
-        raise BadConfig(f"the tracker {package} is not installed: pip install 'ropewalk[{package}]'.") from None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.distributed.configuration_utils import DistributedConfig
 
 from ropewalk.engines.engine import parse_version
-from ropewalk.errors import BadConfig, BadOption
+from ropewalk.errors import BadConfig, BadOption, extra_parts
 from ropewalk.jobs.train import attention
 from ropewalk.jobs.train.loss import Scoring, find_ending
 from ropewalk.jobs.train.parallel import Parallel
@@ -127,11 +127,9 @@ def decoder_layers(model: Any) -> list[nn.Module]:
 
 
 def adapt(model: Any, lora: Lora) -> Any:
-    """Low-rank adapters inside the model; peft's wrapper, to save and to merge them with. `pip install 'ropewalk[lora]'`."""
-    try:
+    """Low-rank adapters inside the model; peft's wrapper, to save and to merge them with."""
+    with extra_parts():
         from peft import LoraConfig, get_peft_model
-    except ImportError:
-        raise BadConfig("adapters need peft, which is not installed: pip install 'ropewalk[lora]'.") from None
     names = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     targets: Any = lora.targets
     if targets != "all-linear":

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from ropewalk.checkpoints.weights import weight_files
 from ropewalk.engines.gguf_file import FREQS
 from ropewalk.engines.transformers.checkpoint import text_of
-from ropewalk.errors import BadConfig, CannotExpress
+from ropewalk.errors import CannotExpress, extra_parts
 
 # Layouts that are known here, by the graph's name.
 LAID_OUT = ("llama", "qwen2", "qwen3", "gemma3")
@@ -23,7 +23,7 @@ GEMMA_PATTERN = 6  # llama.cpp's graph: every sixth layer sees all
 def write_gguf(folder: Path, config: Mapping[str, Any], keys: Mapping[str, Any], out: Path) -> Path:
     """keys: of the rotary embedding, with general.architecture, as llama.cpp's dialect writes them.
 
-    CannotExpress for architectures whose tensors are not laid out here; BadConfig without the package gguf.
+    CannotExpress for architectures whose tensors are not laid out here; MissingPart without the package gguf.
     """
     gguf = package()
     arch, text = str(keys["general.architecture"]), text_of(config)
@@ -50,12 +50,9 @@ def write_gguf(folder: Path, config: Mapping[str, Any], keys: Mapping[str, Any],
 
 
 def package() -> Any:
-    try:
+    """What writes a GGUF for llama.cpp to read."""
+    with extra_parts():
         import gguf
-    except ImportError:
-        raise BadConfig(
-            'llama.cpp reads GGUF files, and the package that writes one is not here: pip install "ropewalk[verify]"'
-        ) from None
     return gguf
 
 

@@ -130,7 +130,7 @@ def _run(command: list[str], place: Path, timeout: float, done: Callable[[], Non
 
         def stop() -> None:
             late.set()
-            _kill(process.pid)
+            _kill(process)
 
         timer = threading.Timer(timeout, stop)
         timer.start()
@@ -140,7 +140,7 @@ def _run(command: list[str], place: Path, timeout: float, done: Callable[[], Non
         finally:
             timer.cancel()
             if process.poll() is None:  # interrupted
-                _kill(process.pid)
+                _kill(process)
                 process.wait()
         if late.is_set():
             return f"it did not answer within {timeout:.0f} s."
@@ -154,9 +154,12 @@ def _listen(stream: IO[str] | None, done: Callable[[], None]) -> None:
             done()
 
 
-def _kill(group: int) -> None:
+def _kill(process: "subprocess.Popen[str]") -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):  # over already
-        os.killpg(group, signal.SIGKILL)
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _last(stream: IO[str]) -> str:

@@ -7,19 +7,15 @@ from functools import cache
 from itertools import accumulate
 from typing import Any
 
-from ropewalk.errors import BadConfig
+from ropewalk.errors import extra_parts
 
 
 @cache
 def word_list(kind: str) -> tuple[str, ...]:
     """ "noun", "adjective" or "verb", in the order of wonderwords' file. Its version decides what every prompt says."""
-    try:
-        file = importlib.resources.files("wonderwords") / "assets" / f"{kind}list.txt"
-        return tuple(line.rstrip() for line in file.read_text(encoding="utf-8").splitlines())
-    except (ModuleNotFoundError, FileNotFoundError):
-        raise BadConfig(
-            "the RULER tasks with words need the word lists of wonderwords.\n  Install it: pip install 'ropewalk[ruler]'"
-        ) from None
+    with extra_parts():
+        assets = importlib.resources.files("wonderwords") / "assets"
+    return tuple(line.rstrip() for line in (assets / f"{kind}list.txt").read_text(encoding="utf-8").splitlines())
 
 
 class WordPairs(Sequence[str]):
