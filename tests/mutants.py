@@ -187,7 +187,7 @@ MUTANTS = [
     Mutant("DeepSeek's switch one token early", "dialects/deepseek.py", "longest > keys.rope", "longest >= keys.rope"),
     Mutant("logits by m", "engine.py", "logits = sharper * sharper", "logits = sharper"),
     Mutant("a version range without its bound", "versions.py", '">=": operator.ge', '">=": operator.gt'),
-    Mutant("tensors not aligned", "gguf_header.py", "-(-end // aligned)", "(end // aligned)"),
+    Mutant("tensors not aligned", "../engines/gguf_file.py", "-(-cursor.at // aligned)", "(cursor.at // aligned)"),
     # fit: what is searched is what is written, and what is reported is what was read
     Mutant("growth the wrong way", "jobs/fit/families/yarn.py", "(scale / factor) ** u[3]", "(factor / scale) ** u[3]"),
     Mutant("the gain is unpaired", "jobs/fit/compare.py", "_difference((rows - fitted)[:,", "_difference((rows)[:,"),
