@@ -185,7 +185,7 @@ MUTANTS = [
     ),
     Mutant("gpt-oss rounded", "dialects/gpt_oss.py", '"truncate": False,', '"truncate": True,'),
     Mutant("DeepSeek's switch one token early", "dialects/deepseek.py", "longest > keys.rope", "longest >= keys.rope"),
-    Mutant("logits by m", "engine.py", "logits = sharper * sharper", "logits = sharper"),
+    Mutant("logits by m", "method.py", "logits = sharper * sharper", "logits = sharper"),
     Mutant("a version range without its bound", "versions.py", '">=": operator.ge', '">=": operator.gt'),
     Mutant("tensors not aligned", "../engines/gguf_file.py", "-(-cursor.at // aligned)", "(cursor.at // aligned)"),
     # fit: what is searched is what is written, and what is reported is what was read

@@ -9,7 +9,7 @@ from typing import Any
 
 from ropewalk.checkpoints.gguf_edit import Progress, content, cut, is_stretched, original, stretched, write
 from ropewalk.engines import gguf
-from ropewalk.engines.engine import get_engine, rotation, same, understood
+from ropewalk.engines.engine import get_engine, rotation, understood
 from ropewalk.engines.gguf_file import FREQS, LONG, SHORT, Document, decoded, read
 from ropewalk.engines.keys import Keys
 from ropewalk.engines.own_files import only_stretch
@@ -17,6 +17,7 @@ from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.fields import Fields
 from ropewalk.engines.transformers.layers import FULL
 from ropewalk.errors import BadConfig, BadOption, CannotExpress, Mismatch
+from ropewalk.scaling.method import same
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.spec import ALL_LAYERS, ModelSpec, Reading
 from ropewalk.scaling.stretch import Stretch
