@@ -6,7 +6,7 @@ import re
 import pytest
 
 from ropewalk import errors
-from ropewalk.errors import RopewalkError, UnknownName
+from ropewalk.errors import RopewalkError, UnknownName, first_line
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__]
 
@@ -40,3 +40,10 @@ def test_an_unknown_name_comes_with_a_suggestion_and_the_list(name, message):
 
 def test_an_empty_list_is_said():
     assert str(UnknownName("option of none", "beta", [])) == "no option of none is called 'beta'.\n  known: none"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"), [(ValueError("one\ntwo"), "one"), (RuntimeError(" \n"), "RuntimeError"), (KeyError(), "KeyError")]
+)
+def test_of_other_peoples_errors_the_first_line_is_told_or_the_kind(error, line):
+    assert first_line(error) == line

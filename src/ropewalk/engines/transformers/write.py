@@ -38,7 +38,6 @@ CARRIED_KEYS = (
 # Carried where the stretch is the one that was read: DeepSeek's code takes its softmax scale from them.
 TEMPERATURE_KEYS = ("mscale", "mscale_all_dim")
 EXACT = 1e-9  # relative: JSON holds float64, so what is read back is off by its arithmetic alone
-LONGROPE_ONLY = frozenset({"phi3", "phi4_multimodal", "phimoe"})
 
 
 def write(plan: ScalingPlan, config: Mapping[str, Any], *, as_lists: bool = False) -> dict[str, Any]:
@@ -198,7 +197,7 @@ def spell(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str
                 f"no config can say {stretch.name}: transformers has dynamic-request alone, one dynamic rule, over ntk.\n"
                 "  Attach the plan to a live model, or write a static factor for the lengths you serve."
             )
-        if kind in LONGROPE_ONLY:
+        if kind in known.LONGROPE_ONLY:
             raise CannotExpress(f"no config can say dynamic for {kind}: its config class accepts nothing but longrope.")
         return {"rope_type": "dynamic", "factor": 1.0, **base}
     original = {"original_max_position_embeddings": rope.original_length}
@@ -208,7 +207,7 @@ def spell(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str
         return {"rope_type": "default", "rope_theta": stretched_theta(rope, stretch.factor)}
     if stretch.method == "rope_theta":
         return {"rope_type": "default", "rope_theta": float(options["rope_theta"])}  # type: ignore[arg-type]
-    if kind in LONGROPE_ONLY:
+    if kind in known.LONGROPE_ONLY:
         m = stretch.scaled().attention_factor  # Phi-3.5-MoE's class wants it under these names
         own = {"short_mscale": m, "long_mscale": m} if kind == "phimoe" else {}
         return {**_as_longrope(stretch), **base, **original, **own}
