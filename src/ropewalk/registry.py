@@ -23,7 +23,7 @@ class Registry(Generic[Entry]):
         kind: str,
         package: str,
         *,
-        spelling: Callable[[str], str] = str,
+        spelling: Callable[[str], str] = lambda name: name,
         of: Callable[[str, ModuleType], Entry] | None = None,
     ):
         self.kind, self.package, self.spelling, self.of = kind, package, spelling, of

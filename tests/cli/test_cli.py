@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ropewalk.api.arguments import as_options
 from ropewalk.cli.main import NOT_VERBS
-from ropewalk.cli.parts.common import parse_option, print_json
+from ropewalk.cli.parts.common import print_json
 from ropewalk.cli.plan import bars, pairs
 from ropewalk.errors import BadLength, BadOption
 from ropewalk.scaling.rope import Rope
@@ -154,12 +155,12 @@ def test_lengths_that_are_none(text):
 
 
 def test_options():
-    assert parse_option("beta_fast=16") == ("beta_fast", 16.0)
-    assert parse_option("truncate=false") == ("truncate", False)
-    assert parse_option("ramp=turns") == ("ramp", "turns")
-    assert parse_option("long_factor=1,2.5") == ("long_factor", (1.0, 2.5))
+    assert as_options(["beta_fast=16"]) == dict([("beta_fast", 16.0)])
+    assert as_options(["truncate=false"]) == dict([("truncate", False)])
+    assert as_options(["ramp=turns"]) == dict([("ramp", "turns")])
+    assert as_options(["long_factor=1,2.5"]) == dict([("long_factor", (1.0, 2.5))])
     with pytest.raises(BadOption):
-        parse_option("=3")
+        as_options("=3")
 
 
 def test_bars_rise_from_kept_to_stretched():

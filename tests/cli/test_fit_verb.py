@@ -7,7 +7,7 @@ import pytest
 from cli.test_cli import run
 from ropewalk.errors import BadOption
 from ropewalk.scaling.plan import ScalingPlan
-from ropewalk.scaling.units import parse_seconds
+from ropewalk.scaling.units import as_seconds
 
 
 def documents(folder, count, words):
@@ -40,10 +40,10 @@ def test_documents_that_are_too_short(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90.0), ("5m", 300.0), ("1.5h", 5400.0)])
 def test_budgets(text, seconds):
-    assert parse_seconds(text) == seconds
+    assert as_seconds(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["5", "m", "-5m", "5 m", ""])
 def test_what_is_not_a_time(text):
     with pytest.raises(BadOption, match=r"is not a time\. Write 90s, 5m or 1h"):
-        parse_seconds(text)
+        as_seconds(text)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ropewalk.api.arguments import as_plan
 from ropewalk.cli.parts.common import (
     Factor,
     Force,
@@ -23,7 +24,6 @@ from ropewalk.cli.parts.common import (
     parse_versions,
     plan_from,
     print_json,
-    read_plan,
     read_spec,
     said_of_files,
 )
@@ -78,7 +78,7 @@ def run(
         get_engine(name)
     config, _ = find_config(model)
     spec = read_spec(config, original_length)
-    plan = read_plan(plan_file) if plan_file else plan_from(spec, model, to, factor, method, option, layers)
+    plan = as_plan(plan_file) if plan_file else plan_from(spec, model, to, factor, method, option, layers)
     source = checkpoint(model)
     found = export(source, plan, names, out, versions=at, force=force)
     if json:

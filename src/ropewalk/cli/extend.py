@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ropewalk.api.arguments import as_plan
 from ropewalk.cli.parts.common import (
     Factor,
     Force,
@@ -22,7 +23,6 @@ from ropewalk.cli.parts.common import (
     find_config,
     plan_from,
     print_json,
-    read_plan,
     read_spec,
     said_of_files,
 )
@@ -52,7 +52,7 @@ def run(
         raise BadOption("--plan already says how far to stretch; leave out --to and --factor.")
     config, _ = find_config(model)
     spec = read_spec(config, original_length)
-    plan = read_plan(plan_file) if plan_file else plan_from(spec, model, to, factor, method, option, layers)
+    plan = as_plan(plan_file) if plan_file else plan_from(spec, model, to, factor, method, option, layers)
     source = checkpoint(model)
     written = extend(source, plan, out, force=force)
     if json:

@@ -21,12 +21,13 @@ from ropewalk.cli.parts.common import (
     PlanFile,
     RunMethod,
     To,
-    human_bytes,
     plan_to_run,
     print_json,
 )
-from ropewalk.cli.parts.progress import Bar, loading, spoken
+from ropewalk.cli.parts.progress import Bar, spoken
 from ropewalk.errors import BadConfig, BadOption
+from ropewalk.models.source import loading
+from ropewalk.scaling.units import human_bytes
 
 INTERRUPTED = 130
 

@@ -23,7 +23,6 @@ from ropewalk.cli.parts.common import (
     OriginalLength,
     To,
     find_config,
-    human_bytes,
     plan_from,
     print_json,
     read_spec,
@@ -40,6 +39,7 @@ from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.plan_notes import described, plan_notes
 from ropewalk.scaling.spec import ModelSpec
 from ropewalk.scaling.stretch import Stretch
+from ropewalk.scaling.units import human_bytes
 
 BARS = "▁▂▃▄▅▆▇█"
 ON_ONE_LINE = 128  # pairs

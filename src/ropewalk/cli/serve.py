@@ -22,8 +22,9 @@ from ropewalk.cli.parts.common import (
     plan_to_run,
 )
 from ropewalk.cli.parts.console import Console
-from ropewalk.cli.parts.progress import Bar, loading
+from ropewalk.cli.parts.progress import Bar
 from ropewalk.errors import BadOption
+from ropewalk.models.source import loading
 
 LOOPBACK = "127.0.0.1"
 UNTOLD = 2.0  # seconds that the reading of a prompt may take without a line

@@ -11,10 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
-from ropewalk.cli.parts.common import parse_option, print_json
+from ropewalk.api.arguments import as_options
+from ropewalk.cli.parts.common import print_json
 from ropewalk.cli.parts.console import Console
-from ropewalk.cli.parts.progress import Bar, loading
+from ropewalk.cli.parts.progress import Bar
 from ropewalk.errors import BadConfig
+from ropewalk.models.source import loading
 from ropewalk.scaling.units import as_length
 
 try:
@@ -68,7 +70,7 @@ def _thrown(count: int) -> str:
 def _value(name: str, value: Any) -> Any:
     if name in LENGTHS:
         return as_length(value)
-    return dict(parse_option(option) for option in value) if name == "options" else value
+    return as_options(value) if name == "options" else value
 
 
 class _Teller:

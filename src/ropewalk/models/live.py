@@ -1,5 +1,6 @@
 """The rotary tables of a live model: where they are, what they answer, and how to set them."""
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -263,3 +264,13 @@ def looked_at(stretch: Stretch, length: int) -> list[int]:
     original = stretch.rope.original_length
     wanted = {0, 1, 2, 7, original // 2, original - 1, original, original + 1, length // 2, length - 1}
     return sorted(position for position in wanted if position < max(length, 1))
+
+
+def live_fingerprint(model: nn.Module) -> str:
+    """Of every weight's name and bytes, and of the config: the first 16 hex digits of their SHA-256."""
+    config: Any = model.config
+    digest = hashlib.sha256(config.to_json_string().encode())
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

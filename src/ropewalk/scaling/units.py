@@ -29,12 +29,22 @@ def parse_tokens(text: str) -> int:
     raise BadOption(f"{text!r} is not a number of tokens to train on. Write 1700000000, 1700m or 1.7b (b = 10^9).")
 
 
-def parse_seconds(text: str) -> float:
-    """5m -> 300.0; a bare number is refused, for it could be any of the three."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
-    if not found:
-        raise BadOption(f"{text!r} is not a time. Write 90s, 5m or 1h.")
+def as_seconds(value: float | str) -> float:
+    """300 or "5m" -> 300.0; a text that is a bare number is refused, for it could be any of the three."""
+    if isinstance(value, int | float) and type(value) is not bool and math.isfinite(value):
+        return float(value)
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", str(value))
+    if not found or not isinstance(value, str):
+        raise BadOption(f"{value!r} is not a time. Write 90s, 5m or 1h.")
     return float(found[1]) * SECONDS[found[2]]
+
+
+def human_bytes(size: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
 
 
 def _number(text: str, units: Mapping[str, int]) -> float:

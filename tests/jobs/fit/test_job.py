@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ropewalk.checkpoints.extend import extend
+from ropewalk.checkpoints.fingerprint import model_fingerprint
 from ropewalk.engines.transformers.checkpoint import bundled_model, read_config
 from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadLength, BadOption, OutputExists, UnknownName
@@ -21,6 +22,7 @@ from ropewalk.jobs.fit.state import Budget
 from ropewalk.measure.nll import token_nll
 from ropewalk.models.attach import attach
 from ropewalk.models.load import load_model, load_tokenizer
+from ropewalk.progress import SILENT, Silent
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 
 TARGET = 640
@@ -34,10 +36,22 @@ def parts():
     return load_model("ropewalk-tiny"), tokenizer, bundled_model(), read(read_config(bundled_model())), few
 
 
-def go(parts, out, watch=lambda now: None, force=False, **options):
+class Watched(Silent):
+    """Keeps what is said beside the stages; `look` may stop the search."""
+
+    def __init__(self, look=lambda steps: None):
+        self.said, self.look = [], look
+
+    def say(self, words):
+        if found := re.match(r"(\d+) steps, best ([\d.]+) nats", words):
+            self.said.append((int(found[1]), float(found[2])))
+            self.look(int(found[1]))
+
+
+def go(parts, out, watch=SILENT, force=False, **options):
     model, tokenizer, folder, spec, sets = parts
     fit = Fit(**{"factor": 1.25, "family": "yarn", "budget": 6.0, **options})
-    return run_fit(model, tokenizer, folder, spec, fit, sets, out, "tiny", watch, force=force)
+    return run_fit(model, tokenizer, model_fingerprint(folder), spec, fit, sets, out, "tiny", watch, force=force)
 
 
 @pytest.mark.parametrize(
@@ -74,18 +88,19 @@ def test_where_it_does_not_win_it_returns_what_does(parts, tmp_path, monkeypatch
 def test_an_interrupted_search_leaves_its_best_and_goes_on_from_it(parts, tmp_path):
     out = tmp_path / "plan.json"
 
-    def stop(now):
-        if now.steps == 5:
+    def stop(steps):
+        if steps == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        go(parts, out, stop, budget=60.0)
+        go(parts, out, Watched(stop), budget=60.0)
     saved = json.loads((tmp_path / "plan.fit.json").read_text())
     assert ScalingPlan.from_json(out.read_text()).name == "yarn"
-    seen = []
-    go(parts, out, seen.append, budget=4.0)
-    assert seen[1].steps >= 5 - 1  # after a first reading to time; it did not measure the plans without a fit again
-    assert seen[1].best <= saved["loss"]
+    watched = Watched()
+    go(parts, out, watched, budget=4.0)
+    steps, best = watched.said[0]
+    assert steps >= 5 - 1  # it did not measure the plans without a fit again
+    assert best <= saved["loss"] + 5e-5  # said with four digits
     with pytest.raises(OutputExists, match="belongs to another search: other seed"):
         go(parts, out, seed=1)
 

@@ -2,17 +2,18 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ropewalk.api.arguments import as_options, as_plan
 from ropewalk.checkpoints.files import plain
 from ropewalk.engines.transformers.checkpoint import local_checkpoint, read_config
 from ropewalk.engines.transformers.write import read
-from ropewalk.errors import BadConfig, BadOption
-from ropewalk.scaling.method import Option, methods
+from ropewalk.errors import BadOption
+from ropewalk.scaling.method import methods
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 from ropewalk.scaling.spec import ModelSpec
 from ropewalk.scaling.units import as_length
@@ -56,22 +57,6 @@ def is_address(target: str) -> bool:
     return "://" in target.partition(" ")[0]
 
 
-def parse_option(text: str) -> tuple[str, Option]:
-    """beta_fast=16 -> ("beta_fast", 16.0); lists are comma-separated numbers."""
-    name, equals, value = text.partition("=")
-    if not equals or not name or not value:
-        raise BadOption(f"{text!r} is not an option. Write NAME=VALUE, such as beta_fast=16.")
-    if value.lower() in ("true", "false"):
-        return name, value.lower() == "true"
-    if value.lower() == "none":
-        return name, None
-    try:
-        numbers = tuple(float(item) for item in value.split(","))
-    except ValueError:
-        return name, value
-    return name, numbers if "," in value else numbers[0]
-
-
 def parse_versions(text: str | None) -> dict[str, str]:
     """vllm=0.31,sglang=0.5.19 -> {"vllm": "0.31", "sglang": "0.5.19"}"""
     found = {}
@@ -103,7 +88,7 @@ def plan_from(
     to: str | None,
     factor: float | None,
     method: str,
-    options: Iterable[str] | None,
+    options: Sequence[str] | None,
     layers: str | None = None,
 ) -> ScalingPlan:
     """The plan that a verb's options ask for."""
@@ -112,17 +97,10 @@ def plan_from(
         factor=factor,
         target_length=as_length(to) if to else None,
         method=method,
-        options=dict(parse_option(option) for option in options or ()),
+        options=as_options(options),
         layer_types=layers.split(",") if layers else None,
         model=model,
     )
-
-
-def read_plan(path: Path) -> ScalingPlan:
-    try:
-        return ScalingPlan.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadConfig(f"{path} cannot be read: {error}") from None
 
 
 def plan_to_run(
@@ -144,7 +122,7 @@ def plan_to_run(
     if plan_file:
         if dynamic or method or to or factor or options or original_length:
             raise BadOption("--plan already says how to stretch; leave out the other options of the plan.")
-        return read_plan(plan_file)
+        return as_plan(plan_file)
     if dynamic and method:
         raise BadOption(f"give --dynamic {dynamic} or --method {method}, and not both.")
     if not (dynamic or method or to or factor):
@@ -159,14 +137,6 @@ def print_json(data: dict[str, Any]) -> None:
     """On stdout, as JSON that every reader takes: a number that is not finite is null."""
     json.dump(plain(data), sys.stdout, indent=2, default=str, allow_nan=False)
     print()
-
-
-def human_bytes(size: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
 
 
 def said_of_files(source: Path) -> tuple[str, ...]:

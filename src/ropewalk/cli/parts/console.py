@@ -15,7 +15,9 @@ from rich.errors import MarkupError
 from rich.markup import escape
 from rich.text import Text
 
-__all__ = ["Console", "escape", "safe_output", "visible"]
+from ropewalk.table import Table
+
+__all__ = ["Console", "escape", "print_table", "safe_output", "visible"]
 
 # C0 and C1 but for tab and newline, and what turns the direction of writing around.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -67,3 +69,15 @@ def safe_output() -> Iterator[None]:
         yield
     finally:
         sys.stdout = raw
+
+
+def print_table(console: Console, table: Table) -> None:
+    """As rich draws it, numbers to the right; its notes are left to whoever prints it."""
+    import rich.table
+
+    drawn = rich.table.Table(*table.columns, box=None)
+    for row in table.rows:
+        drawn.add_row(*row)
+    for column in drawn.columns[1:]:
+        column.justify = "right"
+    console.print(drawn)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from ropewalk.cli.parts.common import is_address, plan_to_run, print_json
 from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.doctor_live import read_written
-from ropewalk.cli.parts.progress import Bar, cost_bar, loading
+from ropewalk.cli.parts.progress import Bar, cost_bar
 from ropewalk.errors import BadOption, RopewalkError, first_line
+from ropewalk.models.source import loading
 from ropewalk.scaling.units import as_length
 
 if TYPE_CHECKING:

@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ropewalk.cli.parts.common import human_bytes, plan_from, print_json, read_plan
+from ropewalk.api.arguments import as_plan
+from ropewalk.cli.parts.common import plan_from, print_json
 from ropewalk.engines.engine import get_engine
 from ropewalk.errors import BadOption
 from ropewalk.scaling.plan_notes import plan_notes
-from ropewalk.scaling.units import as_length
+from ropewalk.scaling.units import as_length, human_bytes
 
 LARGE = 2**28  # bytes: below that, a copy takes less than two seconds on any disk
 STEP = 2**26  # bytes
@@ -45,7 +46,7 @@ def run_gguf(
         return
     source = open_gguf(path)
     spec = source.spec(as_length(original_length) if original_length else None)
-    plan = read_plan(plan_file) if plan_file else plan_from(spec, path.name, *asked)
+    plan = as_plan(plan_file) if plan_file else plan_from(spec, path.name, *asked)
     with _bar(path, json) as progress:
         done = stretch_gguf(source, plan, out, version=version, force=force, progress=progress)
     commands = [f"llama-server -m {shlex.quote(str(done.out))} -c {plan.target_length}"]

@@ -7,14 +7,13 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from ropewalk.cli.parts.common import human_bytes
 from ropewalk.cli.parts.console import Console
 from ropewalk.engines.transformers.shape import ModelShape, read_shape
 from ropewalk.errors import BadOption
 from ropewalk.jobs.train.sizing.cost import Cost, Rung, Stage, cost, ladder
 from ropewalk.jobs.train.sizing.memory import GIB, Card, Peak, parse_cards
 from ropewalk.scaling.plan import ScalingPlan
-from ropewalk.scaling.units import as_length, parse_tokens
+from ropewalk.scaling.units import as_length, human_bytes, parse_tokens
 
 Train = Annotated[bool, typer.Option("--train", help="What training to the target length takes, on --gpus.")]
 Gpus = Annotated[str | None, typer.Option("--gpus", metavar="COUNTxNAME", help="The cards: 8xH100-80, H200-141.")]

@@ -8,15 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from ropewalk.cli.parts.common import human_bytes
 from ropewalk.cli.parts.console import Console
-from ropewalk.engines.transformers.checkpoint import local_checkpoint
-from ropewalk.errors import RopewalkError
 
 Start = Callable[[float, int, int], Callable[[float], None]]
 Clock = Callable[[], float]
@@ -129,6 +125,11 @@ class Bar:
         if self._estimate and done > self._estimate.done:
             self.advance(done - self._estimate.done)
 
+    def note(self, sentence: str) -> None:
+        """A line of its own, which stays."""
+        if self._shown:
+            self._console.print(sentence, markup=False, soft_wrap=True)
+
     def say(self, words: str, what: str | None = None) -> None:
         """Beside the bar, until something else is said.  what: this stage's other name from now on."""
         self._said, self._what = words, what or self._what
@@ -181,17 +182,6 @@ class _Rest(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         return Text(self._bar.rest)
-
-
-def loading(model: str) -> str:
-    """What to say while a model is loaded."""
-    try:
-        found = local_checkpoint(model)
-    except RopewalkError:  # whoever loads it says why it cannot be
-        found = None
-    folder = found.parent if found and found.is_file() else found or Path("/nowhere")
-    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    return f"loading {model}" + (f" ({human_bytes(size)} of weights)" if size else "")
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy
 
 from ropewalk.checkpoints.files import write_file
-from ropewalk.checkpoints.fingerprint import model_fingerprint, versions
+from ropewalk.checkpoints.fingerprint import versions
 from ropewalk.errors import BadLength, BadOption, UnknownName
 from ropewalk.jobs.fit.compare import FITTED, Compared, baselines, bits_by_token, keep_report, read_report, report_path
 from ropewalk.jobs.fit.family import Space, get_family
@@ -22,9 +22,11 @@ from ropewalk.jobs.fit.state import CHOICE, LEAST, REPORT, SAFETY, Budget, State
 from ropewalk.measure.documents import Document
 from ropewalk.measure.records import ids_hash
 from ropewalk.measure.tables import edges_of
+from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.schedule import CAUSAL, Dynamic
 from ropewalk.scaling.spec import ModelSpec
+from ropewalk.table import Table
 
 OPTIMISERS = ("gradient", "cma")
 OBJECTIVES = ("far", "answers")
@@ -71,7 +73,7 @@ class Result:
 
     winner: its name. compared: every plan on the report documents. losses: on the choosing documents, nats.
     documents: how many were read of each set. notes: what the budget had no room for.
-    kept: the file with the tokens and bits that compared was made of (`kept.read_report`).
+    kept: the file with the tokens and bits that compared was made of (`compare.read_report`).
     """
 
     plan: ScalingPlan
@@ -86,20 +88,26 @@ class Result:
     documents: dict[str, int]
     notes: tuple[str, ...]
     kept: str
+    out: str
+
+    @property
+    def table(self) -> Table:
+        """Bits per token by position under every plan, and what the fit gains over it, with 95 % intervals."""
+        edges = [f"{a}-{b}" for a, b in zip(self.edges, self.edges[1:], strict=False)]
+        rows = tuple((name, *_written(row, with_gain=name != FITTED)) for name, row in self.compared.items())
+        return Table(("bits per token at", *edges, "beyond the window", "fit gains", "95 %"), rows, self.notes)
+
+    def to_dict(self) -> dict[str, Any]:
+        plans = {"plan": self.plan.to_dict(), "fitted": self.fitted.to_dict()}
+        return {**dataclasses.asdict(self), **plans, "fingerprint": self.plan.fingerprint}
+
+    def _repr_html_(self) -> str:
+        return self.table.to_html()
 
 
-@dataclass(frozen=True)
-class Progress:
-    """What a person is told: what is being done, and the best plan's loss on the choosing documents, nats."""
-
-    what: str
-    done: float
-    steps: int = 0
-    best: float = math.inf
-    dropped: int = 0
-
-
-Watch = Callable[[Progress], None]
+def _written(row: Compared, *, with_gain: bool) -> tuple[str, ...]:
+    gain = (f"{row.gain.value:+.4f}", f"{row.gain.low:+.4f} to {row.gain.high:+.4f}") if with_gain else ("", "")
+    return (*(f"{value:.3f}" for value in row.buckets), f"{row.far.value:.4f}", *gain)
 
 
 def one_layer_type(spec: ModelSpec, layers: Sequence[str]) -> str:
@@ -112,28 +120,29 @@ def one_layer_type(spec: ModelSpec, layers: Sequence[str]) -> str:
 
 
 def run_fit(
-    model: Any, tokenizer: Any, folder: Path, spec: ModelSpec, fit: Fit, sets: Sets, out: Path, name: str, watch: Watch,
+    model: Any, tokenizer: Any, fingerprint: str, spec: ModelSpec, fit: Fit, sets: Sets, out: Path, name: str,
+    progress: Progress = SILENT,
     *, force: bool = False, started: float | None = None,
 ) -> Result:  # fmt: skip
     """Search, choose and report; writes `out` whenever a better plan is found, and the state of the search beside it.
 
-    folder: the checkpoint, for the fingerprint of its weights.  name: of the model, for the plan.
+    fingerprint: of the weights.  name: of the model, for the plan.
     started: when the budget began to run, on time.monotonic's clock; now, where none is given.
     """
     budget = Budget(fit.budget, time.monotonic() if started is None else started)
-    search = _Search(model, tokenizer, spec, fit, sets, out, name, watch, budget)
-    search.begin(folder, force=force)
+    search = _Search(model, tokenizer, spec, fit, sets, out, name, progress, budget)
+    search.begin(fingerprint, force=force)
     search.run()
     return search.report()
 
 
 class _Search:
     def __init__(
-        self, model: Any, tokenizer: Any, spec: ModelSpec, fit: Fit, sets: Sets, out: Path, name: str, watch: Watch,
-        budget: Budget,
+        self, model: Any, tokenizer: Any, spec: ModelSpec, fit: Fit, sets: Sets, out: Path, name: str,
+        progress: Progress, budget: Budget,
     ):  # fmt: skip
-        self.model, self.fit, self.sets, self.out, self.name, self.watch = model, fit, sets, out, name, watch
-        self.budget = budget
+        self.model, self.fit, self.sets, self.out, self.name, self.progress = model, fit, sets, out, name, progress
+        self.budget, self.stage = budget, ""
         self.layer = one_layer_type(spec, fit.layers)
         rope = spec.rope(self.layer)
         self.original, self.target = rope.original_length, round(rope.original_length * fit.factor)
@@ -152,18 +161,18 @@ class _Search:
     def plan(self, u: Sequence[float]) -> ScalingPlan:
         return ScalingPlan(((self.layer, self.space.stretch(u)),), self.target, self.name)
 
-    def begin(self, folder: Path, *, force: bool) -> None:
+    def begin(self, fingerprint: str, *, force: bool) -> None:
         """Take up an earlier search, or measure the start and the plans that need none."""
         key = {
             **dataclasses.asdict(self.fit),
             "layers": [self.layer],
-            "model": model_fingerprint(folder),
+            "model": fingerprint,
             "versions": versions(),
             "documents": self._hash(),
         }
         del key["budget"]
         found = load_state(self.out, key, force=force)
-        self.watch(Progress("timing a reading", 0.0))
+        self._tell("timing a reading", 0.0)
         self.budget.reading = self._time_one()
         if found:
             self.state = found
@@ -178,7 +187,7 @@ class _Search:
         self.choosing = self.choosing[: self.budget.room(CHOICE, len(plans), len(self.choosing), "the choice reads")]
         measured, began = {}, self.budget.seconds
         for i, (name, plan) in enumerate(plans.items()):
-            self.watch(Progress(f"choosing documents under {name}", i / len(plans)))
+            self._tell(f"choosing documents under {name}", i / len(plans))
             measured[name] = self._loss(plan)
         self.budget.reading = (self.budget.seconds - began) / (len(plans) * len(self.choosing))
         losses = [measured.pop(f"start {i + 1}") for i in range(len(starts))]
@@ -208,8 +217,19 @@ class _Search:
             if worse >= PATIENCE or is_last:
                 break
             done = min((self.budget.seconds + kept) / self.budget.limit, 1.0)
-            self.watch(Progress("searching", done, self.state.steps, self.state.loss, self.state.dropped))
+            self._tell("searching", done)
         self._save()
+
+    def _tell(self, what: str, done: float) -> None:
+        """What is being done, how far that is, and the best plan's loss on the choosing documents."""
+        if what != self.stage:
+            self.progress.begin(what, 1.0, found=done > 0)
+            self.stage = what
+        self.progress.reach(done)
+        if hasattr(self, "state"):  # before anything was measured there is nothing to say of it
+            best = f"{self.state.steps} steps, best {self.state.loss:.4f} nats" if self.state.steps else ""
+            dropped = f"{self.state.dropped} candidates dropped" if self.state.dropped else ""
+            self.progress.say(", ".join(filter(None, [best, dropped])))
 
     def _look(self, step: Step) -> bool:
         """Is this point better than the best, on the documents that choose? Whatever the answer, the state is saved."""
@@ -266,7 +286,7 @@ class _Search:
             plans[winner], winner, read_report(kept).compared(), edges, chosen, fitted, self.state.steps,
             self.state.dropped, self.budget.seconds,
             {"fit": len(self.sets.fit), "choose": len(self.choosing), "report": len(bits[FITTED])},
-            tuple(self.budget.notes), str(kept),
+            tuple(self.budget.notes), str(kept), str(self.out),
         )  # fmt: skip
 
     def _read(self, plans: Mapping[str, ScalingPlan]) -> dict[str, numpy.ndarray]:
@@ -277,7 +297,7 @@ class _Search:
             for name, plan in plans.items():
                 rows[name].append(bits_by_token(self.model, plan, document))
             done = (i + 1) / len(self.sets.report)
-            self.watch(Progress("reporting", done, self.state.steps, self.state.loss, self.state.dropped))
+            self._tell("reporting", done)
             if i + 1 >= LEAST and self.budget.left < self.budget.seconds - began:
                 break
         return {name: numpy.stack(each) for name, each in rows.items()}

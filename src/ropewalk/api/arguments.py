@@ -1,0 +1,129 @@
+"""How arguments may be given: as Python's own objects, or in the words of the command line."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from ropewalk.errors import BadConfig, BadOption
+from ropewalk.scaling.method import Option, methods
+from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.units import as_length
+
+Length = int | str  # tokens: 4096, "4096", "4k" (k = 1024) or "1m"
+Lengths = int | str | Sequence[int | str]  # several, or "4k,8k"
+Time = float | str  # seconds, or "90s", "5m", "1h"
+Names = str | Sequence[str]  # several, or "none,yarn"
+Numbers = float | str | Sequence[float]  # several, or "0,0.5,1"
+Place = str | Path
+Options = Mapping[str, Option] | Sequence[str]  # {"beta_fast": 16}, or ["beta_fast=16"]
+Plan = ScalingPlan | str | Path  # a plan, or the file that holds one
+Plans = Plan | Sequence[Plan] | Mapping[str, Plan]
+Model = Any  # a folder, a hub id, ropewalk-tiny, or a live transformers model
+
+
+@dataclass(frozen=True)
+class Flag:
+    """What the command line says of a parameter, and how it is spelt there where that is not `--the-parameter`.
+
+    spelt: such as ("-o", "--out"), or ("--to",).  A parameter without a Flag is Python's alone.
+    """
+
+    help: str
+    spelt: tuple[str, ...] = ()
+    metavar: str | None = None
+    least: int | None = None
+    many: bool = False  # given again for more
+
+
+# Parameters that several verbs have.
+OneModel = Annotated[Model, Flag("A checkpoint's folder, a config.json, a hub id, or ropewalk-tiny.", metavar="MODEL")]
+Method = Annotated[str, Flag(f"One of {', '.join(methods())}, dynamic (over ntk) or dynamic-METHOD.")]
+To = Annotated[Length | None, Flag("Target length: 131072, 128k or 1m (k = 1024).", metavar="TOKENS")]
+Factor = Annotated[float | None, Flag("s = target length / original length.")]
+MethodOptions = Annotated[
+    Options | None,
+    Flag("An option of the method, such as beta_fast=16 or ramp=turns.", ("--option",), metavar="NAME=VALUE", many=True),
+]
+OriginalLength = Annotated[Length | None, Flag("What the model was trained at, if the config is wrong.", metavar="TOKENS")]
+Layers = Annotated[Names | None, Flag("Layer types to stretch, by commas (default: those that see all).", metavar="TYPES")]
+Data = Annotated[
+    Names, Flag("File, folder, glob, .jsonl, .parquet or hub id; again for more (default: held-out library files).", many=True)
+]
+TextField = Annotated[str, Flag("Key or column of the text in rows of data; a,b joins several.")]
+Device = Annotated[str, Flag("cpu, cuda, cuda:1, mps; auto takes an accelerator where there is one.")]
+Dtype = Annotated[str, Flag("float32, bfloat16 or float16; auto: float32 on a CPU, bfloat16 on accelerators.")]
+Force = Annotated[bool, Flag("Replace the output if it exists.", ("--force",))]
+
+
+def as_names(value: Names) -> tuple[str, ...]:
+    """ "none, yarn" -> ("none", "yarn"); "-" is none at all."""
+    parts = value.split(",") if isinstance(value, str) else value
+    return tuple(part.strip() for part in parts if part.strip() and part.strip() != "-")
+
+
+def as_texts(value: Names | None) -> tuple[str, ...]:
+    """Each whole: a path may hold a comma."""
+    return () if value is None else (value,) if isinstance(value, str) else tuple(map(str, value))
+
+
+def as_numbers(value: Numbers, what: str) -> tuple[float, ...]:
+    try:
+        parts = as_names(value) if isinstance(value, str) else value if isinstance(value, Sequence) else (value,)
+        return tuple(float(part) for part in parts)
+    except (TypeError, ValueError):
+        raise BadOption(f"{what} is {value!r}; it must be numbers, such as 0,0.5,1.") from None
+
+
+def as_options(value: Options | None) -> dict[str, Option]:
+    """Of a method: {"beta_fast": 16.0}, or ["beta_fast=16"]; lists are numbers with commas between them."""
+    if value is None or isinstance(value, Mapping):
+        return dict(value or {})
+    if isinstance(value, str):
+        value = (value,)
+    return dict(_option(text) for text in value)
+
+
+def _option(text: str) -> tuple[str, Option]:
+    name, equals, value = text.partition("=")
+    if not equals or not name or not value:
+        raise BadOption(f"{text!r} is not an option. Write NAME=VALUE, such as beta_fast=16.")
+    if value.lower() in ("true", "false"):
+        return name, value.lower() == "true"
+    if value.lower() == "none":
+        return name, None
+    try:
+        numbers = tuple(float(item) for item in value.split(","))
+    except ValueError:
+        return name, value
+    return name, numbers if "," in value else numbers[0]
+
+
+def as_plan(plan: Plan) -> ScalingPlan:
+    """A plan, or the one that a file holds. Raises BadConfig, which names the file, for what is none."""
+    if isinstance(plan, ScalingPlan):
+        return plan
+    try:
+        return ScalingPlan.from_json(Path(plan).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadConfig(f"{plan} cannot be read: {error}") from None
+
+
+def as_plans(plans: Plans) -> dict[str, ScalingPlan]:
+    """By name: that of its file, of its method, or the one that a mapping gives it."""
+    if isinstance(plans, Mapping):
+        return {name: as_plan(plan) for name, plan in plans.items()}
+    several = [plans] if isinstance(plans, ScalingPlan | str | Path) else plans
+    return {plan.name if isinstance(plan, ScalingPlan) else Path(plan).stem: as_plan(plan) for plan in several}
+
+
+def as_lengths(value: Lengths) -> tuple[int, ...]:
+    """ "4k,8k" or [4096, "8k"] -> (4096, 8192)"""
+    return tuple(map(as_length, (value,) if isinstance(value, int) else as_names(value) if isinstance(value, str) else value))
+
+
+def as_protocols(value: Names) -> tuple[str, ...]:
+    """ "position,sliding:1024,256" holds two: a comma before a letter separates."""
+    parts = re.split(r",(?=\s*[A-Za-z_])", value) if isinstance(value, str) else value
+    return tuple(part for part in parts if part.strip() and part.strip() != "-")
