@@ -2,7 +2,7 @@
 
     python tests/mutants.py [--floor NAME] [words]    only those of one floor, or whose description contains `words`
 
-Floors: scaling, dynamic, models, evaluate, report, train, fit, doctor.
+Floors: scaling, engines, dynamic, models, evaluate, report, train, fit, doctor.
 
 Each mutant is made in a temporary copy; the working tree is never touched. A mutant that survives is a missing test, and one
 whose text is no longer in the source is an error, so that this list cannot rot. The floor scaling takes seven minutes on
@@ -54,9 +54,9 @@ class Mutant:
         return "dynamic" if parts[:2] == ("models", "dynamic") else parts[0]
 
 
-RAMP, WRITE = "ramp.py", "dialects/transformers.py"
+RAMP, ENGINES = "ramp.py", "../engines"
 DYNAMIC, FIT = "../models/dynamic", "../jobs/fit"
-READ, SCALING = "dialects/transformers_read.py", "dialects/transformers_scaling.py"
+WRITE, READ, SCALING = (f"{ENGINES}/transformers/{name}.py" for name in ("write", "read", "scaling"))
 MUTANTS = [
     Mutant(
         "inverted ramp", RAMP, "(1 - share) * theta + share * theta / factor", "share * theta + (1 - share) * theta / factor"
@@ -102,9 +102,11 @@ MUTANTS = [
     Mutant("longrope m without the root", "methods/longrope.py", "math.sqrt(1 + math", "(1 + math"),
     Mutant("proportional over the rotated part", "methods/proportional.py", "rope.rotary_dim // 2)", "rope.rotary_dim // 4)"),
     Mutant("resonance rounds down", "methods/resonance.py", "round(2 * math.pi", "math.floor(2 * math.pi"),
-    Mutant("dynamic s not clamped at 1", "plan.py", "min(max(1.0, length / self.rope", "min(max(0.5, length / self.rope"),
-    Mutant("dynamic s = L / l", "plan.py", "length / self.rope.original_length)", "self.rope.original_length / length)"),
-    Mutant("dynamic s not capped", "plan.py", "self.rope.original_length), self.factor)", "self.rope.original_length), 1e9)"),
+    Mutant("dynamic s not clamped at 1", "stretch.py", "min(max(1.0, length / self.rope", "min(max(0.5, length / self.rope"),
+    Mutant("dynamic s = L / l", "stretch.py", "length / self.rope.original_length)", "self.rope.original_length / length)"),
+    Mutant(
+        "dynamic s not capped", "stretch.py", "self.rope.original_length), self.factor)", "self.rope.original_length), 1e9)"
+    ),
     Mutant(
         "target for original length", "plan.py", "(target_length or 1) / rope.original_length", "(target_length or 1) / 4096"
     ),
@@ -140,8 +142,18 @@ MUTANTS = [
         '{"long_factor": long, "short_factor": short',
         '{"long_factor": short, "short_factor": long',
     ),
-    Mutant("text_config ignored", "checkpoint.py", 'TEXT_PARTS = ("text_config", ', 'TEXT_PARTS = ("no such key", '),
-    Mutant("local base ignored", "dialects/known.py", '"gemma3_text": "rope_local_base_freq"', '"gemma3_text": "no such key"'),
+    Mutant(
+        "text_config ignored",
+        f"{ENGINES}/transformers/checkpoint.py",
+        'TEXT_PARTS = ("text_config", ',
+        'TEXT_PARTS = ("no such key", ',
+    ),
+    Mutant(
+        "local base ignored",
+        f"{ENGINES}/transformers/known.py",
+        '"gemma3_text": "rope_local_base_freq"',
+        '"gemma3_text": "no such key"',
+    ),
     Mutant("alpha read as dynamic", SCALING, 'part.number("alpha")', 'part.number("no such key")'),
     Mutant("disagreeing spellings pass", READ, "if ours.get(key) != theirs.get(key):", "if False:"),
     Mutant("dynamic capped at its factor", SCALING, "min(LARGEST_LENGTH / rope.original_length, 1e9)", "factor"),
@@ -166,28 +178,28 @@ MUTANTS = [
     Mutant("stale keys believed", "models/dynamic/cache.py", "same = kept.fresh and kept", "same = kept"),
     Mutant("not read back", WRITE, "    prove(plan, new)\n", ""),
     # engines: each is judged by a second implementation, or by the ledger
-    Mutant("vLLM's ntk without its shift", "dialects/vllm.py", "2 * (i + 1) / d", "2 * i / d"),
-    Mutant("static alpha of dynamic", "dialects/vllm.py", "f * f - f + 1", "f * f - f"),
-    Mutant("attn_factor of SGLang forgotten", "dialects/sglang.py", '* float(keys.said.get("attn_factor", 1.0))', ""),
-    Mutant("MLX-LM's default length", "dialects/mlx_lm.py", "lambda keys: 4096", "lambda keys: 8192"),
+    Mutant("vLLM's ntk without its shift", f"{ENGINES}/vllm.py", "2 * (i + 1) / d", "2 * i / d"),
+    Mutant("static alpha of dynamic", f"{ENGINES}/vllm.py", "f * f - f + 1", "f * f - f"),
+    Mutant("attn_factor of SGLang forgotten", f"{ENGINES}/sglang.py", '* float(keys.said.get("attn_factor", 1.0))', ""),
+    Mutant("MLX-LM's default length", f"{ENGINES}/mlx_lm.py", "lambda keys: 4096", "lambda keys: 8192"),
     Mutant(
         "GGUF's attn_factor the wrong way",
-        "dialects/llama_cpp.py",
+        f"{ENGINES}/llama_cpp.py",
         "attention_factor / mscale(s)",
         "attention_factor * mscale(s)",
     ),
-    Mutant("rope factors inverted", "dialects/llama_cpp.py", "[theta / new for theta, new", "[new / theta for theta, new"),
+    Mutant("rope factors inverted", f"{ENGINES}/llama_cpp.py", "[theta / new for theta, new", "[new / theta for theta, new"),
     Mutant(
         "mscale that is not solved for",
-        "dialects/config_files.py",
+        f"{ENGINES}/config_files.py",
         "slope = (m * mscale(s) - 1)",
         "slope = (m * mscale(s) - 2)",
     ),
-    Mutant("gpt-oss rounded", "dialects/gpt_oss.py", '"truncate": False,', '"truncate": True,'),
-    Mutant("DeepSeek's switch one token early", "dialects/deepseek.py", "longest > keys.rope", "longest >= keys.rope"),
-    Mutant("logits by m", "engine.py", "logits = sharper * sharper", "logits = sharper"),
-    Mutant("a version range without its bound", "versions.py", '">=": operator.ge', '">=": operator.gt'),
-    Mutant("tensors not aligned", "gguf_header.py", "-(-end // aligned)", "(end // aligned)"),
+    Mutant("gpt-oss rounded", f"{ENGINES}/gpt_oss.py", '"truncate": False,', '"truncate": True,'),
+    Mutant("DeepSeek's switch one token early", f"{ENGINES}/deepseek.py", "longest > keys.rope", "longest >= keys.rope"),
+    Mutant("logits by m", "method.py", "logits = sharper * sharper", "logits = sharper"),
+    Mutant("a version range without its bound", f"{ENGINES}/engine.py", '">=": operator.ge', '">=": operator.gt'),
+    Mutant("tensors not aligned", f"{ENGINES}/gguf_file.py", "-(-cursor.at // aligned)", "(cursor.at // aligned)"),
     # fit: what is searched is what is written, and what is reported is what was read
     Mutant("growth the wrong way", "jobs/fit/families/yarn.py", "(scale / factor) ** u[3]", "(factor / scale) ** u[3]"),
     Mutant("the gain is unpaired", "jobs/fit/compare.py", "_difference((rows - fitted)[:,", "_difference((rows)[:,"),
@@ -202,7 +214,7 @@ FLOORS = sorted({mutant.floor for mutant in MUTANTS})
 
 
 def likely(mutant: Mutant) -> str:
-    """The test file that should notice; of the floor scaling, all of it is asked where that does not."""
+    """The test file that should notice; of the floors scaling and engines, all of it is asked where that does not."""
     if mutant.file in TESTS:
         return TESTS[mutant.file]
     if mutant.file.startswith(DYNAMIC):
@@ -211,19 +223,22 @@ def likely(mutant: Mutant) -> str:
         name = "families" if "families/" in mutant.file else Path(mutant.file).stem
         return f"tests/jobs/fit/test_{name}.py"
     name = Path(mutant.file).stem
-    name = {
-        "transformers": "transformers_write",
-        "spec": "transformers_read",
-        "yarn": "ramp",
-        "transformers_scaling": "transformers_read",
-    }.get(name, name)
-    if not (found := list((ROOT / "tests" / "scaling").rglob(f"test_{name}.py"))):
-        return "tests/scaling/test_methods.py"
-    return str(found[0].relative_to(ROOT))
+    if mutant.floor == "engines":
+        name = {"write": "transformers_write", "gguf_file": "gguf_header", "engine": "versions"}.get(name, name)
+        name = (
+            name
+            if (ROOT / f"tests/engines/test_{name}.py").is_file()
+            else "transformers_read"
+            if "/transformers/" in mutant.file
+            else "engines"
+        )
+        return f"tests/engines/test_{name}.py"
+    name = {"spec": "plan", "stretch": "plan", "yarn": "ramp"}.get(name, name)
+    return f"tests/scaling/test_{name if (ROOT / f'tests/scaling/test_{name}.py').is_file() else 'methods'}.py"
 
 
 def asked(mutant: Mutant) -> list[str]:
-    return [likely(mutant)] + ["tests/scaling"] * (mutant.floor == "scaling")
+    return [likely(mutant)] + [f"tests/{mutant.floor}"] * (mutant.floor in ("scaling", "engines"))
 
 
 def result_of(mutant: Mutant | None, files: list[str]) -> str:

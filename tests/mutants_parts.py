@@ -8,6 +8,7 @@ TESTS = {
     "measure/statistics.py": "tests/measure/test_power.py",
     "measure/scoring.py": "tests/measure/test_scoring.py",
     "models/limits.py": "tests/models/test_limits.py",
+    "jobs/fit/families/yarn.py": "tests/jobs/fit/test_families.py",
     "jobs/fit/compare.py": "tests/jobs/fit/test_compare.py",
     "jobs/fit/search.py": "tests/jobs/fit/test_search.py",
     "jobs/report/loss.py": "tests/jobs/report/test_verdicts.py",

@@ -11,7 +11,7 @@ import pytest
 
 import ropewalk
 from ropewalk import errors
-from ropewalk.errors import EXTRAS, MissingPart, RopewalkError, UnknownName, extra_parts, missing_part
+from ropewalk.errors import EXTRAS, MissingPart, RopewalkError, UnknownName, extra_parts, first_line, missing_part
 
 SOURCE = Path(ropewalk.__file__).parent
 PROJECT = SOURCE.parents[1] / "pyproject.toml"
@@ -132,3 +132,10 @@ def test_names_of_the_package_root_say_what_they_need(monkeypatch):
     monkeypatch.delitem(sys.modules, "ropewalk.models.tables", raising=False)
     with pytest.raises(MissingPart, match=r"ropewalk\[torch\]"):
         _ = ropewalk.rotation_tables
+
+
+@pytest.mark.parametrize(
+    ("error", "line"), [(ValueError("one\ntwo"), "one"), (RuntimeError(" \n"), "RuntimeError"), (KeyError(), "KeyError")]
+)
+def test_of_other_peoples_errors_the_first_line_is_told_or_the_kind(error, line):
+    assert first_line(error) == line

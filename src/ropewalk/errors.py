@@ -138,3 +138,8 @@ class UnknownName(RopewalkError, ValueError):
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         super().__init__(f"no {kind} is called {name!r}.{hint}\n  known: {', '.join(known) or 'none'}")
+
+
+def first_line(error: BaseException) -> str:
+    """Of somebody else's error, for a sentence of ours; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

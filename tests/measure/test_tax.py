@@ -5,11 +5,13 @@ import pytest
 import torch
 
 from ropewalk.errors import BadLength
-from ropewalk.measure.tax import WindowTax, measure_tax, tax
+from ropewalk.measure.tables import BITS, tax_table
+from ropewalk.measure.tax import WindowTax, measure_tax
 from ropewalk.models.attach import attach
 from ropewalk.models.live import read_live
 from ropewalk.models.load import load_model
 from ropewalk.scaling.plan import make_plan
+from support.synthetic import plans, taxed
 
 WINDOWS = torch.randint(1, 900, (3, 96), generator=torch.Generator().manual_seed(1))
 
@@ -17,6 +19,12 @@ WINDOWS = torch.randint(1, 900, (3, 96), generator=torch.Generator().manual_seed
 @pytest.fixture(scope="module")
 def model():
     return load_model("ropewalk-tiny")
+
+
+def tax(windows):
+    """The table's row of a run that read these windows, each with the name of its document."""
+    plan = plans(["yarn"])["yarn"]
+    return tax_table([taxed(plan, name, w.extended, w.base, w.kl) for name, w in windows])["yarn"]
 
 
 def plan_for(model, method):
@@ -54,7 +62,7 @@ def test_a_causal_plan_takes_no_tax_bit_for_bit(model, method):
         assert (window.kl == 0).all()
         assert (window.base == window.extended).all()
     found = tax([("a", windows[0]), ("b", windows[1])])
-    assert (found.delta.difference.low, found.delta.difference.high) == (0, 0)
+    assert (found.loss.low, found.loss.high) == (0, 0)
     assert (found.kl.low, found.kl.high) == (0, 0)
 
 
@@ -90,6 +98,6 @@ def test_the_interval_is_over_documents_not_windows():
 
     found = tax([("a", first), ("b", other), ("a", second)])
 
-    assert found.delta.documents == 2
-    assert found.delta.difference.value == pytest.approx((3 + 4) / 6)
-    assert found.kl.value == pytest.approx(1.0)
+    assert found.documents == 2
+    assert found.loss.value == pytest.approx((3 + 4) / 6 * BITS)
+    assert found.kl.value == pytest.approx(1.0 * BITS)

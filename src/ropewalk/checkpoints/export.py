@@ -13,13 +13,14 @@ from typing import Any
 
 from ropewalk.checkpoints.extend import check_places, fill
 from ropewalk.checkpoints.files import new_folder
+from ropewalk.engines import llama_cpp
 from ropewalk.engines.config_files import write_config
 from ropewalk.engines.engine import Engine, Written, get_engine
 from ropewalk.engines.transformers.checkpoint import read_config
 from ropewalk.errors import CannotExpress
 from ropewalk.scaling.plan import ScalingPlan
 
-KEYS, MODELFILE = "gguf-keys.json", "Modelfile"
+MODELFILE = "Modelfile"
 CONFIG, SHARED, COMMANDS, SUMMARY = "config.json", "checkpoint", "COMMANDS.md", "export.json"
 
 
@@ -165,8 +166,8 @@ def commands_page(found: Exported) -> str:
         for engine, commands in part.commands.items():
             title = get_engine(engine).title
             lines += [f"## {title}, {part.plan.target_length:,} tokens (`{part.folder}`)", "", "```bash", *commands, "```", ""]
-            if KEYS in part.written.files:
-                where = f"`{part.folder}/{KEYS}`"
+            if llama_cpp.KEYS_FILE in part.written.files:
+                where = f"`{part.folder}/{llama_cpp.KEYS_FILE}`"
                 lines += [f"x.gguf is the GGUF of ORIGINAL, with what {where} says put into it: metadata, no weights.", ""]
                 if MODELFILE in part.written.files:
                     lines += [f"`{part.folder}/{MODELFILE}` looks for it beside itself.", ""]

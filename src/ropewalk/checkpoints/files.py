@@ -10,10 +10,12 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from math import isfinite
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ropewalk.errors import CannotWrite, OutputExists
 
@@ -208,3 +210,16 @@ def write_file(path: Path, content: str | bytes) -> None:
     finally:
         if part:
             Path(part).unlink(missing_ok=True)
+
+
+def plain(value: Any) -> Any:
+    """As JSON has it, which knows no infinity and no NaN: null."""
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if isfinite(value) else None
+    return value

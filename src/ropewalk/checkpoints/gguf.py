@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.checkpoints.gguf_edit import Progress, content, cut, is_stretched, original, stretched, write
-from ropewalk.engines import gguf
-from ropewalk.engines.engine import get_engine, rotation, same, understood
+from ropewalk.engines import gguf, llama_cpp
+from ropewalk.engines.engine import get_engine, rotation, understood
 from ropewalk.engines.gguf_file import FREQS, LONG, SHORT, Document, decoded, read
 from ropewalk.engines.keys import Keys
 from ropewalk.engines.own_files import only_stretch
@@ -17,6 +17,7 @@ from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.fields import Fields
 from ropewalk.engines.transformers.layers import FULL
 from ropewalk.errors import BadConfig, BadOption, CannotExpress, Mismatch
+from ropewalk.scaling.method import same
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.spec import ALL_LAYERS, ModelSpec, Reading
 from ropewalk.scaling.stretch import Stretch
@@ -133,9 +134,6 @@ def check_factors(arch: str, document: Document, needed: bool) -> None:
         )
 
 
-KEYS = "gguf-keys.json"  # what llama.cpp's dialect calls them
-
-
 @dataclass(frozen=True, slots=True)
 class Source:
     """A GGUF as it was before any stretch of ours.
@@ -222,7 +220,7 @@ def keys_for(source: Source, plan: ScalingPlan, version: str = "") -> tuple[dict
             f"{source.path} has {rope.rotary_dim} at {rope.rope_theta:g}. It was made for another model."
         )
     written = get_engine("llama_cpp").write(plan, {"general.architecture": arch}, version)
-    said = written.files.get(KEYS)
+    said = written.files.get(llama_cpp.KEYS_FILE)
     if not isinstance(said, Mapping):
         raise CannotExpress(
             f"no key of a GGUF says this to llama.cpp; its command line does, with the file as it is:\n  {written.commands[0]}"

@@ -9,12 +9,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ropewalk.engines.engine import Engine, Loss, Rotation, difference, rotation, same
+from ropewalk.engines.engine import Engine, Loss, Rotation, rotation
 from ropewalk.engines.keys import layers_of, mscale
 from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers import write as transformers
 from ropewalk.engines.transformers.checkpoint import text_of
 from ropewalk.errors import CannotExpress
+from ropewalk.scaling.method import difference, same
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.stretch import Stretch
 

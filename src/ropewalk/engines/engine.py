@@ -16,7 +16,7 @@ from typing import Any
 from ropewalk.engines.keys import Keys
 from ropewalk.errors import BadOption
 from ropewalk.registry import Registry
-from ropewalk.scaling.method import Scaled
+from ropewalk.scaling.method import SAME, Scaled, difference
 from ropewalk.scaling.plan import ScalingPlan
 
 Version = tuple[int, ...]
@@ -44,7 +44,6 @@ def within(version: Version, spec: str) -> bool:
 
 
 NEWEST = (10**9,)  # stands for the version that was looked at, which may be a commit
-SAME = 1e-6  # relative: closer than this is rounding
 
 
 class Verb(StrEnum):
@@ -188,28 +187,6 @@ def engines() -> Mapping[str, Engine]:
 
 def get_engine(name: str) -> Engine:
     return _ENGINES.get(name)
-
-
-def difference(wanted: Scaled, found: Scaled) -> tuple[float, float]:
-    """(largest ratio of a frequency either way, ratio of attention logits)."""
-    sharper = found.attention_factor / wanted.attention_factor
-    logits = sharper * sharper  # which overflows to infinity where ** 2 would raise
-    if len(wanted.inv_freq) != len(found.inv_freq):
-        return math.inf, logits
-    return max(_ratio(a, b) for a, b in zip(wanted.inv_freq, found.inv_freq, strict=True)), logits
-
-
-def _ratio(a: float, b: float) -> float:
-    if a == b:
-        return 1.0
-    return max(a / b, b / a) if a and b else math.inf
-
-
-def same(wanted: Scaled, found: Scaled | None, tolerance: float = SAME) -> bool:
-    if found is None:
-        return False
-    frequency, logits = difference(wanted, found)
-    return frequency < 1 + tolerance and abs(logits - 1) < tolerance
 
 
 def rotation(engine: Engine, keys: Keys, version: str = "") -> Rotation:

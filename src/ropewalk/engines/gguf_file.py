@@ -6,14 +6,16 @@ the same bytes; so whatever is not touched comes out bit for bit, and an undo ca
 
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, TypeVar
 
 from ropewalk.engines.transformers.checkpoint import GGUF_MAGIC as MAGIC
 from ropewalk.errors import BadConfig
+
+T = TypeVar("T")
 
 FREQS = "rope_freqs.weight"
 LONG, SHORT = "rope_factors_long.weight", "rope_factors_short.weight"
@@ -22,101 +24,6 @@ STRING, ARRAY, FLOAT32 = 8, 9, 0
 LONGEST_NAME = 65_535  # bytes; the format allows no longer key
 MOST_KEYS, MOST_TENSORS = 100_000, 1_000_000
 KEPT = 4096  # items of an array; vocabularies are passed over
-
-
-class _Reader:
-    def __init__(self, stream: BinaryIO, size: int):
-        self.stream, self.size = stream, size
-
-    def bytes(self, count: int) -> bytes:
-        if count > self.size - self.stream.tell():
-            raise ValueError("it ends before its header does")
-        return self.stream.read(count)
-
-    def scalar(self, kind: int) -> Any:
-        if kind not in SCALARS:
-            raise ValueError(f"value type {kind} is not of the format")
-        form = SCALARS[kind]
-        return struct.unpack(form, self.bytes(struct.calcsize(form)))[0]
-
-    def text(self, longest: int | None = None) -> str:
-        length = self.scalar(10)
-        if longest is not None and length > longest:
-            raise ValueError(f"a name of {length} bytes")
-        return self.bytes(length).decode("utf-8", errors="replace")
-
-    def value(self, kind: int) -> Any:
-        if kind == STRING:
-            return self.text()
-        return self.array() if kind == ARRAY else self.scalar(kind)
-
-    def array(self) -> list[Any]:
-        kind, count = self.scalar(4), self.scalar(10)
-        if kind == ARRAY:
-            raise ValueError("an array of arrays")
-        if kind != STRING and count > KEPT:
-            self.bytes(count * struct.calcsize(SCALARS.get(kind, "<B")))
-            return []
-        items = []
-        for index in range(count):
-            item = self.value(kind)
-            if index < KEPT:
-                items.append(item)
-        return items
-
-
-def read_header(path: Path) -> dict[str, Any]:
-    """Every key of the metadata (long arrays left empty), and the rope factors as lists of numbers where they are there."""
-    try:
-        with path.open("rb") as stream:
-            return _header(_Reader(stream, path.stat().st_size))
-    except (ValueError, struct.error, MemoryError) as error:
-        raise BadConfig(f"{path} is not a GGUF that can be read: {error}.") from None
-    except OSError as error:
-        raise BadConfig(f"{path} cannot be read: {error.strerror}.") from None
-
-
-def _header(reader: _Reader) -> dict[str, Any]:
-    if reader.bytes(4) != MAGIC:
-        raise ValueError("it does not start with GGUF")
-    version = reader.scalar(4)
-    if version not in (2, 3):
-        raise ValueError(f"its version is {version}, and 2 and 3 are known")
-    tensors, keys = reader.scalar(10), reader.scalar(10)
-    if tensors > MOST_TENSORS or keys > MOST_KEYS:
-        raise ValueError(f"it claims {tensors} tensors and {keys} keys")
-    found: dict[str, Any] = {}
-    for _ in range(keys):
-        name = reader.text(LONGEST_NAME)
-        found[name] = reader.value(reader.scalar(4))
-    factors: dict[str, tuple[int, int, int]] = {}
-    for _ in range(tensors):
-        name, dimensions = reader.text(LONGEST_NAME), reader.scalar(4)
-        if name.endswith((".lora_a", ".lora_b")):
-            found.setdefault("general.type", "adapter")
-        if dimensions > 8:
-            raise ValueError(f"a tensor of {dimensions} dimensions")
-        shape = [reader.scalar(10) for _ in range(dimensions)]
-        kind, offset = reader.scalar(4), reader.scalar(10)
-        if name in (FREQS, LONG, SHORT) and len(shape) == 1:
-            factors[name] = (shape[0], kind, offset)
-    end = reader.stream.tell()
-    return {**found, **{name: _floats(reader, found, end, name, *where) for name, where in factors.items()}}
-
-
-def _floats(reader: _Reader, found: dict[str, Any], end: int, name: str, count: int, kind: int, offset: int) -> list[float]:
-    if kind != FLOAT32:
-        raise ValueError(f"{name} has tensor type {kind}, not float32")
-    aligned = found.get("general.alignment", 32)
-    if not isinstance(aligned, int) or aligned <= 0:
-        raise ValueError(f"general.alignment is {aligned!r}")
-    start = -(-end // aligned) * aligned + offset
-    if start > reader.size:
-        raise ValueError(f"{name} lies beyond its end")
-    reader.stream.seek(start)
-    return list(struct.unpack(f"<{count}f", reader.bytes(4 * count)))
-
-
 LARGEST_HEADER = 64 * 2**20  # bytes; vocabularies of 256,000 words take about 10 million
 ALIGNMENT = "general.alignment"
 LARGEST_ALIGNMENT = 2**20  # bytes; every published file has 32
@@ -180,12 +87,7 @@ class Document:
     @property
     def alignment(self) -> int:
         """Bytes."""
-        value = self.value(ALIGNMENT)
-        if value is None:
-            return 32
-        if not isinstance(value, int) or not 0 < value <= LARGEST_ALIGNMENT or value & (value - 1):
-            raise ValueError(f"{ALIGNMENT} is {str(value)[:40]}, which is no power of 2 up to {LARGEST_ALIGNMENT:,}")
-        return value
+        return alignment_of(self.value(ALIGNMENT))
 
     @property
     def data_length(self) -> int:
@@ -204,6 +106,15 @@ class Document:
         return all_of_it + bytes(-len(all_of_it) % self.alignment)
 
 
+def alignment_of(value: Any) -> int:
+    """Bytes, from the key's value; 32 where it is absent."""
+    if value is None:
+        return 32
+    if not isinstance(value, int) or not 0 < value <= LARGEST_ALIGNMENT or value & (value - 1):
+        raise ValueError(f"{ALIGNMENT} is {str(value)[:40]}, which is no power of 2 up to {LARGEST_ALIGNMENT:,}")
+    return value
+
+
 def length(piece: Piece) -> int:
     return len(piece) if isinstance(piece, bytes) else piece.end - piece.start
 
@@ -220,63 +131,95 @@ def decoded(raw: bytes) -> Any:
 
 def read(path: Path) -> Document:
     """The parts of the file. BadConfig where it is cut off, contradicts itself, or has anything the format does not know."""
+    return _mapped(path, _document, "rewritten", ".\n  Nothing was written. Is the download complete?")
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Every key of the metadata (long arrays left empty), and the rope factors as lists of numbers where they are there.
+
+    For looking only: what engines overlook, such as weights that are missing or of an unknown type, is no error here.
+    """
+    return _mapped(path, _header, "read", ".")
+
+
+def _mapped(path: Path, take: Callable[[Any, int], T], purpose: str, hint: str) -> T:
+    """What `take` makes of the file's bytes and their number; BadConfig where it cannot."""
     try:
         with path.open("rb") as stream:
             size = path.stat().st_size
             if size < 24:
-                raise ValueError("it is too short")
-            with mmap.mmap(stream.fileno(), min(size, LARGEST_HEADER), access=mmap.ACCESS_READ) as head:
-                return _document(head, size)
+                raise ValueError("it is too short: it ends before its header does")
+            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as file:
+                return take(file, size)
     except (ValueError, struct.error, MemoryError, OverflowError) as error:
-        raise BadConfig(
-            f"{path} is not a GGUF that can be rewritten: {error}.\n  Nothing was written. Is the download complete?"
-        ) from None
+        raise BadConfig(f"{path} is not a GGUF that can be {purpose}: {error}{hint}") from None
     except OSError as error:
         raise BadConfig(f"{path} cannot be read: {error.strerror}.") from None
 
 
 class _Cursor:
-    def __init__(self, buffer: Any, at: int = 0):
-        self.buffer, self.at = buffer, at
+    """errors: what becomes of text that is not UTF-8; as it is, it comes out as it was."""
+
+    def __init__(self, buffer: Any, at: int = 0, end: int | None = None, errors: str = "surrogateescape"):
+        self.buffer, self.at, self.end, self.errors = buffer, at, len(buffer) if end is None else end, errors
 
     def take(self, count: int) -> bytes:
-        if count > len(self.buffer) - self.at:
+        self.skip(count)
+        return bytes(self.buffer[self.at - count : self.at])
+
+    def skip(self, count: int) -> None:
+        if count > self.end - self.at:
             raise ValueError("it ends before its header does")
         self.at += count
-        return bytes(self.buffer[self.at - count : self.at])
 
     def number(self, form: str) -> Any:
         return struct.unpack(form, self.take(struct.calcsize(form)))[0]
 
     def text(self) -> str:
-        return self.take(self.number("<Q")).decode("utf-8", errors="surrogateescape")
+        return self.take(self.number("<Q")).decode("utf-8", errors=self.errors)
 
     def name(self) -> str:
-        raw = self.take(min(self.number("<Q"), LONGEST_NAME + 1))
-        if not raw or len(raw) > LONGEST_NAME:
-            raise ValueError("a name is empty, or longer than the format allows")
-        return raw.decode("utf-8")
+        length = self.number("<Q")
+        if not length:
+            raise ValueError("a name is empty")
+        if length > LONGEST_NAME:
+            raise ValueError(f"a name of {length} bytes is longer than the format allows, or it ends before its header does")
+        return self.take(length).decode("utf-8", errors=self.errors)
 
     def value(self) -> Any:
-        kind = self.number("<I")
-        if kind != ARRAY:
+        kind, count = self._kind()
+        return self._item(kind) if count is None else [self._item(kind) for _ in range(count)]
+
+    def brief_value(self) -> Any:
+        """Of long lists of words the beginning, and nothing of long lists of numbers."""
+        kind, count = self._kind()
+        if count is None:
             return self._item(kind)
-        kind, count = self.number("<I"), self.number("<Q")
-        return [self._item(kind) for _ in range(count)]
+        kept = min(count, KEPT) if kind == STRING or count <= KEPT else 0
+        items = [self._item(kind) for _ in range(kept)]
+        self._pass(kind, count - kept)
+        return items
+
+    def raw_value(self) -> bytes:
+        """Type and value, passed over without being taken apart."""
+        start = self.at
+        kind, count = self._kind()
+        self._pass(kind, 1 if count is None else count)
+        return bytes(self.buffer[start : self.at])
+
+    def _kind(self) -> tuple[int, int | None]:
+        """(type, items); no number of items where the value is not a list."""
+        kind = self.number("<I")
+        return (self.number("<I"), self.number("<Q")) if kind == ARRAY else (kind, None)
 
     def _item(self, kind: int) -> Any:
         return self.text() if kind == STRING else self.number(_form(kind))
 
-    def raw_value(self) -> bytes:
-        """Type and value, passed over without being taken apart."""
-        start, kind, count = self.at, self.number("<I"), 1
-        if kind == ARRAY:
-            kind, count = self.number("<I"), self.number("<Q")
+    def _pass(self, kind: int, count: int) -> None:
         if kind == STRING:
             self._pass_texts(count)
         else:
-            self.take(count * struct.calcsize(_form(kind)))
-        return bytes(self.buffer[start : self.at])
+            self.skip(count * struct.calcsize(_form(kind)))
 
     def _pass_texts(self, count: int) -> None:
         """A vocabulary, in one tight loop: 130,000 words in a fortieth of a second."""
@@ -285,8 +228,8 @@ class _Cursor:
             for _ in range(count):
                 at += 8 + length_at(self.buffer, at)[0]
         except (struct.error, OverflowError):  # a length beyond the end, or beyond what a machine counts to
-            at = len(self.buffer) + 1
-        self.take(at - self.at)
+            at = self.end + 1
+        self.skip(at - self.at)
 
 
 def _form(kind: int) -> str:
@@ -295,21 +238,44 @@ def _form(kind: int) -> str:
     return SCALARS[kind]
 
 
-def _document(head: Any, size: int) -> Document:
-    cursor = _Cursor(head)
+def _document(file: Any, size: int) -> Document:
+    cursor = _Cursor(file, end=min(size, LARGEST_HEADER), errors="strict")
     version, tensor_count, key_count = _start(cursor)
     keys = tuple(_unique("key", ((cursor.name(), cursor.raw_value()) for _ in range(key_count))))
     infos = ((name, _tensor(cursor, name)) for name in (cursor.name() for _ in range(tensor_count)))
     tensors = tuple(tensor for _, tensor in _unique("tensor", infos))
     found = Document(version, keys, tensors, ())
     header = found.header()
-    if len(header) > size or len(header) > len(head):
+    if len(header) > cursor.end:
         raise ValueError("it ends before its header does")
-    if header != bytes(head[: len(header)]):
+    if header != file[: len(header)]:
         raise ValueError("its header is not spelt as the format says (padding that is not zero?)")
     _check_data(found, size - len(header))
     data = (Span(len(header), size),) if size > len(header) else ()
     return Document(version, keys, tensors, data)
+
+
+def _header(file: Any, size: int) -> dict[str, Any]:
+    cursor = _Cursor(file, errors="replace")
+    _, tensors, keys = _start(cursor)
+    found = {cursor.name(): cursor.brief_value() for _ in range(keys)}
+    infos = [_tensor(cursor, cursor.name()) for _ in range(tensors)]
+    if any(info.name.endswith((".lora_a", ".lora_b")) for info in infos):
+        found.setdefault("general.type", "adapter")
+    factors = [info for info in infos if info.name in (FREQS, LONG, SHORT) and len(info.shape) == 1]
+    if factors:
+        aligned = alignment_of(found.get(ALIGNMENT))
+        start = -(-cursor.at // aligned) * aligned
+        found |= {info.name: _floats(file, info, start + info.offset) for info in factors}
+    return found
+
+
+def _floats(file: Any, info: Tensor, start: int) -> list[float]:
+    if info.kind != FLOAT32:
+        raise ValueError(f"{info.name} has tensor type {info.kind}, not float32")
+    if start > len(file):
+        raise ValueError(f"{info.name} lies beyond its end")
+    return list(struct.unpack(f"<{info.shape[0]}f", _Cursor(file, start).take(4 * info.shape[0])))
 
 
 def _start(cursor: _Cursor) -> tuple[int, int, int]:

@@ -124,6 +124,14 @@ def temperature(keys: Keys) -> float:
     return m * (1.0 if multiplier is None else multiplier)
 
 
+def absolute_factor(keys: Keys) -> float:
+    """As transformers has it: attention_factor, or the ratio where both mscale keys are truthy, or m(s)."""
+    if "attention_factor" in keys.said:
+        return float(keys.said["attention_factor"])
+    both = keys.said.get("mscale") and keys.said.get("mscale_all_dim")
+    return deepseek_ratio(keys) if both else mscale(keys.factor)
+
+
 def deepseek_ratio(keys: Keys) -> float:
     """m(s, mscale) / m(s, mscale_all_dim), with DeepSeek's defaults of 1 and 0."""
     above, below = _number(keys, "mscale"), _number(keys, "mscale_all_dim")

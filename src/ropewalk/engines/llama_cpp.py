@@ -31,7 +31,7 @@ from ropewalk.scaling.stretch import Stretch
 
 AT = "llama.cpp 0c1e57098"
 REPOSITORY = "https://github.com/ggml-org/llama.cpp"
-CONVERTER = f"{AT}, conversion/base.py:1477"
+KEYS_FILE = "gguf-keys.json"  # what an export calls the keys
 # Loaders that read yarn's betas from the file, by transformers' name and by GGUF's.
 READS_BETAS = frozenset({"grok", "mistral3", "ministral3"})
 # Converters that turn longrope lists into tensors.
@@ -244,7 +244,7 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Wr
             raise
         return Written({}, serve, "flags")
     carrier = "rope_freqs.weight" if FREQS in keys else "GGUF keys"
-    return Written({"gguf-keys.json": keys}, (f"llama-server -m x.gguf -c {plan.target_length}", *serve), carrier)
+    return Written({KEYS_FILE: keys}, (f"llama-server -m x.gguf -c {plan.target_length}", *serve), carrier)
 
 
 def read(metadata: Mapping[str, Any]) -> tuple[Keys, ...]:

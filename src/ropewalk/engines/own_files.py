@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ropewalk.engines.engine import Engine, difference, rotation, same
+from ropewalk.engines.engine import Engine, rotation
 from ropewalk.engines.transformers.fields import Fields
 from ropewalk.errors import BadConfig, CannotExpress
+from ropewalk.scaling.method import difference, same
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.stretch import Stretch
 

@@ -58,10 +58,6 @@ def missing_length(default: Callable[[Keys], int], *types: str) -> Effect:
     return effect
 
 
-def window_of_config(keys: Keys) -> int:
-    return keys.longest
-
-
 def stops(*types: str, because: str = "") -> Effect:
     """A rope_type that ends in an error."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from ropewalk.engines.config_files import write_config
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.engines.facts import NULL_THETA
-from ropewalk.engines.keys import CONFIG, RAMPED, Keys, deepseek_ratio, mscale
+from ropewalk.engines.keys import CONFIG, RAMPED, Keys, absolute_factor
 from ropewalk.engines.quirks import (
     INSIDE,
     missing_length,
@@ -23,6 +23,7 @@ from ropewalk.engines.quirks import (
 )
 from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.has_rope import V4_KEYS
+from ropewalk.engines.transformers.known import LONGROPE_ONLY
 from ropewalk.engines.transformers.own_code import refused_type
 from ropewalk.scaling.methods.ntk import stretched_theta
 from ropewalk.scaling.plan import ScalingPlan
@@ -31,15 +32,6 @@ REPOSITORY = "https://github.com/huggingface/transformers"
 # Pull request 40320, of August 2025; no release was looked at to date it better.
 FACTOR_FIX = "4.56"
 ROPE_UTILS = "transformers 5.23.0, modeling_rope_utils.py"
-LONGROPE_ONLY = ("phi3", "phi4_multimodal", "phimoe")
-
-
-def absolute(keys: Keys) -> float:
-    """attention_factor, or the ratio where both mscale keys are truthy, or m(s)."""
-    if "attention_factor" in keys.said:
-        return float(keys.said["attention_factor"])
-    both = keys.said.get("mscale") and keys.said.get("mscale_all_dim")
-    return deepseek_ratio(keys) if both else mscale(keys.factor)
 
 
 def _new_spelling(keys: Keys) -> Says | None:
@@ -158,7 +150,7 @@ QUIRKS = (
           way_out="Write original_max_position_embeddings."),
     Quirk(Verb.REPLACES, _ratio_wins, f"{REPOSITORY}/issues/38224", f"< {FACTOR_FIX}",
           "Make max_position_embeddings factor x original."),
-    Quirk(Verb.IGNORES, temperature(absolute, "attention_factor", "mscale", "mscale_all_dim"), f"{ROPE_UTILS}:436",
+    Quirk(Verb.IGNORES, temperature(absolute_factor, "attention_factor", "mscale", "mscale_all_dim"), f"{ROPE_UTILS}:436",
           way_out="Write attention_factor, the absolute value."),
     Quirk(Verb.DRIFTS, _stateful, f"{REPOSITORY}/issues/25104", way_out="Use a static factor, or attach a dynamic plan."),
     Quirk(Verb.REPLACES, _own_dynamic, f"{ROPE_UTILS}:341", way_out="Write factor 1."),

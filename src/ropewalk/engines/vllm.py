@@ -7,7 +7,7 @@ from typing import Any
 from ropewalk.engines.config_files import rotation_keys, write_config
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.engines.facts import ASKED, ENVIRONMENT, OLD_FLAG, PARAMS, REACHED
-from ropewalk.engines.keys import RAMPED, Keys, deepseek_ratio, mscale
+from ropewalk.engines.keys import RAMPED, Keys, absolute_factor, mscale
 from ropewalk.engines.quirks import (
     STRETCH_IT,
     drops,
@@ -39,14 +39,6 @@ SCALED_TYPES = ("linear", "dynamic", "ntk", "proportional")  # max_position_embe
 
 def _old(keys: Keys) -> float:
     return mscale(keys.factor) * float(keys.said.get("attn_factor", 1.0))
-
-
-def _new(keys: Keys) -> float:
-    """As transformers: attention_factor, or the ratio where both mscale keys are truthy, or m(s)."""
-    if "attention_factor" in keys.said:
-        return float(keys.said["attention_factor"])
-    both = keys.said.get("mscale") and keys.said.get("mscale_all_dim")
-    return deepseek_ratio(keys) if both else mscale(keys.factor)
 
 
 def _yarn_of_others(effect: Any) -> Any:
@@ -196,7 +188,7 @@ QUIRKS = (
         "Add attn_factor = m / (0.1 ln s + 1), or use 0.32.",
     ),
     Quirk(
-        Verb.IGNORES, _yarn_of_others(temperature(_new, "attention_factor", "mscale", "mscale_all_dim")),
+        Verb.IGNORES, _yarn_of_others(temperature(absolute_factor, "attention_factor", "mscale", "mscale_all_dim")),
         "https://github.com/deepseek-ai/DeepSeek-R1/issues/684", f">= {ALIGNED}",
         "Write attention_factor, the absolute value.",
     ),

@@ -12,6 +12,7 @@ from ropewalk.measure.material import Material
 from ropewalk.measure.reuse import Reader, can_reuse
 from ropewalk.measure.scoring import cleaned, decided, scoring
 from ropewalk.measure.task import Sample
+from ropewalk.models import served
 from ropewalk.models.caches import cache_argument
 from ropewalk.scaling.plan import ScalingPlan
 
@@ -34,7 +35,7 @@ def generate_answers(
 
     prompts = [sample.prompt for sample in samples]
     limits = [sample.new_tokens for sample in samples]
-    ends = _ends(model)
+    ends = served.ends(model)
     if reuse and can_reuse(model, plan) and _begin_alike(prompts):
         written = greedy_shared(model, prompts, limits, ends=ends, done=done)
     else:
@@ -42,11 +43,6 @@ def generate_answers(
     texts = [cleaned(material.decode(ids)) for ids in written]
     rate = scoring(scoring_name)
     return [(text, rate(text, sample.references)) for text, sample in zip(texts, samples, strict=True)]
-
-
-def _ends(model: Any) -> frozenset[int]:
-    end = getattr(model.generation_config, "eos_token_id", None)
-    return frozenset(end if isinstance(end, (list, tuple)) else [] if end is None else [end])
 
 
 def _begin_alike(prompts: Sequence[Sequence[int]]) -> bool:

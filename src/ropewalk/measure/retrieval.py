@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from ropewalk.errors import BadLength
+from ropewalk.errors import BadLength, first_line
 from ropewalk.measure.faults import Batch, Say, check_finite
 from ropewalk.measure.greedy import generate_answers
 from ropewalk.measure.in_windows import seen_of
@@ -58,7 +58,7 @@ def make_samples(
             try:
                 made = list(get_task(name)(material, length=length, count=count, seed=seed, depths=depths, **options))
             except BadLength as error:
-                skipped.append(Skipped(name, length, str(error).partition("\n")[0]))
+                skipped.append(Skipped(name, length, first_line(error)))
                 continue
             fitting = [sample for sample in made if len(sample.ids) <= length]
             if len(fitting) < len(made):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from ropewalk.errors import extra_parts
+from ropewalk.errors import extra_parts, first_line
 
 COMPRESSED: dict[str, Callable[[BinaryIO], Any]] = {
     ".gz": gzip.open,
@@ -157,7 +157,7 @@ def _json_line(line: bytes, column: str, place: str) -> Rows:
     except UnicodeDecodeError as error:
         yield Problem(place, f"not UTF-8 (byte {error.start} of the line)")
     except (ValueError, RecursionError) as error:
-        yield Problem(place, f"not JSON: {str(error).splitlines()[0]}")
+        yield Problem(place, f"not JSON: {first_line(error)}")
     else:
         if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
             yield from (Row(f"{place}#{i}", item) for i, item in enumerate(value, 1))
@@ -178,7 +178,7 @@ def _json(path: Path, column: str, read: Read) -> Rows:
             for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
                 yield from _json_line(line, column, f"{path}:{number}") if line.strip() else ()
         else:
-            yield Problem(str(path), f"not JSON: {str(error).splitlines()[0]}")
+            yield Problem(str(path), f"not JSON: {first_line(error)}")
     else:
         yield from _rows_in(value, column, str(path))
 
@@ -281,7 +281,7 @@ def _columns(path: Path, batches: Callable[[], Iterator[Any]], column: str, read
                 yield Row(f"{path}:{number}", row)
         read(size)
     except (OSError, pyarrow.ArrowException) as error:
-        yield Problem(str(path), f"not readable as {kind_of(path)[1:]}: {str(error).splitlines()[0]}")
+        yield Problem(str(path), f"not readable as {kind_of(path)[1:]}: {first_line(error)}")
 
 
 READERS: dict[str, Callable[[Path, str, Read], Rows]] = {

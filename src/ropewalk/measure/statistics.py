@@ -5,11 +5,9 @@ bundled kind of model and text; docs/statistics.md has what was measured, and th
 """
 
 import math
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from functools import cache
-from math import isfinite
 from statistics import NormalDist
-from typing import Any
 
 import numpy
 
@@ -240,19 +238,6 @@ def wilson(hits: float, tries: int, z: float = 1.959964) -> Interval:
     centre = (share + z * z / (2 * tries)) / (1 + z * z / tries)
     half = z * math.sqrt(share * (1 - share) / tries + z * z / (4 * tries * tries)) / (1 + z * z / tries)
     return Interval(share, max(centre - half, 0.0), min(centre + half, 1.0))
-
-
-def plain(value: Any) -> Any:
-    """JSON has no infinity: the end of an interval from one document is null."""
-    if is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if isfinite(value) else None
-    return value
 
 
 def kind(interval: Interval, level: float) -> str:

@@ -11,17 +11,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy
 import torch
 
 from ropewalk.errors import BadLength
-from ropewalk.measure.comparisons import Comparison, compare
 from ropewalk.measure.documents import Document
 from ropewalk.measure.faults import attempt, check_finite, too_large
 from ropewalk.measure.nll import LOGITS, head_of
 from ropewalk.measure.passes import Measurement
 from ropewalk.measure.records import Key, Record, Records, ids_hash
-from ropewalk.measure.statistics import Array, Interval, cluster_mean
+from ropewalk.measure.statistics import Array
 from ropewalk.models.attach import attach
 from ropewalk.scaling.plan import ScalingPlan
 
@@ -85,24 +83,6 @@ def _compare(
         kl = torch.nn.functional.kl_div(q, p, reduction="none", log_target=True).sum(-1)
         pieces.append(torch.stack([*(-x.gather(-1, t[:, None])[:, 0] for x in (p, q)), kl]))
     return WindowTax(*torch.cat(pieces, 1).cpu().numpy())
-
-
-@dataclass(frozen=True, slots=True)
-class Tax:
-    """delta: extended minus base, nats per token, paired by document.  kl: nats per token."""
-
-    delta: Comparison
-    kl: Interval
-
-
-def tax(windows: Iterable[tuple[str, WindowTax]]) -> Tax:
-    """The tax over all windows, each with the name of its document: windows of one document are not independent."""
-    sums: dict[str, Array] = {}
-    for name, w in windows:
-        row = numpy.array([w.base.sum(dtype=float), w.extended.sum(dtype=float), w.kl.sum(dtype=float), len(w.kl)])
-        sums[name] = sums.get(name, numpy.zeros(4)) + row
-    base, extended, kl, counts = numpy.array(list(sums.values())).reshape(-1, 4).T
-    return Tax(compare(extended, base, counts), cluster_mean(kl, counts))
 
 
 PROTOCOL = "tax"

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ropewalk.errors import BadConfig
+from ropewalk.errors import BadConfig, first_line
 from ropewalk.measure.rows import Problem, extra, has_rows, rows_of, text_of
 
 # Character maps and generated tables: megabytes of numbers that teach nothing about code.
@@ -188,7 +188,7 @@ class Texts:
                 raise
             raise BadConfig(
                 f"{source} is no file here, and could not be streamed from the hub: {type(error).__name__}: "
-                f"{_first_line(error)}\n"
+                f"{first_line(error)}\n"
                 f"  Check the name, its split (owner/name:split; without one, {self.split}) and the network."
             ) from None
 
@@ -284,7 +284,3 @@ def _what(value: Any) -> str:
     if isinstance(value, list):
         return "a list of numbers" if value and all(isinstance(item, int) for item in value) else "a list"
     return {bytes: "bytes", dict: "an object", type(None): "null", bool: "true or false"}.get(type(value), "a number")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or "no message").splitlines()[0]

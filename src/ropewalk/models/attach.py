@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import nn
 
 from ropewalk.errors import CannotAttach, Mismatch
@@ -12,20 +11,26 @@ from ropewalk.models.dynamic.call import Ladder
 from ropewalk.models.dynamic.request import Request, ScalePerCall
 from ropewalk.models.dynamic.setup import LateRotation, reads_late
 from ropewalk.models.limits import say_untried
-from ropewalk.models.live import LiveTable, Saved, find_tables, keep_float32, let_cast, measure, read_live
-from ropewalk.models.tables import rotation_tables
-from ropewalk.scaling.method import Scaled
+from ropewalk.models.live import (
+    COMPUTED_IN_FLOAT32,
+    ROUNDINGS,
+    LiveTable,
+    Measured,
+    Saved,
+    beside_its_config,
+    find_tables,
+    furthest,
+    keep_float32,
+    let_cast,
+    looked_at,
+    measure,
+    read_live,
+)
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.spec import ModelSpec
 from ropewalk.scaling.stretch import Stretch
 
 __all__ = ["Attached", "attach", "measure"]
-
-# Relative error of an angle: position, frequency and their product are rounded to float32 once each.
-ROUNDINGS = 3 * 2.0**-24
-# Frequencies that transformers computes in float32 are up to 2.6e-6 off (yarn, factor 40, where its ramp ends); a
-# config that was misread is off by far more than this.
-COMPUTED_IN_FLOAT32 = 2.0**-16
 
 MARK = "_ropewalk_plan"
 
@@ -137,7 +142,7 @@ class Attached:
             if reads_late(stretch):
                 continue
             for length in (fixed,) if fixed else _lengths(stretch):
-                _compare(table, stretch.scaled(length), _positions(stretch, length), "the plan", ROUNDINGS)
+                _compare(furthest(table, stretch.scaled(length), looked_at(stretch, length)), "the plan")
 
 
 def _check_ladder(ladder: Ladder, table: LiveTable) -> None:
@@ -149,7 +154,7 @@ def _check_ladder(ladder: Ladder, table: LiveTable) -> None:
             length = round(schedule.original_length * schedule.scale(step))
             tolerance = ROUNDINGS if step else COMPUTED_IN_FLOAT32  # step 0 is the model's own table
             positions = [position for position in (0, 1, 2, 7, length // 2, length - 1) if position < length]
-            _compare(table, ladder.scaled(step), positions, "the plan", tolerance)
+            _compare(furthest(table, ladder.scaled(step), positions, tolerance), "the plan")
 
 
 def _lengths(stretch: Stretch) -> tuple[int, ...]:
@@ -158,44 +163,21 @@ def _lengths(stretch: Stretch) -> tuple[int, ...]:
     return (original, (original + target + 1) // 2, target) if stretch.dynamic else (target,)
 
 
-def _positions(stretch: Stretch, length: int) -> list[int]:
-    """Where to look: the start, around the original length, and the end."""
-    original = stretch.rope.original_length
-    wanted = {0, 1, 2, 7, original // 2, original - 1, original, original + 1, length // 2, length - 1}
-    return sorted(position for position in wanted if position < max(length, 1))
-
-
-def _compare(table: LiveTable, wanted: Scaled, positions: list[int], who: str, tolerance: float) -> None:
-    """Raise Mismatch at the pair that is furthest beyond what rounding explains.
-
-    tolerance: relative, of each angle; cos, sin and m add 1e-6.
-    """
-    row = torch.tensor(positions)
-    seen = torch.stack(table.answer(positions)).double()
-    exact = torch.stack(rotation_tables(wanted, row, torch.float64))
-    angles = row[:, None] * torch.tensor(wanted.inv_freq, dtype=torch.float64)
-    excess = (seen - exact).abs() - wanted.attention_factor * (tolerance * angles + 1e-6)
-    excess = excess.nan_to_num(nan=torch.inf)
-    if excess.max() <= 0:
-        return
-    half, token, pair = (int(index) for index in torch.unravel_index(excess.argmax(), excess.shape))
-    raise Mismatch(
-        f"{type(table.module).__name__} does not rotate as {who} says.\n"
-        f"  layer type {table.layer_type!r}, position {positions[token]}, pair {pair}: "
-        f"{('cos', 'sin')[half]} should be {exact[half, token, pair]:.6f}, the model's is {seen[half, token, pair]:.6f}.\n"
-    )
+def _compare(found: Measured, who: str) -> None:
+    """Raise Mismatch at the pair that is furthest beyond what rounding explains."""
+    if not found.right:
+        raise Mismatch(
+            f"{found.module} does not rotate as {who} says.\n"
+            f"  layer type {found.layer_type!r}, position {found.position}, pair {found.pair}: "
+            f"{found.half} should be {found.exact:.6f}, the model's is {found.seen:.6f}.\n"
+        )
 
 
 def _check_trained(tables: list[LiveTable], current: Stretch) -> None:
     """The model's present table must be the one its config was read to mean, or the plan stretches something else."""
     for table in tables:
-        # One token less than the original length also resets transformers' dynamic rule, should it have grown before.
-        length = max(current.rope.original_length - 1, 1) if current.dynamic else None
-        # A bfloat16 buffer is rounded, not wrong: attaching puts float32 in its place.
-        tolerance = COMPUTED_IN_FLOAT32 + torch.finfo(table.inv_freq.dtype).eps
-        positions = _positions(current, length or current.target_length)
         try:
-            _compare(table, current.scaled(length), positions, "its config", tolerance)
+            _compare(beside_its_config(table, current), "its config")
         except Mismatch as error:
             raise Mismatch(
                 f"{error}  Measured before anything was changed. Either the model's code ignores its config, or its buffers\n"

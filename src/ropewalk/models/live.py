@@ -1,6 +1,7 @@
 """The rotary tables of a live model: where they are, what they answer, and how to set them."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import MethodType
@@ -12,10 +13,17 @@ from torch import nn
 from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.write import read
 from ropewalk.errors import CannotAttach, Mismatch, UnknownName
+from ropewalk.models.tables import rotation_tables
 from ropewalk.scaling.method import Scaled
 from ropewalk.scaling.spec import ModelSpec
+from ropewalk.scaling.stretch import Stretch
 
 MISSING = object()
+# Relative error of an angle: position, frequency and their product are rounded to float32 once each.
+ROUNDINGS = 3 * 2.0**-24
+# Frequencies that transformers computes in float32 are up to 2.6e-6 off (yarn, factor 40, where its ramp ends); a
+# config that was misread is off by far more than this.
+COMPUTED_IN_FLOAT32 = 2.0**-16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,6 +191,79 @@ def measure(model: nn.Module, layer_type: str, positions: Sequence[int]) -> tupl
     if layer_type not in tables:
         raise UnknownName("rotary layer type of this model", layer_type, tables)
     return tables[layer_type][0].answer(positions)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A live table where it is furthest from a wanted one, beyond what rounding explains.
+
+    half: "cos" or "sin"; seen and exact are what it is and should be.  error: between the two, infinite for NaN.
+    allowed: what rounding explains.  attention_factor, wanted: measured, and as it should be.
+    """
+
+    layer_type: str
+    module: str
+    half: str
+    position: int
+    pair: int
+    seen: float
+    exact: float
+    error: float
+    allowed: float
+    attention_factor: float
+    wanted: float
+
+    @property
+    def right(self) -> bool:
+        return self.error <= self.allowed
+
+    @property
+    def said(self) -> str:
+        where = "" if self.layer_type == "all" else f" ({self.layer_type})"
+        logits = (self.attention_factor / self.wanted) ** 2
+        sharper = "" if abs(logits - 1) < 1e-5 else f"; logits x{logits:.3g}"
+        return (
+            f"{self.module}{where}: cos and sin within {self.error:.1e} of the config's, at position {self.position:,}, pair "
+            f"{self.pair}; attention factor {self.attention_factor:.4f}, of the config {self.wanted:.4f}{sharper}"
+        )
+
+
+def furthest(table: LiveTable, wanted: Scaled, positions: Sequence[int], tolerance: float = ROUNDINGS) -> Measured:
+    """A live table's own cos and sin beside those of `wanted`.
+
+    tolerance: relative, of each angle; cos, sin and m add 1e-6.
+    """
+    name, row = type(table.module).__name__, torch.tensor(positions)
+    seen = torch.stack(table.answer(positions)).double()
+    exact = torch.stack(rotation_tables(wanted, row, torch.float64))
+    m = wanted.attention_factor
+    if seen.shape != exact.shape:
+        return Measured(table.layer_type, name, "cos", 0, 0, math.nan, m, math.inf, 0.0, 1.0, m)
+    angles = row[:, None] * torch.tensor(wanted.inv_freq, dtype=torch.float64)
+    allowed = (m * (tolerance * angles + 1e-6)).expand_as(exact)
+    error = (seen - exact).abs().nan_to_num(nan=torch.inf)
+    at = torch.unravel_index((error - allowed).argmax(), error.shape)
+    half, token, pair = map(int, at)
+    return Measured(
+        table.layer_type, name, ("cos", "sin")[half], positions[token], pair, float(seen[at]), float(exact[at]),
+        float(error[at]), float(allowed[at]), float(seen.square().sum(0).sqrt().median()), m,
+    )  # fmt: skip
+
+
+def beside_its_config(table: LiveTable, stretch: Stretch) -> Measured:
+    """A table that the model computed itself beside the stretch that its config was read to mean."""
+    # One token less than the original length also resets transformers' dynamic rule, should it have grown before.
+    length = max(stretch.rope.original_length - 1, 1) if stretch.dynamic else None
+    # A bfloat16 buffer is rounded, not wrong.
+    tolerance = COMPUTED_IN_FLOAT32 + torch.finfo(table.inv_freq.dtype).eps
+    return furthest(table, stretch.scaled(length), looked_at(stretch, length or stretch.target_length), tolerance)
+
+
+def looked_at(stretch: Stretch, length: int) -> list[int]:
+    """Positions: the start, around the original length, and the end."""
+    original = stretch.rope.original_length
+    wanted = {0, 1, 2, 7, original // 2, original - 1, original, original + 1, length // 2, length - 1}
+    return sorted(position for position in wanted if position < max(length, 1))
 
 
 def live_fingerprint(model: nn.Module) -> str:

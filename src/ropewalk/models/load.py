@@ -12,7 +12,7 @@ from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING as METHODS
 
 from ropewalk.checkpoints.hub import checkpoint
 from ropewalk.engines.transformers.checkpoint import local_checkpoint, read_config
-from ropewalk.errors import BadConfig
+from ropewalk.errors import BadConfig, first_line
 
 
 def load_model(model: str | Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu", attention: str = "sdpa") -> Any:
@@ -31,7 +31,7 @@ def load_model(model: str | Path, *, dtype: torch.dtype = torch.float32, device:
     try:
         loaded, found = _class_for(model, config).from_pretrained(folder, output_loading_info=True, **how)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError) as error:
-        raise BadConfig(f"{model} cannot be loaded: {_first_line(error)}") from error
+        raise BadConfig(f"{model} cannot be loaded: {first_line(error)}") from error
     _check_weights(model, found)
     return loaded.to(device).eval()
 
@@ -92,7 +92,7 @@ def load_tokenizer(model: str | Path) -> Any:
     try:
         return transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadConfig(f"the tokenizer of {model} cannot be loaded: {_first_line(error)}") from error
+        raise BadConfig(f"the tokenizer of {model} cannot be loaded: {first_line(error)}") from error
 
 
 def check_tokenizer(tokenizer: Any, model: Any, name: str) -> None:
@@ -123,7 +123,3 @@ def _stated(model: Any, kind: str) -> set[int]:
     """The ids that config and generation config give; some give several."""
     values = [getattr(place, kind, None) for place in (model.config.get_text_config(), model.generation_config)]
     return {int(i) for value in values if value is not None for i in (value if isinstance(value, list | tuple) else [value])}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

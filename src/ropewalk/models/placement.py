@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from ropewalk.errors import BadOption
+from ropewalk.errors import BadOption, first_line
 
 AUTO = "auto"
 DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -17,7 +17,7 @@ def find_device(asked: str) -> str:
     try:
         torch.zeros(1, device=asked)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise BadOption(
             f"device is {asked!r}, which cannot be used here: {reason}\n  Use cpu, cuda, cuda:N, mps or auto."
         ) from None

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ropewalk.errors import BadLength, BadOption, UnknownName
+from ropewalk.errors import BadLength, BadOption, UnknownName, first_line
 from ropewalk.models.attach import Attached, attach
 from ropewalk.models.live import read_live
 from ropewalk.models.load import load_model, load_tokenizer
@@ -90,5 +90,5 @@ def check_device(name: str) -> None:
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         raise BadOption(f"device {name!r} cannot be used here: {reason}\n  --device cpu always can.") from None

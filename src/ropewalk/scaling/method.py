@@ -16,6 +16,7 @@ from ropewalk.scaling.rope import Rope, is_number
 Option = float | int | bool | str | tuple[float, ...] | None
 
 LARGEST_FACTOR = 1e9
+SAME = 1e-6  # relative: closer than this is the rounding of engines, of float32 keys and of decimals in commands
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,29 @@ def methods() -> Mapping[str, Method]:
 
 def get_method(name: str) -> Method:
     return _METHODS.get(name)
+
+
+def difference(wanted: Scaled, found: Scaled) -> tuple[float, float]:
+    """(largest ratio of a frequency either way, ratio of attention logits)."""
+    sharper = found.attention_factor / wanted.attention_factor
+    logits = sharper * sharper  # which overflows to infinity where ** 2 would raise
+    if len(wanted.inv_freq) != len(found.inv_freq):
+        return math.inf, logits
+    return max(_ratio(a, b) for a, b in zip(wanted.inv_freq, found.inv_freq, strict=True)), logits
+
+
+def _ratio(a: float, b: float) -> float:
+    if a == b:
+        return 1.0
+    return max(a / b, b / a) if a and b else math.inf
+
+
+def same(wanted: Scaled, found: Scaled | None, tolerance: float = SAME) -> bool:
+    """tolerance: relative, of every frequency and of the logits."""
+    if found is None:
+        return False
+    frequency, logits = difference(wanted, found)
+    return frequency < 1 + tolerance and abs(logits - 1) < tolerance
 
 
 def check_factor(factor: float) -> None:

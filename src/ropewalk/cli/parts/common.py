@@ -1,15 +1,15 @@
 """What several verbs share: option types, parsing of lengths and options, printing."""
 
 import json
-import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ropewalk.api.arguments import as_options, as_plan
+from ropewalk.checkpoints.files import plain
 from ropewalk.engines.transformers.checkpoint import local_checkpoint, read_config
 from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadOption
@@ -135,16 +135,8 @@ def plan_to_run(
 
 def print_json(data: dict[str, Any]) -> None:
     """On stdout, as JSON that every reader takes: a number that is not finite is null."""
-    json.dump(_finite(data), sys.stdout, indent=2, default=str, allow_nan=False)
+    json.dump(plain(data), sys.stdout, indent=2, default=str, allow_nan=False)
     print()
-
-
-def _finite(data: Any) -> Any:
-    if isinstance(data, Mapping):
-        return {key: _finite(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
-    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def said_of_files(source: Path) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from ropewalk.cli.parts.common import print_json
 from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.progress import cost_bar
-from ropewalk.errors import BadOption, RopewalkError
+from ropewalk.errors import BadOption, RopewalkError, first_line
 from ropewalk.scaling.units import as_length
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _written(endpoint: "Endpoint", config: Path | None, original_length: str | N
             raise
         raise BadOption(
             f"the config of {name} is not at hand, and the server does not say what its model was trained at.\n"
-            f"  Say it with --original-length, or give the config with --config. ({str(error).splitlines()[0]})"
+            f"  Say it with --original-length, or give the config with --config. ({first_line(error)})"
         ) from None
 
 

@@ -8,7 +8,7 @@ from ropewalk.cli.parts.common import is_address, plan_to_run, print_json
 from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.doctor_live import read_written
 from ropewalk.cli.parts.progress import Bar, cost_bar
-from ropewalk.errors import BadOption, RopewalkError
+from ropewalk.errors import BadOption, RopewalkError, first_line
 from ropewalk.models.source import loading
 from ropewalk.scaling.units import as_length
 
@@ -96,7 +96,7 @@ def _original(config: Path | None, models: list[str], servers: "Iterable[Endpoin
         try:
             return read_written(name).original
         except RopewalkError as error:
-            reasons.append(str(error).splitlines()[0])
+            reasons.append(first_line(error))
     raise BadOption(
         f"what the model was trained at is not known: {reasons[0]}\n  Say it with --original-length, or give --config."
     )

@@ -122,3 +122,7 @@ def published_length(config: Mapping[str, Any], rope_theta: float) -> Fact | Non
     if kind == "gemma3_text" and longest == 131_072:
         return Fact(32_768, "Gemma 3 report, arXiv:2503.19786, section 2: trained at 32K, then scaled to 128K")
     return None
+
+
+# Model types whose config classes accept nothing but longrope.
+LONGROPE_ONLY = frozenset({"phi3", "phi4_multimodal", "phimoe"})

@@ -4,7 +4,6 @@ Read at transformers 5.23.0 (modeling_rope_utils.py) and 4.57. `read` gives a Mo
 """
 
 import copy
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +17,7 @@ from ropewalk.engines.transformers.own_code import OWN_CODE
 from ropewalk.engines.transformers.own_code_write import write_own
 from ropewalk.engines.transformers.read import is_nested, read, rope_parts
 from ropewalk.errors import CannotExpress, UnknownName
-from ropewalk.scaling.method import Option
+from ropewalk.scaling.method import Option, same
 from ropewalk.scaling.methods.ntk import stretched_theta
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.schedule import REQUEST, Dynamic
@@ -38,7 +37,7 @@ CARRIED_KEYS = (
 )
 # Carried where the stretch is the one that was read: DeepSeek's code takes its softmax scale from them.
 TEMPERATURE_KEYS = ("mscale", "mscale_all_dim")
-LONGROPE_ONLY = frozenset({"phi3", "phi4_multimodal", "phimoe"})
+EXACT = 1e-9  # relative: JSON holds float64, so what is read back is off by its arithmetic alone
 
 
 def write(plan: ScalingPlan, config: Mapping[str, Any], *, as_lists: bool = False) -> dict[str, Any]:
@@ -145,10 +144,7 @@ def prove(plan: ScalingPlan, config: Mapping[str, Any]) -> None:
         said = dict(again.scaling).get(layer_type) or Stretch(again.rope(layer_type))
         length = max(int(stretch.rope.original_length * stretch.factor), 1)  # a dynamic rule in a config has no upper end
         wanted, found = stretch.scaled(length), said.scaled(length)
-        same = len(wanted.inv_freq) == len(found.inv_freq) and all(
-            math.isclose(a, b, rel_tol=1e-9) for a, b in zip(wanted.inv_freq, found.inv_freq, strict=True)
-        )
-        if not same or not math.isclose(wanted.attention_factor, found.attention_factor, rel_tol=1e-9):
+        if not same(wanted, found, EXACT):
             raise CannotExpress(
                 f"this config cannot say {stretch.name} for {layer_type}: written into it, the plan reads back as other "
                 f"frequencies.\n  The plan rotates {stretch.rope.rotary_dim} channels per head and the config "
@@ -201,7 +197,7 @@ def spell(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str
                 f"no config can say {stretch.name}: transformers has dynamic-request alone, one dynamic rule, over ntk.\n"
                 "  Attach the plan to a live model, or write a static factor for the lengths you serve."
             )
-        if kind in LONGROPE_ONLY:
+        if kind in known.LONGROPE_ONLY:
             raise CannotExpress(f"no config can say dynamic for {kind}: its config class accepts nothing but longrope.")
         return {"rope_type": "dynamic", "factor": 1.0, **base}
     original = {"original_max_position_embeddings": rope.original_length}
@@ -211,7 +207,7 @@ def spell(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str
         return {"rope_type": "default", "rope_theta": stretched_theta(rope, stretch.factor)}
     if stretch.method == "rope_theta":
         return {"rope_type": "default", "rope_theta": float(options["rope_theta"])}  # type: ignore[arg-type]
-    if kind in LONGROPE_ONLY:
+    if kind in known.LONGROPE_ONLY:
         m = stretch.scaled().attention_factor  # Phi-3.5-MoE's class wants it under these names
         own = {"short_mscale": m, "long_mscale": m} if kind == "phimoe" else {}
         return {**_as_longrope(stretch), **base, **original, **own}

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ropewalk.engines.engine import Engine, Loss, Rotation, difference, get_engine, parse_version, rotation
+from ropewalk.engines.engine import Engine, Loss, Rotation, get_engine, parse_version, rotation
 from ropewalk.engines.keys import CONFIG, FLAGS, GGUF, Keys
 from ropewalk.engines.transformers.class_defaults import is_native
 from ropewalk.errors import BadOption
 from ropewalk.jobs.doctor.target import Target
+from ropewalk.scaling.method import difference
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from ropewalk.engines.gguf_file import read_header
 from ropewalk.engines.keys import GGUF, Keys, layers_of
 from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.checkpoint import CONFIG, is_gguf, local_checkpoint, read_config, text_of
-from ropewalk.errors import BadConfig
+from ropewalk.errors import BadConfig, first_line
 from ropewalk.jobs.doctor.llama_flags import reached, with_flags, with_overrides
 from ropewalk.jobs.doctor.overrides import Overridden, overridden, pasted_outside
 from ropewalk.scaling.spec import is_local
@@ -129,7 +129,7 @@ def _served(model: str) -> Path | None:
         return local_checkpoint(model)
     except BadConfig as error:
         hint = "If the command runs on another machine, or in a container, give its config.json or GGUF as --config."
-        raise BadConfig(f"{str(error).splitlines()[0]}\n  {hint}") from None
+        raise BadConfig(f"{first_line(error)}\n  {hint}") from None
 
 
 def _check_readable(command: Command, base: Path | None) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from ropewalk.errors import RopewalkError, Stopped
+from ropewalk.errors import RopewalkError, Stopped, first_line
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ class Workers:
             self._wait_for(range(1, self.world), "done")
 
     def fail(self, error: BaseException) -> None:
-        self._tell("failed", str(error).partition("\n")[0] or type(error).__name__)
+        self._tell("failed", first_line(error))
 
     def _tell(self, word: str, text: str = "1") -> None:
         if self._store is not None:
@@ -101,11 +101,7 @@ def _reach(ask: Callable[[], Any]) -> Any:
     try:
         return ask()
     except RuntimeError as error:  # torch's DistError: the process that keeps the store is gone
-        raise Stopped(f"the process that keeps the run together cannot be reached: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise Stopped(f"the process that keeps the run together cannot be reached: {first_line(error)}") from None
 
 
 @contextmanager

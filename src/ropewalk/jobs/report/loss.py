@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy
 
+from ropewalk.checkpoints.files import plain
 from ropewalk.jobs.report.run_folder import REFERENCE, Run, window_of
 from ropewalk.measure.comparisons import Comparison, perplexity_ratio
 from ropewalk.measure.records import Readings
 from ropewalk.measure.retrieval_tables import Cell, retrieval_grids, shares_by_length
 from ropewalk.measure.scoring import RELATIVE
-from ropewalk.measure.statistics import Interval, kind, plain, wilson
+from ropewalk.measure.statistics import Interval, kind, wilson
 from ropewalk.measure.tables import BITS, Sums, bucket_sums, compare_sums
 from ropewalk.measure.verdict import HOLDS, OPEN, WORSE, Found, LastStretch, Verdict, verdict
 from ropewalk.measure.window import WindowPlan

@@ -10,12 +10,13 @@ from importlib.resources import files
 from math import inf, isinf, log
 from typing import Any
 
+from ropewalk.checkpoints.files import plain
 from ropewalk.jobs.report.run_folder import REFERENCE, Run
 from ropewalk.measure.protocols import Position, Protocol, parse_protocol
 from ropewalk.measure.records import Readings
 from ropewalk.measure.retrieval_tables import RULER, Cell, Grid, retrieval_grids, ruler_table, shares_by_length
 from ropewalk.measure.scoring import RELATIVE, RULER_THRESHOLD
-from ropewalk.measure.statistics import Interval, kind, plain
+from ropewalk.measure.statistics import Interval, kind
 from ropewalk.measure.tables import Speed, Sums, speed_table, table, tax_table
 from ropewalk.measure.task import tasks
 

@@ -19,7 +19,6 @@ from ropewalk.jobs.train.data.layout import Layout, Span
 
 NAME = "ropewalk_spans"
 GATHER, ULYSSES = "gather", "ulysses"
-EXCHANGES = (GATHER, ULYSSES)
 BLOCK = 512  # queries whose mask exists at one time
 
 

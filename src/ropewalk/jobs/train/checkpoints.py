@@ -23,7 +23,7 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_shards
 from torch.distributed.checkpoint.state_dict_saver import save as save_shards
 
 from ropewalk.checkpoints.files import discard, write_file
-from ropewalk.errors import BadConfig, CannotWrite
+from ropewalk.errors import BadConfig, CannotWrite, first_line
 from ropewalk.jobs.train.setup import Trained
 
 FACTS = "checkpoint.json"
@@ -60,7 +60,7 @@ def save(run: Path, trained: Trained, optimizer: torch.optim.AdamW, facts: Mappi
             if parallel.is_first:
                 write_file(part / FACTS, json.dumps(facts, indent=1) + "\n")
         except (OSError, RuntimeError, CheckpointException) as error:
-            problem = _first_line(error)
+            problem = _cause(error)
     if parallel.agree(bool(problem)):
         if parallel.is_first:
             shutil.rmtree(part, ignore_errors=True)
@@ -100,8 +100,7 @@ def load(folder: Path, trained: Trained, optimizer: torch.optim.AdamW) -> dict[s
             load_shards(wanted, storage_reader=HuggingFaceStorageReader(str(folder)))
     except (Exception, CheckpointException) as error:
         raise BadConfig(
-            f"the checkpoint {folder} cannot be read: {_first_line(error)}\n"
-            "  Remove it, and the run goes on from the one before."
+            f"the checkpoint {folder} cannot be read: {_cause(error)}\n  Remove it, and the run goes on from the one before."
         ) from error
     for state in optimizer.state.values():
         state["step"].fill_(float(facts["updates"]))
@@ -164,10 +163,10 @@ def _write(part: Path, found: dict[str, torch.Tensor]) -> None:
         save_shards(found, storage_writer=writer)
 
 
-def _first_line(error: BaseException) -> str:
+def _cause(error: BaseException) -> str:
     for cause, _ in getattr(error, "failures", {}).values():  # of a distributed checkpoint, by rank
-        return _first_line(cause)
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        return _cause(cause)
+    return first_line(error)[:300]
 
 
 RUN = "run.json"

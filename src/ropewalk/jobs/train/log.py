@@ -1,14 +1,13 @@
 """What happened, line by line: log.jsonl always, and whatever tracker is asked for besides."""
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ropewalk.checkpoints.files import write_file
+from ropewalk.checkpoints.files import plain, write_file
 from ropewalk.errors import CannotWrite, UnknownName, extra_parts
 from ropewalk.jobs.train.preflight import Proof
 
@@ -28,7 +27,7 @@ def open_log(run: Path, before: tuple[int, int], trackers: Sequence[str] = ()) -
     def log(line: dict[str, Any]) -> None:
         try:
             with path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps({key: _finite(value) for key, value in line.items()}) + "\n")
+                stream.write(json.dumps(plain(line)) + "\n")
         except OSError as error:
             raise CannotWrite(
                 f"{path} was not written: {error.strerror}.\n"
@@ -38,11 +37,6 @@ def open_log(run: Path, before: tuple[int, int], trackers: Sequence[str] = ()) -
             other(line)
 
     return log
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from torch import distributed
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from ropewalk.checkpoints.files import write_file
-from ropewalk.errors import BadOption, CannotWrite, Mismatch, OutOfMemory, RopewalkError, Stopped
+from ropewalk.errors import BadOption, CannotWrite, Mismatch, OutOfMemory, RopewalkError, Stopped, first_line
 from ropewalk.measure.faults import is_out_of_memory
 from ropewalk.models.attach import Attached
 from ropewalk.models.live import find_tables, read_live
@@ -126,7 +126,7 @@ def _kind(device: str) -> str:
 
 def _lost(error: RuntimeError) -> Stopped:
     return Stopped(
-        f"another process of this run failed or fell silent: {str(error).splitlines()[0][:200]}\n"
+        f"another process of this run failed or fell silent: {first_line(error)[:200]}\n"
         "  Its own message is above or in its log. Started again, the run goes on from its last checkpoint."
     )
 
@@ -181,7 +181,7 @@ def telling(out: Path, processes: Parallel) -> Iterator[None]:
             raise Stopped(f"another process of this run failed: {others}") from error
         if processes.world > 1 and _is_lost(error) and not isinstance(error, RopewalkError):
             raise Stopped(
-                f"another process of this run fell silent: {str(error).splitlines()[0][:200]}\n"
+                f"another process of this run fell silent: {first_line(error)[:200]}\n"
                 "  It was killed, or its machine is gone. Started again, the run goes on from its last checkpoint."
             ) from error
         if processes.world > 1:
@@ -197,7 +197,7 @@ def memory_in_words() -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise OutOfMemory(
-            f"memory ran out: {(str(error) or type(error).__name__).splitlines()[0]}\n"
+            f"memory ran out: {first_line(error)}\n"
             "  Take shorter rows (--length), --micro 1, --checkpointing, --offload, --tiles or --lora: "
             "`ropewalk plan --train` says what fits.\n  Started again, the run goes on from its last checkpoint."
         ) from None

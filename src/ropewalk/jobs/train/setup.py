@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.distributed.configuration_utils import DistributedConfig
 
 from ropewalk.engines.engine import parse_version
-from ropewalk.errors import BadConfig, BadOption, extra_parts
+from ropewalk.errors import BadConfig, BadOption, extra_parts, first_line
 from ropewalk.jobs.train import attention
 from ropewalk.jobs.train.loss import Scoring, find_ending
 from ropewalk.jobs.train.parallel import Parallel
@@ -103,7 +103,7 @@ def _load_sharded(source: Path, recipe: Recipe, parallel: Parallel) -> Any:
             attn_implementation="sdpa",
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise BadConfig(f"{source} cannot be loaded in shards: {str(error).splitlines()[0]}") from error
+        raise BadConfig(f"{source} cannot be loaded in shards: {first_line(error)}") from error
 
 
 def _shard(model: Any, recipe: Recipe, parallel: Parallel) -> None:

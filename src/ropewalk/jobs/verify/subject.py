@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import transformers
 
-from ropewalk.checkpoints.export import KEYS, SUMMARY
+from ropewalk.checkpoints.export import SUMMARY
 from ropewalk.checkpoints.extend import PLAN
 from ropewalk.checkpoints.gguf import factors_of, metadata, open_gguf, stretch_gguf
 from ropewalk.checkpoints.gguf_edit import PLAN as GGUF_PLAN
@@ -23,7 +23,7 @@ from ropewalk.engines import gguf, llama_cpp
 from ropewalk.engines.gguf_file import read
 from ropewalk.engines.transformers import write as config_language
 from ropewalk.engines.transformers.checkpoint import CONFIG, is_gguf, read_config, text_of
-from ropewalk.errors import BadConfig, BadOption, CannotExpress
+from ropewalk.errors import BadConfig, BadOption, CannotExpress, first_line
 from ropewalk.jobs.verify.as_gguf import package, write_gguf
 from ropewalk.jobs.verify.witness import Witness, chosen, witnesses
 from ropewalk.models.load import load_model, quiet
@@ -123,7 +123,7 @@ def vocabulary(config: Mapping[str, Any]) -> int:
 def gguf_keys(plan: ScalingPlan, config: Mapping[str, Any]) -> Mapping[str, Any]:
     """What is to be put into a GGUF, as llama.cpp's dialect says it; CannotExpress where only flags can say the plan."""
     written = llama_cpp.write(plan, config)
-    keys = written.files.get(KEYS)
+    keys = written.files.get(llama_cpp.KEYS_FILE)
     if not isinstance(keys, Mapping):
         raise CannotExpress(f"no key of a GGUF says {plan.name} to llama.cpp; its command line does: {written.commands[0]}")
     return keys
@@ -157,7 +157,9 @@ def subjects(target: str, place: Path) -> Iterator[Subject]:
 def _of_export(folder: Path, place: Path) -> Iterator[Subject]:
     """GGUF keys are put to the weights of a checkpoint of the same factor; a folder of keys alone has none."""
     parts = _parts(folder)
-    keys = {part["target_length"]: part["folder"] for part in parts if (folder / part["folder"] / KEYS).is_file()}
+    keys = {
+        part["target_length"]: part["folder"] for part in parts if (folder / part["folder"] / llama_cpp.KEYS_FILE).is_file()
+    }
     whole = [part for part in parts if (folder / part["folder"] / CONFIG).is_file()]
     if not whole:
         raise BadConfig(
@@ -168,7 +170,7 @@ def _of_export(folder: Path, place: Path) -> Iterator[Subject]:
         (inner := place / str(number)).mkdir()
         names = ("transformers", *(name for name in part["engines"] if name in witnesses()))
         said = keys.pop(part["target_length"], None)
-        found = json.loads((folder / said / KEYS).read_text(encoding="utf-8")) if said is not None else None
+        found = json.loads((folder / said / llama_cpp.KEYS_FILE).read_text(encoding="utf-8")) if said is not None else None
         more = () if found is None else ("llama_cpp",)
         yield of_checkpoint(folder / part["folder"], inner, tuple(dict.fromkeys((*names, *more))), found)
 
@@ -246,7 +248,5 @@ def _load(path: Path) -> Any:
                 path.parent, gguf_file=path.name, dtype=torch.float32, trust_remote_code=False
             )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise BadConfig(
-            f"transformers cannot read this GGUF, so there is no reference: {str(error).splitlines()[0]}"
-        ) from error
+        raise BadConfig(f"transformers cannot read this GGUF, so there is no reference: {first_line(error)}") from error
     return loaded.eval()

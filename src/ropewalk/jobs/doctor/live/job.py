@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ropewalk.checkpoints.files import plain
 from ropewalk.errors import BadLength, BadOption
 from ropewalk.jobs.doctor.live.endpoint import Endpoint
 from ropewalk.jobs.doctor.live.judge import FAIL, KEY_MARGIN, MARGIN, PASS, KeyStep, LossStep, judge_keys, judge_loss, overall
 from ropewalk.jobs.doctor.live.measure import Advance, Cell, Round, cost, measure_keys, measure_loss
 from ropewalk.jobs.doctor.live.passages import Source, library_text
-from ropewalk.measure.statistics import plain
 
 PASSAGES = 12
 LEAST = 64  # tokens of an original window: two halves of it hold a passage and a pass key

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ropewalk.checkpoints.files import plain
 from ropewalk.errors import BadLength, BadOption
 from ropewalk.jobs.doctor.live.job import LEAST, PASSAGES
 from ropewalk.jobs.doctor.live.measure import Advance, cost
 from ropewalk.jobs.doctor.live.passages import Source, library_text
 from ropewalk.jobs.doctor.stacks.measure import ALIKE, DIFFER, MARGIN, Band, Stacks, judge, measure, overall
-from ropewalk.measure.statistics import plain
 
 SCHEMA = "ropewalk.stacks/1"
 
