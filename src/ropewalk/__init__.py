@@ -20,6 +20,9 @@ from ropewalk.scaling.spec import ModelSpec
 from ropewalk.scaling.stretch import Stretch
 
 if TYPE_CHECKING:  # what `__getattr__` finds on first use
+    from ropewalk.api.evaluate import evaluate
+    from ropewalk.api.fit import fit
+    from ropewalk.api.report import report
     from ropewalk.checkpoints.extend import extend
     from ropewalk.measure.nll import token_nll
     from ropewalk.models.attach import attach
@@ -27,6 +30,9 @@ if TYPE_CHECKING:  # what `__getattr__` finds on first use
     from ropewalk.models.tables import rotation_tables
 
 _UPPER = {
+    "evaluate": "ropewalk.api.evaluate",
+    "fit": "ropewalk.api.fit",
+    "report": "ropewalk.api.report",
     "attach": "ropewalk.models.attach",
     "load_model": "ropewalk.models.load",
     "rotation_tables": "ropewalk.models.tables",
@@ -42,13 +48,16 @@ __all__ = [
     "ScalingPlan",
     "Stretch",
     "attach",
+    "evaluate",
     "extend",
+    "fit",
     "get_method",
     "load_model",
     "make_plan",
     "method",
     "methods",
     "read",
+    "report",
     "rotation_tables",
     "token_nll",
     "write",
@@ -57,10 +66,13 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name in _UPPER:
-        with extra_parts():
-            return getattr(importlib.import_module(_UPPER[name]), name)
-    raise AttributeError(f"module 'ropewalk' has no attribute {name!r}")
+    if name not in _UPPER:
+        raise AttributeError(f"module 'ropewalk' has no attribute {name!r}")
+    with extra_parts():
+        found = getattr(importlib.import_module(_UPPER[name]), name)
+    if _UPPER[name].startswith("ropewalk.api."):  # what a verb lacks is known when it is called
+        found = globals()[name] = extra_parts(name)(found)
+    return found
 
 
 def __dir__() -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
     @staticmethod
-    def of(title: str, rows: Mapping[str, Mapping[object, object]], form: str = "{}", notes: Sequence[str] = ()) -> "Table":
+    def of(title: str, rows: Mapping[str, Mapping[Any, Any]], form: str = "{}", notes: Sequence[str] = ()) -> "Table":
         """One row a name; a cell that is missing or None is empty.  form: of the numbers, such as "{:.3f}"."""
         columns = list(dict.fromkeys(column for row in rows.values() for column in row))
         heads = (f"{c:,}" if isinstance(c, int) else str(c) for c in columns)

@@ -164,15 +164,15 @@ def test_an_evaluation_does_not_take_up_the_records_of_other_weights(model, tmp_
     request = Request(
         str(model), methods=("none",), lengths=(128,), documents=2, tasks=(), tax=False, speed=False, device="cpu"
     )  # fmt: skip
-    first = evaluate(tmp_path / "run", request, lambda *sizes: lambda cost: None)
+    first = evaluate(tmp_path / "run", request)
     assert (first.found, len(first.records)) == (0, 2)
     time.sleep(0.01)
     change_one_value(model)
     with pytest.raises(BadConfig, match=r"holds another run; what differs:\n(.*\n)*  checkpoint: "):
-        evaluate(tmp_path / "run", request, lambda *sizes: lambda cost: None)
+        evaluate(tmp_path / "run", request)
     (tmp_path / "run" / "run.json").unlink()  # nor where nothing says which run it was
     with pytest.raises(BadConfig, match="holds records of a model with the fingerprint"):
-        evaluate(tmp_path / "run", request, lambda *sizes: lambda cost: None)
-    other = evaluate(tmp_path / "other", request, lambda *sizes: lambda cost: None)
+        evaluate(tmp_path / "run", request)
+    other = evaluate(tmp_path / "other", request)
     assert {r.key.name for r in other.records}.isdisjoint(r.key.name for r in first.records)
     assert sum(r.nll.sum() for r in other.records) != pytest.approx(sum(r.nll.sum() for r in first.records), abs=1e-4)

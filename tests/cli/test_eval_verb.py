@@ -64,7 +64,7 @@ def test_several_models_get_a_folder_each(ropewalk, tmp_path):
         (["ropewalk-tiny", "--factor", "2", "--tasks", "paskey"], "Did you mean 'passkey'?"),
         (["ropewalk-tiny", "--factor", "2", "--protocols", "slidin"], "Did you mean 'sliding'?"),
         (["ropewalk-tiny", "--factor", "2", "--data", "nowhere.txt"], "there is no such file or folder"),
-        (["ropewalk-tiny", "--factor", "2", "--depths", "0,x"], "--depths is '0,x'"),
+        (["ropewalk-tiny", "--factor", "2", "--depths", "0,x"], "depths is '0,x'"),
         (["ropewalk-tiny", "--factor", "2", "--questions", "qa_1=no.json"], "with a file that is there"),
         (["ropewalk-tiny", "--lengths", "1m"], "0 have the 1,048,576 tokens that are read, 12 were asked for"),
         (["ropewalk-tiny", "--lengths", "4k", "--factor", "2"], "beyond the 1,024 tokens that the plans reach"),

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 import ropewalk
-from ropewalk.api.source import loading
 from ropewalk.cli.parts.progress import Bar, Estimate, cost_bar, spoken
+from ropewalk.models.source import loading
 from support.command import run
 
 TINY = "ropewalk-tiny"

@@ -149,7 +149,7 @@ def outcome(tmp_path_factory):
         "ropewalk-tiny", methods=("none", "window-256"), lengths=(256, 512, 1024), documents=2, tasks=("passkey",), samples=2,
         depths=(0.0, 0.95), device="cpu",
     )  # fmt: skip
-    return evaluate(tmp_path_factory.mktemp("run"), request, lambda *sizes: lambda cost: None)
+    return evaluate(tmp_path_factory.mktemp("run"), request)
 
 
 def test_a_run_reads_documents_and_keys_through_the_window(outcome, model):

@@ -1,5 +1,6 @@
 """How arguments may be given: as Python's own objects, or in the words of the command line."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated, Any
 from ropewalk.errors import BadConfig, BadOption
 from ropewalk.scaling.method import Option, methods
 from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.units import as_length
 
 Length = int | str  # tokens: 4096, "4096", "4k" (k = 1024) or "1m"
 Lengths = int | str | Sequence[int | str]  # several, or "4k,8k"
@@ -17,7 +19,7 @@ Numbers = float | str | Sequence[float]  # several, or "0,0.5,1"
 Place = str | Path
 Options = Mapping[str, Option] | Sequence[str]  # {"beta_fast": 16}, or ["beta_fast=16"]
 Plan = ScalingPlan | str | Path  # a plan, or the file that holds one
-Plans = Plan | Sequence[Plan]
+Plans = Plan | Sequence[Plan] | Mapping[str, Plan]
 Model = Any  # a folder, a hub id, ropewalk-tiny, or a live transformers model
 
 
@@ -106,3 +108,22 @@ def as_plan(plan: Plan) -> ScalingPlan:
         return ScalingPlan.from_json(Path(plan).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise BadConfig(f"{plan} cannot be read: {error}") from None
+
+
+def as_plans(plans: Plans) -> dict[str, ScalingPlan]:
+    """By name: that of its file, of its method, or the one that a mapping gives it."""
+    if isinstance(plans, Mapping):
+        return {name: as_plan(plan) for name, plan in plans.items()}
+    several = [plans] if isinstance(plans, ScalingPlan | str | Path) else plans
+    return {plan.name if isinstance(plan, ScalingPlan) else Path(plan).stem: as_plan(plan) for plan in several}
+
+
+def as_lengths(value: Lengths) -> tuple[int, ...]:
+    """ "4k,8k" or [4096, "8k"] -> (4096, 8192)"""
+    return tuple(map(as_length, (value,) if isinstance(value, int) else as_names(value) if isinstance(value, str) else value))
+
+
+def as_protocols(value: Names) -> tuple[str, ...]:
+    """ "position,sliding:1024,256" holds two: a comma before a letter separates."""
+    parts = re.split(r",(?=\s*[A-Za-z_])", value) if isinstance(value, str) else value
+    return tuple(part for part in parts if part.strip() and part.strip() != "-")

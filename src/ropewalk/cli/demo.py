@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from ropewalk.cli.parts.common import Json, print_json
+from ropewalk.cli.parts.console import Console, print_table
+from ropewalk.table import Table
 
 
 def run(
@@ -20,19 +22,18 @@ def run(
     seed: Annotated[int, typer.Option(help="Chooses documents and pass keys.")] = 0,
     json: Json = False,
 ) -> None:
-    from ropewalk.api.source import loading
-    from ropewalk.cli.parts.console import Console
-    from ropewalk.cli.parts.progress import Bar, cost_bar
+    from ropewalk.cli.parts.progress import Bar
+    from ropewalk.models.source import loading
 
     console = Console(stderr=json, highlight=False)
     console.print("ropewalk-tiny was trained at 512 tokens. Seven plans and a window read it at 4,096.")
     told = console if console.is_terminal else Console(stderr=True, highlight=False)
-    with Bar("starting", told, transient=True):
+    with Bar("starting", told) as bar:
         from ropewalk.jobs.evaluate.demo import Demo, run_demo
-        from ropewalk.jobs.evaluate.summary import summary
-    with cost_bar(told, "measuring", loading("ropewalk-tiny")) as start:
-        outcome = run_demo(out, Demo(documents=documents, samples=samples, seed=seed), start, console.print)
-    found = summary(outcome)
+
+        bar.begin(loading("ropewalk-tiny"))
+        outcome = run_demo(out, Demo(documents=documents, samples=samples, seed=seed), bar)
+    found = outcome.to_dict()
     if json:
         print_json({**found, "checkpoint": str(out / "checkpoint")})
         return
@@ -44,25 +45,12 @@ def run(
 
 def _print_tables(console: Any, found: dict[str, Any]) -> None:
     (losses,) = found["bits_per_token"].values()
-    passkeys = {
-        method: {f"{n:,}": 100 * share for n, share in row.items()} for method, row in found["retrieval"]["passkey"].items()
-    }
+    passkeys = {method: {n: 100 * share for n, share in row.items()} for method, row in found["retrieval"]["passkey"].items()}
     tax = {m: {"loss": row["loss"], "KL": row["kl"]} for m, row in found["tax"].items()}
-    _print_table(console, "bits per token at", losses, "{:.3f}", best=min)
-    _print_table(console, "pass key found at", passkeys, "{:.0f} %")
-    _print_table(console, "bits added below 512", tax, "{:z.4f}")
-
-
-def _print_table(console: Any, title: str, rows: dict[str, dict[str, float]], form: str, best: Any = None) -> None:
-    from rich.table import Table
-
-    columns = list(next(iter(rows.values())))
-    table = Table(title, *columns, box=None)
-    shown = {method: [form.format(row[column]) for column in columns] for method, row in rows.items()}
-    bests = [best(column, key=float) if best else None for column in zip(*shown.values(), strict=True)]
-    for method, cells in shown.items():
-        table.add_row(method, *(f"[bold green]{c}[/]" if c == b else c for c, b in zip(cells, bests, strict=True)))
-    for column in table.columns[1:]:
-        column.justify = "right"
-    console.print()
-    console.print(table)
+    for table in (
+        Table.of("bits per token at", losses, "{:.3f}"),
+        Table.of("pass key found at", passkeys, "{:.0f} %"),
+        Table.of("bits added below 512", tax, "{:z.4f}"),
+    ):
+        console.print()
+        print_table(console, table)

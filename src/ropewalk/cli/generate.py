@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from ropewalk.api.source import loading
 from ropewalk.cli.parts.common import (
     Device,
     Dtype,
@@ -27,6 +26,7 @@ from ropewalk.cli.parts.common import (
 )
 from ropewalk.cli.parts.progress import Bar, spoken
 from ropewalk.errors import BadConfig, BadOption
+from ropewalk.models.source import loading
 from ropewalk.scaling.units import human_bytes
 
 INTERRUPTED = 130

@@ -3,42 +3,33 @@
 Example: `ropewalk report out/demo -o certificate.html`
 """
 
-from pathlib import Path
-from typing import Annotated
+import inspect
+from typing import Annotated, Any
 
 import typer
 
-from ropewalk.cli.parts.common import Force, Json, print_json
+from ropewalk.api.report import report
+from ropewalk.cli.parts.common import print_json
+from ropewalk.cli.parts.flags import parameters, with_flags
 from ropewalk.scaling.units import human_bytes
 
+MARKDOWN = inspect.Parameter(
+    "as_markdown", inspect.Parameter.KEYWORD_ONLY, default=False,
+    annotation=Annotated[bool, typer.Option("--markdown", help="Print the main tables as Markdown and nothing else.")],
+)  # fmt: skip
 
-def run(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder: what eval or demo wrote.")],
-    out: Annotated[
-        Path | None,
-        typer.Option("-o", "--out", help="The page to write; an older report is replaced. [default: RUN/report.html]"),
-    ] = None,
-    margin: Annotated[float, typer.Option(help="Bits per token that a length may lose and still hold.")] = 0.1,
-    force: Force = False,
-    json: Json = False,
-    as_markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print the main tables as Markdown and nothing else.")
-    ] = False,
-) -> None:
-    from ropewalk.jobs.report.headline import certificate
-    from ropewalk.jobs.report.markdown import markdown
-    from ropewalk.jobs.report.page import write_page
-    from ropewalk.jobs.report.run_folder import read_run
 
-    made = certificate(read_run(folder), margin)
-    out = out or folder / "report.html"
-    size = write_page(out, made, force=force)
+def _run(json: bool = False, as_markdown: bool = False, **given: Any) -> None:
+    made = report(**given)
     if json:
-        print_json(made)
+        print_json(made.to_dict())
     elif as_markdown:
-        print(markdown(made), end="")
+        print(made.to_markdown(), end="")
     else:
-        print(f"{made['headline']['title']}. {made['headline']['sentence']}")
-        for words in [*made["missing"], *made["notes"]]:
+        print(f"{made.title}. {made.sentence}")
+        for words in made.notes:
             print(f"note: {words}")
-        print(f"{out}: {human_bytes(size)}, open it in a browser; it needs no network")
+        print(f"{made.out}: {human_bytes(made.size)}, open it in a browser; it needs no network")
+
+
+run = with_flags(_run, [*parameters(report), MARKDOWN])

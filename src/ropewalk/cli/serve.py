@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from ropewalk.api.source import loading
 from ropewalk.cli.parts.common import (
     Device,
     Dtype,
@@ -24,6 +23,7 @@ from ropewalk.cli.parts.common import (
 )
 from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.progress import Bar
+from ropewalk.models.source import loading
 
 LOOPBACK = "127.0.0.1"
 UNTOLD = 2.0  # seconds that the reading of a prompt may take without a line

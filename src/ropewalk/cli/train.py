@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import typer
 
 from ropewalk.api.arguments import as_options
-from ropewalk.api.source import loading
 from ropewalk.cli.parts.common import print_json
 from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.progress import Bar
 from ropewalk.jobs.train.recipe import Lora, Recipe, Stage, read_recipe, shipped
+from ropewalk.models.source import loading
 from ropewalk.scaling.units import as_length
 
 LENGTHS = ("to", "length", "original_length")

@@ -17,14 +17,15 @@ from ropewalk.jobs.evaluate.workers import Workers
 from ropewalk.measure.protocols import Prefix
 from ropewalk.measure.records import Key, Record, Records
 from ropewalk.scaling.plan import make_plan
+from support.watching import Watching
 
 small = partial(Request, "ropewalk-tiny", lengths=(256,), factor=2.0, documents=16, tax=False, speed=False, stop_early=True)
 
 
 def go(out, request):
-    told = []
-    outcome = evaluate(out, request, lambda total, pieces, found: lambda cost: None, told.append)
-    return outcome, told[-1]
+    watching = Watching()
+    outcome = evaluate(out, request, watching)
+    return outcome, watching.notes[-1]
 
 
 def test_it_stops_where_plans_differ_much_and_goes_on_from_there(tmp_path):
@@ -55,7 +56,7 @@ def test_it_reads_all_where_there_is_nothing_to_find(tmp_path):
 )
 def test_what_cannot_stop_early_says_why(tmp_path, request_, workers, words):
     with pytest.raises(BadOption, match=words):
-        evaluate(tmp_path, request_, lambda *_: lambda cost: None, workers=workers)
+        evaluate(tmp_path, request_, workers=workers)
     assert not any(tmp_path.iterdir())
 
 

@@ -10,14 +10,16 @@ import time
 import pytest
 import torch
 
+from ropewalk.api.arguments import as_protocols
 from ropewalk.errors import BadConfig, BadOption, NotFinite
 from ropewalk.jobs.evaluate import job
 from ropewalk.jobs.evaluate.job import evaluate, run_folders
-from ropewalk.jobs.evaluate.prepare import prepare, spelled_out, split_protocols
+from ropewalk.jobs.evaluate.prepare import prepare, spelled_out
 from ropewalk.jobs.evaluate.request import Request
-from ropewalk.jobs.evaluate.summary import summary
 from ropewalk.measure.records import Records
 from ropewalk.models.load import load_model
+from ropewalk.models.source import Source
+from support.watching import Watching
 
 SMALL = dict(
     model="ropewalk-tiny", methods=("none", "dynamic-request"), lengths=(256, 640), documents=3, tasks=("passkey",),
@@ -31,30 +33,15 @@ from ropewalk.jobs.evaluate.job import evaluate
 from ropewalk.jobs.evaluate.request import Request
 from ropewalk.jobs.evaluate.workers import workers
 with workers(silence=60) as ours:
-    evaluate(Path(sys.argv[1]), Request(**{SMALL!r}), lambda *sizes: lambda cost: None, print, ours)
+    evaluate(Path(sys.argv[1]), Request(**{SMALL!r}), workers=ours)
 """
-
-
-class Start:
-    """Stands in for the progress bar; looks into the folder when measuring begins."""
-
-    def __init__(self, folder=None):
-        self.folder, self.done, self.listed = folder, 0.0, set()
-
-    def __call__(self, total, pieces, found):
-        self.total, self.pieces, self.found = total, pieces, found
-        self.listed = {path.name for path in self.folder.iterdir()} if self.folder else set()
-        return self.advance
-
-    def advance(self, cost):
-        self.done += cost
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run that nothing disturbed: its folder, outcome, and what its progress bar was told."""
     folder = tmp_path_factory.mktemp("whole")
-    start = Start(folder)
+    start = Watching(folder)
     return folder, evaluate(folder, Request(**SMALL), start), start
 
 
@@ -77,7 +64,7 @@ def test_the_folder_holds_everything_and_run_json_came_first(whole):
     passkeys = [r for r in outcome.records if r.key.protocol == "passkey"]
     assert len(passkeys) == 8
     assert sum(r.key.method == "none" for r in outcome.records) == 3 + 4
-    assert len(outcome.records) == start.pieces
+    assert len(outcome.records) == 3 + 3 * 2 + 8  # one scale up to 512, one up to 640
     assert start.done == pytest.approx(start.total)
     assert not outcome.failures
 
@@ -94,11 +81,10 @@ def test_run_json_says_what_could_make_a_difference(whole):
 
 
 def test_a_second_call_reads_nothing_again(whole, monkeypatch):
-    folder, _, _ = whole
-    monkeypatch.setattr(job, "load_model", lambda *a, **k: pytest.fail("the weights are not needed"))
-    start = Start()
-    again = evaluate(folder, Request(**SMALL), start)
-    assert (again.found, len(again.records)) == (start.pieces, start.pieces)
+    folder, outcome, _ = whole
+    monkeypatch.setattr(Source, "load", lambda *a, **k: pytest.fail("the weights are not needed"))
+    again = evaluate(folder, Request(**SMALL))
+    assert again.found == len(again.records) == len(outcome.records)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +99,7 @@ def test_a_second_call_reads_nothing_again(whole, monkeypatch):
 )
 def test_another_request_is_refused_by_what_differs(whole, change, told):
     with pytest.raises(BadConfig, match=f"holds another run; what differs:\n(.*\n)*  {told}"):
-        evaluate(whole[0], Request(**{**SMALL, **change}), Start())
+        evaluate(whole[0], Request(**{**SMALL, **change}), Watching())
 
 
 def test_a_run_killed_at_any_moment_goes_on_to_the_same_records(whole, tmp_path):
@@ -130,9 +116,8 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_records(whole, tmp_path)
             child.send_signal(signal.SIGKILL)
             child.wait()
         assert not (tmp_path / "report.html").exists(), round_
-    start = Start()
-    outcome = evaluate(tmp_path, Request(**SMALL), start)
-    assert 4 <= outcome.found < start.pieces
+    outcome = evaluate(tmp_path, Request(**SMALL))
+    assert 4 <= outcome.found < len(whole[1].records)
     same_records(tmp_path, whole[0])
     assert not list((tmp_path / "records").glob("*.part-*"))
 
@@ -156,14 +141,14 @@ def test_a_plan_that_gives_no_numbers_is_given_up_and_the_others_are_kept(tmp_pa
         real(model, plan, *args, **kwargs)
 
     monkeypatch.setattr(job, "measure", broken)
-    said = []
-    outcome = evaluate(tmp_path, Request(**SMALL), Start(), said.append)
+    watching = Watching()
+    outcome = evaluate(tmp_path, Request(**SMALL), watching)
     assert outcome.failures == ["the loss of 3 tokens is not a number"]
     assert {r.key.method for r in outcome.records} == {"dynamic-request"}
-    assert "none is given up: the loss of 3 tokens is not a number" in said
+    assert "none is given up: the loss of 3 tokens is not a number" in watching.notes
     monkeypatch.setattr(job, "measure", lambda *a, **k: broken(None, outcome.prepared.plans["none"]))
     with pytest.raises(NotFinite):
-        evaluate(tmp_path / "all", Request(**SMALL), Start())
+        evaluate(tmp_path / "all", Request(**SMALL), Watching())
 
 
 def test_memory_that_runs_out_halves_the_batch_and_the_run_goes_on(whole, tmp_path, monkeypatch):
@@ -177,10 +162,10 @@ def test_memory_that_runs_out_halves_the_batch_and_the_run_goes_on(whole, tmp_pa
         model.base_model.register_forward_pre_hook(refuse)
         return model
 
-    monkeypatch.setattr(job, "load_model", cramped)
-    said = []
-    evaluate(tmp_path, Request(**{**SMALL, "batch": 4}), Start(), said.append)
-    assert [sentence for sentence in said if "out of memory" in sentence] == [
+    monkeypatch.setattr("ropewalk.models.load.load_model", cramped)
+    watching = Watching()
+    evaluate(tmp_path, Request(**{**SMALL, "batch": 4}), watching)
+    assert [sentence for sentence in watching.notes if "out of memory" in sentence] == [
         "out of memory with 3 sequences of 640 tokens at a time; going on with 1."
     ]
     same_records(tmp_path, whole[0])
@@ -192,18 +177,18 @@ def test_own_texts_are_documents_and_haystack(tmp_path):
         (tmp_path / f"{name}.txt").write_text(name + text)
     (tmp_path / "rows.jsonl").write_text("{broken\n")
     request = Request(**{**SMALL, "data": (str(tmp_path),), "documents": 2, "samples": 1})
-    prepared = prepare(request)
+    prepared = prepare(request, Source("ropewalk-tiny"), print)
     assert [d.name.rpartition("/")[2] for d in prepared.documents] == ["a.txt", "b.txt"]
     assert [p.place.rpartition("/")[2] for p in prepared.choice.problems] == ["rows.jsonl:1"]
     assert "ropes" in prepared.tokenizer.decode(prepared.samples[0].ids)
     with pytest.raises(BadConfig, match=r"rows\.jsonl:1"):
-        prepare(Request(**{**SMALL, "data": (str(tmp_path),), "strict": True}))
+        prepare(Request(**{**SMALL, "data": (str(tmp_path),), "strict": True}), Source("ropewalk-tiny"), print)
     with pytest.raises(BadConfig, match="2 documents were found, 1 places could not be read; 0 have the 100,000 tokens"):
-        prepare(Request(**{**SMALL, "data": (str(tmp_path),), "lengths": (100_000,)}))
+        prepare(Request(**{**SMALL, "data": (str(tmp_path),), "lengths": (100_000,)}), Source("ropewalk-tiny"), print)
 
 
 def test_the_summary_is_json_and_counts_what_was_read(whole):
-    told = json.loads(json.dumps(summary(whole[1])))
+    told = json.loads(json.dumps(whole[1].to_dict()))
     assert set(told["bits_per_token"]["position:0,256,512,640"]) == {"none", "dynamic-request"}
     assert set(told["retrieval"]["passkey"]["none"]) == {"256", "640"}
     assert told["documents"] == {"found": told["documents"]["found"], "read": 3, "duplicates": 0}
@@ -220,7 +205,7 @@ def test_protocols_take_their_numbers_from_the_lengths():
     assert spelled("random") == "random_window:2048,4,7"
     assert spelled("random:512,2") == "random_window:512,2,0"
     assert spelled("sliding:1k,128") == "sliding:1024,128"
-    assert split_protocols("position,sliding:1024,256, random:512,2") == ("position", "sliding:1024,256", " random:512,2")
+    assert as_protocols("position,sliding:1024,256, random:512,2") == ("position", "sliding:1024,256", " random:512,2")
 
 
 def test_several_models_get_a_folder_each(tmp_path):

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ropewalk.api.source import loading
 from ropewalk.cli.parts.common import is_address, plan_to_run, print_json
 from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.doctor_live import read_written
 from ropewalk.cli.parts.progress import Bar, cost_bar
 from ropewalk.errors import BadOption, RopewalkError
+from ropewalk.models.source import loading
 from ropewalk.scaling.units import as_length
 
 if TYPE_CHECKING:

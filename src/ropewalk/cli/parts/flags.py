@@ -16,7 +16,7 @@ from ropewalk.cli.parts.progress import Bar
 # What is typed for each kind of argument; the function reads it.
 TYPED = {
     arguments.Length: str, arguments.Lengths: str, arguments.Names: str, arguments.Numbers: str, arguments.Place: Path,
-    arguments.Options: list[str], arguments.Plan: Path, arguments.Plans: list[Path], arguments.Model: str, arguments.Time: str,
+    arguments.Options: list[str], arguments.Plan: Path, arguments.Model: str, arguments.Time: str,
 }  # fmt: skip
 Show = Callable[[Console, Any], int | None]
 
@@ -49,11 +49,15 @@ def verb(
 
 
 def with_flags(run: Callable[..., None], flags: Sequence[inspect.Parameter]) -> Callable[..., None]:
-    """`run(**given)` as typer reads it: with these flags, and --json."""
+    """`run(**given)` as typer reads it: with these flags, and --json. What is not given has the function's own default."""
+
+    def call(**given: Any) -> None:
+        run(**{name: value for name, value in given.items() if value not in (None, [])})
+
     json = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
-    run.__signature__ = inspect.Signature([*flags, json])  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in [*flags, json]}
-    return run
+    call.__signature__ = inspect.Signature([*flags, json])  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in [*flags, json]}
+    return call
 
 
 def parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -72,7 +76,8 @@ def _parameter(parameter: inspect.Parameter, kind: Any, flag: Flag) -> inspect.P
     if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and not flag.spelt:
         said: Any = typer.Argument(metavar=flag.metavar, help=flag.help)
     else:
-        spelt = flag.spelt or ("--" + parameter.name.replace("_", "-"),)
+        name = parameter.name.replace("_", "-")
+        spelt = flag.spelt or (f"--{name}/--no-{name}" if kind is bool else f"--{name}",)
         said = typer.Option(*spelt, metavar=flag.metavar, help=flag.help, min=flag.least)
     if not needed and isinstance(default, tuple):
         default = ",".join(map(str, default)) if typed is str else list(default) or None

@@ -8,11 +8,12 @@ from pathlib import Path
 from ropewalk.checkpoints.extend import CARD, extend, model_card
 from ropewalk.checkpoints.files import write_file
 from ropewalk.engines.transformers.checkpoint import BUNDLED, read_config
-from ropewalk.jobs.evaluate.job import Outcome, Start, evaluate
+from ropewalk.jobs.evaluate.job import evaluate
 from ropewalk.jobs.evaluate.request import Request
+from ropewalk.jobs.evaluate.result import Outcome
 from ropewalk.jobs.report.loss import coarse_edges
-from ropewalk.measure.faults import Say
 from ropewalk.measure.tables import loss_by_position
+from ropewalk.progress import SILENT, Progress
 
 METHODS = ("none", "window", "linear", "ntk", "ntk_by_parts", "dynamic-request", "yarn", "dynamic-yarn")
 WRITTEN = "yarn"  # the method whose checkpoint is written
@@ -38,10 +39,10 @@ class Demo:
         )  # fmt: skip
 
 
-def run_demo(out: Path, demo: Demo, start: Start, say: Say = lambda sentence: None) -> Outcome:
+def run_demo(out: Path, demo: Demo, progress: Progress = SILENT) -> Outcome:
     """Evaluate every method into `out`, and write the checkpoint of one. A second run goes on where the first stopped."""
-    outcome = evaluate(out, demo.request, start, say)
-    plan, source = outcome.prepared.plans[WRITTEN], outcome.prepared.source
+    outcome = evaluate(out, demo.request, progress)
+    plan, source = outcome.prepared.plans[WRITTEN], outcome.prepared.source.folder
     extend(source, plan, out / "checkpoint", force=True)
     card = model_card(source, plan, read_config(out / "checkpoint"), measured=_measured(outcome))
     write_file(out / "checkpoint" / CARD, card)

@@ -6,18 +6,17 @@ killed at any moment goes on when it is asked for again, and ends with the same 
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from ropewalk.checkpoints.files import write_file
 from ropewalk.engines.transformers.checkpoint import local_checkpoint
 from ropewalk.errors import BadOption, CannotAttach, Mismatch, NotFinite, RopewalkError
 from ropewalk.jobs.evaluate.prepare import Prepared, prepare
 from ropewalk.jobs.evaluate.request import RUN, Request, settle
+from ropewalk.jobs.evaluate.result import REPORT, Outcome
 from ropewalk.jobs.evaluate.workers import Workers
 from ropewalk.jobs.report.page import write_report
 from ropewalk.measure.anytime import look, random_order
@@ -25,17 +24,17 @@ from ropewalk.measure.faults import Batch, Say
 from ropewalk.measure.passes import Measurement, bodies, measure, versions, wanted_passes, window_measurements
 from ropewalk.measure.protocols import Protocol
 from ropewalk.measure.records import Key, Readings, Record, Records
-from ropewalk.measure.retrieval import Asker, Skipped, sample_key
+from ropewalk.measure.retrieval import Asker, sample_key
 from ropewalk.measure.retrieval import cost as sample_cost
-from ropewalk.measure.rows import Problem
 from ropewalk.measure.speed import measure_speed, speed_keys
 from ropewalk.measure.tables import BITS, Sums, table
 from ropewalk.measure.task import Sample
 from ropewalk.measure.tax import record_tax, tax_measurements
 from ropewalk.measure.window import WindowPlan
 from ropewalk.models.attach import attach
-from ropewalk.models.load import check_tokenizer, load_model
-from ropewalk.models.placement import find_device, find_dtype, own_device
+from ropewalk.models.load import check_tokenizer
+from ropewalk.models.source import Source
+from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.plan import ScalingPlan
 
 LEAST = 3  # documents before the first look
@@ -83,33 +82,8 @@ def _in_order(sums: Sums, order: Sequence[str]) -> Sums:
     return Sums(tuple(order), sums.sums[rows], sums.counts[rows], sums.tokens[rows])
 
 
-REPORT = "report.html"
 UNCHANGED = "none"  # pays no tax
-Start = Callable[[float, int, int], Callable[[float], None]]
 Advance = Callable[[float], None]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run did.
-
-    records: those of its own plans.  found: how many measurements were on disk before.  skipped: tasks that do not fit.
-    problems: texts that could not be read.  failures: what a plan could not be measured for; its other records are kept.
-    """
-
-    out: Path
-    prepared: Prepared
-    records: list[Record]
-    found: int
-    failures: list[str] = field(default_factory=list)
-
-    @property
-    def skipped(self) -> list[Skipped]:
-        return self.prepared.skipped
-
-    @property
-    def problems(self) -> list[Problem]:
-        return self.prepared.choice.problems
 
 
 @dataclass(frozen=True)
@@ -153,17 +127,18 @@ def _is_local(model: str) -> bool:
 
 
 def evaluate(
-    out: Path, request: Request, start: Start, say: Say = lambda sentence: None, workers: Workers | None = None
+    out: Path, request: Request, progress: Progress = SILENT, workers: Workers | None = None, source: Source | None = None
 ) -> Outcome:
     """Measure what `request` asks for into `out`, and write its report.
 
-    start: told the total cost of this process's share, its measurements and how many of them were found on disk; answers a
-    function that takes each finished cost.
+    source: the model, where it is a live one; else it is found by `request.model`.
     """
     workers = workers or Workers()
-    device = find_device(request.device)
-    request = replace(request, device=device, dtype=find_dtype(request.dtype, device))
-    prepared = prepare(request, say)
+    source = source or Source(request.model, tokenizer=request.tokenizer, original_length=request.original_length)
+    say = progress.note
+    device, dtype = source.placement(request.device, request.dtype)
+    request = replace(request, device=device, dtype=dtype)
+    prepared = prepare(request, source, say)
     if request.stop_early:
         _check_stop_early(prepared, workers)
     for note in prepared.notes:
@@ -176,11 +151,13 @@ def evaluate(
     parts = [_part(prepared, plan, workers) for plan in prepared.plans.values()]
     keys = [key for part in parts for key in part.keys(prepared.model_hash)]
     found = sum(key in records for key in keys)
-    advance = start(sum(part.cost for part in parts), len(keys), found)
+    if found:
+        say(f"{found} of {len(keys)} measurements are there already.")
+    progress.begin(f"measuring {request.model}", sum(part.cost for part in parts), found=found > 0)
 
     def beat(cost: float) -> None:
         workers.beat()
-        advance(cost)
+        progress.advance(cost)
 
     failures = _measure(prepared, parts, records, beat, say) if found < len(keys) else []
     workers.finish()
@@ -222,9 +199,7 @@ def _part(prepared: Prepared, plan: ScalingPlan, workers: Workers) -> Part:
 def _measure(prepared: Prepared, parts: Sequence[Part], records: Records, advance: Advance, say: Say) -> list[str]:
     """What could not be measured, plan by plan. Raises only where nothing could, or where going on makes no sense."""
     request = prepared.request
-    model = load_model(
-        prepared.source, dtype=getattr(torch, request.dtype), device=own_device(request.device), attention=request.attention
-    )
+    model = prepared.source.load(device=request.device, dtype=request.dtype, attention=request.attention)
     check_tokenizer(prepared.tokenizer, model, request.tokenizer or request.model)
     facts = {**versions(model), "device": request.device}
     batch = Batch(request.batch, say)

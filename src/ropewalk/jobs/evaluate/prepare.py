@@ -1,15 +1,10 @@
 """Everything an evaluation decides before the weights are loaded: plans, documents, samples, and what makes no sense."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ropewalk.checkpoints.fingerprint import measured_by, model_fingerprint, versions
-from ropewalk.checkpoints.hub import checkpoint
-from ropewalk.engines.transformers.checkpoint import read_config
-from ropewalk.engines.transformers.write import read
+from ropewalk.checkpoints.fingerprint import measured_by, versions
 from ropewalk.jobs.evaluate.request import Request, asked, make_plans, original_length, wanted_lengths
 from ropewalk.measure.documents import Choice, Document, Joined, check_documents, choose, describe
 from ropewalk.measure.faults import Say
@@ -19,7 +14,7 @@ from ropewalk.measure.records import tokenizer_hash
 from ropewalk.measure.retrieval import Skipped, expand_tasks, make_samples
 from ropewalk.measure.task import Sample
 from ropewalk.measure.texts import LIBRARY, Texts
-from ropewalk.models.load import load_tokenizer
+from ropewalk.models.source import Source
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.plan_notes import plan_notes
 
@@ -29,11 +24,11 @@ WINDOWS = 4  # of `random` where none is given
 
 @dataclass(frozen=True)
 class Prepared:
-    """source: the checkpoint's folder.  checkpoint: its fingerprint; model_hash: that, and the code that measures.
+    """checkpoint: the fingerprint of the model's weights and files; model_hash: that, and the code that measures.
     needed: tokens that a document must have, BOS included.  notes: what a person should know of the plans."""
 
     request: Request
-    source: Path
+    source: Source
     plans: dict[str, ScalingPlan]
     lengths: list[int]
     tokenizer: Any
@@ -82,13 +77,12 @@ class Prepared:
         }
 
 
-def prepare(request: Request, say: Say = lambda sentence: None) -> Prepared:
+def prepare(request: Request, source: Source, say: Say) -> Prepared:
     """Raises the errors of everything that can be seen without the weights."""
-    source = checkpoint(request.model)
-    spec = read(read_config(source), original_length=request.original_length)
+    spec = source.spec
     lengths = wanted_lengths(request, spec)
     plans = make_plans(request, spec, lengths)
-    tokenizer = load_tokenizer(request.tokenizer or source)
+    tokenizer = source.tokenizer()
     original = original_length(spec)
     protocols = [spelled_out(name, lengths, original, request.seed) for name in request.protocols]
     bos = tokenizer.bos_token_id is not None
@@ -100,7 +94,7 @@ def prepare(request: Request, say: Say = lambda sentence: None) -> Prepared:
         depths=request.depths, count=request.samples, seed=request.seed, compat=request.ruler_compat,
     )  # fmt: skip
     notes = [*spec.warnings, *dict.fromkeys(note for plan in plans.values() for note in plan_notes(spec, plan))]
-    known = model_fingerprint(source, say)
+    known = source.fingerprint(say)
     return Prepared(
         request, source, plans, lengths, tokenizer, known, measured_by(known), tokenizer_hash(tokenizer), material, protocols,
         needed, choice, samples, skipped, notes,
@@ -121,11 +115,6 @@ def spelled_out(text: str, lengths: Sequence[int], original: int, seed: int) -> 
     if not colon and name in defaults:
         return parse_protocol(f"{name}:{','.join(map(str, defaults[name]))}")
     return parse_protocol(f"{name}{colon}{numbers}")
-
-
-def split_protocols(text: str) -> tuple[str, ...]:
-    """`position,sliding:1024,256` holds two: a comma before a letter separates."""
-    return tuple(part for part in re.split(r",(?=\s*[A-Za-z_])", text) if part.strip())
 
 
 def _choose(

@@ -1,10 +1,10 @@
 """The model that an argument names: a checkpoint on this machine or on a hub, or a live transformers model."""
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ropewalk.api.arguments import Length, Model
 from ropewalk.engines.transformers.checkpoint import local_checkpoint, read_config
 from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadOption, RopewalkError
@@ -18,7 +18,7 @@ class Source:
     original_length: tokens that the model was trained at, where its config is wrong.
     """
 
-    def __init__(self, model: Model, *, tokenizer: Any = None, original_length: Length | None = None):
+    def __init__(self, model: Any, *, tokenizer: Any = None, original_length: int | str | None = None):
         self.given, self._tokenizer = model, tokenizer
         self._original = None if original_length is None else as_length(original_length)
         self.is_live = not isinstance(model, str | Path)
@@ -70,11 +70,19 @@ class Source:
         import torch
 
         from ropewalk.models.load import load_model
-        from ropewalk.models.placement import find_device, find_dtype, own_device
+        from ropewalk.models.placement import own_device
 
-        device = find_device(device)
-        kind = getattr(torch, find_dtype(dtype, device))
-        return load_model(self.given, dtype=kind, device=own_device(device), attention=attention)
+        place, kind = self.placement(device, dtype)
+        return load_model(self.folder, dtype=getattr(torch, kind), device=own_device(place), attention=attention)
+
+    def placement(self, device: str = "auto", dtype: str = "auto") -> tuple[str, str]:
+        """(device, dtype) by name: those asked for, or those that a live model has."""
+        from ropewalk.models.placement import find_device, find_dtype
+
+        if self.is_live:
+            return str(self.given.device), str(self.given.dtype).removeprefix("torch.")
+        place = find_device(device)
+        return place, find_dtype(dtype, place)
 
     def tokenizer(self) -> Any:
         """As given, by name or as an object; else the model's own."""
@@ -84,16 +92,15 @@ class Source:
 
         return load_tokenizer(self._tokenizer or self.name)
 
-    @property
-    def fingerprint(self) -> str:
-        """Of every byte that decides what the model answers."""
+    def fingerprint(self, note: Callable[[str], None] = lambda sentence: None) -> str:
+        """Of every byte that decides what the model answers.  note: told where reading them will take a while."""
         if self.is_live:
             from ropewalk.models.live import live_fingerprint
 
             return live_fingerprint(self.given)
         from ropewalk.checkpoints.fingerprint import model_fingerprint
 
-        return model_fingerprint(self.folder)
+        return model_fingerprint(self.folder, note)
 
 
 def loading(model: str | Path) -> str:

@@ -1,0 +1,122 @@
+"""`ropewalk.evaluate`: one model under many plans, measured on the same texts."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from ropewalk.api.arguments import (
+    Data,
+    Device,
+    Dtype,
+    Flag,
+    Lengths,
+    Model,
+    Names,
+    Numbers,
+    OriginalLength,
+    Place,
+    Plans,
+    TextField,
+    as_lengths,
+    as_names,
+    as_numbers,
+    as_plans,
+    as_protocols,
+    as_texts,
+)  # fmt: skip
+from ropewalk.errors import BadOption
+from ropewalk.models.source import Source
+from ropewalk.progress import SILENT, Progress
+from ropewalk.scaling.units import as_length
+
+if TYPE_CHECKING:
+    from ropewalk.jobs.evaluate.result import Outcome
+
+
+def evaluate(
+    model: Annotated[Model, Flag("Folders, hub ids, or ropewalk-tiny.", metavar="MODEL...", many=True)],
+    out: Annotated[Place, Flag("The run's folder; several models get one each below it.", ("-o", "--out"))] = "out/eval",
+    *,
+    methods: Annotated[
+        Names, Flag("By commas; `own`: the config's own stretch; `window`: unchanged on its last L tokens.")
+    ] = ("none", "yarn"),
+    plan: Annotated[Plans, Flag("A saved plan to measure too (again and again).", many=True)] = (),
+    lengths: Annotated[Lengths, Flag("Tokens to measure at, by commas: 4k,8k,16k.")] = (),
+    factor: Annotated[float | None, Flag("Stretch by this; without --lengths, measure L, 2 L, ... up to it.")] = None,
+    original_length: OriginalLength = None,
+    data: Data = (),
+    text_field: TextField = "text",
+    strict: Annotated[bool, Flag("Stop at the first text that cannot be read.", ("--strict",))] = False,
+    documents: Annotated[int, Flag("Documents per method, chosen by seed.", least=1)] = 12,
+    protocols: Annotated[
+        Names, Flag("position, prefix, sliding:1024,256, random:1024,4 and others by commas; - for none.")
+    ] = ("position",),
+    tasks: Annotated[
+        Names, Flag("passkey, needle, random_copy, ruler (all its offline ones) and others by commas; - for none.")
+    ] = ("passkey",),
+    samples: Annotated[int, Flag("Samples per length and depth.", least=1)] = 20,
+    depths: Annotated[Numbers, Flag("Where needles are hidden, 0 to 1, by commas.")] = (0.0, 0.25, 0.5, 0.75, 1.0),
+    questions: Annotated[
+        Names | Mapping[str, Path], Flag("qa_1=SQuAD file, qa_2=HotpotQA file.", metavar="TASK=FILE", many=True)
+    ] = (),
+    ruler_compat: Annotated[
+        bool, Flag("RULER's prompts byte for byte as the reference generator's.", ("--ruler-compat",))
+    ] = False,
+    gap: Annotated[bool, Flag("Ask each question without its needle too.", ("--gap",))] = False,
+    tax: Annotated[bool, Flag("Measure what a plan costs inside the original length.")] = True,
+    speed: Annotated[bool, Flag("Measure tokens per second and memory.")] = True,
+    difference: Annotated[
+        float | None, Flag("Bits per token: say how many documents it takes to see this difference.")
+    ] = None,
+    stop_early: Annotated[
+        bool,
+        Flag(
+            "Read documents until every plan is told from the first; looking after each leaves the 5 % level as it is.",
+            ("--stop-early",),
+        ),
+    ] = False,
+    seed: Annotated[int, Flag("Chooses documents and samples.")] = 0,
+    tokenizer: Annotated[Any, Flag("Another tokenizer than the model's own: folder or hub id.")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    attention: Annotated[str, Flag("sdpa, eager or flash_attention_2.")] = "sdpa",
+    batch: Annotated[int, Flag("Sequences at a time; halved where memory runs out.", least=1)] = 4,
+    silence: Annotated[
+        float, Flag("With torchrun: seconds without a measurement after which a process is taken for dead.")
+    ] = 1800.0,
+    progress: Progress = SILENT,
+) -> "Outcome":
+    """Loss by position, retrieval, what short contexts pay, and speed: paired over the same documents and prompts.
+
+    model: a folder, a hub id, ropewalk-tiny, or a live transformers model, which stays as it is.
+    plan: further plans, objects or files; a mapping names them.
+
+    Every reading is kept in `out` as soon as it is there: called again, it goes on. Raises RopewalkError where it cannot run.
+
+        run = ropewalk.evaluate("ropewalk-tiny", "out/eval", methods="none,yarn", lengths="512,1024", documents=4)
+        run.tables, run.figure(), run.to_dict()
+    """
+    source = Source(model, tokenizer=tokenizer, original_length=original_length)
+    source.spec  # noqa: B018  (what is not there is told before anything heavy is imported)
+
+    from ropewalk.jobs.evaluate.job import evaluate as run
+    from ropewalk.jobs.evaluate.request import Request
+    from ropewalk.jobs.evaluate.workers import workers
+
+    request = Request(
+        source.name, as_names(methods), as_plans(plan), as_lengths(lengths), factor,
+        None if original_length is None else as_length(original_length), as_protocols(protocols), as_names(tasks),
+        as_texts(data) or ("library",), text_field, strict, documents, samples, as_numbers(depths, "depths"),
+        questions if isinstance(questions, Mapping) else dict(map(_question, as_texts(questions))), gap, ruler_compat,
+        stop_early, tax, speed, difference, seed, None if tokenizer is None else str(tokenizer), device, dtype, attention,
+        batch, silence,
+    )  # fmt: skip
+    with workers(silence) as ours:
+        return run(Path(out), request, progress, ours, source)
+
+
+def _question(text: str) -> tuple[str, Path]:
+    task, equals, file = text.partition("=")
+    if not equals or not Path(file).is_file():
+        raise BadOption(f"questions has {text!r}: write qa_1=FILE or qa_2=FILE, with a file that is there.")
+    return task, Path(file)
