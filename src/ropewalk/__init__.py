@@ -66,10 +66,13 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name in _UPPER:
-        with extra_parts():
-            return getattr(importlib.import_module(_UPPER[name]), name)
-    raise AttributeError(f"module 'ropewalk' has no attribute {name!r}")
+    if name not in _UPPER:
+        raise AttributeError(f"module 'ropewalk' has no attribute {name!r}")
+    with extra_parts():
+        found = getattr(importlib.import_module(_UPPER[name]), name)
+    if _UPPER[name].startswith("ropewalk.api."):  # what a verb lacks is known when it is called
+        found = globals()[name] = extra_parts(name)(found)
+    return found
 
 
 def __dir__() -> list[str]:

@@ -4,13 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from ropewalk.api.arguments import Flag, Force, Place
-from ropewalk.errors import extra_parts
 
 if TYPE_CHECKING:
     from ropewalk.jobs.report.certificate import Certificate
 
 
-@extra_parts("report")
 def report(
     folder: Annotated[Place, Flag("A run folder: what eval or demo wrote.", metavar="RUN")],
     out: Annotated[
