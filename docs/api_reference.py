@@ -28,9 +28,10 @@ def verbs() -> dict[str, Callable[..., Any]]:
 def page(name: str, function: Callable[..., Any]) -> str:
     words, example = _split(inspect.getdoc(function) or "")
     language = "text" if name in BLOCKS else "python"
+    first = "" if "import ropewalk" in example else "import ropewalk\n\n"
     parts = [
         f"# ropewalk.{name}\n\n{words}",
-        f"```{language}\n{'' if 'import ropewalk' in example else 'import ropewalk\n\n'}{example}```" if example else "",
+        f"```{language}\n{first}{example}```" if example else "",
         "| parameter | default | command line | |\n|---|---|---|---|\n" + "\n".join(map(_row, _parameters(function))),
         f"On the command line: `ropewalk {_verb(name)} --help`.",
     ]
@@ -94,9 +95,9 @@ def _index(functions: dict[str, Callable[..., Any]]) -> str:
     )
     return f"""# Python
 
-Every verb of the command line is a plain function. It takes what a person holds (a folder, a hub id, a live model; a plan, its file or
-a method's name; 4096 or "4k"), its options are keyword-only and are the flags of the same names, it is silent unless given a
-`progress`, and what it returns has `to_dict()` and shows itself in a notebook.
+Every verb of the command line is a plain function. It takes what a person holds (a folder, a hub id, a live model; a plan, its
+file or a method's name; 4096 or "4k"), its options are keyword-only and are the flags of the same names, it is silent unless
+given a `progress`, and what it returns has `to_dict()` and shows itself in a notebook.
 
 ```python
 import ropewalk
@@ -111,7 +112,8 @@ run.figure().write_html("loss.html")  # in a notebook: run
 |---|---|
 {rows}
 
-Below the verbs: `ropewalk.read(config)` makes a `ModelSpec`, `ropewalk.make_plan(spec, ...)` a `ScalingPlan`, `ropewalk.write(plan,
-config)` a config; `ropewalk.load_model`, `ropewalk.token_nll` and `ropewalk.rotation_tables` are what those are made of, and
-`ropewalk.method` registers a method of your own ([the building](../building.md)). All errors are `ropewalk.RopewalkError`.
+Below the verbs: `ropewalk.read(config)` makes a `ModelSpec`, `ropewalk.make_plan(spec, ...)` a `ScalingPlan`,
+`ropewalk.write(plan, config)` a config; `ropewalk.load_model`, `ropewalk.load_tokenizer`, `ropewalk.token_nll` and
+`ropewalk.rotation_tables` are what those are made of, and `ropewalk.method` registers a method of your own
+([the building](../building.md)). All errors are `ropewalk.RopewalkError`.
 """

@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # what `__getattr__` finds on first use
     from ropewalk.checkpoints.extend import extend
     from ropewalk.measure.nll import token_nll
     from ropewalk.models.attach import attach
-    from ropewalk.models.load import load_model
+    from ropewalk.models.load import load_model, load_tokenizer
     from ropewalk.models.tables import rotation_tables
 
 _UPPER = {
@@ -35,6 +35,7 @@ _UPPER = {
     "report": "ropewalk.api.report",
     "attach": "ropewalk.models.attach",
     "load_model": "ropewalk.models.load",
+    "load_tokenizer": "ropewalk.models.load",
     "rotation_tables": "ropewalk.models.tables",
     "extend": "ropewalk.checkpoints.extend",
     "token_nll": "ropewalk.measure.nll",
@@ -53,6 +54,7 @@ __all__ = [
     "fit",
     "get_method",
     "load_model",
+    "load_tokenizer",
     "make_plan",
     "method",
     "methods",

@@ -23,6 +23,7 @@ def report(
 
     Raises RopewalkError for a folder that holds no run, and for an `out` that is something else than an older report.
 
+        ropewalk.evaluate("ropewalk-tiny", "out/eval", lengths=640, documents=2, tasks=(), speed=False)
         page = ropewalk.report("out/eval")
         page.title, page.to_markdown(), page.out
     """
