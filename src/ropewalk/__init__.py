@@ -22,7 +22,9 @@ from ropewalk.scaling.stretch import Stretch
 if TYPE_CHECKING:  # what `__getattr__` finds on first use
     from ropewalk.api.evaluate import evaluate
     from ropewalk.api.fit import fit
+    from ropewalk.api.generate import generate
     from ropewalk.api.report import report
+    from ropewalk.api.serve import serve
     from ropewalk.checkpoints.extend import extend
     from ropewalk.measure.nll import token_nll
     from ropewalk.models.attach import attach
@@ -32,7 +34,9 @@ if TYPE_CHECKING:  # what `__getattr__` finds on first use
 _UPPER = {
     "evaluate": "ropewalk.api.evaluate",
     "fit": "ropewalk.api.fit",
+    "generate": "ropewalk.api.generate",
     "report": "ropewalk.api.report",
+    "serve": "ropewalk.api.serve",
     "attach": "ropewalk.models.attach",
     "load_model": "ropewalk.models.load",
     "load_tokenizer": "ropewalk.models.load",
@@ -52,6 +56,7 @@ __all__ = [
     "evaluate",
     "extend",
     "fit",
+    "generate",
     "get_method",
     "load_model",
     "load_tokenizer",
@@ -61,6 +66,7 @@ __all__ = [
     "read",
     "report",
     "rotation_tables",
+    "serve",
     "token_nll",
     "write",
 ]

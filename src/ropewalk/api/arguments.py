@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from ropewalk.errors import BadConfig, BadOption
 from ropewalk.scaling.method import Option, methods
@@ -20,6 +20,7 @@ Place = str | Path
 Options = Mapping[str, Option] | Sequence[str]  # {"beta_fast": 16}, or ["beta_fast=16"]
 Plan = ScalingPlan | str | Path  # a plan, or the file that holds one
 Plans = Plan | Sequence[Plan] | Mapping[str, Plan]
+Chat = bool | Literal["auto"]
 Model = Any  # a folder, a hub id, ropewalk-tiny, or a live transformers model
 
 
@@ -104,6 +105,10 @@ def as_plan(plan: Plan) -> ScalingPlan:
     """A plan, or the one that a file holds. Raises BadConfig, which names the file, for what is none."""
     if isinstance(plan, ScalingPlan):
         return plan
+    if not isinstance(plan, str | Path):
+        raise BadOption(
+            f"this is no plan, but of type {type(plan).__name__}: give a ScalingPlan (ropewalk.plan makes one), or its file."
+        )
     try:
         return ScalingPlan.from_json(Path(plan).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

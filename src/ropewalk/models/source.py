@@ -20,7 +20,7 @@ class Source:
 
     def __init__(self, model: Any, *, tokenizer: Any = None, original_length: int | str | None = None):
         self.given, self._tokenizer = model, tokenizer
-        self._original = None if original_length is None else as_length(original_length)
+        self.original_length = None if original_length is None else as_length(original_length)
         self.is_live = not isinstance(model, str | Path)
         if self.is_live and not hasattr(getattr(model, "config", None), "to_dict"):
             raise BadOption(
@@ -52,7 +52,7 @@ class Source:
 
     @cached_property
     def spec(self) -> ModelSpec:
-        return read(self.config, original_length=self._original)
+        return read(self.config, original_length=self.original_length)
 
     @cached_property
     def folder(self) -> Path:

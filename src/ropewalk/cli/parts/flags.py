@@ -17,6 +17,7 @@ from ropewalk.cli.parts.progress import Bar
 TYPED = {
     arguments.Length: str, arguments.Lengths: str, arguments.Names: str, arguments.Numbers: str, arguments.Place: Path,
     arguments.Options: list[str], arguments.Plan: Path, arguments.Model: str, arguments.Time: str,
+    arguments.Chat: bool,
 }  # fmt: skip
 Show = Callable[[Console, Any], int | None]
 
@@ -48,15 +49,18 @@ def verb(
     return with_flags(run, parameters(function))
 
 
-def with_flags(run: Callable[..., None], flags: Sequence[inspect.Parameter]) -> Callable[..., None]:
+def with_flags(
+    run: Callable[..., None], flags: Sequence[inspect.Parameter], *, as_json: bool = True
+) -> Callable[..., None]:  # fmt: skip
     """`run(**given)` as typer reads it: with these flags, and --json. What is not given has the function's own default."""
 
     def call(**given: Any) -> None:
         run(**{name: value for name, value in given.items() if value not in (None, [])})
 
     json = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
-    call.__signature__ = inspect.Signature([*flags, json])  # type: ignore[attr-defined]
-    call.__annotations__ = {p.name: p.annotation for p in [*flags, json]}
+    found = [*flags, json] if as_json else [*flags]
+    call.__signature__ = inspect.Signature(found)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in found}
     return call
 
 
