@@ -84,9 +84,9 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="a size for the CPU")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--new", type=int, default=256, help="tokens written after the prompt")
-    parser.add_argument("--block", type=int, default=on_read.BLOCK)
+    parser.add_argument("--block", type=int, default=2**30)
     args = parser.parse_args()
-    on_read.BLOCK = args.block
+    on_read.block_of = lambda query: args.block
     device = "cpu" if args.tiny else "cuda"
     attention = "flash_attention_2" if not args.tiny and is_flash_attn_2_available() else "sdpa"
     shape, window, count, new = (TINY, 64, 500, 4) if args.tiny else (BIG, 4096, 32768 - 256, args.new)
@@ -112,7 +112,7 @@ def report(middle: Any, used: Any, attention: str, model: LlamaForCausalLM) -> d
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "attention": attention,
-        "block": on_read.BLOCK,
+        "block": args.block,
         "median": middle,
         "prefill_times_as_fast": static["prefill"] / causal["prefill"],
         "token_times_as_fast": static["token"] / causal["token"],

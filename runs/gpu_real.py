@@ -114,11 +114,11 @@ class Bench:
 @contextmanager
 def blocks(size: int) -> Iterator[None]:
     """How many queries beyond the window go into one attention call, where a kernel must be told what they may look at."""
-    before, on_read.BLOCK = on_read.BLOCK, size
+    before, on_read.block_of = on_read.block_of, lambda query: size
     try:
         yield
     finally:
-        on_read.BLOCK = before
+        on_read.block_of = before
 
 
 def called(wanted: Sequence[Measurement], label: str) -> list[Measurement]:
