@@ -1,7 +1,7 @@
 """Ropewalk stretches the context window of RoPE language models: plan, apply, measure, prove.
 
-    spec = ropewalk.read(config)                              # what rotary embedding is there, and where that was read
-    plan = ropewalk.make_plan(spec, factor=8, method="yarn")  # pure, frozen, JSON
+    spec = ropewalk.read("ropewalk-tiny")                     # what rotary embedding is there, and where that was read
+    plan = ropewalk.plan("ropewalk-tiny", to="4k")            # pure, frozen, JSON
     with ropewalk.attach(model, plan):                        # on a live model, measured afterwards
         ...
 
@@ -11,7 +11,7 @@ Names of the upper floors load torch and transformers on first use.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ropewalk.engines.transformers.write import read, write
+from ropewalk.engines.transformers.write import write
 from ropewalk.errors import RopewalkError, extra_parts
 from ropewalk.scaling.method import Scaled, get_method, method, methods
 from ropewalk.scaling.plan import ScalingPlan, make_plan
@@ -22,6 +22,8 @@ from ropewalk.scaling.stretch import Stretch
 if TYPE_CHECKING:  # what `__getattr__` finds on first use
     from ropewalk.api.evaluate import evaluate
     from ropewalk.api.fit import fit
+    from ropewalk.api.plan import plan
+    from ropewalk.api.read import read
     from ropewalk.api.report import report
     from ropewalk.checkpoints.extend import extend
     from ropewalk.measure.nll import token_nll
@@ -32,6 +34,8 @@ if TYPE_CHECKING:  # what `__getattr__` finds on first use
 _UPPER = {
     "evaluate": "ropewalk.api.evaluate",
     "fit": "ropewalk.api.fit",
+    "plan": "ropewalk.api.plan",
+    "read": "ropewalk.api.read",
     "report": "ropewalk.api.report",
     "attach": "ropewalk.models.attach",
     "load_model": "ropewalk.models.load",
@@ -56,6 +60,7 @@ __all__ = [
     "make_plan",
     "method",
     "methods",
+    "plan",
     "read",
     "report",
     "rotation_tables",

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from ropewalk.errors import BadConfig, BadOption
+from ropewalk.errors import BadConfig, BadOption, UnknownName
 from ropewalk.scaling.method import Option, methods
-from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.plan import ScalingPlan, make_plan, parse_method
+from ropewalk.scaling.spec import ModelSpec
 from ropewalk.scaling.units import as_length
 
 Length = int | str  # tokens: 4096, "4096", "4k" (k = 1024) or "1m"
@@ -59,7 +60,9 @@ Force = Annotated[bool, Flag("Replace the output if it exists.", ("--force",))]
 
 def as_names(value: Names) -> tuple[str, ...]:
     """ "none, yarn" -> ("none", "yarn"); "-" is none at all."""
-    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(value, str | Sequence):
+        raise BadOption(f"{value!r} is neither a name nor a list of names.")
+    parts = value.split(",") if isinstance(value, str) else map(str, value)
     return tuple(part.strip() for part in parts if part.strip() and part.strip() != "-")
 
 
@@ -80,9 +83,9 @@ def as_options(value: Options | None) -> dict[str, Option]:
     """Of a method: {"beta_fast": 16.0}, or ["beta_fast=16"]; lists are numbers with commas between them."""
     if value is None or isinstance(value, Mapping):
         return dict(value or {})
-    if isinstance(value, str):
-        value = (value,)
-    return dict(_option(text) for text in value)
+    if not isinstance(value, str | Sequence):
+        raise BadOption(f"options are {value!r}; write them as {{'beta_fast': 16}}, or as [\"beta_fast=16\"].")
+    return dict(_option(str(text)) for text in ((value,) if isinstance(value, str) else value))
 
 
 def _option(text: str) -> tuple[str, Option]:
@@ -104,10 +107,56 @@ def as_plan(plan: Plan) -> ScalingPlan:
     """A plan, or the one that a file holds. Raises BadConfig, which names the file, for what is none."""
     if isinstance(plan, ScalingPlan):
         return plan
+    if not isinstance(plan, str | Path):
+        raise BadOption(f"a {type(plan).__name__} is no plan: give a ScalingPlan (ropewalk.plan makes one), or its file.")
     try:
         return ScalingPlan.from_json(Path(plan).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise BadConfig(f"{plan} cannot be read: {error}") from None
+
+
+def plan_from(
+    spec: ModelSpec,
+    name: str,
+    plan: Plan | None = None,
+    *,
+    to: Length | None = None,
+    factor: float | None = None,
+    method: str = "yarn",
+    options: Options | None = None,
+    layers: Names | None = None,
+) -> ScalingPlan:
+    """The plan that arguments ask for: one that is there, or one that is made for `spec`.
+
+    plan: instead of the others; a method's name stands for `method`.  name: of the model, for people.
+    """
+    if isinstance(plan, str) and is_method(plan) and not Path(plan).exists():
+        method, plan = plan, None
+    if plan is not None:
+        if any(value is not None for value in (to, factor, options, layers)):
+            raise BadOption(
+                "a plan (--plan) already says how far to stretch, and what; leave out to, factor (--to, --factor), options\n"
+                "  and layers."
+            )
+        return as_plan(plan)
+    return make_plan(
+        spec,
+        factor=factor,
+        target_length=None if to is None else as_length(to),
+        method=method,
+        options=as_options(options),
+        layer_types=as_names(layers) if layers else None,
+        model=name,
+    )
+
+
+def is_method(name: str) -> bool:
+    """Whether it is how a method is written, a dynamic one too."""
+    try:
+        parse_method(name)
+    except UnknownName:
+        return False
+    return True
 
 
 def as_plans(plans: Plans) -> dict[str, ScalingPlan]:

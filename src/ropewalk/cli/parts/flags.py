@@ -49,15 +49,23 @@ def verb(
 
 
 def with_flags(run: Callable[..., None], flags: Sequence[inspect.Parameter]) -> Callable[..., None]:
-    """`run(**given)` as typer reads it: with these flags, and --json. What is not given has the function's own default."""
+    """`run(**given)` as typer reads it: with these flags, those that `run` itself has, and --json.
+
+    What is not given has the function's own default.
+    """
 
     def call(**given: Any) -> None:
         run(**{name: value for name, value in given.items() if value not in (None, [])})
 
+    own = [p.replace(kind=p.KEYWORD_ONLY) for p in inspect.signature(run).parameters.values() if _is_flag(p)]
     json = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
-    call.__signature__ = inspect.Signature([*flags, json])  # type: ignore[attr-defined]
-    call.__annotations__ = {p.name: p.annotation for p in [*flags, json]}
+    call.__signature__ = inspect.Signature([*flags, *own, json])  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in [*flags, *own, json]}
     return call
+
+
+def _is_flag(parameter: inspect.Parameter) -> bool:
+    return get_origin(parameter.annotation) is Annotated
 
 
 def parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
