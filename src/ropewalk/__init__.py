@@ -20,27 +20,31 @@ from ropewalk.scaling.spec import ModelSpec
 from ropewalk.scaling.stretch import Stretch
 
 if TYPE_CHECKING:  # what `__getattr__` finds on first use
+    from ropewalk.api.attach import attach
     from ropewalk.api.evaluate import evaluate
+    from ropewalk.api.explore import explore
+    from ropewalk.api.export import export
+    from ropewalk.api.extend import extend
     from ropewalk.api.fit import fit
     from ropewalk.api.plan import plan
     from ropewalk.api.read import read
     from ropewalk.api.report import report
-    from ropewalk.checkpoints.extend import extend
     from ropewalk.measure.nll import token_nll
-    from ropewalk.models.attach import attach
     from ropewalk.models.load import load_model
     from ropewalk.models.tables import rotation_tables
 
 _UPPER = {
+    "attach": "ropewalk.api.attach",
     "evaluate": "ropewalk.api.evaluate",
+    "explore": "ropewalk.api.explore",
+    "export": "ropewalk.api.export",
+    "extend": "ropewalk.api.extend",
     "fit": "ropewalk.api.fit",
     "plan": "ropewalk.api.plan",
     "read": "ropewalk.api.read",
     "report": "ropewalk.api.report",
-    "attach": "ropewalk.models.attach",
     "load_model": "ropewalk.models.load",
     "rotation_tables": "ropewalk.models.tables",
-    "extend": "ropewalk.checkpoints.extend",
     "token_nll": "ropewalk.measure.nll",
 }
 
@@ -53,6 +57,8 @@ __all__ = [
     "Stretch",
     "attach",
     "evaluate",
+    "explore",
+    "export",
     "extend",
     "fit",
     "get_method",

@@ -19,6 +19,7 @@ Names = str | Sequence[str]  # several, or "none,yarn"
 Numbers = float | str | Sequence[float]  # several, or "0,0.5,1"
 Place = str | Path
 Options = Mapping[str, Option] | Sequence[str]  # {"beta_fast": 16}, or ["beta_fast=16"]
+Pairs = Mapping[str, Any] | Names  # {"vllm": "0.31"}, or "vllm=0.31,sglang=0.5.19"
 Plan = ScalingPlan | str | Path  # a plan, or the file that holds one
 Plans = Plan | Sequence[Plan] | Mapping[str, Plan]
 Model = Any  # a folder, a hub id, ropewalk-tiny, or a live transformers model
@@ -53,6 +54,8 @@ Data = Annotated[
     Names, Flag("File, folder, glob, .jsonl, .parquet or hub id; again for more (default: held-out library files).", many=True)
 ]
 TextField = Annotated[str, Flag("Key or column of the text in rows of data; a,b joins several.")]
+PlanOrFile = Annotated[Plan | None, Flag("A saved plan, instead of the options that make one.", ("--plan",))]
+Versions = Annotated[Pairs | None, Flag("Of engines, by commas: vllm=0.31,sglang=0.5.19.", metavar="ENGINE=VERSION")]
 Device = Annotated[str, Flag("cpu, cuda, cuda:1, mps; auto takes an accelerator where there is one.")]
 Dtype = Annotated[str, Flag("float32, bfloat16 or float16; auto: float32 on a CPU, bfloat16 on accelerators.")]
 Force = Annotated[bool, Flag("Replace the output if it exists.", ("--force",))]
@@ -69,6 +72,12 @@ def as_names(value: Names) -> tuple[str, ...]:
 def as_texts(value: Names | None) -> tuple[str, ...]:
     """Each whole: a path may hold a comma."""
     return () if value is None else (value,) if isinstance(value, str) else tuple(map(str, value))
+
+
+def as_place(value: Place) -> Path:
+    if not isinstance(value, str | Path):
+        raise BadOption(f"{value!r} is no place to write to: give a path.")
+    return Path(value)
 
 
 def as_numbers(value: Numbers, what: str) -> tuple[float, ...]:
@@ -103,12 +112,31 @@ def _option(text: str) -> tuple[str, Option]:
     return name, numbers if "," in value else numbers[0]
 
 
+def as_pairs(value: Pairs | None, what: str, form: str) -> dict[str, str]:
+    """ "vllm=0.31,sglang=0.5.19" -> {"vllm": "0.31", "sglang": "0.5.19"}.  what, form: of one, such as "ENGINE=VERSION"."""
+    if isinstance(value, Mapping):
+        return {name: str(of) for name, of in value.items()}
+    found = {}
+    for part in as_names(value or ()):
+        name, equals, of = part.partition("=")
+        if not equals or not name.strip() or not of.strip():
+            raise BadOption(f"{part!r} is not {what}. Write {form}.")
+        found[name.strip()] = of.strip()
+    return found
+
+
+def as_versions(value: Pairs | None) -> dict[str, str]:
+    return as_pairs(value, "a version", "ENGINE=VERSION, such as vllm=0.31")
+
+
 def as_plan(plan: Plan) -> ScalingPlan:
     """A plan, or the one that a file holds. Raises BadConfig, which names the file, for what is none."""
     if isinstance(plan, ScalingPlan):
         return plan
     if not isinstance(plan, str | Path):
-        raise BadOption(f"a {type(plan).__name__} is no plan: give a ScalingPlan (ropewalk.plan makes one), or its file.")
+        raise BadOption(
+            f"this is no plan, but of type {type(plan).__name__}: give a ScalingPlan (ropewalk.plan makes one), or its file."
+        )
     try:
         return ScalingPlan.from_json(Path(plan).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -135,8 +163,8 @@ def plan_from(
     if plan is not None:
         if any(value is not None for value in (to, factor, options, layers)):
             raise BadOption(
-                "a plan (--plan) already says how far to stretch, and what; leave out to, factor (--to, --factor), options\n"
-                "  and layers."
+                "the plan (--plan) already says what to stretch and how far; leave out --to and --factor: no to, factor,\n"
+                "  options or layers beside it."
             )
         return as_plan(plan)
     return make_plan(

@@ -22,7 +22,7 @@ class Source:
 
     def __init__(self, model: Any, *, tokenizer: Any = None, original_length: int | str | None = None):
         self.given, self._tokenizer = model, tokenizer
-        self._original = None if original_length is None else as_length(original_length)
+        self.original_length = None if original_length is None else as_length(original_length)
         self.is_named = isinstance(model, str | Path)
         self.is_live = not self.is_named and hasattr(getattr(model, "config", None), "to_dict")
         if isinstance(model, ModelSpec):
@@ -73,7 +73,7 @@ class Source:
 
     @cached_property
     def spec(self) -> ModelSpec:
-        return read(self.config, original_length=self._original)
+        return read(self.config, original_length=self.original_length)
 
     @property
     def any_spec(self) -> ModelSpec:
@@ -82,7 +82,7 @@ class Source:
             return self.spec
         from ropewalk.checkpoints.gguf import open_gguf
 
-        return open_gguf(self.gguf).spec(self._original)
+        return open_gguf(self.gguf).spec(self.original_length)
 
     @cached_property
     def folder(self) -> Path:

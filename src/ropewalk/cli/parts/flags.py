@@ -17,26 +17,33 @@ from ropewalk.cli.parts.progress import Bar
 TYPED = {
     arguments.Length: str, arguments.Lengths: str, arguments.Names: str, arguments.Numbers: str, arguments.Place: Path,
     arguments.Options: list[str], arguments.Plan: Path, arguments.Model: str, arguments.Time: str,
+    arguments.Pairs: str,
 }  # fmt: skip
+LATER = 5.0  # seconds: of verbs that are done at once, but for slow disks and networks
 Show = Callable[[Console, Any], int | None]
 
 
 def verb(
     function: Callable[..., Any], show: Show, *, before: Callable[[Mapping[str, Any]], None] | None = None,
-    transient: bool = True,
+    transient: bool = True, after: float | Callable[[Mapping[str, Any]], float] = 0.0,
 ) -> Callable[..., None]:  # fmt: skip
-    """The command of `function`: its flags, a bar while it runs, and what it returns, as JSON or as `show` prints it.
+    """The command of `function`: its flags, a bar where it takes one, and what it returns, as JSON or as `show` prints it.
 
     show: answers the exit code, where that is not 0.  before: looks at the arguments before anything heavy is imported.
-    transient: the bar leaves nothing of itself on a terminal.
+    transient: the bar leaves nothing of itself on a terminal.  after: as of a `Bar`, or made of the
+    arguments.
     """
     watched = "progress" in inspect.signature(function).parameters
 
     def run(json: bool = False, **given: Any) -> None:
         if before:
             before(given)
-        with Bar("starting", transient=transient) as bar:
-            result = function(**given, **({"progress": bar} if watched else {}))
+        if watched:
+            seconds = after(given) if callable(after) else after
+            with Bar("starting", transient=transient, after=seconds) as bar:
+                result = function(**given, progress=bar)
+        else:
+            result = function(**given)
         if json:
             print_json(result.to_dict())
             code = None if not hasattr(result, "exit_code") else result.exit_code
