@@ -101,7 +101,7 @@ def main() -> None:
     middle = {
         name: {what: statistics.median(run[what] for run in runs[1:]) for what in runs[0]} for name, runs in found.items()
     }
-    print(json.dumps(report(middle, used, attention, sides["causal"]), indent=2))
+    print(json.dumps({**report(middle, used, attention, sides["causal"]), "block": args.block}, indent=2))
     if not args.tiny:
         assert any("flash" in name.lower() for name in used["causal"]), f"no flash attention among {used['causal']}"
 
@@ -112,7 +112,6 @@ def report(middle: Any, used: Any, attention: str, model: LlamaForCausalLM) -> d
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "attention": attention,
-        "block": args.block,
         "median": middle,
         "prefill_times_as_fast": static["prefill"] / causal["prefill"],
         "token_times_as_fast": static["token"] / causal["token"],

@@ -137,16 +137,3 @@ def print_json(data: dict[str, Any]) -> None:
     """On stdout, as JSON that every reader takes: a number that is not finite is null."""
     json.dump(plain(data), sys.stdout, indent=2, default=str, allow_nan=False)
     print()
-
-
-def said_of_files(source: Path) -> tuple[str, ...]:
-    """What to say of a checkpoint's files: other copies of the model that are not taken along, and code that is."""
-    from ropewalk.checkpoints.extend import MISTRAL, code_files, left_out
-
-    notes, names, code = [], left_out(source), code_files(source)
-    if names:
-        mistral = " vLLM would read params.json instead of config.json." if MISTRAL[0] in names else ""
-        notes.append(f"left out: {', '.join(names)}: other copies of the model, at its old window.{mistral}")
-    if code:
-        notes.append(f"copied and not run: {', '.join(code)}, code of its authors. Read it before you let a program run it.")
-    return tuple(notes)
