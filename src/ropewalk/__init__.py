@@ -21,6 +21,7 @@ from ropewalk.scaling.stretch import Stretch
 
 if TYPE_CHECKING:  # what `__getattr__` finds on first use
     from ropewalk.api.attach import attach
+    from ropewalk.api.doctor import doctor
     from ropewalk.api.evaluate import evaluate
     from ropewalk.api.explore import explore
     from ropewalk.api.export import export
@@ -29,12 +30,14 @@ if TYPE_CHECKING:  # what `__getattr__` finds on first use
     from ropewalk.api.plan import plan
     from ropewalk.api.read import read
     from ropewalk.api.report import report
+    from ropewalk.api.verify import verify
     from ropewalk.measure.nll import token_nll
     from ropewalk.models.load import load_model
     from ropewalk.models.tables import rotation_tables
 
 _UPPER = {
     "attach": "ropewalk.api.attach",
+    "doctor": "ropewalk.api.doctor",
     "evaluate": "ropewalk.api.evaluate",
     "explore": "ropewalk.api.explore",
     "export": "ropewalk.api.export",
@@ -43,6 +46,7 @@ _UPPER = {
     "plan": "ropewalk.api.plan",
     "read": "ropewalk.api.read",
     "report": "ropewalk.api.report",
+    "verify": "ropewalk.api.verify",
     "load_model": "ropewalk.models.load",
     "rotation_tables": "ropewalk.models.tables",
     "token_nll": "ropewalk.measure.nll",
@@ -56,6 +60,7 @@ __all__ = [
     "ScalingPlan",
     "Stretch",
     "attach",
+    "doctor",
     "evaluate",
     "explore",
     "export",
@@ -71,6 +76,7 @@ __all__ = [
     "report",
     "rotation_tables",
     "token_nll",
+    "verify",
     "write",
 ]
 __version__ = "0.1.0"
