@@ -21,6 +21,7 @@ from ropewalk.scaling.stretch import Stretch
 
 if TYPE_CHECKING:  # what `__getattr__` finds on first use
     from ropewalk.api.attach import attach
+    from ropewalk.api.doctor import doctor
     from ropewalk.api.evaluate import evaluate
     from ropewalk.api.explore import explore
     from ropewalk.api.export import export
@@ -31,12 +32,14 @@ if TYPE_CHECKING:  # what `__getattr__` finds on first use
     from ropewalk.api.read import read
     from ropewalk.api.report import report
     from ropewalk.api.serve import serve
+    from ropewalk.api.verify import verify
     from ropewalk.measure.nll import token_nll
     from ropewalk.models.load import load_model, load_tokenizer
     from ropewalk.models.tables import rotation_tables
 
 _UPPER = {
     "attach": "ropewalk.api.attach",
+    "doctor": "ropewalk.api.doctor",
     "evaluate": "ropewalk.api.evaluate",
     "explore": "ropewalk.api.explore",
     "export": "ropewalk.api.export",
@@ -47,6 +50,7 @@ _UPPER = {
     "read": "ropewalk.api.read",
     "report": "ropewalk.api.report",
     "serve": "ropewalk.api.serve",
+    "verify": "ropewalk.api.verify",
     "load_model": "ropewalk.models.load",
     "load_tokenizer": "ropewalk.models.load",
     "rotation_tables": "ropewalk.models.tables",
@@ -61,6 +65,7 @@ __all__ = [
     "ScalingPlan",
     "Stretch",
     "attach",
+    "doctor",
     "evaluate",
     "explore",
     "export",
@@ -79,6 +84,7 @@ __all__ = [
     "rotation_tables",
     "serve",
     "token_nll",
+    "verify",
     "write",
 ]
 __version__ = "0.1.0"

@@ -17,11 +17,11 @@ from ropewalk.checkpoints.gguf import open_gguf, restore_gguf, stretch_gguf
 from ropewalk.engines.gguf import layers_of
 from ropewalk.engines.gguf_file import Span, read_header
 from ropewalk.errors import BadConfig, BadOption, CannotExpress, CannotWrite, Mismatch, OutputExists, RopewalkError
-from ropewalk.progress import Silent
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 from ropewalk.scaling.rope import Rope
 from support import engine_oracles as oracle
 from support import gguf_files
+from support.watching import Advances
 
 PLANS = {
     "none": ("none", {}),
@@ -334,11 +334,6 @@ def test_a_copy_that_reads_back_otherwise_never_gets_its_name(tmp_path, tiny, mo
         with pytest.raises(CannotWrite, match="was not written as it is"):
             stretch_gguf(source, plan, tmp_path / "y.gguf")
     assert os.listdir(tmp_path) == []
-
-
-class Advances(Silent):
-    def __init__(self, told):
-        self.advance = told.append
 
 
 def test_progress_adds_up_to_the_file(tmp_path, tiny, monkeypatch):
