@@ -20,8 +20,8 @@ from transformers import ContinuousBatchingConfig, GenerationConfig
 from ropewalk.checkpoints.hub import checkpoint
 from ropewalk.engines.transformers.checkpoint import read_config
 from ropewalk.engines.transformers.write import read
-from ropewalk.jobs.serve.answer import Wanted, new_answer
-from ropewalk.jobs.serve.batch import Batch
+from ropewalk.jobs.serve.answer import SamplingParams, new_answer
+from ropewalk.jobs.serve.batch import DecodingBatch
 from ropewalk.measure.texts import library_files, read_text
 from ropewalk.models.served import Served, open_model
 from ropewalk.scaling.plan import make_plan
@@ -42,7 +42,10 @@ def requests(served: Served, count: int) -> list[list[int]]:
 
 def together(served: Served, prompts: list[list[int]], rows: int) -> list[list[int]]:
     """As the engine does: one prompt is read, then every row writes a token."""
-    batch, answers = Batch(served.model, served.attached, rows), [new_answer(served, p, Wanted(NEW)) for p in prompts]
+    batch, answers = (
+        DecodingBatch(served.model, served.attached, rows),
+        [new_answer(served, p, SamplingParams(NEW)) for p in prompts],
+    )
     waiting = list(answers)
     while waiting or batch.answers:
         if waiting and len(batch.answers) < rows:

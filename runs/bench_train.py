@@ -23,7 +23,7 @@ import transformers
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
 from ropewalk.engines.transformers.checkpoint import bundled_model
-from ropewalk.jobs.train.data.packing import Row, Rows
+from ropewalk.jobs.train.data.packing import PackedRow, Rows
 from ropewalk.jobs.train.loop import Loop, make_optimizer
 from ropewalk.jobs.train.parallel import Parallel
 from ropewalk.jobs.train.recipe import Recipe, Stage
@@ -42,9 +42,9 @@ class Random:
     def __init__(self, length: int, words: int):
         self.length, self.words = length, words
 
-    def row(self, number: int) -> Row:
+    def row(self, number: int) -> PackedRow:
         g = torch.Generator().manual_seed(number)
-        return Row(torch.randint(1, self.words, (self.length,), generator=g).numpy(), (self.length,))
+        return PackedRow(torch.randint(1, self.words, (self.length,), generator=g).numpy(), (self.length,))
 
 
 def ours(source: Path, length: int, batch: int, words: int, steps: int, checkpointing: bool) -> list[float]:

@@ -27,7 +27,7 @@ from ropewalk.engines.transformers.checkpoint import BUNDLED, bundled_model, rea
 from ropewalk.engines.transformers.write import read
 from ropewalk.measure.comparisons import Comparison, compare, compare_shares
 from ropewalk.measure.documents import Document, choose, encoder
-from ropewalk.measure.faults import Batch
+from ropewalk.measure.faults import BatchSize
 from ropewalk.measure.material import Material
 from ropewalk.measure.nll import token_nll
 from ropewalk.measure.passes import WINDOW, bodies, measure, versions, wanted_passes, window_measurements
@@ -109,7 +109,7 @@ class Bench:
                 self.hash, scheme.plan, wanted.passes, bodies(self.documents, bos), bos=bos, tokenizer_hash=self.tokenizer_hash
             )
             measure(self.model, scheme.plan, list(windows), records, lambda cost: None)
-            Asker(self.model, self.hash, self.material, records, Batch(1), versions(self.model)).ask(
+            Asker(self.model, self.hash, self.material, records, BatchSize(1), versions(self.model)).ask(
                 scheme.plan, self.prompts, lambda cost: None
             )
         return records

@@ -24,8 +24,8 @@ from ropewalk.engines.transformers import write as dialect
 from ropewalk.engines.transformers.checkpoint import CONFIG, bundled_model, read_config
 from ropewalk.errors import CannotExpress, RopewalkError
 from ropewalk.jobs.verify.as_gguf import write_gguf
-from ropewalk.jobs.verify.ask import Answer, Interpreter, ask, find
-from ropewalk.jobs.verify.compare import CONTROL, TOLERANCE, Scores, compare
+from ropewalk.jobs.verify.ask import EngineAnswer, Interpreter, ask, find
+from ropewalk.jobs.verify.compare import CONTROL, TOLERANCE, EngineScores, compare
 from ropewalk.jobs.verify.run import reference, token_ids
 from ropewalk.jobs.verify.subject import Subject, gguf_keys, twin, vocabulary, without_scaling
 from ropewalk.jobs.verify.witness import Witness, chosen
@@ -141,11 +141,11 @@ def control(engine: Witness, case: Case, folder: Path, place: Path) -> Path:
 
 
 def measured(
-    engine: Witness, python: Interpreter, found: Sequence[Case], truths: Sequence[Scores], folder: Path, place: Path
+    engine: Witness, python: Interpreter, found: Sequence[Case], truths: Sequence[EngineScores], folder: Path, place: Path
 ) -> Iterator[dict[str, Any]]:
     """A row for each method."""
     able = [case for case in found if isinstance(case.given[engine.name], Path)]
-    answers: list[Answer] = []
+    answers: list[EngineAnswer] = []
     if able:
         ids = token_ids(found[0].subject, None)
         models = [control(engine, found[0], folder, place), *(Path(case.given[engine.name]) for case in able)]
@@ -159,7 +159,7 @@ def measured(
         if stretched.logprobs is None or plain.logprobs is None:
             yield row | {"broke": stretched.error or plain.error}
             continue
-        seen = compare(truth, Scores(stretched.logprobs, plain.logprobs), case.subject.original_length)
+        seen = compare(truth, EngineScores(stretched.logprobs, plain.logprobs), case.subject.original_length)
         beyond = max(band.apart for band in seen.bands if band.start >= case.subject.original_length)
         yield row | {"apart": beyond, "control": seen.control, "floor": seen.floor, "passes": seen.agrees and seen.sees}
 

@@ -13,7 +13,7 @@ from ropewalk.checkpoints.fingerprint import measured_by, model_fingerprint
 from ropewalk.engines.transformers.checkpoint import bundled_model
 from ropewalk.errors import BadConfig
 from ropewalk.jobs.evaluate.job import evaluate
-from ropewalk.jobs.evaluate.request import Request
+from ropewalk.jobs.evaluate.request import EvalRequest
 
 WEIGHTS = "model.safetensors"
 
@@ -161,7 +161,7 @@ VERSIONS = fingerprint.versions()
 
 def test_an_evaluation_does_not_take_up_the_records_of_other_weights(model, tmp_path):
     """The model's folder is the same, its files' sizes too; one value is not."""
-    request = Request(
+    request = EvalRequest(
         str(model), methods=("none",), lengths=(128,), documents=2, tasks=(), tax=False, speed=False, device="cpu"
     )  # fmt: skip
     first = evaluate(tmp_path / "run", request)

@@ -15,7 +15,7 @@ from ropewalk.checkpoints import gguf as patch
 from ropewalk.checkpoints import gguf_edit as splice
 from ropewalk.checkpoints.gguf import open_gguf, restore_gguf, stretch_gguf
 from ropewalk.engines.gguf import layers_of
-from ropewalk.engines.gguf_file import Span, read_header
+from ropewalk.engines.gguf_file import ByteSpan, read_header
 from ropewalk.errors import BadConfig, BadOption, CannotExpress, CannotWrite, Mismatch, OutputExists, RopewalkError
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 from ropewalk.scaling.rope import Rope
@@ -306,7 +306,7 @@ def test_places_that_are_not_written_to(tmp_path, tiny):
 
 
 def _shifted(piece):
-    return piece if isinstance(piece, bytes) else Span(piece.start - 1, piece.end - 1)
+    return piece if isinstance(piece, bytes) else ByteSpan(piece.start - 1, piece.end - 1)
 
 
 def test_a_source_that_shrinks_meanwhile_is_no_copy(tmp_path, tiny):

@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from ropewalk.checkpoints import gguf_edit as edit
-from ropewalk.engines.gguf_file import Span, read
+from ropewalk.engines.gguf_file import ByteSpan, read
 from ropewalk.errors import BadConfig, CannotExpress
 from support.gguf_writer import QWEN3, gguf
 
@@ -59,7 +59,7 @@ def test_a_new_tensor_stands_behind_all_others(tmp_path):
 def test_the_padding_that_the_last_tensor_lacks_is_added_before_a_new_one(tmp_path):
     source = document(tmp_path, QWEN3, {"a": [1.0] * 9})
     (span,) = source.data
-    short = dataclasses.replace(source, data=(Span(span.start, span.end - 28),))
+    short = dataclasses.replace(source, data=(ByteSpan(span.start, span.end - 28),))
     found = edit.stretched(short, "qwen3", YARN, [2.0, 4.0], "")
 
     assert found.data[1] == bytes(28) + struct.pack("<2f", 2, 4) + bytes(24)
@@ -69,7 +69,7 @@ def test_the_padding_that_the_last_tensor_lacks_is_added_before_a_new_one(tmp_pa
 def test_bytes_after_the_last_tensor_leave_no_room_for_another(tmp_path):
     source = document(tmp_path, QWEN3, {"a": [1.0] * 9})
     (span,) = source.data
-    long = dataclasses.replace(source, data=(Span(span.start, span.end + 5),))
+    long = dataclasses.replace(source, data=(ByteSpan(span.start, span.end + 5),))
 
     assert edit.original(edit.stretched(long, "qwen3", YARN, [], "")) == long
     with pytest.raises(CannotExpress, match="5 bytes follow after the last tensor"):
@@ -108,8 +108,8 @@ def test_a_header_that_something_else_changed_is_not_called_the_original(tmp_pat
 
 
 def test_pieces_are_cut_and_overlaid():
-    data = (Span(100, 110), b"abcdef", Span(0, 4))
-    assert edit.cut(data, 8, 12) == (Span(108, 110), b"ab")
-    assert edit.cut(data, 16, 20) == (Span(0, 4),)
+    data = (ByteSpan(100, 110), b"abcdef", ByteSpan(0, 4))
+    assert edit.cut(data, 8, 12) == (ByteSpan(108, 110), b"ab")
+    assert edit.cut(data, 16, 20) == (ByteSpan(0, 4),)
     assert edit.cut(data, 12, 12) == ()
-    assert edit.overlaid(data, 9, b"XY") == (Span(100, 109), b"XY", b"bcdef", Span(0, 4))
+    assert edit.overlaid(data, 9, b"XY") == (ByteSpan(100, 109), b"XY", b"bcdef", ByteSpan(0, 4))

@@ -8,7 +8,7 @@ import pytest
 
 from ropewalk.cli.parts.plan_train import parse_stages
 from ropewalk.errors import BadOption
-from ropewalk.jobs.train.sizing.cost import Stage
+from ropewalk.jobs.train.sizing.cost import TokenStage
 from ropewalk.scaling.units import parse_tokens
 from support import shapes
 from support.command import run
@@ -56,7 +56,7 @@ def test_bad_input_is_refused_in_our_words(train, args, words):
 
 def test_budgets_count_as_papers_do():
     assert parse_tokens("1.7b") == 1_700_000_000
-    assert parse_stages("64k:1m", 1, 7) == (Stage(65_536, 1_000_000, 7),)
+    assert parse_stages("64k:1m", 1, 7) == (TokenStage(65_536, 1_000_000, 7),)
     with pytest.raises(BadOption):
         parse_tokens("nan")
 

@@ -13,7 +13,7 @@ from ropewalk.engines.transformers.checkpoint import bundled_model, read_config
 from ropewalk.engines.transformers.write import read
 from ropewalk.jobs.verify import run as job
 from ropewalk.jobs.verify.as_gguf import write_gguf
-from ropewalk.jobs.verify.ask import Answer
+from ropewalk.jobs.verify.ask import EngineAnswer
 from ropewalk.jobs.verify.subject import gguf_keys
 from ropewalk.scaling.plan import make_plan
 from support.command import run
@@ -55,7 +55,7 @@ def test_json(verify, folder):
 
 
 def test_a_difference_is_exit_code_1(verify, folder, monkeypatch):
-    nothing = Answer(numpy.zeros(199))  # every token is certain
+    nothing = EngineAnswer(numpy.zeros(199))  # every token is certain
     monkeypatch.setattr(job, "ask", lambda *_, **__: [nothing, nothing])
     code, out, _ = verify(folder, "--engines", "mlx", "--tokens", 200)
     assert code == 1
@@ -65,7 +65,7 @@ def test_a_difference_is_exit_code_1(verify, folder, monkeypatch):
 
 
 def test_what_is_no_number_is_null_in_json(verify, folder, monkeypatch):
-    nonsense = Answer(numpy.full(199, numpy.nan))
+    nonsense = EngineAnswer(numpy.full(199, numpy.nan))
     monkeypatch.setattr(job, "ask", lambda *_, **__: [nonsense, nonsense])
     code, out, _ = verify(folder, "--engines", "mlx", "--tokens", 200, "--json")
     (one,) = json.loads(out, parse_constant=pytest.fail)["verified"][0]["testimonies"]

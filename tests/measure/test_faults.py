@@ -6,7 +6,7 @@ import torch
 import transformers
 
 from ropewalk.errors import NotFinite, OutOfMemory
-from ropewalk.measure.faults import Batch, check_finite, first_bad_layer, is_out_of_memory
+from ropewalk.measure.faults import BatchSize, check_finite, first_bad_layer, is_out_of_memory
 from ropewalk.measure.nll import token_nll
 from ropewalk.measure.passes import Measurement, measure
 from ropewalk.measure.records import Key, Records
@@ -62,7 +62,7 @@ class Cramped:
 
 def test_the_batch_is_halved_until_it_fits_and_stays_there():
     said, read = [], Cramped(2)
-    batch = Batch(8, said.append)
+    batch = BatchSize(8, said.append)
     assert [x for piece in batch.run(range(11), read, lambda item: 7) for x in piece] == list(range(11))
     assert read.asked == [8, 4, 2, 2, 2, 2, 2, 1]
     assert said == [
@@ -72,7 +72,7 @@ def test_the_batch_is_halved_until_it_fits_and_stays_there():
 
 
 def test_one_sequence_that_does_not_fit_is_an_error_with_a_way_out():
-    batch = Batch(2)
+    batch = BatchSize(2)
     with pytest.raises(OutOfMemory, match=r"one sequence of 131,072 tokens does not fit.*\n.*--dtype bfloat16"):
         list(batch.run([1], Cramped(0), lambda item: 131072))
 
@@ -82,7 +82,7 @@ def test_other_errors_pass():
         raise RuntimeError("something else")
 
     with pytest.raises(RuntimeError, match="something else"):
-        list(Batch(2).run([1], read, lambda item: 1))
+        list(BatchSize(2).run([1], read, lambda item: 1))
 
 
 def test_the_layer_that_went_wrong_is_named():

@@ -6,12 +6,12 @@ import torch
 
 from ropewalk.errors import NotFinite, UnknownName
 from ropewalk.measure import retrieval
-from ropewalk.measure.faults import Batch
+from ropewalk.measure.faults import BatchSize
 from ropewalk.measure.greedy import generate_answers
 from ropewalk.measure.material import Material, library_code
 from ropewalk.measure.records import Records
 from ropewalk.measure.retrieval import GREEDY, TEACHER, Asker, cost, expand_tasks, make_samples
-from ropewalk.measure.reuse import Verdict, read_answers
+from ropewalk.measure.reuse import AnswerVerdict, read_answers
 from ropewalk.measure.task import Sample
 from ropewalk.models.attach import attach
 from ropewalk.models.live import read_live
@@ -42,7 +42,7 @@ def plan_for(model, method="yarn"):
 
 
 def asker(model, material, folder, **options):
-    return Asker(model, "hash", material, Records(folder), Batch(4), {"dtype": "float32"}, **options)
+    return Asker(model, "hash", material, Records(folder), BatchSize(4), {"dtype": "float32"}, **options)
 
 
 class Stop(Exception):
@@ -191,7 +191,7 @@ def test_memory_that_runs_out_gives_up_the_shared_cache_and_then_the_run(model, 
     def too_much(self, ids, first):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(reuse.Reader, "score", too_much)
+    monkeypatch.setattr(reuse.PrefixReader, "score", too_much)
     said, plan = [], plan_for(model)
     asker(model, material, tmp_path, say=said.append).ask(plan, grid, Advance())
     assert len(said) == 1
@@ -214,7 +214,7 @@ class Answers:
         def each(model, plan, samples, **_):
             for i, sample in enumerate(samples):
                 n = sample.answer_end - sample.answer_start
-                yield i, Verdict(numpy.full(n, 1.0 + i, numpy.float32), numpy.array(greedy(i, n)))
+                yield i, AnswerVerdict(numpy.full(n, 1.0 + i, numpy.float32), numpy.array(greedy(i, n)))
 
         monkeypatch.setattr(retrieval, "each_answer", each)
 

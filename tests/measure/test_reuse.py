@@ -7,7 +7,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 
 from ropewalk.measure.greedy import generate_answers, greedy, greedy_shared
 from ropewalk.measure.material import Material
-from ropewalk.measure.reuse import CHUNK, Reader, can_reuse, read_answers, tokens_read
+from ropewalk.measure.reuse import CHUNK, PrefixReader, can_reuse, read_answers, tokens_read
 from ropewalk.measure.task import Sample, get_task
 from ropewalk.models.attach import attach
 from ropewalk.models.live import read_live
@@ -135,7 +135,7 @@ def test_what_cannot_be_cut_back_is_not_shared(model):
 
 def test_a_long_rest_is_read_in_chunks_and_the_head_runs_on_the_answer_alone(model):
     ids = torch.randint(1, 1000, (1, 3 * CHUNK), generator=torch.Generator().manual_seed(0))
-    reader = Reader(model)
+    reader = PrefixReader(model)
     reader.logits(ids[0, :100].tolist(), 100)
     got = reader.logits(ids[0].tolist(), 3 * CHUNK - 4)
     with torch.inference_mode():

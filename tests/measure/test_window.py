@@ -11,7 +11,7 @@ from ropewalk.engines.transformers.checkpoint import bundled_model, read_config
 from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadConfig, BadLength
 from ropewalk.jobs.evaluate.job import evaluate
-from ropewalk.jobs.evaluate.request import Request, make_plans
+from ropewalk.jobs.evaluate.request import EvalRequest, make_plans
 from ropewalk.measure.in_windows import score_in_windows, seen_of
 from ropewalk.measure.records import Readings
 from ropewalk.measure.task import Sample
@@ -103,7 +103,7 @@ def test_it_is_a_plan_of_its_own_that_no_engine_takes():
 
 
 def test_methods_by_name():
-    plans = make_plans(Request("ropewalk-tiny", methods=("none", "window", "yarn")), SPEC, [512, 1024])
+    plans = make_plans(EvalRequest("ropewalk-tiny", methods=("none", "window", "yarn")), SPEC, [512, 1024])
     assert list(plans) == ["none", "window-512", "yarn"]
     assert isinstance(plans["window-512"], WindowPlan)
     assert plans["window-512"].window == 512
@@ -145,7 +145,7 @@ def test_what_fits_is_seen_whole_and_other_plans_see_everything():
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
-    request = Request(
+    request = EvalRequest(
         "ropewalk-tiny", methods=("none", "window-256"), lengths=(256, 512, 1024), documents=2, tasks=("passkey",), samples=2,
         depths=(0.0, 0.95), device="cpu",
     )  # fmt: skip

@@ -15,7 +15,7 @@ from ropewalk.models.caches import Entrance, cache_argument
 from ropewalk.models.dynamic import selftest
 from ropewalk.models.dynamic.cache import Rotated, _alike, _fits, keeps
 from ropewalk.models.dynamic.call import Call, _groups, ends
-from ropewalk.models.dynamic.read import BLOCK, OnRead, Reading, _joined, _one_each, block_of
+from ropewalk.models.dynamic.read import BLOCK, AttentionCall, OnRead, _joined, _one_each, block_of
 
 
 def row(*numbers):
@@ -241,7 +241,7 @@ def test_packed_documents_whose_steps_alternate_come_out_in_their_order():
 
 def reading_of(ladder, *positions):
     call = Call(ladder, row(*positions), torch.zeros(1))
-    return Reading(call, None, 0, lambda x, cos, sin: x)
+    return AttentionCall(call, None, 0, lambda x, cos, sin: x)
 
 
 @pytest.mark.parametrize("name", ["position_bias", "cu_seq_lens_q"])

@@ -7,7 +7,7 @@ import torch
 import transformers
 
 from ropewalk.measure.documents import Document
-from ropewalk.measure.faults import Batch
+from ropewalk.measure.faults import BatchSize
 from ropewalk.measure.passes import bodies, measure, wanted_passes, window_measurements
 from ropewalk.measure.protocols import parse_protocol
 from ropewalk.measure.records import Readings, Records
@@ -49,7 +49,7 @@ def read_all(folder, model, plan, protocols, texts, *, bos=BOS, batch=1, order=N
     if order is not None:
         random.Random(order).shuffle(made)
     records = Records(folder)
-    measure(model, plan, made, records, lambda cost: None, batch=Batch(batch))
+    measure(model, plan, made, records, lambda cost: None, batch=BatchSize(batch))
     return records, Readings(records)
 
 

@@ -9,7 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from ropewalk.checkpoints.hub import checkpoint
 from ropewalk.jobs.train.attention import Current
-from ropewalk.jobs.train.data.packing import Row, Rows
+from ropewalk.jobs.train.data.packing import PackedRow, Rows
 from ropewalk.jobs.train.job import train
 from ropewalk.jobs.train.loop import Loop, make_optimizer
 from ropewalk.jobs.train.parallel import parallel
@@ -57,9 +57,9 @@ class MadeUp:
     def __init__(self, packed: bool, length: int = LENGTH):
         self.packed, self.length = packed, length
 
-    def row(self, number: int) -> Row:
+    def row(self, number: int) -> PackedRow:
         ids = numpy.random.default_rng(number).integers(0, 256, self.length)
-        return Row(ids, (100, 60, self.length - 160) if self.packed else (self.length,))
+        return PackedRow(ids, (100, 60, self.length - 160) if self.packed else (self.length,))
 
 
 def stage_of(**more):

@@ -31,7 +31,7 @@ from ropewalk.scaling.units import as_length
 
 if TYPE_CHECKING:
     from ropewalk.jobs.doctor.diagnosis import Diagnosis
-    from ropewalk.jobs.doctor.live.open import Asked
+    from ropewalk.jobs.doctor.live.open import AskedServer
     from ropewalk.jobs.doctor.target import Target
 
 
@@ -86,10 +86,10 @@ def doctor(
     if (method or factor or plan is not None) and not running:
         raise BadOption("--method, --factor and --plan stretch a trainer or rollout beside a server's address.")
     if running or (target is not None and is_address(target)):
-        from ropewalk.jobs.doctor.live.open import Asked
+        from ropewalk.jobs.doctor.live.open import AskedServer
 
         length, original = (None if value is None else as_length(value) for value in (to, original_length))
-        asked = Asked(base, model, length, original, passages, margin, timeout, api_key_env)
+        asked = AskedServer(base, model, length, original, passages, margin, timeout, api_key_env)
     if trainer or rollout:
         if not (trainer and rollout) or target is not None or numeric:
             raise BadOption("--trainer and --rollout go together, and without TARGET or --numeric.")
@@ -148,7 +148,7 @@ def _measured(target: Any, device: str, dtype: str, progress: Progress) -> "Diag
 
 
 def _stacks(
-    trainer: str, rollout: str, asked: "Asked", stretch: tuple[str | None, float | None, Plan | None], device: str,
+    trainer: str, rollout: str, asked: "AskedServer", stretch: tuple[str | None, float | None, Plan | None], device: str,
     dtype: str, progress: Progress,
 ) -> "Diagnosis":  # fmt: skip
     models = [side for side in (trainer, rollout) if not is_address(side)]

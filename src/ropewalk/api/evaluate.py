@@ -100,10 +100,10 @@ def evaluate(
     source.spec  # noqa: B018  (what is not there is told before anything heavy is imported)
 
     from ropewalk.jobs.evaluate.job import evaluate as run
-    from ropewalk.jobs.evaluate.request import Request
+    from ropewalk.jobs.evaluate.request import EvalRequest
     from ropewalk.jobs.evaluate.workers import workers
 
-    request = Request(
+    request = EvalRequest(
         source.name, as_names(methods), as_plans(plan), as_lengths(lengths), factor,
         None if original_length is None else as_length(original_length), as_protocols(protocols), as_names(tasks),
         as_texts(data) or ("library",), text_field, strict, documents, samples, as_numbers(depths, "depths"),

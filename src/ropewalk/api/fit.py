@@ -26,7 +26,7 @@ from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.units import as_length, as_seconds
 
 if TYPE_CHECKING:
-    from ropewalk.jobs.fit.job import Result
+    from ropewalk.jobs.fit.job import FitResult
 
 
 def fit(
@@ -52,7 +52,7 @@ def fit(
     force: Force = False,
     tokenizer: Any = None,
     progress: Progress = SILENT,
-) -> "Result":
+) -> "FitResult":
     """Search a family of plans on some documents, choose on others, and report on a third set that neither saw.
 
     budget: seconds, or "5m".  tokenizer: of a live model that no folder here holds.

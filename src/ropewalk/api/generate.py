@@ -21,7 +21,7 @@ from ropewalk.models.source import Source
 from ropewalk.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from ropewalk.jobs.serve.generate import Written
+    from ropewalk.jobs.serve.generate import WrittenText
     from ropewalk.models.served import Served
 
 Messages = Sequence[Mapping[str, str]]  # [{"role": "user", "content": "..."}]
@@ -56,7 +56,7 @@ def generate(
     tokenizer: Any = None,
     stream: Callable[[str], object] = lambda text: None,
     progress: Progress = SILENT,
-) -> "Written":
+) -> "WrittenText":
     """Read a prompt and write at most `max_new_tokens` after it.
 
     model: a folder, a hub id, ropewalk-tiny, or a live transformers model, which is afterwards as it was.
@@ -84,11 +84,11 @@ def generate(
     asked = plan_to_run(source, plan, method=method, dynamic=dynamic, to=to, factor=factor, options=options)
     progress.begin(source.loading)
 
-    from ropewalk.jobs.serve.answer import Wanted, new_answer
+    from ropewalk.jobs.serve.answer import SamplingParams, new_answer
     from ropewalk.jobs.serve.generate import new_account, write
     from ropewalk.models.served import opened
 
-    wanted = Wanted(max_new_tokens, temperature, top_p, seed, as_texts(stop))
+    wanted = SamplingParams(max_new_tokens, temperature, top_p, seed, as_texts(stop))
     with opened(source, asked, dtype=dtype, device=device) as served:
         answer = new_answer(served, _ids(served, prompt, chat, progress), wanted)
         return write(served, answer, new_account(served, answer), source.name, stream, progress)

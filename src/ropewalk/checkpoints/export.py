@@ -25,7 +25,7 @@ CONFIG, SHARED, COMMANDS, SUMMARY = "config.json", "checkpoint", "COMMANDS.md", 
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ExportPart:
     """One folder of an export: which engines it is for, the plan in it, and what was written."""
 
     folder: str
@@ -39,7 +39,7 @@ class Part:
 class Exported:
     """parts: the folders.  refused: the reason, by engine and rung, where an engine cannot carry the plan."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[ExportPart, ...]
     refused: Mapping[str, str]
 
 
@@ -72,7 +72,7 @@ def plan_export(config: Mapping[str, Any], plan: ScalingPlan, engines: Sequence[
     chosen = list(dict.fromkeys(get_engine(name) for name in engines))
     at = {get_engine(name).name: version for name, version in versions.items()}
     rungs = ladder(plan)
-    parts: list[Part] = []
+    parts: list[ExportPart] = []
     refused: dict[str, str] = {}
     for name, rung in rungs:
         parts += _parts(config, rung, chosen, at, refused, name)
@@ -106,13 +106,13 @@ def _parts(
     at: Mapping[str, str],
     refused: dict[str, str],
     rung: str,
-) -> Iterator[Part]:
+) -> Iterator[ExportPart]:
     readers = [engine for engine in engines if engine.reads == CONFIG]
     shared = _shared(config, plan, readers, at)
     if shared is not None:
         names = tuple(engine.name for engine in readers)
         commands = {engine.name: engine.commands(plan, shared.files[CONFIG], f"{_at(rung, SHARED)}") for engine in readers}
-        yield Part(_at(rung, SHARED), names, plan, shared, commands)
+        yield ExportPart(_at(rung, SHARED), names, plan, shared, commands)
     for engine in engines:
         if shared is not None and engine in readers:
             continue
@@ -123,7 +123,7 @@ def _parts(
             continue
         folder = _at(rung, engine.name)
         said = engine.commands(plan, written.files[CONFIG], folder) if engine in readers else _from_above(written, folder)
-        yield Part(folder, (engine.name,), plan, written, {engine.name: said})
+        yield ExportPart(folder, (engine.name,), plan, written, {engine.name: said})
 
 
 def _from_above(written: Written, folder: str) -> tuple[str, ...]:
@@ -148,7 +148,7 @@ def _shared(config: Mapping[str, Any], plan: ScalingPlan, readers: list[Engine],
     return Written({CONFIG: new}, (), carrier)
 
 
-def _write_part(folder: Path, source: Path, part: Part) -> None:
+def _write_part(folder: Path, source: Path, part: ExportPart) -> None:
     folder.mkdir(parents=True)
     config = part.written.files.get(CONFIG)
     if isinstance(config, Mapping) and get_engine(part.engines[0]).reads == CONFIG:

@@ -10,7 +10,7 @@ from typing import Any
 from ropewalk.checkpoints.gguf_edit import content, cut, is_stretched, original, stretched, write
 from ropewalk.engines import gguf, llama_cpp
 from ropewalk.engines.engine import get_engine, rotation, understood
-from ropewalk.engines.gguf_file import FREQS, LONG, SHORT, Document, decoded, read
+from ropewalk.engines.gguf_file import FREQS, LONG, SHORT, GGUFDocument, decoded, read
 from ropewalk.engines.keys import Keys
 from ropewalk.engines.own_files import only_stretch
 from ropewalk.engines.transformers import known
@@ -20,7 +20,7 @@ from ropewalk.errors import BadConfig, BadOption, CannotExpress, Mismatch
 from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.method import same
 from ropewalk.scaling.plan import ScalingPlan
-from ropewalk.scaling.spec import ALL_LAYERS, ModelSpec, Reading
+from ropewalk.scaling.spec import ALL_LAYERS, ModelSpec, Provenance
 from ropewalk.scaling.stretch import Stretch
 
 BRIEF = 65_536  # bytes of a value; vocabularies are longer, and nothing here asks for them
@@ -33,7 +33,7 @@ OWN_WAYS = frozenset({"mistral3", "mistral4", "grok", "llama4"})
 SLIDES_ALIKE = frozenset({"gpt-oss", "phi3"})
 
 
-def metadata(document: Document, factors: bytes) -> dict[str, Any]:
+def metadata(document: GGUFDocument, factors: bytes) -> dict[str, Any]:
     """The short keys, as engines/gguf.py reads them; rope_freqs.weight as a list of numbers where it is there."""
     found = {name: decoded(raw) for name, raw in document.keys if len(raw) <= BRIEF}
     return {**found, FREQS: list(struct.unpack(f"<{len(factors) // 4}f", factors))} if factors else found
@@ -51,9 +51,9 @@ def read_spec(found: dict[str, Any], original_length: int | None = None) -> Mode
     rope = dataclasses.replace(keys.rope, original_length=length)
     stretch = understood(get_engine("llama_cpp"), keys).stretch()  # not as written: betas, for one, are not loaded
     readings = (
-        Reading("all.rotary_dim", str(rope.rotary_dim), f"{keys.kind}.rope.dimension_count, or the head's size"),
-        Reading("all.rope_theta", f"{rope.rope_theta:g}", f"{keys.kind}.rope.freq_base"),
-        Reading("all.original_length", str(length), source),
+        Provenance("all.rotary_dim", str(rope.rotary_dim), f"{keys.kind}.rope.dimension_count, or the head's size"),
+        Provenance("all.rope_theta", f"{rope.rope_theta:g}", f"{keys.kind}.rope.freq_base"),
+        Provenance("all.original_length", str(length), source),
     )
     _, *others = gguf.layers_of(found)  # sliding layers that the keys do not reach
     name = FULL if others else ALL_LAYERS
@@ -121,7 +121,7 @@ def check_sliding(found: dict[str, Any], method: str) -> None:
         )
 
 
-def check_factors(arch: str, document: Document, needed: bool) -> None:
+def check_factors(arch: str, document: GGUFDocument, needed: bool) -> None:
     """CannotExpress where llama.cpp would read other factors than are written, or would not load the file."""
     for name in (LONG, SHORT):
         if document.tensor(name) is not None:
@@ -136,14 +136,14 @@ def check_factors(arch: str, document: Document, needed: bool) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class GGUFModel:
     """A GGUF as it was before any stretch of ours.
 
     found: its short keys, and rope_freqs.weight.  factors: that one's bytes.
     """
 
     path: Path
-    document: Document
+    document: GGUFDocument
     found: Mapping[str, Any]
     factors: bytes
 
@@ -165,13 +165,13 @@ class Patched:
     changed: Mapping[str, tuple[Any, Any]]
 
 
-def open_gguf(path: Path) -> Source:
+def open_gguf(path: Path) -> GGUFModel:
     document = original(read(path))
     factors = factors_of(document, path)
-    return Source(path, document, metadata(document, factors), factors)
+    return GGUFModel(path, document, metadata(document, factors), factors)
 
 
-def factors_of(document: Document, path: Path) -> bytes:
+def factors_of(document: GGUFDocument, path: Path) -> bytes:
     """The bytes of rope_freqs.weight; none where it is not there."""
     tensor = document.tensor(FREQS)
     if tensor is None:
@@ -181,7 +181,7 @@ def factors_of(document: Document, path: Path) -> bytes:
 
 
 def stretch_gguf(
-    source: Source,
+    source: GGUFModel,
     plan: ScalingPlan,
     out: Path | None = None,
     *,
@@ -210,7 +210,7 @@ def stretch_gguf(
     return Patched(out or source.path, carrier, _changed(source, arch, new))
 
 
-def keys_for(source: Source, plan: ScalingPlan, version: str = "") -> tuple[dict[str, Any], str]:
+def keys_for(source: GGUFModel, plan: ScalingPlan, version: str = "") -> tuple[dict[str, Any], str]:
     """(the keys to write, in full; rope_freqs.weight among them, where it is needed), and what carries the plan."""
     arch, stretch = str(source.found["general.architecture"]), only_stretch(plan, "llama.cpp")
     check_sliding(dict(source.found), stretch.method)
@@ -248,7 +248,7 @@ def restore_gguf(path: Path, out: Path | None = None, *, force: bool = False, pr
 
 
 def _write(
-    document: Document, path: Path, out: Path | None, check: Callable[[Path], None], *, force: bool, progress: Progress
+    document: GGUFDocument, path: Path, out: Path | None, check: Callable[[Path], None], *, force: bool, progress: Progress
 ) -> None:
     if out is None and path.is_symlink():
         raise BadOption(f"{path} is a link, as in a cache that others read: it is not changed in place. Name a copy with -o.")
@@ -259,7 +259,7 @@ def _write(
     write(document, path, out or path, check, force=force or out is None, durable=out is None, progress=progress)
 
 
-def _check(path: Path, new: Document, source: Source, plan: ScalingPlan, version: str) -> None:
+def _check(path: Path, new: GGUFDocument, source: GGUFModel, plan: ScalingPlan, version: str) -> None:
     """What was written is read back and looked at twice: as bytes, and as llama.cpp's keys."""
     again = read(path)
     if again.header() != new.header() or original(again).header() != source.document.header():
@@ -272,7 +272,7 @@ def _check(path: Path, new: Document, source: Source, plan: ScalingPlan, version
         raise Mismatch(f"{path.name} does not say {plan.name} when it is read back. Nothing was left behind.")
 
 
-def _changed(source: Source, arch: str, new: Document) -> dict[str, tuple[Any, Any]]:
+def _changed(source: GGUFModel, arch: str, new: GGUFDocument) -> dict[str, tuple[Any, Any]]:
     before = {name: value for name, value in source.found.items() if name.startswith(f"{arch}.")}
     after = {name: value for name, value in metadata(new, b"").items() if name.startswith(f"{arch}.")}
     names = [name for name in dict.fromkeys((*before, *after)) if before.get(name) != after.get(name)]

@@ -17,7 +17,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ropewalk.checkpoints.files import new_file
-from ropewalk.engines.gguf_file import ARRAY, FLOAT32, FREQS, STRING, Document, Piece, Span, Tensor, length, packed_text
+from ropewalk.engines.gguf_file import (
+    ARRAY,
+    FLOAT32,
+    FREQS,
+    STRING,
+    ByteSpan,
+    GGUFDocument,
+    Piece,
+    Tensor,
+    length,
+    packed_text,
+)
 from ropewalk.errors import BadConfig, CannotExpress, CannotWrite
 from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.units import human_bytes
@@ -28,13 +39,13 @@ UINT32, FLOAT, UINT64 = 4, 6, 10
 
 
 def stretched(
-    source: Document,
+    source: GGUFDocument,
     arch: str,
     keys: Mapping[str, float | int | str],
     factors: Sequence[float],
     plan: str,
     old_factors: bytes = b"",
-) -> Document:
+) -> GGUFDocument:
     """`source` with `keys` (their names in full) for its rotary ones, and `factors` as rope_freqs.weight, unless empty.
 
     Every other key of `{arch}.rope.scaling` is set aside, so that nothing of an older stretch is read.
@@ -61,11 +72,11 @@ def stretched(
     return dataclasses.replace(body, keys=(*body.keys, *new.items()))
 
 
-def is_stretched(document: Document) -> bool:
+def is_stretched(document: GGUFDocument) -> bool:
     return document.raw(ADDED) is not None
 
 
-def original(document: Document) -> Document:
+def original(document: GGUFDocument) -> GGUFDocument:
     """What `document` was before Ropewalk stretched it; itself, where it was not. BadConfig where that cannot be told."""
     if not is_stretched(document):
         return document
@@ -75,7 +86,7 @@ def original(document: Document) -> Document:
     keys = tuple((name.removeprefix(ORIGINAL), raw) for name, raw in document.keys if name not in added)
     tensors = tuple(tensor for tensor in document.tensors if tensor.name not in added)
     data = cut(document.data, 0, size)
-    back = Document(document.version, keys, tensors, data)
+    back = GGUFDocument(document.version, keys, tensors, data)
     old = document.raw(ORIGINAL + FREQS)
     if old is not None and (held := back.tensor(FREQS)) is not None:
         back = dataclasses.replace(back, data=overlaid(data, held.offset, old[16:]))
@@ -106,13 +117,13 @@ def _is_rope_scaling(name: str, arch: str) -> bool:
     return name.startswith(f"{arch}.rope.scaling.") or name == f"{arch}.rope.scale_linear"
 
 
-def _with_factors(body: Document, held: Tensor, factors: Sequence[float]) -> Document:
+def _with_factors(body: GGUFDocument, held: Tensor, factors: Sequence[float]) -> GGUFDocument:
     if held.kind != FLOAT32 or len(held.shape) != 1 or (factors and held.shape[0] != len(factors)):
         raise CannotExpress(f"{FREQS} has shape {list(held.shape)} and type {held.kind}; {len(factors)} float32 are needed.")
     return dataclasses.replace(body, data=overlaid(body.data, held.offset, _floats(factors or [1.0] * held.shape[0])))
 
 
-def _with_tensor(body: Document, factors: Sequence[float]) -> Document:
+def _with_tensor(body: GGUFDocument, factors: Sequence[float]) -> GGUFDocument:
     """One more tensor behind all others: no other offset changes."""
     end = max((tensor.offset + tensor.size for tensor in body.tensors), default=0)
     offset = end + -end % body.alignment
@@ -141,7 +152,7 @@ def cut(data: Sequence[Piece], start: int, end: int) -> tuple[Piece, ...]:
     for piece in data:
         first, last = max(start - at, 0), min(end - at, length(piece))
         if first < last:
-            found.append(piece[first:last] if isinstance(piece, bytes) else Span(piece.start + first, piece.start + last))
+            found.append(piece[first:last] if isinstance(piece, bytes) else ByteSpan(piece.start + first, piece.start + last))
         at += length(piece)
     return tuple(found)
 
@@ -160,7 +171,7 @@ STEP = 2**26  # bytes that are told of at a time: a bar costs more than a chunk 
 
 
 def write(
-    document: Document,
+    document: GGUFDocument,
     source: Path,
     out: Path,
     check: Callable[[Path], None],
@@ -227,7 +238,7 @@ def _write_all(block: memoryview, stream: BinaryIO) -> None:
         block = block[stream.write(block) :]
 
 
-def _check_data(document: Document, origin: BinaryIO, path: Path) -> None:
+def _check_data(document: GGUFDocument, origin: BinaryIO, path: Path) -> None:
     """Both ends of every tensor, read back. Where they are right, the kernel has copied what lies between."""
     start = len(document.header())
     with path.open("rb") as written:
@@ -247,6 +258,6 @@ def content(pieces: Sequence[Piece], origin: BinaryIO) -> bytes:
     return b"".join(piece if isinstance(piece, bytes) else _read(piece, origin) for piece in pieces)
 
 
-def _read(span: Span, origin: BinaryIO) -> bytes:
+def _read(span: ByteSpan, origin: BinaryIO) -> bytes:
     origin.seek(span.start)
     return origin.read(span.end - span.start)

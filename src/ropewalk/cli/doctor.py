@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from ropewalk.api.doctor import doctor, is_address
 from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.flags import LATER, verb
-from ropewalk.jobs.doctor.diagnosis import Diagnosis, Engines, Pair
+from ropewalk.jobs.doctor.diagnosis import Diagnosis, Engines, StackPair
 from ropewalk.jobs.doctor.static import EngineDiagnosis
 
 if TYPE_CHECKING:
-    from ropewalk.jobs.doctor.live.job import Result as LiveResult
-    from ropewalk.jobs.doctor.stacks.job import Result as StacksResult
+    from ropewalk.jobs.doctor.live.job import LiveDiagnosis
+    from ropewalk.jobs.doctor.stacks.job import StackDiagnosis
 
 WIDTH = 30  # characters of the longest bar
 
@@ -31,7 +31,7 @@ def _print(console: Console, found: Diagnosis) -> int:
     wide, detail = Console(highlight=False, soft_wrap=True), found.detail
     if isinstance(detail, Engines):
         _print_engines(wide, found.title, detail)
-    elif isinstance(detail, Pair):
+    elif isinstance(detail, StackPair):
         for sentence in detail.sentences:
             print(sentence)
         for loss in (*detail.trainer.losses, *detail.rollout.losses):
@@ -66,7 +66,7 @@ def _print_engine(console: Console, one: EngineDiagnosis) -> None:
         console.print(f"        {loss.source}", style="dim", markup=False)
 
 
-def _print_live(console: Console, result: "LiveResult") -> None:
+def _print_live(console: Console, result: "LiveDiagnosis") -> None:
     claims = f"claims {result.claimed:,} tokens" if result.claimed else "claims no length"
     lines = [f"{result.url}: {result.model}, {claims}, original window {result.original:,}"]
     if result.loss:
@@ -90,7 +90,7 @@ def _bar(share: float) -> str:
     return ("█" * round(WIDTH * share)).ljust(WIDTH)
 
 
-def _print_stacks(console: Console, result: "StacksResult") -> None:
+def _print_stacks(console: Console, result: "StackDiagnosis") -> None:
     from ropewalk.jobs.doctor.stacks.open import span
 
     lines = [

@@ -13,7 +13,7 @@ from ropewalk.cli.parts.console import Console
 from ropewalk.cli.parts.flags import verb
 
 if TYPE_CHECKING:
-    from ropewalk.jobs.verify.compare import Comparison
+    from ropewalk.jobs.verify.compare import EngineComparison
     from ropewalk.jobs.verify.result import Verified
     from ropewalk.jobs.verify.run import Testimony, Verification
 
@@ -59,7 +59,7 @@ def _sentence(testimony: "Testimony") -> str:
     return "; ".join(filter(None, (f"{who}: {size}", control, reason)))
 
 
-def _bands(compared: "Comparison | None") -> Iterator[str]:
+def _bands(compared: "EngineComparison | None") -> Iterator[str]:
     for band in compared.bands if compared else ():
         yield f"positions {band.start:,} to {band.stop - 1:,}: {band.apart:.1e}; without the scaling {band.control:.2g}"
 

@@ -38,14 +38,14 @@ BLOCKS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ByteSpan:
     """Bytes `start` to `end` of the source file."""
 
     start: int
     end: int
 
 
-Piece = bytes | Span
+Piece = bytes | ByteSpan
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class GGUFDocument:
     """keys: (name, type and value as the file has them).  data: all that follows the header, in order."""
 
     version: int
@@ -129,7 +129,7 @@ def decoded(raw: bytes) -> Any:
     return _Cursor(raw).value()
 
 
-def read(path: Path) -> Document:
+def read(path: Path) -> GGUFDocument:
     """The parts of the file. BadConfig where it is cut off, contradicts itself, or has anything the format does not know."""
     return _mapped(path, _document, "rewritten", ".\n  Nothing was written. Is the download complete?")
 
@@ -238,21 +238,21 @@ def _form(kind: int) -> str:
     return SCALARS[kind]
 
 
-def _document(file: Any, size: int) -> Document:
+def _document(file: Any, size: int) -> GGUFDocument:
     cursor = _Cursor(file, end=min(size, LARGEST_HEADER), errors="strict")
     version, tensor_count, key_count = _start(cursor)
     keys = tuple(_unique("key", ((cursor.name(), cursor.raw_value()) for _ in range(key_count))))
     infos = ((name, _tensor(cursor, name)) for name in (cursor.name() for _ in range(tensor_count)))
     tensors = tuple(tensor for _, tensor in _unique("tensor", infos))
-    found = Document(version, keys, tensors, ())
+    found = GGUFDocument(version, keys, tensors, ())
     header = found.header()
     if len(header) > cursor.end:
         raise ValueError("it ends before its header does")
     if header != file[: len(header)]:
         raise ValueError("its header is not spelt as the format says (padding that is not zero?)")
     _check_data(found, size - len(header))
-    data = (Span(len(header), size),) if size > len(header) else ()
-    return Document(version, keys, tensors, data)
+    data = (ByteSpan(len(header), size),) if size > len(header) else ()
+    return GGUFDocument(version, keys, tensors, data)
 
 
 def _header(file: Any, size: int) -> dict[str, Any]:
@@ -309,7 +309,7 @@ def _unique(what: str, named: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, 
         yield name, item
 
 
-def _check_data(found: Document, available: int) -> None:
+def _check_data(found: GGUFDocument, available: int) -> None:
     for tensor in found.tensors:
         if tensor.kind not in BLOCKS:
             raise ValueError(f"{tensor.name} has tensor type {tensor.kind}, which is not known")

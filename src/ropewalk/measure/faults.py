@@ -23,7 +23,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in SIGNS)
 
 
-class Batch:
+class BatchSize:
     """How many sequences go through the model together. Halved, once and for all, when memory runs out."""
 
     def __init__(self, size: int, say: Say = lambda sentence: None):

@@ -9,7 +9,7 @@ import torch
 from transformers import DynamicCache
 
 from ropewalk.measure.material import Material
-from ropewalk.measure.reuse import Reader, can_reuse
+from ropewalk.measure.reuse import PrefixReader, can_reuse
 from ropewalk.measure.scoring import cleaned, decided, scoring
 from ropewalk.measure.task import Sample
 from ropewalk.models import served
@@ -108,7 +108,7 @@ def greedy_shared(
     done: Done = lambda i, ids: False,
 ) -> list[list[int]]:  # fmt: skip
     """As `greedy`, one prompt at a time on one cache, each shared beginning read once (see `reuse`)."""
-    reader = Reader(model)
+    reader = PrefixReader(model)
     written: dict[int, list[int]] = {}
     for i in sorted(range(len(prompts)), key=lambda i: tuple(prompts[i])):
         ids, written[i] = list(prompts[i]), []

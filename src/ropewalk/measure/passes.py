@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from ropewalk.measure.documents import Document
-from ropewalk.measure.faults import Batch, check_finite
+from ropewalk.measure.faults import BatchSize, check_finite
 from ropewalk.measure.in_windows import score_in_windows
 from ropewalk.measure.nll import score
 from ropewalk.measure.protocols import CORPUS, Protocol, Window
@@ -66,7 +66,7 @@ def plan_at(plan: ScalingPlan, length: int) -> ScalingPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class TooShort:
     """A document that is too short for what was asked, in tokens without BOS. It takes part in nothing."""
 
     document: str
@@ -87,9 +87,9 @@ class Pass:
     shortest: int
 
 
-class Wanted(NamedTuple):
+class WantedPasses(NamedTuple):
     passes: list[Pass]
-    refused: list[Refused]
+    refused: list[TooShort]
 
 
 def bodies(documents: Iterable[Document], bos: int | None) -> dict[str, tuple[int, ...]]:
@@ -101,7 +101,7 @@ def bodies(documents: Iterable[Document], bos: int | None) -> dict[str, tuple[in
 
 def wanted_passes(
     protocols: Sequence[Protocol], documents: Sequence[Document], plan: ScalingPlan, *, bos: int | None
-) -> Wanted:
+) -> WantedPasses:
     """The fewest forward passes that give every window of every protocol, and the documents that are too short.
 
     Every protocol of a run is about the same documents: one that is too short for any of them is refused by all.
@@ -111,14 +111,14 @@ def wanted_passes(
     has_bos = bos is not None
     texts = bodies(documents, bos)
     needed = max((p.needs(has_bos) for p in protocols if not p.corpus), default=0)
-    refused = [Refused(d.name, n, needed) for d in documents if (n := len(texts[d.name])) < needed]
+    refused = [TooShort(d.name, n, needed) for d in documents if (n := len(texts[d.name])) < needed]
     texts = bodies([d for d in documents if len(texts[d.name]) >= needed], bos)
     windows: set[Window] = set()
     for protocol in protocols:
         for name, ids in texts.items():
             if (name == CORPUS) == protocol.corpus and len(ids) >= protocol.needs(has_bos):
                 windows.update(protocol.windows(name, len(ids), has_bos))
-    return Wanted(merge(windows, plan), refused)
+    return WantedPasses(merge(windows, plan), refused)
 
 
 def merge(windows: Iterable[Window], plan: ScalingPlan) -> list[Pass]:
@@ -258,7 +258,7 @@ def _read(model: Any, group: Sequence[Measurement], *how: Any) -> list[tuple[Mea
 
 def measure(
     model: Any, plan: ScalingPlan, wanted: Sequence[Measurement], records: Records, advance: Advance, *,
-    batch: Batch | None = None,
+    batch: BatchSize | None = None,
 ) -> None:  # fmt: skip
     """Make the measurements that are not on disk yet. `advance` is told the cost of each, made or found.
 
@@ -267,7 +267,7 @@ def measure(
     Raises NotFinite for a loss that is no number, and OutOfMemory where one sequence alone does not fit; what was finished
     is kept.
     """
-    batch = batch or Batch(1)
+    batch = batch or BatchSize(1)
     missing = [m for m in wanted if m.key not in records]
     advance(sum(m.cost for m in wanted) - sum(m.cost for m in missing))
     facts, window = versions(model), plan.window if isinstance(plan, WindowPlan) else None

@@ -7,13 +7,13 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from ropewalk.errors import BadLength, first_line
-from ropewalk.measure.faults import Batch, Say, check_finite
+from ropewalk.measure.faults import BatchSize, Say, check_finite
 from ropewalk.measure.greedy import generate_answers
 from ropewalk.measure.in_windows import seen_of
 from ropewalk.measure.material import Material
 from ropewalk.measure.passes import Advance, is_prefix_consistent, plan_at
 from ropewalk.measure.records import Key, Record, Records
-from ropewalk.measure.reuse import Verdict, each_answer
+from ropewalk.measure.reuse import AnswerVerdict, each_answer
 from ropewalk.measure.scoring import cleaned, scoring
 from ropewalk.measure.task import Sample, get_task, tasks
 from ropewalk.models.attach import Attached, attach
@@ -96,7 +96,7 @@ class Asker:
     model_hash: str
     material: Material
     records: Records
-    batch: Batch
+    batch: BatchSize
     facts: Mapping[str, Any]
     gap: bool = False
     say: Say = lambda sentence: None
@@ -123,11 +123,11 @@ class Asker:
                 self._file(plan, sample, verdict, score, method, written=text)
                 advance(cost(sample))
 
-    def _read(self, plan: ScalingPlan, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Verdict, float | None]]:
+    def _read(self, plan: ScalingPlan, samples: Sequence[Sample]) -> Iterator[tuple[Sample, AnswerVerdict, float | None]]:
         """(sample, verdict, mean loss without its needle) as soon as both readings are there."""
         pairs = [[s, s.without_needle()] if self.gap and s.needle is not None else [s] for s in samples]
         everything = [(owner, sample) for owner, pair in enumerate(pairs) for sample in pair]
-        seen: dict[int, dict[bool, Verdict]] = defaultdict(dict)
+        seen: dict[int, dict[bool, AnswerVerdict]] = defaultdict(dict)
         for i, verdict in each_answer(self.model, plan, [self._seen(plan, sample) for _, sample in everything], say=self.say):
             owner, sample = everything[i]
             self._check(plan, sample, verdict)
@@ -138,13 +138,13 @@ class Asker:
 
     def _generate(
         self, plan: ScalingPlan, samples: Sequence[Sample], attached: Attached
-    ) -> Iterator[tuple[Sample, Verdict, float, str, str]]:
+    ) -> Iterator[tuple[Sample, AnswerVerdict, float, str, str]]:
         """(sample, verdict, score, how it was found, what was written) for tasks scored by what the model writes.
 
         Where teacher forcing shows that greedy decoding writes the answer to the letter, it is not decoded again.
         """
         rate = scoring(get_task(samples[0].task).scoring)
-        waiting: dict[str, tuple[Sample, Verdict]] = {}
+        waiting: dict[str, tuple[Sample, AnswerVerdict]] = {}
         for i, verdict in each_answer(self.model, plan, [self._seen(plan, sample) for sample in samples], say=self.say):
             sample = samples[i]
             self._check(plan, sample, verdict)
@@ -169,13 +169,13 @@ class Asker:
         )
         return [(sample, text, score) for sample, (text, score) in zip(samples, answers, strict=True)]
 
-    def _check(self, plan: ScalingPlan, sample: Sample, verdict: Verdict) -> None:
+    def _check(self, plan: ScalingPlan, sample: Sample, verdict: AnswerVerdict) -> None:
         ids = sample.ids[: sample.answer_end]
         where = "" if sample.depth is None else f", depth {sample.depth:g}"
         what = f"sample {sample.index} of {sample.task} (length {sample.length}{where}) under {plan.name}"
         check_finite(self.model, verdict.nll, ids, range(sample.answer_start, len(ids)), what)
 
-    def _file(self, plan: ScalingPlan, sample: Sample, verdict: Verdict, score: float, method: str, **more: Any) -> None:
+    def _file(self, plan: ScalingPlan, sample: Sample, verdict: AnswerVerdict, score: float, method: str, **more: Any) -> None:
         """more: facts that are not always there."""
         facts = {
             **self.facts,

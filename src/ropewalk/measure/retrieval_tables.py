@@ -20,7 +20,7 @@ NOT_TASKS = frozenset(("window", "tax", "speed"))  # every other protocol is the
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class ScoreCell:
     """What happened at one length and depth.
 
     share: mean score, 0 to 1, with its 95 % Wilson interval.  tries: samples.
@@ -36,7 +36,7 @@ class Cell:
         return self.share.low <= share <= self.share.high
 
 
-Grid = dict[tuple[int, float], Cell]
+Grid = dict[tuple[int, float], ScoreCell]
 
 
 def is_retrieval(record: Record) -> bool:
@@ -71,24 +71,26 @@ def length_of(record: Record) -> int:
     return int(record.facts.get("length", record.key.length))
 
 
-def _cell(records: Sequence[Record]) -> Cell:
+def _cell(records: Sequence[Record]) -> ScoreCell:
     gaps = [
         (record.facts["nll_without"] - float(record.nll.mean(dtype=numpy.float64))) / numpy.log(2)
         for record in records
         if record.facts.get("nll_without") is not None
     ]
     tries = len(records)
-    return Cell(wilson(sum(score_of(record) for record in records), tries), tries, float(numpy.mean(gaps)) if gaps else None)
+    return ScoreCell(
+        wilson(sum(score_of(record) for record in records), tries), tries, float(numpy.mean(gaps)) if gaps else None
+    )
 
 
-def shares_by_length(grid: Grid) -> dict[int, Cell]:
+def shares_by_length(grid: Grid) -> dict[int, ScoreCell]:
     """All depths together, per length: hits and tries are added up."""
     hits: dict[int, float] = defaultdict(float)
     tries: dict[int, int] = defaultdict(int)
     for (length, _), cell in grid.items():
         hits[length] += cell.share.value * cell.tries
         tries[length] += cell.tries
-    return {length: Cell(wilson(hits[length], tries[length]), tries[length]) for length in sorted(hits)}
+    return {length: ScoreCell(wilson(hits[length], tries[length]), tries[length]) for length in sorted(hits)}
 
 
 TaskScores = dict[int, dict[str, list[float]]]

@@ -32,7 +32,7 @@ Advance = Callable[[float], None]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class AnswerVerdict:
     """What the model made of a sample's answer, by teacher forcing.
 
     nll: -ln p of each answer token, nats, float32.
@@ -66,14 +66,14 @@ def _only_attends(model: Any) -> bool:
 
 def read_answers(
     model: Any, plan: ScalingPlan, samples: Sequence[Sample], *, reuse: bool = True, advance: Advance = lambda cost: None
-) -> list[Verdict]:
+) -> list[AnswerVerdict]:
     """A verdict for each sample, in their order; the plan is attached to the model already.
 
     Whether prefixes are shared or not, verdicts are the same, and so is nll up to the order of sums: in float64 exactly, in
     float32 to 1e-5 nats (measured: 2e-5 under `linear` unfinetuned, which makes nonsense of the model).
     advance: called with 1 for each sample read.
     """
-    verdicts: dict[int, Verdict] = {}
+    verdicts: dict[int, AnswerVerdict] = {}
     for i, verdict in each_answer(model, plan, samples, reuse=reuse):
         verdicts[i] = verdict
         advance(1)
@@ -82,14 +82,14 @@ def read_answers(
 
 def each_answer(
     model: Any, plan: ScalingPlan, samples: Sequence[Sample], *, reuse: bool = True, say: Say = lambda sentence: None
-) -> Iterator[tuple[int, Verdict]]:
+) -> Iterator[tuple[int, AnswerVerdict]]:
     """(index of the sample, verdict) as they are read, in the order that shares most.
 
     Where memory runs out, the shared cache is given up, and `say` is told; raises OutOfMemory where that is not enough.
     """
     if not samples:
         return
-    reader = Reader(model) if reuse and can_reuse(model, plan) else None
+    reader = PrefixReader(model) if reuse and can_reuse(model, plan) else None
     for i in sorted(range(len(samples)), key=lambda i: samples[i].ids):
         ids, first = samples[i].ids[: samples[i].answer_end], samples[i].answer_start
         done = attempt(partial(reader.score, ids, first)) if reader else None
@@ -102,12 +102,12 @@ def each_answer(
         yield i, done[0]
 
 
-def _score_alone(model: Any, ids: Sequence[int], first: int) -> Verdict:
+def _score_alone(model: Any, ids: Sequence[int], first: int) -> AnswerVerdict:
     nll, greedy = score(model, torch.tensor([ids], device=model.device), first=first)
-    return Verdict(nll[0].float().cpu().numpy(), greedy[0].cpu().numpy())
+    return AnswerVerdict(nll[0].float().cpu().numpy(), greedy[0].cpu().numpy())
 
 
-class Reader:
+class PrefixReader:
     """A model and one growing and shrinking cache."""
 
     def __init__(self, model: Any):
@@ -147,12 +147,12 @@ class Reader:
         logits: torch.Tensor = head(hidden[:, skip:])
         return logits[0].float()
 
-    def score(self, ids: Sequence[int], first: int) -> Verdict:
+    def score(self, ids: Sequence[int], first: int) -> AnswerVerdict:
         """As `nll.score` on one sequence."""
         logits = self.logits(ids[:-1], first)
         answer = torch.tensor(ids[first:], device=logits.device)
         nll = torch.nn.functional.cross_entropy(logits, answer, reduction="none")
-        return Verdict(nll.cpu().numpy(), (logits.argmax(-1) == answer).cpu().numpy())
+        return AnswerVerdict(nll.cpu().numpy(), (logits.argmax(-1) == answer).cpu().numpy())
 
     def cut(self, tokens: int) -> None:
         """Forget everything after the first `tokens`. transformers 5.23 counts what to remove, as a negative number."""

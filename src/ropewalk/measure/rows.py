@@ -46,7 +46,7 @@ class Problem(NamedTuple):
     reason: str
 
 
-class Row(NamedTuple):
+class TextRow(NamedTuple):
     """value: a mapping of keys or columns, or what stands in its place."""
 
     place: str
@@ -54,7 +54,7 @@ class Row(NamedTuple):
 
 
 Read = Callable[[int], None]
-Rows = Iterator[Row | Problem]
+Rows = Iterator[TextRow | Problem]
 
 
 def kind_of(path: Path) -> str:
@@ -160,9 +160,9 @@ def _json_line(line: bytes, column: str, place: str) -> Rows:
         yield Problem(place, f"not JSON: {first_line(error)}")
     else:
         if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-            yield from (Row(f"{place}#{i}", item) for i, item in enumerate(value, 1))
+            yield from (TextRow(f"{place}#{i}", item) for i, item in enumerate(value, 1))
         else:
-            yield Row(place, {column: value} if isinstance(value, str) else value)
+            yield TextRow(place, {column: value} if isinstance(value, str) else value)
 
 
 def _json(path: Path, column: str, read: Read) -> Rows:
@@ -190,12 +190,12 @@ def _rows_in(value: Any, column: str, place: str) -> Rows:
         if len(lists) == 1:
             value = lists[0]
     if isinstance(value, dict) and isinstance(found := value.get(column), list) and not _is_rows(found):
-        yield from (Row(f"{place}#{i}", {column: item}) for i, item in enumerate(found, 1))
+        yield from (TextRow(f"{place}#{i}", {column: item}) for i, item in enumerate(found, 1))
     elif isinstance(value, list):
         for i, item in enumerate(value, 1):
-            yield Row(f"{place}#{i}", {column: item} if isinstance(item, str) else item)
+            yield TextRow(f"{place}#{i}", {column: item} if isinstance(item, str) else item)
     else:
-        yield Row(place, value)
+        yield TextRow(place, value)
 
 
 def _is_rows(value: Any) -> bool:
@@ -214,7 +214,7 @@ def _csv(path: Path, column: str, read: Read) -> Rows:
             read(now - before)
             before = now
             row.pop(None, None)  # more fields than the head has names for
-            yield Row(f"{path}:{table.line_num}", row)
+            yield TextRow(f"{path}:{table.line_num}", row)
 
 
 def _delimiter(head: str, column: str) -> str:
@@ -278,7 +278,7 @@ def _columns(path: Path, batches: Callable[[], Iterator[Any]], column: str, read
                 break
             for row in batch.select(wanted).to_pylist():
                 number += 1
-                yield Row(f"{path}:{number}", row)
+                yield TextRow(f"{path}:{number}", row)
         read(size)
     except (OSError, pyarrow.ArrowException) as error:
         yield Problem(str(path), f"not readable as {kind_of(path)[1:]}: {first_line(error)}")

@@ -151,7 +151,7 @@ def get_task(name: str) -> Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class SampleCell:
     """One sample to make. hay: where its haystack starts, in 0 to 1; rng: for everything else in it."""
 
     depth: float
@@ -160,19 +160,19 @@ class Cell:
     rng: random.Random
 
 
-def cells(task: str, length: int, count: int, seed: int, depths: Sequence[float]) -> Iterator[Cell]:
+def cells(task: str, length: int, count: int, seed: int, depths: Sequence[float]) -> Iterator[SampleCell]:
     """`count` cells for each depth; a cell's random numbers depend on what it is, not on what was made before it."""
     for depth in depths:
         for index in range(count):
             hay = random.Random(f"{seed}/{task}/{index}").random()
-            yield Cell(depth, index, hay, random.Random(f"{seed}/{task}/{length}/{depth}/{index}"))
+            yield SampleCell(depth, index, hay, random.Random(f"{seed}/{task}/{length}/{depth}/{index}"))
 
 
 def lay_out(
     task: str,
     material: Material,
     haystack: tuple[int, ...],
-    cell: Cell,
+    cell: SampleCell,
     *,
     length: int,
     needle: Sequence[int],

@@ -29,7 +29,7 @@ class Found(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class LengthStep:
     """One length against the original one. difference: above 0, the last stretch is worse than the baseline's; 95 %.
 
     loss: HOLDS where the whole interval is below the margin, WORSE where it is above, else OPEN; then needed is about how many
@@ -53,7 +53,7 @@ class Verdict:
     """longest: to where it is shown to hold; None where no length is shown to."""
 
     longest: int | None
-    steps: tuple[Step, ...]
+    steps: tuple[LengthStep, ...]
     documents: int
     words: str
 
@@ -108,7 +108,7 @@ def _check(baseline: LastStretch, stretches: Sequence[LastStretch], margin: floa
 
 def _step(
     baseline: LastStretch, stretch: LastStretch, margin: float, found: Found | None, samples: int, seed: int
-) -> Step:  # fmt: skip
+) -> LengthStep:  # fmt: skip
     sums, counts = checked(baseline.sums, baseline.counts)
     if len(stretch.sums) != len(sums):
         raise BadOption(
@@ -119,16 +119,16 @@ def _step(
     gap, error, n = paired_loss.symmetric(), paired_loss.error, len(sums)
     enough = n >= ENOUGH or stretch.length <= baseline.length
     if enough and gap.high < margin:
-        return Step(stretch.length, gap, error, HOLDS, None, found)
+        return LengthStep(stretch.length, gap, error, HOLDS, None, found)
     if enough and gap.low > margin:
-        return Step(stretch.length, gap, error, WORSE, None, found)
+        return LengthStep(stretch.length, gap, error, WORSE, None, found)
     wished = abs(margin - gap.value)
     needed = documents_needed(error, n, wished) if wished and error else n
-    return Step(stretch.length, gap, error, OPEN, max(needed, ENOUGH, n + 1), found)
+    return LengthStep(stretch.length, gap, error, OPEN, max(needed, ENOUGH, n + 1), found)
 
 
 def _first(
-    name: str, baseline: LastStretch, longest: Step | None, steps: tuple[Step, ...], margin: float, unit: str
+    name: str, baseline: LastStretch, longest: LengthStep | None, steps: tuple[LengthStep, ...], margin: float, unit: str
 ) -> str:  # fmt: skip
     if longest is None:
         first, said = (
@@ -146,12 +146,12 @@ def _first(
     )
 
 
-def _gap(step: Step, unit: str) -> str:
+def _gap(step: LengthStep, unit: str) -> str:
     gap = step.difference
     return f"{gap.value:+.3f} {unit}, 95 % interval {gap.low:+.3f} to {gap.high:+.3f}"
 
 
-def _failure(step: Step, margin: float, unit: str) -> str:
+def _failure(step: LengthStep, margin: float, unit: str) -> str:
     found = step.found if step.found and step.found.state != HOLDS else None
     if step.loss == WORSE:
         said = f"At {step.length:,} it is worse: {_gap(step, unit)}"
@@ -168,5 +168,5 @@ def _documents(needed: int | None) -> str:
     return f"{needed:,} documents" if needed and needed <= MANY else "over a million documents"
 
 
-def _cost(step: Step, unit: str) -> str:
+def _cost(step: LengthStep, unit: str) -> str:
     return f"Inside the trained length, at {step.length:,}, it costs {_gap(step, unit)}."

@@ -8,7 +8,7 @@ from torch import nn
 
 from ropewalk.errors import CannotAttach, Mismatch
 from ropewalk.models.dynamic.call import Ladder
-from ropewalk.models.dynamic.request import Request, ScalePerCall
+from ropewalk.models.dynamic.request import RequestScale, ScalePerCall
 from ropewalk.models.dynamic.setup import LateRotation, reads_late
 from ropewalk.models.limits import say_untried
 from ropewalk.models.live import (
@@ -78,7 +78,7 @@ class Attached:
         self._config = model.config.get_text_config()  # type: ignore[union-attr, operator]
         self._longest = self._config.max_position_embeddings
         self._saved = [Saved(table) for table, _ in tables]
-        self._request = Request()
+        self._request = RequestScale()
         self._hooks: list[Any] = []
         late = [(table, stretch) for table, stretch in tables if reads_late(stretch)]
         self._late = LateRotation(model, plan.fingerprint, late) if late else None

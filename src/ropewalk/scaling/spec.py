@@ -10,7 +10,7 @@ ALL_LAYERS = "all"
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Provenance:
     """One number and the place it came from: a key of the config, a published fact, or a rule."""
 
     name: str
@@ -67,7 +67,7 @@ class ModelSpec:
     max_length: int
     cache: tuple[CacheGroup, ...] = ()
     unrotated_layers: int = 0
-    readings: tuple[Reading, ...] = ()
+    readings: tuple[Provenance, ...] = ()
     warnings: tuple[str, ...] = ()
     ignored: tuple[Ignored, ...] = ()
     temperatures: tuple[tuple[str, tuple[float, float]], ...] = ()

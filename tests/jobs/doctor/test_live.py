@@ -9,7 +9,7 @@ import pytest
 from ropewalk.errors import BadAnswer, BadLength, BadOption
 from ropewalk.jobs.doctor.live.client import Client, Late, key_from, root_of
 from ropewalk.jobs.doctor.live.endpoint import find
-from ropewalk.jobs.doctor.live.job import Written, examine
+from ropewalk.jobs.doctor.live.job import WrittenConfig, examine
 from ropewalk.jobs.doctor.live.measure import lengths_for
 from support.fake_server import Fake, serving, tokens_of
 
@@ -102,7 +102,7 @@ def test_nan_inside_the_window_leaves_nothing_to_compare_with():
 
 
 def test_more_than_the_config_means_is_a_factor_applied_twice():
-    result = asked(Fake(claimed=4096), written=Written(L, 2048))
+    result = asked(Fake(claimed=4096), written=WrittenConfig(L, 2048))
     assert result.verdict == "FAIL"
     assert "x2 of the 2,048" in result.findings[0]
 

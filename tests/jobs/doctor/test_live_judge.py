@@ -8,14 +8,14 @@ import pytest
 
 from ropewalk.jobs.doctor.live import judge
 from ropewalk.jobs.doctor.live.judge import judge_keys, judge_loss, overall
-from ropewalk.jobs.doctor.live.measure import Cell
+from ropewalk.jobs.doctor.live.measure import PassageCell
 from ropewalk.measure.comparisons import mcnemar, newcombe, paired
 
 L = 512
 
 
 def cell(passage, length, loss=None, found=None, tokens=100):
-    return Cell(passage=passage, length=length, loss=loss, tokens=tokens, found=found)
+    return PassageCell(passage=passage, length=length, loss=loss, tokens=tokens, found=found)
 
 
 def losses(*beyond, base=2.0):

@@ -7,8 +7,8 @@ import pytest
 
 from ropewalk.errors import BadAnswer, BadLength
 from ropewalk.jobs.doctor.live import measure
-from ropewalk.jobs.doctor.live.client import Late, Refused
-from ropewalk.jobs.doctor.live.measure import Cell, Round, fits, fitting, lengths_for, measure_keys, measure_loss
+from ropewalk.jobs.doctor.live.client import Late, RequestRefused
+from ropewalk.jobs.doctor.live.measure import PassageCell, Round, fits, fitting, lengths_for, measure_keys, measure_loss
 from support.watching import Advances
 
 L = 512
@@ -109,7 +109,7 @@ def test_a_length_that_is_refused_is_not_asked_for_again_and_the_bar_goes_on():
         def read(self, text, last):
             if len(text) > 1100:
                 tried.append(len(text))
-                raise Refused("too long", 400)
+                raise RequestRefused("too long", 400)
             return super().read(text, last)
 
     cells = measure_loss(asked(Small(), told=told))
@@ -158,7 +158,7 @@ def test_a_prompt_that_is_far_too_short_or_too_long_is_made_again():
 def test_after_a_refusal_only_a_prompt_that_fits_teaches_how_long_text_is():
     """What a server counts in a shortened prompt is right, but one that is too short after a refusal must not grow again."""
     source = Texts()
-    ask, aims = counting(Refused("no", 400), 700, 800)
+    ask, aims = counting(RequestRefused("no", 400), 700, 800)
     assert fitting(ask, source, 0, 1016) == ("try 3", 800)
     assert aims == [1000, 940, 940]
     assert source.learnt == [(0, 2820, 800)]
@@ -166,15 +166,15 @@ def test_after_a_refusal_only_a_prompt_that_fits_teaches_how_long_text_is():
 
 def test_it_gives_up_after_five_tries_and_says_why():
     assert "no prompt of about 1,016 tokens could be made" in fitting(counting(*[10] * 9)[0], Texts(), 0, 1016)
-    ask, aims = counting(*[Refused("too long", 400)] * 9)
+    ask, aims = counting(*[RequestRefused("too long", 400)] * 9)
     assert "too long" in fitting(ask, Texts(), 0, 1016)
     assert len(aims) == 5
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_what_is_forbidden_or_not_there_is_no_finding_about_a_length(status):
-    with pytest.raises(Refused):
-        fitting(counting(Refused("no", status))[0], Texts(), 0, 1016)
+    with pytest.raises(RequestRefused):
+        fitting(counting(RequestRefused("no", status))[0], Texts(), 0, 1016)
 
 
 def test_an_answer_that_does_not_come_is_waited_for_once():
@@ -185,4 +185,4 @@ def test_an_answer_that_does_not_come_is_waited_for_once():
 
 def test_the_numbers_are_those_of_the_documentation():
     assert (measure.NEW, measure.ROOM, measure.NEAR, measure.TRIES, measure.SHARE) == (8, 16, 0.75, 5, 0.06)
-    assert Cell(0, 1).trouble == ""
+    assert PassageCell(0, 1).trouble == ""

@@ -6,7 +6,7 @@ from ropewalk.engines.transformers.checkpoint import read_config
 from ropewalk.engines.transformers.write import read
 from ropewalk.jobs.doctor.live.client import Client, root_of
 from ropewalk.jobs.doctor.live.endpoint import find
-from ropewalk.jobs.doctor.live.job import Written, examine
+from ropewalk.jobs.doctor.live.job import WrittenConfig, examine
 from ropewalk.jobs.doctor.live.page import write_page
 from ropewalk.models.served import open_model
 from ropewalk.scaling.plan import make_plan
@@ -36,7 +36,7 @@ def test_no_stretch_fails():
 
 
 def test_a_doubled_factor_is_seen_by_what_the_server_claims():
-    result = examined("yarn", 4, passages=2, written=Written(L, 2 * L))
+    result = examined("yarn", 4, passages=2, written=WrittenConfig(L, 2 * L))
     assert result.verdict == "FAIL"
     assert "applied twice" in result.findings[0]
 

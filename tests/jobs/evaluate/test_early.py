@@ -12,14 +12,16 @@ from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadOption
 from ropewalk.jobs.evaluate import job as early
 from ropewalk.jobs.evaluate.job import evaluate
-from ropewalk.jobs.evaluate.request import Request
+from ropewalk.jobs.evaluate.request import EvalRequest
 from ropewalk.jobs.evaluate.workers import Workers
 from ropewalk.measure.protocols import Prefix
 from ropewalk.measure.records import Key, Record, Records
 from ropewalk.scaling.plan import make_plan
 from support.watching import Watching
 
-small = partial(Request, "ropewalk-tiny", lengths=(256,), factor=2.0, documents=16, tax=False, speed=False, stop_early=True)
+small = partial(
+    EvalRequest, "ropewalk-tiny", lengths=(256,), factor=2.0, documents=16, tax=False, speed=False, stop_early=True
+)
 
 
 def go(out, request):

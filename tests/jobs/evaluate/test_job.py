@@ -15,7 +15,7 @@ from ropewalk.errors import BadConfig, BadOption, NotFinite
 from ropewalk.jobs.evaluate import job
 from ropewalk.jobs.evaluate.job import evaluate, run_folders
 from ropewalk.jobs.evaluate.prepare import prepare, spelled_out
-from ropewalk.jobs.evaluate.request import Request
+from ropewalk.jobs.evaluate.request import EvalRequest
 from ropewalk.measure.records import Records
 from ropewalk.models.load import load_model
 from ropewalk.models.source import Source
@@ -42,7 +42,7 @@ def whole(tmp_path_factory):
     """A run that nothing disturbed: its folder, outcome, and what its progress bar was told."""
     folder = tmp_path_factory.mktemp("whole")
     start = Watching(folder)
-    return folder, evaluate(folder, Request(**SMALL), start), start
+    return folder, evaluate(folder, EvalRequest(**SMALL), start), start
 
 
 def same_records(a, b):
@@ -83,7 +83,7 @@ def test_run_json_says_what_could_make_a_difference(whole):
 def test_a_second_call_reads_nothing_again(whole, monkeypatch):
     folder, outcome, _ = whole
     monkeypatch.setattr(Source, "load", lambda *a, **k: pytest.fail("the weights are not needed"))
-    again = evaluate(folder, Request(**SMALL))
+    again = evaluate(folder, EvalRequest(**SMALL))
     assert again.found == len(again.records) == len(outcome.records)
 
 
@@ -99,7 +99,7 @@ def test_a_second_call_reads_nothing_again(whole, monkeypatch):
 )
 def test_another_request_is_refused_by_what_differs(whole, change, told):
     with pytest.raises(BadConfig, match=f"holds another run; what differs:\n(.*\n)*  {told}"):
-        evaluate(whole[0], Request(**{**SMALL, **change}), Watching())
+        evaluate(whole[0], EvalRequest(**{**SMALL, **change}), Watching())
 
 
 def test_a_run_killed_at_any_moment_goes_on_to_the_same_records(whole, tmp_path):
@@ -116,7 +116,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_records(whole, tmp_path)
             child.send_signal(signal.SIGKILL)
             child.wait()
         assert not (tmp_path / "report.html").exists(), round_
-    outcome = evaluate(tmp_path, Request(**SMALL))
+    outcome = evaluate(tmp_path, EvalRequest(**SMALL))
     assert 4 <= outcome.found < len(whole[1].records)
     same_records(tmp_path, whole[0])
     assert not list((tmp_path / "records").glob("*.part-*"))
@@ -142,13 +142,13 @@ def test_a_plan_that_gives_no_numbers_is_given_up_and_the_others_are_kept(tmp_pa
 
     monkeypatch.setattr(job, "measure", broken)
     watching = Watching()
-    outcome = evaluate(tmp_path, Request(**SMALL), watching)
+    outcome = evaluate(tmp_path, EvalRequest(**SMALL), watching)
     assert outcome.failures == ["the loss of 3 tokens is not a number"]
     assert {r.key.method for r in outcome.records} == {"dynamic-request"}
     assert "none is given up: the loss of 3 tokens is not a number" in watching.notes
     monkeypatch.setattr(job, "measure", lambda *a, **k: broken(None, outcome.prepared.plans["none"]))
     with pytest.raises(NotFinite):
-        evaluate(tmp_path / "all", Request(**SMALL), Watching())
+        evaluate(tmp_path / "all", EvalRequest(**SMALL), Watching())
 
 
 def test_memory_that_runs_out_halves_the_batch_and_the_run_goes_on(whole, tmp_path, monkeypatch):
@@ -164,7 +164,7 @@ def test_memory_that_runs_out_halves_the_batch_and_the_run_goes_on(whole, tmp_pa
 
     monkeypatch.setattr("ropewalk.models.load.load_model", cramped)
     watching = Watching()
-    evaluate(tmp_path, Request(**{**SMALL, "batch": 4}), watching)
+    evaluate(tmp_path, EvalRequest(**{**SMALL, "batch": 4}), watching)
     assert [sentence for sentence in watching.notes if "out of memory" in sentence] == [
         "out of memory with 3 sequences of 640 tokens at a time; going on with 1."
     ]
@@ -176,15 +176,15 @@ def test_own_texts_are_documents_and_haystack(tmp_path):
     for name in ("a", "b"):
         (tmp_path / f"{name}.txt").write_text(name + text)
     (tmp_path / "rows.jsonl").write_text("{broken\n")
-    request = Request(**{**SMALL, "data": (str(tmp_path),), "documents": 2, "samples": 1})
+    request = EvalRequest(**{**SMALL, "data": (str(tmp_path),), "documents": 2, "samples": 1})
     prepared = prepare(request, Source("ropewalk-tiny"), print)
     assert [d.name.rpartition("/")[2] for d in prepared.documents] == ["a.txt", "b.txt"]
     assert [p.place.rpartition("/")[2] for p in prepared.choice.problems] == ["rows.jsonl:1"]
     assert "ropes" in prepared.tokenizer.decode(prepared.samples[0].ids)
     with pytest.raises(BadConfig, match=r"rows\.jsonl:1"):
-        prepare(Request(**{**SMALL, "data": (str(tmp_path),), "strict": True}), Source("ropewalk-tiny"), print)
+        prepare(EvalRequest(**{**SMALL, "data": (str(tmp_path),), "strict": True}), Source("ropewalk-tiny"), print)
     with pytest.raises(BadConfig, match="2 documents were found, 1 places could not be read; 0 have the 100,000 tokens"):
-        prepare(Request(**{**SMALL, "data": (str(tmp_path),), "lengths": (100_000,)}), Source("ropewalk-tiny"), print)
+        prepare(EvalRequest(**{**SMALL, "data": (str(tmp_path),), "lengths": (100_000,)}), Source("ropewalk-tiny"), print)
 
 
 def test_the_summary_is_json_and_counts_what_was_read(whole):

@@ -4,7 +4,7 @@ import pytest
 
 from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadLength, BadOption
-from ropewalk.jobs.evaluate.request import Request, make_plans, original_length, own_plan, wanted_lengths
+from ropewalk.jobs.evaluate.request import EvalRequest, make_plans, original_length, own_plan, wanted_lengths
 
 PLAIN = read({"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4, "max_position_embeddings": 512})
 YARN = read(
@@ -19,23 +19,23 @@ YARN = read(
 
 
 def plans(spec, **options):
-    request = Request("m", **options)
+    request = EvalRequest("m", **options)
     return make_plans(request, spec, wanted_lengths(request, spec))
 
 
 def test_lengths_are_as_asked_or_double_up_to_the_factor():
-    assert wanted_lengths(Request("m", lengths=(2048, 512, 512)), PLAIN) == [512, 2048]
-    assert wanted_lengths(Request("m", factor=4), PLAIN) == [512, 1024, 2048]
-    assert wanted_lengths(Request("m", factor=3), PLAIN) == [512, 1024, 1536]
-    assert wanted_lengths(Request("m", factor=1), PLAIN) == [512]
+    assert wanted_lengths(EvalRequest("m", lengths=(2048, 512, 512)), PLAIN) == [512, 2048]
+    assert wanted_lengths(EvalRequest("m", factor=4), PLAIN) == [512, 1024, 2048]
+    assert wanted_lengths(EvalRequest("m", factor=3), PLAIN) == [512, 1024, 1536]
+    assert wanted_lengths(EvalRequest("m", factor=1), PLAIN) == [512]
     for options in ({}, {"lengths": (1,)}, {"factor": 0.5}):
         with pytest.raises(BadLength):
-            wanted_lengths(Request("m", **options), PLAIN)
+            wanted_lengths(EvalRequest("m", **options), PLAIN)
 
 
 def test_a_stretched_config_is_stretched_from_its_original_length():
     assert original_length(YARN) == 512
-    assert wanted_lengths(Request("m", factor=2), YARN) == [512, 1024]
+    assert wanted_lengths(EvalRequest("m", factor=2), YARN) == [512, 1024]
 
 
 def test_plans_reach_the_longest_length_or_the_factor():

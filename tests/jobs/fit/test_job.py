@@ -17,7 +17,7 @@ from ropewalk.jobs.fit.compare import FITTED, read_report
 from ropewalk.jobs.fit.family import get_family
 from ropewalk.jobs.fit.job import Fit, run_fit
 from ropewalk.jobs.fit.objective import Sets, answer_items, far_items, library_sets, losses
-from ropewalk.jobs.fit.search import Step
+from ropewalk.jobs.fit.search import SearchStep
 from ropewalk.jobs.fit.state import Budget
 from ropewalk.measure.nll import token_nll
 from ropewalk.models.attach import attach
@@ -288,7 +288,7 @@ def steps_of(monkeypatch, losses_seen, dropped=0):
     def points(self):
         start["u"] = list(self.state.u)
         while True:
-            yield Step(list(self.state.u), 1.0, dropped)
+            yield SearchStep(list(self.state.u), 1.0, dropped)
 
     monkeypatch.setattr(job._Search, "_steps", points)
     monkeypatch.setattr(job._Search, "_loss", lambda self, plan: next(seen, 9.0))
@@ -311,7 +311,7 @@ def test_it_gives_up_after_six_looks_without_progress(parts, tmp_path, monkeypat
 def test_a_point_whose_loss_is_no_number_is_not_taken(parts, tmp_path, monkeypatch):
     def points(self):
         while True:
-            yield Step([9.0] * len(self.state.u), float("nan"), 0)
+            yield SearchStep([9.0] * len(self.state.u), float("nan"), 0)
 
     monkeypatch.setattr(job._Search, "_steps", points)
     monkeypatch.setattr(job._Search, "_loss", lambda self, plan: 1.0)

@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 
 from ropewalk.engines.transformers.checkpoint import bundled_model
 from ropewalk.errors import BadOption
-from ropewalk.jobs.serve.answer import Answer, Wanted
+from ropewalk.jobs.serve.answer import Answer, SamplingParams
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def drawn(tokenizer, wanted):
 
 
 def test_greedy(tokenizer):
-    assert drawn(tokenizer, Wanted(5)) == [65] * 5
+    assert drawn(tokenizer, SamplingParams(5)) == [65] * 5
 
 
 @pytest.mark.parametrize(
@@ -49,21 +49,21 @@ def test_greedy(tokenizer):
 )
 def test_draws_are_as_frequent_as_they_should_be(tokenizer, temperature, top_p, expected):
     n = 2000
-    counts = Counter(drawn(tokenizer, Wanted(n, temperature, top_p, seed=4)))
+    counts = Counter(drawn(tokenizer, SamplingParams(n, temperature, top_p, seed=4)))
     assert set(counts) <= set(expected)
     for token, probability in expected.items():
         assert abs(counts[token] / n - probability) < 4 * math.sqrt(probability * (1 - probability) / n)
 
 
 def test_a_seed_decides_and_no_seed_does_not(tokenizer):
-    assert drawn(tokenizer, Wanted(60, 1.0, seed=7)) == drawn(tokenizer, Wanted(60, 1.0, seed=7))
-    assert drawn(tokenizer, Wanted(60, 1.0, seed=8)) != drawn(tokenizer, Wanted(60, 1.0, seed=7))
-    assert drawn(tokenizer, Wanted(60, 1.0)) != drawn(tokenizer, Wanted(60, 1.0))
+    assert drawn(tokenizer, SamplingParams(60, 1.0, seed=7)) == drawn(tokenizer, SamplingParams(60, 1.0, seed=7))
+    assert drawn(tokenizer, SamplingParams(60, 1.0, seed=8)) != drawn(tokenizer, SamplingParams(60, 1.0, seed=7))
+    assert drawn(tokenizer, SamplingParams(60, 1.0)) != drawn(tokenizer, SamplingParams(60, 1.0))
 
 
 def test_log_probabilities_are_the_models_own(tokenizer):
     """Before temperature, to base e."""
-    answer = Answer(tokenizer, [1], Wanted(1, 0.3, logprobs=2, seed=0))
+    answer = Answer(tokenizer, [1], SamplingParams(1, 0.3, logprobs=2, seed=0))
     answer.add(logits())
     [one] = answer.chosen
     assert one.logprob == pytest.approx(math.log(PROBABILITIES[one.token]), abs=1e-5)
@@ -72,10 +72,10 @@ def test_log_probabilities_are_the_models_own(tokenizer):
 
 
 def test_how_it_ends(tokenizer):
-    answer = Answer(tokenizer, [1], Wanted(3), frozenset({65}))
+    answer = Answer(tokenizer, [1], SamplingParams(3), frozenset({65}))
     assert answer.add(logits()) == ""
     assert (answer.finish, answer.chosen, answer.written) == ("stop", [], 1)
-    answer = Answer(tokenizer, [1], Wanted(2))
+    answer = Answer(tokenizer, [1], SamplingParams(2))
     assert answer.add(logits()) == tokenizer.decode([65])
     assert answer.finish is None
     answer.add(logits())
@@ -92,4 +92,4 @@ def test_how_it_ends(tokenizer):
 )  # fmt: skip
 def test_what_cannot_be_wanted(wrong, message):
     with pytest.raises(BadOption, match=message):
-        Wanted(**{"new_tokens": 5, **wrong})
+        SamplingParams(**{"new_tokens": 5, **wrong})

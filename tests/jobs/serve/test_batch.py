@@ -8,8 +8,8 @@ import torch
 from transformers import GemmaConfig, MistralConfig
 
 from ropewalk.errors import BadOption
-from ropewalk.jobs.serve.answer import Wanted, new_answer
-from ropewalk.jobs.serve.batch import CHUNK, Batch
+from ropewalk.jobs.serve.answer import SamplingParams, new_answer
+from ropewalk.jobs.serve.batch import CHUNK, DecodingBatch
 from support.architectures import build
 from support.serving import PLANS, alone, opened, prompts
 
@@ -33,7 +33,7 @@ def test_rows_that_join_and_leave_are_as_alone(served):
     asked = [(ids[i : i + size], new) for i, (size, new) in enumerate(zip(sizes, news, strict=True))]
     wanted = [alone(served, prompt, new) for prompt, new in asked]
     assert min(gap for _, gap in wanted) > 1e-4  # or rounding could decide
-    batch, answers = Batch(served.model, served.attached), [new_answer(served, p, Wanted(n)) for p, n in asked]
+    batch, answers = DecodingBatch(served.model, served.attached), [new_answer(served, p, SamplingParams(n)) for p, n in asked]
     for answer in answers:
         read(batch, answer)
         batch.step()
@@ -48,9 +48,9 @@ def test_logits_are_those_of_one_call(served):
     """To the rounding of sums: a padded row of a batch against one forward over its tokens."""
     ids = served.tokens("".join(prompts(8, 3000)))
     long, short = (450, 30) if served.plan is None else (760, 30)
-    batch, rows = Batch(served.model, served.attached), []
+    batch, rows = DecodingBatch(served.model, served.attached), []
     for size in (long, short):
-        rows.append(new_answer(served, ids[:size], Wanted(5, logprobs=20)))
+        rows.append(new_answer(served, ids[:size], SamplingParams(5, logprobs=20)))
         read(batch, rows[-1])
     while batch.answers:
         batch.step()
@@ -64,7 +64,10 @@ def test_logits_are_those_of_one_call(served):
 
 def test_a_row_that_is_told_to_leave(served):
     ids = served.tokens(prompts(8, 800)[-1] * 3)
-    batch, answers = Batch(served.model, served.attached), [new_answer(served, ids[:n], Wanted(9)) for n in (30, 9, 20)]
+    batch, answers = (
+        DecodingBatch(served.model, served.attached),
+        [new_answer(served, ids[:n], SamplingParams(9)) for n in (30, 9, 20)],
+    )
     for answer in answers:
         read(batch, answer)
     batch.keep([answers[1], answers[2]])
@@ -78,7 +81,7 @@ def test_a_row_that_is_told_to_leave(served):
 def test_a_prompt_is_read_in_pieces():
     served = opened("dynamic-yarn")
     ids = (served.tokens("".join(prompts(8, 6000))) * 3)[: CHUNK + 300]
-    batch, answer = Batch(served.model, served.attached), new_answer(served, ids, Wanted(6))
+    batch, answer = DecodingBatch(served.model, served.attached), new_answer(served, ids, SamplingParams(6))
     assert [read for read, _ in batch.read(answer)] == [CHUNK, CHUNK + 300]
     while batch.answers:
         batch.step()
@@ -89,7 +92,7 @@ def test_request_plans_have_one_scale_for_each_answer():
     """500 tokens and 40 new: static yarn of factor 540/512."""
     served = opened("dynamic-yarn-request")
     ids = (served.tokens("".join(prompts(8, 6000))) * 3)[:500]
-    batch, answer = Batch(served.model, served.attached), new_answer(served, ids, Wanted(40))
+    batch, answer = DecodingBatch(served.model, served.attached), new_answer(served, ids, SamplingParams(40))
     assert batch.most_rows == 1
     read(batch, answer)
     while batch.answers:
@@ -102,10 +105,10 @@ def test_request_plans_have_one_scale_for_each_answer():
 
 def test_rotate_is_read_whole_and_recompute_is_refused():
     served = opened("dynamic-yarn-rotate")
-    assert Batch(served.model, served.attached).chunk > 2**40
+    assert DecodingBatch(served.model, served.attached).chunk > 2**40
     served = opened("dynamic-yarn-recompute")
     with pytest.raises(BadOption, match="Plan for causal"):
-        Batch(served.model, served.attached)
+        DecodingBatch(served.model, served.attached)
 
 
 def test_sliding_windows_are_written_one_at_a_time():
@@ -113,5 +116,5 @@ def test_sliding_windows_are_written_one_at_a_time():
         vocab_size=128, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
         num_key_value_heads=2, head_dim=16, pad_token_id=0,
     )  # fmt: skip
-    assert Batch(build(MistralConfig(**small, sliding_window=8)), most_rows=4).most_rows == 1
-    assert Batch(build(GemmaConfig(**small)), most_rows=4).most_rows == 4
+    assert DecodingBatch(build(MistralConfig(**small, sliding_window=8)), most_rows=4).most_rows == 1
+    assert DecodingBatch(build(GemmaConfig(**small)), most_rows=4).most_rows == 4

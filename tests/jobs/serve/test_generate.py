@@ -5,7 +5,7 @@ import torch
 
 from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadLength
-from ropewalk.jobs.serve.answer import Wanted, new_answer
+from ropewalk.jobs.serve.answer import SamplingParams, new_answer
 from ropewalk.jobs.serve.generate import generate, new_account, scales
 from ropewalk.scaling.plan import make_plan
 from support.serving import alone, opened, prompts
@@ -40,7 +40,7 @@ def causal():
 def test_a_stream_over_a_boundary(causal):
     """From 700 tokens over the step at 724: the text is transformers' own, and the account says what was done."""
     ids = (causal.tokens("".join(prompts(8, 6000))) * 2)[:700]
-    events, account = write(causal, ids, Wanted(40))
+    events, account = write(causal, ids, SamplingParams(40))
     tokens, _ = alone(causal, ids, 40)
     assert account.tokens == tokens
     assert account.text == "".join(event.text for event in events) == causal.tokenizer.decode(tokens)
@@ -58,7 +58,7 @@ def test_a_stream_over_a_boundary(causal):
 
 
 def test_one_token_has_no_decoding_speed(causal):
-    _, account = write(causal, [1, 2, 3], Wanted(1))
+    _, account = write(causal, [1, 2, 3], SamplingParams(1))
     assert account.decode_tokens_per_s is None
     assert account.prefill_tokens_per_s > 0
 
@@ -67,14 +67,14 @@ def test_refused_before_anything_is_computed(causal):
     calls = []
     hook = causal.model.register_forward_pre_hook(lambda *_: calls.append(1))
     with pytest.raises(BadLength, match=r"4,097 tokens \(4,000 of prompt and 97 new\)"):
-        new_answer(causal, [1] * 4000, Wanted(97))
+        new_answer(causal, [1] * 4000, SamplingParams(97))
     hook.remove()
     assert calls == []
-    new_answer(causal, [1] * 4000, Wanted(96))
+    new_answer(causal, [1] * 4000, SamplingParams(96))
 
 
 def test_an_interrupted_stream_has_an_account(causal):
-    answer = new_answer(causal, [1, 2, 3], Wanted(50))
+    answer = new_answer(causal, [1, 2, 3], SamplingParams(50))
     account = new_account(causal, answer)
     stream = generate(causal, answer, account)
     for _ in range(5):
@@ -113,7 +113,7 @@ def test_scales_can_be_told_in_parts():
 
 def test_nothing_is_left_on_the_model_but_its_plan(causal):
     """A stream that ended leaves no state: the same prompt again gives the same text."""
-    first, second = (write(causal, [5, 6, 7], Wanted(10))[1] for _ in range(2))
+    first, second = (write(causal, [5, 6, 7], SamplingParams(10))[1] for _ in range(2))
     assert first.text == second.text
     with torch.no_grad():
         assert causal.model(torch.tensor([[5, 6, 7]])).logits[0, -1].argmax() == first.tokens[0]

@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from ropewalk.engines.transformers.shape import read_shape
-from ropewalk.jobs.train.sizing.cost import Stage, cost, flops_per_token, tokens_per_day
+from ropewalk.jobs.train.sizing.cost import TokenStage, cost, flops_per_token, tokens_per_day
 from ropewalk.jobs.train.sizing.memory import CARDS, Setup
 from support import shapes
 
@@ -65,9 +65,9 @@ def test_a_published_speed_asks_for_a_likely_share_of_the_peak():
 
 def test_steps_are_whole_and_feed_every_group():
     """The paper's stage: 400 steps of 64 sequences of 64k tokens are 1.68 billion."""
-    paper = cost(shapes.LLAMA, Setup(cards=8), Stage(65_536, 400 * 64 * 65_536, 64 * 65_536), CARDS["H100-80"], 0.4, 2.0)
+    paper = cost(shapes.LLAMA, Setup(cards=8), TokenStage(65_536, 400 * 64 * 65_536, 64 * 65_536), CARDS["H100-80"], 0.4, 2.0)
     assert (paper.steps, paper.sequences, paper.tokens) == (400, 64, 1_677_721_600)
     assert paper.dollars == pytest.approx(paper.days * 24 * 8 * 2.0)
     assert paper.days == pytest.approx(paper.tokens / paper.tokens_per_day)
-    odd = cost(shapes.LLAMA, Setup(cards=6), Stage(1000, 10_000, 7000), CARDS["H100-80"], 0.4, None)
+    odd = cost(shapes.LLAMA, Setup(cards=6), TokenStage(1000, 10_000, 7000), CARDS["H100-80"], 0.4, None)
     assert (odd.steps, odd.sequences, odd.tokens, odd.dollars) == (1, 12, 12_000, None)

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from ropewalk.jobs.train import export
-from ropewalk.jobs.train.held_out import HeldOut, Reading, is_flat, read
+from ropewalk.jobs.train.held_out import HeldOut, HeldOutLoss, is_flat, read
 from ropewalk.jobs.train.log import read_log
 from ropewalk.measure.documents import Document
 from support import processes
@@ -73,7 +73,7 @@ def greedy(source, right):
 def reading(far, edges=(0, 64, 128)):
     sums = numpy.zeros((6, 2, 2))
     sums[:, 1, 0], sums[:, 1, 1] = far, 100
-    return Reading(sums, edges, 0, 0)
+    return HeldOutLoss(sums, edges, 0, 0)
 
 
 def test_flat_is_three_evaluations_without_a_gain():

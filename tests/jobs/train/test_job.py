@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from ropewalk.errors import BadConfig, BadLength, BadOption, CannotWrite, NotFinite, RopewalkError, Stopped, UnknownName
 from ropewalk.jobs.train import checkpoints as keep
 from ropewalk.jobs.train import export, job, loop
-from ropewalk.jobs.train.data.packing import Row
+from ropewalk.jobs.train.data.packing import PackedRow
 from ropewalk.jobs.train.log import read_log
 from support import processes
 from support.training import one_loop, recipe_of, run, tiny_llama
@@ -72,7 +72,7 @@ def test_labels_all_masked(tmp_path):
         length = 256
 
         def row(self, number):
-            return Row(torch.arange(256).numpy(), (1,) * 256)
+            return PackedRow(torch.arange(256).numpy(), (1,) * 256)
 
     with pytest.raises(BadConfig, match="step 1 predicts nothing"):
         one_loop(tiny_llama(tmp_path), lambda live, _: live.step(), packing=Ones())

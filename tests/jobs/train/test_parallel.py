@@ -9,7 +9,7 @@ import pytest
 
 from ropewalk.errors import BadOption
 from ropewalk.jobs.train.data.layout import IGNORED, lay_out
-from ropewalk.jobs.train.data.packing import Step
+from ropewalk.jobs.train.data.packing import StepRows
 from ropewalk.jobs.train.parallel import parallel
 from support import processes
 from support.training import one_loop, stage_of, tiny_llama
@@ -77,7 +77,7 @@ def one_document_at_a_time(rows):
             row = rows.packing.row(number * rows.stage.batch + i)
             edges = itertools.pairwise(numpy.cumsum((0, *row.lengths)))
             micros += [lay_out([(row.ids[a:b], (b - a,))]) for a, b in edges]
-        return Step(micros, sum(int((layout.labels != IGNORED).sum()) for layout in micros))
+        return StepRows(micros, sum(int((layout.labels != IGNORED).sum()) for layout in micros))
 
     return types.SimpleNamespace(step=step, packing=rows.packing)
 

@@ -9,7 +9,7 @@ from ropewalk.errors import Mismatch
 from ropewalk.jobs.train import attention
 from ropewalk.jobs.train import checkpoints as keep
 from ropewalk.jobs.train.data.layout import IGNORED
-from ropewalk.jobs.train.data.packing import Row
+from ropewalk.jobs.train.data.packing import PackedRow
 from ropewalk.jobs.train.loop import Loop
 from ropewalk.jobs.train.preflight import WAYS_OUT, Preflight, check
 from ropewalk.models.live import find_tables, read_live
@@ -207,6 +207,6 @@ def test_a_row_of_one_word_is_no_trouble(source, tmp_path):
         length = 256
 
         def row(self, number):
-            return Row(numpy.full(256, 7), (256,))
+            return PackedRow(numpy.full(256, 7), (256,))
 
     assert prove(source, tmp_path, packing=Same())["causal"].passed

@@ -5,13 +5,13 @@ import math
 import numpy
 import pytest
 
-from ropewalk.jobs.verify.compare import Scores, band_edges, compare
+from ropewalk.jobs.verify.compare import EngineScores, band_edges, compare
 
-REFERENCE = Scores(numpy.full(10, -1.0), numpy.full(10, -3.0))
+REFERENCE = EngineScores(numpy.full(10, -1.0), numpy.full(10, -3.0))
 
 
 def scores(stretched, plain):
-    return Scores(numpy.array(stretched, dtype=float), numpy.array(plain, dtype=float))
+    return EngineScores(numpy.array(stretched, dtype=float), numpy.array(plain, dtype=float))
 
 
 def close(at=None, by=1e-4):
@@ -19,7 +19,7 @@ def close(at=None, by=1e-4):
     stretched = numpy.full(10, -1.0)
     if at is not None:
         stretched[at] += by
-    return Scores(stretched, numpy.full(10, -3.0))
+    return EngineScores(stretched, numpy.full(10, -3.0))
 
 
 def test_bands_are_the_window_and_four_parts_beyond_it():

@@ -10,7 +10,7 @@ import torch
 
 from ropewalk.errors import BadConfig, BadLength, BadOption
 from ropewalk.jobs.verify import run as job
-from ropewalk.jobs.verify.ask import Answer
+from ropewalk.jobs.verify.ask import EngineAnswer
 from ropewalk.jobs.verify.run import Status, reference, token_ids, verify
 from ropewalk.jobs.verify.subject import asked, of_checkpoint, subjects
 from ropewalk.jobs.verify.witness import get_witness
@@ -34,7 +34,7 @@ def answers(subject, monkeypatch, tmp_path):
     """The testimony of a witness that answers with two given rows of numbers."""
 
     def testimony(stretched, plain, **kwargs):
-        monkeypatch.setattr(job, "ask", lambda *_, **__: [Answer(stretched), Answer(plain)])
+        monkeypatch.setattr(job, "ask", lambda *_, **__: [EngineAnswer(stretched), EngineAnswer(plain)])
         found = verify(subject, [witness(tmp_path, "pass")], tokens=200, **kwargs)
         (one,) = found.testimonies
         assert found.healthy is (one.status is Status.AGREES)

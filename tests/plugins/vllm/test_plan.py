@@ -12,7 +12,7 @@ from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadConfig, CannotAttach, CannotExpress, Mismatch
 from ropewalk.plugins.vllm import entry
 from ropewalk.plugins.vllm import entry as known
-from ropewalk.plugins.vllm.plan import Served, check_engine, check_model, read_plan, served_by, window_asked
+from ropewalk.plugins.vllm.plan import ServedPlan, check_engine, check_model, read_plan, served_by, window_asked
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 
 LLAMA = {
@@ -99,11 +99,11 @@ def test_a_layer_type_left_alone_must_have_a_table_of_its_own():
 
 
 def test_the_window_served():
-    assert Served.of(PLAN, 1500).steps.rows == (512, 724, 1024, 1448, 1500)
+    assert ServedPlan.of(PLAN, 1500).steps.rows == (512, 724, 1024, 1448, 1500)
     for longest in (512, 4097):
         with pytest.raises(CannotAttach, match=rf"--max-model-len is {longest:,}; the plan stretches 512 tokens to 4,096"):
-            Served.of(PLAN, longest)
-    served = Served.of(PLAN, 4096)
+            ServedPlan.of(PLAN, longest)
+    served = ServedPlan.of(PLAN, 4096)
     assert served.stretch(64, 10000) == PLAN.stretches[0][1]
     assert served.stretch(64, 5000.0) is served.stretch(32, 10000) is None
 
@@ -146,7 +146,7 @@ def test_settings_that_are_refused(setting, value, words):
 
 def test_the_plan_travels_in_vllms_config():
     carried = json.loads(json.dumps(config(additional_config={"ropewalk": PLAN.to_dict()}).additional_config))
-    assert served_by(config(additional_config=carried)) == Served.of(PLAN, 4096)
+    assert served_by(config(additional_config=carried)) == ServedPlan.of(PLAN, 4096)
     with pytest.raises(Mismatch, match="configured before Ropewalk's plugin was loaded"):
         served_by(config())
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from ropewalk.cli.parts.console import Console
 from ropewalk.engines.transformers.shape import ModelShape, read_shape
 from ropewalk.errors import BadOption
-from ropewalk.jobs.train.sizing.cost import Cost, Rung, Stage, cost, ladder
+from ropewalk.jobs.train.sizing.cost import Cost, Rung, TokenStage, cost, ladder
 from ropewalk.jobs.train.sizing.memory import GIB, Card, Peak, parse_cards
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.units import as_length, human_bytes, parse_tokens
@@ -29,12 +29,12 @@ Simulate = Annotated[bool, typer.Option("--simulate", help="Walk the model's own
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Asked:
+class SizingAsked:
     """The options, checked."""
 
     count: int
     card: Card
-    stages: tuple[Stage, ...]
+    stages: tuple[TokenStage, ...]
     lora: bool
     mfu: float
     price: float | None
@@ -42,17 +42,17 @@ class Asked:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Answer:
+class Sizing:
     """rungs: at the target length.  chosen: per stage, the cheapest rung that fits, and what the stage costs with it.
 
     simulated: the chosen rung's peak at the target length; not_simulated: why there is none.
     """
 
-    asked: Asked
+    asked: SizingAsked
     length: int
     shape: ModelShape
     rungs: tuple[Rung, ...]
-    chosen: tuple[tuple[Stage, Rung | None, Cost | None], ...]
+    chosen: tuple[tuple[TokenStage, Rung | None, Cost | None], ...]
     simulated: Peak | None = None
     not_simulated: str | None = None
 
@@ -60,7 +60,7 @@ class Answer:
 def asked_for(
     train: bool, config: Mapping[str, Any], plan: ScalingPlan | None, gpus: str | None, lora: bool, tokens: str | None,
     batch: str, mfu: float, price: float | None, simulate: bool,
-) -> Answer | None:  # fmt: skip
+) -> Sizing | None:  # fmt: skip
     """The answer to a verb's options; None where --train was not among them."""
     if not train:
         if gpus or lora or tokens or price is not None or simulate:
@@ -75,26 +75,26 @@ def asked_for(
     if price is not None and not 0 <= price < 1e6:
         raise BadOption(f"--price is {price:g}; it is dollars per card and hour.")
     stages = parse_stages(tokens, plan.target_length, as_length(batch))
-    return answer(config, plan, Asked(*parse_cards(gpus), stages, lora, mfu, price, simulate))
+    return answer(config, plan, SizingAsked(*parse_cards(gpus), stages, lora, mfu, price, simulate))
 
 
-def parse_stages(text: str | None, target_length: int, batch: int) -> tuple[Stage, ...]:
+def parse_stages(text: str | None, target_length: int, batch: int) -> tuple[TokenStage, ...]:
     """1.7b -> one stage at the target length; 64k:1.7b,128k:0.8b -> two."""
     stages = []
     for part in (text or "").split(",") if text else ():
         length, colon, tokens = part.rpartition(":")
-        stages.append(Stage(as_length(length) if colon else target_length, parse_tokens(tokens), batch))
+        stages.append(TokenStage(as_length(length) if colon else target_length, parse_tokens(tokens), batch))
     return tuple(stages)
 
 
-def answer(config: Mapping[str, Any], plan: ScalingPlan, asked: Asked) -> Answer:
+def answer(config: Mapping[str, Any], plan: ScalingPlan, asked: SizingAsked) -> Sizing:
     shape, length = read_shape(config), plan.target_length
     rungs = ladder(shape, asked.card, asked.count, length, lora=asked.lora)
-    found = Answer(asked, length, shape, rungs, tuple(_choose(shape, asked, stage) for stage in asked.stages))
+    found = Sizing(asked, length, shape, rungs, tuple(_choose(shape, asked, stage) for stage in asked.stages))
     return _with_simulation(config, found) if asked.simulate else found
 
 
-def _choose(shape: ModelShape, asked: Asked, stage: Stage) -> tuple[Stage, Rung | None, Cost | None]:
+def _choose(shape: ModelShape, asked: SizingAsked, stage: TokenStage) -> tuple[TokenStage, Rung | None, Cost | None]:
     rungs = ladder(shape, asked.card, asked.count, stage.length, lora=asked.lora)
     rung = cheapest(rungs, asked.card)
     return stage, rung, cost(shape, rung.setup, stage, asked.card, asked.mfu, asked.price) if rung else None
@@ -104,7 +104,7 @@ def cheapest(rungs: tuple[Rung, ...], card: Card) -> Rung | None:
     return next((rung for rung in rungs if rung.fits(card)), None)
 
 
-def _with_simulation(config: Mapping[str, Any], found: Answer) -> Answer:
+def _with_simulation(config: Mapping[str, Any], found: Sizing) -> Sizing:
     from ropewalk.jobs.train.sizing.simulate import NoSimulation, simulated_peak
 
     rung = cheapest(found.rungs, found.asked.card)
@@ -118,7 +118,7 @@ def _with_simulation(config: Mapping[str, Any], found: Answer) -> Answer:
         return dataclasses.replace(found, not_simulated=str(reason))
 
 
-def as_dict(found: Answer) -> dict[str, Any]:
+def as_dict(found: Sizing) -> dict[str, Any]:
     card = found.asked.card
     return {
         "length": found.length,
@@ -147,7 +147,7 @@ def _peak(peak: Peak) -> dict[str, float]:
     return {**dataclasses.asdict(peak), "low": peak.low, "high": peak.high}
 
 
-def show(console: Console, found: Answer) -> None:
+def show(console: Console, found: Sizing) -> None:
     asked, card = found.asked, found.asked.card
     what = "adapters, norms and embedding" if asked.lora else "every weight"
     console.print(
@@ -163,7 +163,7 @@ def show(console: Console, found: Answer) -> None:
     _show_stages(console, found)
 
 
-def _table(found: Answer) -> Table:
+def _table(found: Sizing) -> Table:
     """One line per remedy; each keeps the ones above it."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for title, justify in (("remedy, added to those above", "left"), ("GiB per card", "right"), ("fits", "left"),
@@ -179,7 +179,7 @@ def _table(found: Answer) -> Table:
     return table
 
 
-def _verdict(found: Answer, best: Rung | None) -> str:
+def _verdict(found: Sizing, best: Rung | None) -> str:
     if best is None:
         lighter = "" if found.asked.lora else " --lora trains far fewer weights."
         return f"Nothing here surely fits. More cards share the states, and with context parallelism the sequence.{lighter}"
@@ -188,7 +188,7 @@ def _verdict(found: Answer, best: Rung | None) -> str:
     return f"Cheapest that fits: {way}." + (alone if found.asked.count > 1 else "")
 
 
-def _show_simulation(console: Console, found: Answer, best: Rung | None) -> None:
+def _show_simulation(console: Console, found: Sizing, best: Rung | None) -> None:
     if found.not_simulated:
         console.print(f"[yellow]note[/] not simulated, so the formula stands: {found.not_simulated}.")
     if found.simulated and best:
@@ -196,7 +196,7 @@ def _show_simulation(console: Console, found: Answer, best: Rung | None) -> None
         console.print(f"Simulated: {one:.1f} GiB allocated per card, and {other:.1f} by the formula.")
 
 
-def _show_stages(console: Console, found: Answer) -> None:
+def _show_stages(console: Console, found: Sizing) -> None:
     if not found.chosen:
         return
     assumed = f"{found.asked.mfu:.0%} of {found.asked.card.tflops:g} TFLOP/s"

@@ -14,7 +14,7 @@ from typing import Any
 from ropewalk.engines.transformers.checkpoint import TEXT_PARTS, text_path
 from ropewalk.engines.transformers.fields import Fields
 from ropewalk.engines.transformers.own_code import OWN_CODE, as_usual
-from ropewalk.scaling.spec import Reading
+from ropewalk.scaling.spec import Provenance
 
 BASES = ("rope_theta", "rope_parameters")
 
@@ -99,7 +99,7 @@ def is_native(kind: str) -> bool:
     return kind in classes() or kind in wrappers() or kind in _table()["others"].split()
 
 
-def completed(text: Mapping[str, Any], kind: str, path: str = "", readings: list[Reading] | None = None) -> Fields:
+def completed(text: Mapping[str, Any], kind: str, path: str = "", readings: list[Provenance] | None = None) -> Fields:
     """The keys of a text model as its class has them: absent ones filled in, each remembering that it was."""
     if kind in OWN_CODE:
         usual, places = as_usual(text, kind, path)

@@ -5,7 +5,7 @@ from typing import Any
 
 from ropewalk.errors import BadConfig
 from ropewalk.scaling.rope import LARGEST_LENGTH, is_number, is_whole
-from ropewalk.scaling.spec import Reading
+from ropewalk.scaling.spec import Provenance
 
 
 class Fields:
@@ -15,7 +15,7 @@ class Fields:
         self,
         config: Mapping[str, Any],
         path: str = "",
-        readings: list[Reading] | None = None,
+        readings: list[Provenance] | None = None,
         origin: Mapping[str, str] | None = None,
     ):
         """origin: of keys that are not written at `path` under their own name, where they came from."""
@@ -35,7 +35,7 @@ class Fields:
         return key in self and key not in self.origin
 
     def note(self, name: str, value: object, source: str) -> None:
-        self.readings.append(Reading(name, str(value), source))
+        self.readings.append(Provenance(name, str(value), source))
 
     def part(self, key: str) -> "Fields":
         """The dict under `key`, or an empty one."""

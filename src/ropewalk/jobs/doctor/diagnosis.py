@@ -40,7 +40,7 @@ class Diagnosis:
 
 
 @dataclass(frozen=True)
-class Pair:
+class StackPair:
     """What a trainer and its rollout compute, from what is written for each."""
 
     trainer: EngineDiagnosis
@@ -89,7 +89,7 @@ def of_pair(trainer: Target, rollout: Target, names: Sequence[str], versions: Ma
     one, other = names or (_reader(trainer, "transformers"), _reader(rollout, "vllm"))
     (a,) = examine(trainer, [one], {k: v for k, v in versions.items() if k == one})
     (b,) = examine(rollout, [other], {k: v for k, v in versions.items() if k == other})
-    pair = Pair(a, b, compare(a, b))
+    pair = StackPair(a, b, compare(a, b))
     apart = [words for words, one in zip(pair.sentences, pair.differences, strict=True) if one.differs]
     rows = [(one.layer_type, *map(_number, (one.frequency, one.attention_factor, one.logits))) for one in pair.differences]
     table = Table(("layers", "frequency", "attention factor", "logits"), tuple(rows), pair.sentences)

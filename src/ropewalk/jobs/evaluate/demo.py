@@ -9,7 +9,7 @@ from ropewalk.checkpoints.extend import CARD, extend, model_card
 from ropewalk.checkpoints.files import write_file
 from ropewalk.engines.transformers.checkpoint import BUNDLED, read_config
 from ropewalk.jobs.evaluate.job import evaluate
-from ropewalk.jobs.evaluate.request import Request
+from ropewalk.jobs.evaluate.request import EvalRequest
 from ropewalk.jobs.evaluate.result import Outcome
 from ropewalk.jobs.report.loss import coarse_edges
 from ropewalk.measure.tables import loss_by_position
@@ -31,8 +31,8 @@ class Demo:
     speed: bool = True
 
     @property
-    def request(self) -> Request:
-        return Request(
+    def request(self) -> EvalRequest:
+        return EvalRequest(
             BUNDLED, tuple(self.methods), factor=self.factor, documents=self.documents, samples=self.samples, seed=self.seed,
             speed=self.speed,
             tasks=("passkey",), device="cpu", dtype="float32",

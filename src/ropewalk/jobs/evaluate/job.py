@@ -17,12 +17,12 @@ from ropewalk.checkpoints.files import write_file
 from ropewalk.engines.transformers.checkpoint import local_checkpoint
 from ropewalk.errors import BadOption, CannotAttach, Mismatch, NotFinite, RopewalkError
 from ropewalk.jobs.evaluate.prepare import Prepared, prepare
-from ropewalk.jobs.evaluate.request import RUN, SCHEMA, Request
+from ropewalk.jobs.evaluate.request import RUN, SCHEMA, EvalRequest
 from ropewalk.jobs.evaluate.result import REPORT, Outcome
 from ropewalk.jobs.evaluate.workers import Workers
 from ropewalk.jobs.report.page import write_report
 from ropewalk.measure.anytime import look, random_order
-from ropewalk.measure.faults import Batch, Say
+from ropewalk.measure.faults import BatchSize, Say
 from ropewalk.measure.passes import Measurement, bodies, measure, versions, wanted_passes, window_measurements
 from ropewalk.measure.protocols import Protocol
 from ropewalk.measure.records import Key, Readings, Record, Records
@@ -45,7 +45,7 @@ Planned = tuple[ScalingPlan, Sequence[Measurement]]
 
 def read_until_clear(
     model: Any, planned: Sequence[Planned], names: Sequence[str], protocol: Protocol, records: Records,
-    advance: Callable[[float], None], batch: Batch, say: Say, seed: int,
+    advance: Callable[[float], None], batch: BatchSize, say: Say, seed: int,
 ) -> int:  # fmt: skip
     """Read one document after another under every plan; how many were read when the last line of `protocol` was decided.
 
@@ -89,7 +89,7 @@ Advance = Callable[[float], None]
 
 
 @dataclass(frozen=True)
-class Part:
+class PlanShare:
     """What this process measures under one plan."""
 
     plan: ScalingPlan
@@ -129,7 +129,7 @@ def _is_local(model: str) -> bool:
 
 
 def evaluate(
-    out: Path, request: Request, progress: Progress = SILENT, workers: Workers | None = None, source: Source | None = None
+    out: Path, request: EvalRequest, progress: Progress = SILENT, workers: Workers | None = None, source: Source | None = None
 ) -> Outcome:
     """Measure what `request` asks for into `out`, and write its report.
 
@@ -156,7 +156,7 @@ def evaluate(
         return _evaluate(out, request, prepared, workers, progress)
 
 
-def _evaluate(out: Path, request: Request, prepared: Prepared, workers: Workers, progress: Progress) -> Outcome:
+def _evaluate(out: Path, request: EvalRequest, prepared: Prepared, workers: Workers, progress: Progress) -> Outcome:
     """Into a folder that is this run's own."""
     say = progress.note
     if workers.is_first:
@@ -192,7 +192,7 @@ def _check_stop_early(prepared: Prepared, workers: Workers) -> None:
         raise BadOption("stopping early looks at documents one after another: run it in one process, without torchrun.")
 
 
-def _part(prepared: Prepared, plan: ScalingPlan, workers: Workers) -> Part:
+def _part(prepared: Prepared, plan: ScalingPlan, workers: Workers) -> PlanShare:
     bos = prepared.tokenizer.bos_token_id
     wanted = wanted_passes(prepared.protocols, prepared.documents, plan, bos=bos)
     texts = bodies(prepared.documents, bos)
@@ -202,7 +202,7 @@ def _part(prepared: Prepared, plan: ScalingPlan, workers: Workers) -> Part:
     tax = tax_measurements(prepared.model_hash, plan, prepared.documents)
     unchanged = plan.name == UNCHANGED or isinstance(plan, WindowPlan)
     speed = speed_keys(prepared.model_hash, plan, prepared.lengths[-1])
-    return Part(
+    return PlanShare(
         plan,
         workers.share(list(passes)),
         workers.share(tax) if prepared.request.tax and not unchanged else [],
@@ -211,13 +211,13 @@ def _part(prepared: Prepared, plan: ScalingPlan, workers: Workers) -> Part:
     )
 
 
-def _measure(prepared: Prepared, parts: Sequence[Part], records: Records, advance: Advance, say: Say) -> list[str]:
+def _measure(prepared: Prepared, parts: Sequence[PlanShare], records: Records, advance: Advance, say: Say) -> list[str]:
     """What could not be measured, plan by plan. Raises only where nothing could, or where going on makes no sense."""
     request = prepared.request
     model = prepared.source.load(device=request.device, dtype=request.dtype, attention=request.attention)
     check_tokenizer(prepared.tokenizer, model, request.tokenizer or request.model)
     facts = {**versions(model), "device": request.device}
-    batch = Batch(request.batch, say)
+    batch = BatchSize(request.batch, say)
     asker = Asker(model, prepared.model_hash, prepared.material, records, batch, facts, request.gap, say)
     failures: dict[str, RopewalkError] = {}
     if request.stop_early:
@@ -238,7 +238,7 @@ def _measure(prepared: Prepared, parts: Sequence[Part], records: Records, advanc
     return [str(error) for error in failures.values()]
 
 
-def _speed(model: Any, parts: Sequence[Part], records: Records, facts: dict[str, Any], advance: Advance) -> None:
+def _speed(model: Any, parts: Sequence[PlanShare], records: Records, facts: dict[str, Any], advance: Advance) -> None:
     """Every plan's first repeat, then every plan's second, ..."""
     warm: set[str] = set()
     for turn in zip_longest(*(part.speed for part in parts)):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ropewalk.checkpoints.fingerprint import measured_by, versions
-from ropewalk.jobs.evaluate.request import Request, asked, make_plans, original_length, wanted_lengths
+from ropewalk.jobs.evaluate.request import EvalRequest, asked, make_plans, original_length, wanted_lengths
 from ropewalk.measure.documents import Choice, Document, Joined, check_documents, choose, describe
 from ropewalk.measure.faults import Say
 from ropewalk.measure.material import Material
@@ -27,7 +27,7 @@ class Prepared:
     """checkpoint: the fingerprint of the model's weights and files; model_hash: that, and the code that measures.
     needed: tokens that a document must have, BOS included.  notes: what a person should know of the plans."""
 
-    request: Request
+    request: EvalRequest
     source: Source
     plans: dict[str, ScalingPlan]
     lengths: list[int]
@@ -77,7 +77,7 @@ class Prepared:
         }
 
 
-def prepare(request: Request, source: Source, say: Say) -> Prepared:
+def prepare(request: EvalRequest, source: Source, say: Say) -> Prepared:
     """Raises the errors of everything that can be seen without the weights."""
     spec = source.spec
     lengths = wanted_lengths(request, spec)
@@ -118,7 +118,7 @@ def spelled_out(text: str, lengths: Sequence[int], original: int, seed: int) -> 
 
 
 def _choose(
-    request: Request, tokenizer: Any, protocols: Sequence[Protocol], tokens: int, say: Say
+    request: EvalRequest, tokenizer: Any, protocols: Sequence[Protocol], tokens: int, say: Say
 ) -> Choice:  # fmt: skip
     """Documents for the protocols and the tax; none where neither is asked for."""
     if not tokens:
@@ -138,7 +138,7 @@ def _choose(
     return choice
 
 
-def _haystack(request: Request) -> str | None:
+def _haystack(request: EvalRequest) -> str | None:
     """A person's own text is the haystack too; the standard library brings prose and code apart."""
     if request.data == (LIBRARY,) or not request.tasks:
         return None

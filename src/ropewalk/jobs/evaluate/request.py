@@ -19,7 +19,7 @@ OWN = "own"  # the stretch that the checkpoint's config has already
 
 
 @dataclass(frozen=True)
-class Request:
+class EvalRequest:
     """An evaluation of one model. What is left out takes a default that a person would have taken.
 
     methods: names as `make_plan` reads them, "own", or "window" (the model unchanged on its last L tokens).
@@ -69,7 +69,7 @@ ASKED = (  # what another run must be asked to give the same records; what only 
 )  # fmt: skip
 
 
-def asked(request: Request) -> dict[str, Any]:
+def asked(request: EvalRequest) -> dict[str, Any]:
     """As JSON."""
     found = {name: getattr(request, name) for name in ASKED}
     return {**found, "questions": {task: str(path) for task, path in request.questions.items()}}
@@ -80,7 +80,7 @@ def original_length(spec: ModelSpec) -> int:
     return max(spec.rope(name).original_length for name in spec.stretchable or dict(spec.ropes))
 
 
-def wanted_lengths(request: Request, spec: ModelSpec) -> list[int]:
+def wanted_lengths(request: EvalRequest, spec: ModelSpec) -> list[int]:
     original = original_length(spec)
     if request.lengths:
         found = sorted(set(request.lengths))
@@ -96,7 +96,7 @@ def wanted_lengths(request: Request, spec: ModelSpec) -> list[int]:
     return [*doubled, target]
 
 
-def make_plans(request: Request, spec: ModelSpec, lengths: list[int]) -> dict[str, ScalingPlan]:
+def make_plans(request: EvalRequest, spec: ModelSpec, lengths: list[int]) -> dict[str, ScalingPlan]:
     """The plans by name, each once. Raises BadLength for a length that no plan reaches."""
     original, longest = original_length(spec), lengths[-1]
     _check_stretches(request, original, longest)
@@ -119,7 +119,7 @@ def make_plans(request: Request, spec: ModelSpec, lengths: list[int]) -> dict[st
     return plans
 
 
-def _check_stretches(request: Request, original: int, longest: int) -> None:
+def _check_stretches(request: EvalRequest, original: int, longest: int) -> None:
     """Within the window every method is the model unchanged: a table of equal rows would say nothing."""
     stretching = [name for name in request.methods if name not in (UNCHANGED, OWN) and window_size(name, original) is None]
     if request.factor is None and longest <= original and stretching:
@@ -132,7 +132,7 @@ def _check_stretches(request: Request, original: int, longest: int) -> None:
 
 
 def _plan(
-    name: str, request: Request, spec: ModelSpec, longest: int, target: Mapping[str, Any]
+    name: str, request: EvalRequest, spec: ModelSpec, longest: int, target: Mapping[str, Any]
 ) -> tuple[str, ScalingPlan]:  # fmt: skip
     if name == OWN:
         return name, own_plan(spec, longest, request.model)

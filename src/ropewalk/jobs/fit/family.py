@@ -54,7 +54,7 @@ Build = Callable[[Rope, float, Dynamic | None], Space]
 
 
 @dataclass(frozen=True)
-class Family:
+class SearchFamily:
     name: str
     summary: str
     build: Build
@@ -70,25 +70,25 @@ class Family:
         return self.build(rope, factor, dynamic)
 
 
-_FAMILIES: Registry[Family] = Registry("family", "ropewalk.jobs.fit.families")
+_FAMILIES: Registry[SearchFamily] = Registry("family", "ropewalk.jobs.fit.families")
 
 
 def family(name: str, *, can_be_dynamic: bool = False) -> Callable[[Build], Build]:
     """Register a family; its summary is the first line of the docstring."""
 
     def register(build: Build) -> Build:
-        _FAMILIES.add(name, Family(name, (build.__doc__ or "").partition("\n")[0], build, can_be_dynamic))
+        _FAMILIES.add(name, SearchFamily(name, (build.__doc__ or "").partition("\n")[0], build, can_be_dynamic))
         return build
 
     return register
 
 
-def families() -> Mapping[str, Family]:
+def families() -> Mapping[str, SearchFamily]:
     """Every registered family by name, in name order."""
     return _FAMILIES.known()
 
 
-def get_family(name: str) -> Family:
+def get_family(name: str) -> SearchFamily:
     return _FAMILIES.get(name)
 
 

@@ -18,8 +18,8 @@ from ropewalk.errors import BadLength, BadOption, UnknownName
 from ropewalk.jobs.fit.compare import FITTED, Compared, baselines, bits_by_token, keep_report, read_report, report_path
 from ropewalk.jobs.fit.family import Space, get_family
 from ropewalk.jobs.fit.objective import Item, Sets, answer_items, far_items, gradient, losses
-from ropewalk.jobs.fit.search import Step, descend, evolve
-from ropewalk.jobs.fit.state import CHOICE, LEAST, REPORT, SAFETY, Budget, State, load_state, state_path
+from ropewalk.jobs.fit.search import SearchStep, descend, evolve
+from ropewalk.jobs.fit.state import CHOICE, LEAST, REPORT, SAFETY, Budget, SearchState, load_state, state_path
 from ropewalk.measure.documents import Document
 from ropewalk.measure.records import ids_hash
 from ropewalk.measure.tables import edges_of
@@ -69,7 +69,7 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Result:
+class FitResult:
     """plan: of the lowest loss on the choosing documents, the fitted one or, where that did not win, another.
 
     winner: its name. compared: every plan on the report documents. losses: on the choosing documents, nats.
@@ -124,7 +124,7 @@ def run_fit(
     model: Any, tokenizer: Any, fingerprint: str, spec: ModelSpec, fit: Fit, sets: Sets, out: Path, name: str,
     progress: Progress = SILENT,
     *, force: bool = False, started: float | None = None,
-) -> Result:  # fmt: skip
+) -> FitResult:  # fmt: skip
     """Search, choose and report; writes `out` whenever a better plan is found, and the state of the search beside it.
 
     fingerprint: of the weights.  name: of the model, for the plan.
@@ -153,7 +153,7 @@ class _Search:
         self.others = baselines(spec, fit.factor, [self.layer], name)
         self.items, self.choosing = (self._items(tokenizer, documents) for documents in (sets.fit, sets.choose))
         self.reported = len(sets.report)
-        self.state: State
+        self.state: SearchState
 
     def _items(self, tokenizer: Any, documents: Sequence[Document]) -> list[Item]:
         if self.fit.objective == "answers":
@@ -196,7 +196,7 @@ class _Search:
         if not any(map(math.isfinite, losses)):
             raise BadOption("the loss is not a number wherever this family starts: look at the model or its dtype first.")
         best = min(range(len(starts)), key=lambda i: losses[i] if math.isfinite(losses[i]) else math.inf)
-        self.state = State(key, starts[best], losses[best], measured, len(self.choosing))
+        self.state = SearchState(key, starts[best], losses[best], measured, len(self.choosing))
         self._save()
 
     @property
@@ -233,7 +233,7 @@ class _Search:
             dropped = f"{self.state.dropped} candidates dropped" if self.state.dropped else ""
             self.progress.say(", ".join(filter(None, [best, dropped])))
 
-    def _look(self, step: Step) -> bool:
+    def _look(self, step: SearchStep) -> bool:
         """Is this point better than the best, on the documents that choose? Whatever the answer, the state is saved."""
         loss = self._loss(self.plan(step.u)) if math.isfinite(step.loss) else math.nan
         better = loss < self.state.loss
@@ -246,7 +246,7 @@ class _Search:
         write_file(self.out, self.plan(self.state.u).to_json())
         self.state.save(state_path(self.out))
 
-    def _steps(self) -> Iterator[Step]:
+    def _steps(self) -> Iterator[SearchStep]:
         if self.fit.optimiser == "cma":
             return evolve(self.space, self.state.u, self._candidates, seed=self.fit.seed)
         return descend(self.space, self.state.u, self._gradient)
@@ -273,7 +273,7 @@ class _Search:
         parts = [ids_hash(d.ids) for part in (self.sets.fit, self.sets.choose, self.sets.report) for d in part]
         return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
-    def report(self) -> Result:
+    def report(self) -> FitResult:
         fitted = self.plan(self.state.u)
         plans = {FITTED: fitted, **self.others}
         bits = self._read(plans)
@@ -284,7 +284,7 @@ class _Search:
         write_file(self.out, plans[winner].to_json())
         kept = report_path(self.out)
         keep_report(kept, self.sets.report, bits, self.original, edges, {n: plan.fingerprint for n, plan in plans.items()})
-        return Result(
+        return FitResult(
             plans[winner], winner, read_report(kept).compared(), edges, chosen, fitted, self.state.steps,
             self.state.dropped, self.budget.seconds,
             {"fit": len(self.sets.fit), "choose": len(self.choosing), "report": len(bits[FITTED])},

@@ -21,7 +21,7 @@ BURN, SMOOTH = 4, 0.25  # steps before the running mean begins, and the weight o
 
 
 @dataclass(frozen=True)
-class Step:
+class SearchStep:
     """A point to look at, and how many candidates were dropped since the last because their loss was not a number."""
 
     u: tuple[float, ...]
@@ -31,7 +31,7 @@ class Step:
 
 def descend(
     space: Space, start: Sequence[float], gradient: Gradient, *, rate: float = 0.1, pull: float = 0.01
-) -> Iterator[Step]:
+) -> Iterator[SearchStep]:
     """Adam (Kingma & Ba 2015) inside the box, for as long as it is asked; the loss is that of the batch, before the step.
 
     Handed over is a running mean of its points: few documents a batch make the points themselves unsteady.
@@ -47,7 +47,7 @@ def descend(
         batch += 1
         if not (math.isfinite(loss) and bool(slope.isfinite().all())):
             u = (u + home) / 2
-            yield Step(tuple(u.tolist()), math.inf, dropped=1)
+            yield SearchStep(tuple(u.tolist()), math.inf, dropped=1)
             continue
         steps += 1
         slope = slope + 2 * pull * (u - home) / len(u)
@@ -55,10 +55,10 @@ def descend(
         move = (mean / (1 - FIRST**steps)) / ((square / (1 - SECOND**steps)).sqrt() + 1e-8)
         u = space.inside(u - rate * 0.5 ** (steps / 16) * move)
         smooth = u if steps <= BURN else smooth + (u - smooth) * SMOOTH
-        yield Step(tuple(smooth.tolist()), loss)
+        yield SearchStep(tuple(smooth.tolist()), loss)
 
 
-def evolve(space: Space, start: Sequence[float], losses: Losses, *, width: float = 0.3, seed: int = 0) -> Iterator[Step]:
+def evolve(space: Space, start: Sequence[float], losses: Losses, *, width: float = 0.3, seed: int = 0) -> Iterator[SearchStep]:
     """CMA-ES (Hansen & Ostermeier 2001; the `cma` package) inside the box: one step a generation, its best point.
 
     width: of the first generation. A candidate whose loss is not finite counts as worse than the worst of its generation.
@@ -72,11 +72,11 @@ def evolve(space: Space, start: Sequence[float], losses: Losses, *, width: float
         good = numpy.isfinite(found)
         if not good.any():
             search.tell(points, [0.0] * len(points))  # nothing was learnt
-            yield Step(tuple(start), math.inf, dropped=len(points))
+            yield SearchStep(tuple(start), math.inf, dropped=len(points))
             continue
         search.tell(points, numpy.where(good, found, found[good].max() + 1.0).tolist())
         best = int(numpy.argmin(numpy.where(good, found, math.inf)))
-        yield Step(tuple(float(x) for x in points[best]), float(found[best]), dropped=int((~good).sum()))
+        yield SearchStep(tuple(float(x) for x in points[best]), float(found[best]), dropped=int((~good).sum()))
 
 
 def _strategy(space: Space, start: Sequence[float], width: float, seed: int) -> Any:

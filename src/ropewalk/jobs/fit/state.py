@@ -16,7 +16,7 @@ SCHEMA = "ropewalk.fit/1"
 
 
 @dataclass
-class State:
+class SearchState:
     """key: what was searched, with what, on what. u: the best point.  loss: its loss on the documents that choose, nats.
     losses: of the plans without a fit, there. choosing: how many documents choose. steps, dropped: of all runs together."""
 
@@ -36,7 +36,7 @@ def state_path(out: Path) -> Path:
     return out.with_name(f"{out.stem}.fit.json")
 
 
-def load_state(out: Path, key: dict[str, Any], *, force: bool) -> State | None:
+def load_state(out: Path, key: dict[str, Any], *, force: bool) -> SearchState | None:
     """The state of an earlier run of the same search beside `out`; None where there is none, or `force` starts anew."""
     path = state_path(out)
     if force or not path.exists():
@@ -49,7 +49,7 @@ def load_state(out: Path, key: dict[str, Any], *, force: bool) -> State | None:
         data = runs.read(path)
         if data.pop(runs.SCHEMA) != SCHEMA:
             raise ValueError("another schema")
-        state = State(**data)
+        state = SearchState(**data)
     except (ValueError, KeyError, TypeError) as error:
         raise BadConfig(f"{path} is not the state of a search: {error}.\n  Delete it, or start anew with --force.") from None
     if told := runs.differences(state.key, json.loads(json.dumps(key))):

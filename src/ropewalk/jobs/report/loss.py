@@ -11,7 +11,7 @@ from ropewalk.checkpoints.files import plain
 from ropewalk.jobs.report.run_folder import REFERENCE, Run, window_of
 from ropewalk.measure.comparisons import Comparison, perplexity_ratio
 from ropewalk.measure.records import Readings
-from ropewalk.measure.retrieval_tables import Cell, retrieval_grids, shares_by_length
+from ropewalk.measure.retrieval_tables import ScoreCell, retrieval_grids, shares_by_length
 from ropewalk.measure.scoring import RELATIVE
 from ropewalk.measure.statistics import Interval, kind, wilson
 from ropewalk.measure.tables import BITS, Sums, bucket_sums, compare_sums
@@ -38,7 +38,7 @@ def found_by_length(run: Run, method: str, edges: Sequence[int]) -> dict[int, Fo
     return {edge: _together(each) for edge, each in told.items()}
 
 
-def _inside(shares: Mapping[str, Mapping[int, Cell]], method: str, original: int) -> float | None:
+def _inside(shares: Mapping[str, Mapping[int, ScoreCell]], method: str, original: int) -> float | None:
     """The model unchanged at its longest length inside the window; where it was not asked, the method itself there."""
     for name in (REFERENCE, method):
         lengths = [n for n in shares.get(name, {}) if n <= original]
@@ -47,7 +47,7 @@ def _inside(shares: Mapping[str, Mapping[int, Cell]], method: str, original: int
     return None
 
 
-def _judged(task: str, length: int, cell: Cell, inside: float) -> Found:
+def _judged(task: str, length: int, cell: ScoreCell, inside: float) -> Found:
     share, bar = cell.share, RELATIVE * inside
     said = f"{task} at {length:,} is found in {share.value:.0%} of {cell.tries}"
     if share.high < bar:

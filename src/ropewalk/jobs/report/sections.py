@@ -14,7 +14,7 @@ from ropewalk.checkpoints.files import plain
 from ropewalk.jobs.report.run_folder import REFERENCE, Run
 from ropewalk.measure.protocols import Position, Protocol, parse_protocol
 from ropewalk.measure.records import Readings
-from ropewalk.measure.retrieval_tables import RULER, Cell, Grid, retrieval_grids, ruler_table, shares_by_length
+from ropewalk.measure.retrieval_tables import RULER, Grid, ScoreCell, retrieval_grids, ruler_table, shares_by_length
 from ropewalk.measure.scoring import RELATIVE, RULER_THRESHOLD
 from ropewalk.measure.statistics import Interval, kind
 from ropewalk.measure.tables import Speed, Sums, speed_table, table, tax_table
@@ -51,7 +51,7 @@ def _by_length(grid: Grid, base: Grid, lengths: Sequence[int], method: str) -> l
     return [_cell(shares.get(n), of_base.get(n), method) for n in lengths]
 
 
-def _cell(cell: Cell | None, base: Cell | None, method: str) -> Section | None:
+def _cell(cell: ScoreCell | None, base: ScoreCell | None, method: str) -> Section | None:
     """same: the 95 % interval includes the base model's share, so the two are not told apart here."""
     if cell is None:
         return None

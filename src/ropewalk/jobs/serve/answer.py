@@ -17,7 +17,7 @@ from ropewalk.scaling.rope import is_number, is_whole
 CONTEXT = 8
 
 
-class Text:
+class AnswerText:
     """The text of an answer. `add` and `end` answer what may be shown from now on.
 
     A character whose bytes are spread over several tokens appears with the last of them; bytes that are no text appear as
@@ -92,7 +92,7 @@ class Stop:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SamplingParams:
     """How an answer is to be written.
 
     new_tokens: at most.  temperature: 0 takes the most probable token, and then top_p and seed change nothing.
@@ -151,12 +151,12 @@ class Chosen:
 class Answer:
     """finish: None while it is written, then "stop" (the end token or a stop string) or "length"."""
 
-    def __init__(self, tokenizer: Any, prompt: Sequence[int], wanted: Wanted, ends: frozenset[int] = frozenset()):
+    def __init__(self, tokenizer: Any, prompt: Sequence[int], wanted: SamplingParams, ends: frozenset[int] = frozenset()):
         self.prompt, self.wanted, self._ends = list(prompt), wanted, ends
         self.chosen: list[Chosen] = []
         self.read: list[Chosen] = [Chosen(self.prompt[0], 0)] if wanted.prompt_logprobs else []
-        self._prompt_text = Text(tokenizer)
-        self.text = Text(tokenizer, self.prompt, wanted.stops)
+        self._prompt_text = AnswerText(tokenizer)
+        self.text = AnswerText(tokenizer, self.prompt, wanted.stops)
         self.written, self.finish = 0, None  # type: int, str | None
         self._generator = torch.Generator()
         if wanted.seed is None:
@@ -233,7 +233,7 @@ class Answer:
         return Chosen(token, offset, float(logprobs[token]), top)
 
 
-def new_answer(served: Served, prompt: Sequence[int], wanted: Wanted) -> Answer:
+def new_answer(served: Served, prompt: Sequence[int], wanted: SamplingParams) -> Answer:
     """An answer to be written. Raises BadLength or BadOption, before anything is computed, where it cannot be."""
     if not prompt:
         raise BadOption("the prompt has no tokens: there is nothing to go on from.")

@@ -20,8 +20,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from ropewalk.errors import BadLength, BadOption, NotFinite, RopewalkError, UnknownName
 from ropewalk.jobs.serve.answer import Answer, new_answer
-from ropewalk.jobs.serve.batch import Batch
-from ropewalk.jobs.serve.engine import Busy, Ending, Engine, Exchange, Piece
+from ropewalk.jobs.serve.batch import DecodingBatch
+from ropewalk.jobs.serve.engine import Busy, Chunk, Ending, Exchange, Scheduler
 from ropewalk.jobs.serve.guard import Guard
 from ropewalk.jobs.serve.requests import (
     DONE,
@@ -50,7 +50,7 @@ POLL = 0.5  # seconds between looks whether the client is still there
 
 
 def build_app(
-    served: Served, engine: Engine, name: str, host: str = LOOPBACK[0], tell: Callable[[str], None] = lambda line: None
+    served: Served, engine: Scheduler, name: str, host: str = LOOPBACK[0], tell: Callable[[str], None] = lambda line: None
 ) -> FastAPI:
     """name: of the model, as clients call it.  host: on loopback, requests that name another host are refused: a page in
     a browser could otherwise reach the server under a name of its own.  tell: called with a line for each request.
@@ -137,7 +137,7 @@ def _check_model(asked: str, name: str) -> None:
         raise UnknownName("model", asked, [name])
 
 
-def _check_count(answers: int, engine: Engine) -> None:
+def _check_count(answers: int, engine: Scheduler) -> None:
     if answers > engine.most_waiting:
         raise BadOption(f"{answers:,} answers are wanted, and {engine.most_waiting:,} may wait here. Ask in several requests.")
 
@@ -178,27 +178,27 @@ class _Counts:
         return f"{used['prompt_tokens']:,} tokens read, {used['completion_tokens']:,} written"
 
 
-def _told(piece: Piece, answer: Answer) -> Sequence[Any]:
+def _told(piece: Chunk, answer: Answer) -> Sequence[Any]:
     """Its tokens, if the client asked for probabilities."""
     return piece.chosen if answer.wanted.logprobs is not None else ()
 
 
-def _all_told(pieces: Sequence[Piece], answer: Answer, before: int) -> Sequence[Any]:
+def _all_told(pieces: Sequence[Chunk], answer: Answer, before: int) -> Sequence[Any]:
     """The prompt's tokens, where they were asked for, then those written; before: characters of the echoed prompt."""
     told = [chosen for piece in pieces for chosen in _told(piece, answer)]
     return [*answer.read, *(dataclasses.replace(chosen, offset=chosen.offset + before) for chosen in told)]
 
 
-async def _collect(exchange: Exchange) -> list[list[Piece]]:
-    collected: list[list[Piece]] = [[] for _ in exchange.answers]
+async def _collect(exchange: Exchange) -> list[list[Chunk]]:
+    collected: list[list[Chunk]] = [[] for _ in exchange.answers]
     async for piece in exchange.pieces():
         collected[piece.index].append(piece)
     return collected
 
 
 async def _while_connected(
-    request: Request, exchange: Exchange, work: Coroutine[Any, Any, list[list[Piece]]]
-) -> list[list[Piece]] | None:
+    request: Request, exchange: Exchange, work: Coroutine[Any, Any, list[list[Chunk]]]
+) -> list[list[Chunk]] | None:
     """The work's result, or None once the client has gone away, and then the answers are written no further."""
     task = asyncio.create_task(work)
     try:
@@ -290,7 +290,7 @@ SHARE_OF_MEMORY = 0.5  # of what is free at the start, for the caches of rows th
 GRACE = 30  # seconds that open requests have to end when the server is told to stop
 
 
-def build_engine(served: Served, *, rows: int, waiting: int, progress: Progress = SILENT) -> Engine:
+def build_engine(served: Served, *, rows: int, waiting: int, progress: Progress = SILENT) -> Scheduler:
     """rows: answers written together, at most.  waiting: requests in the queue, at most."""
     budget = SHARE_OF_MEMORY * available_bytes(served.model.device)
 
@@ -298,14 +298,14 @@ def build_engine(served: Served, *, rows: int, waiting: int, progress: Progress 
         longest = max(answer.length for answer in answers)
         return cache_bytes(served.spec, served.plan, longest, served.model.dtype, len(answers)) <= budget
 
-    return Engine(Batch(served.model, served.attached, rows), waiting, fits, progress)
+    return Scheduler(DecodingBatch(served.model, served.attached, rows), waiting, fits, progress)
 
 
 class Server(uvicorn.Server):
     """Told to stop, it takes no more requests, and those that are open get GRACE seconds; then, or when it is told a second
     time, they are answered that it is stopping, instead of being cut off."""
 
-    def __init__(self, config: uvicorn.Config, engine: Engine, grace: float = GRACE):
+    def __init__(self, config: uvicorn.Config, engine: Scheduler, grace: float = GRACE):
         super().__init__(config)
         self._engine, self._grace = engine, grace
 
@@ -324,7 +324,7 @@ class Server(uvicorn.Server):
 
 
 def build_server(
-    served: Served, engine: Engine, name: str, host: str, tell: Callable[[str], None] = lambda line: None
+    served: Served, engine: Scheduler, name: str, host: str, tell: Callable[[str], None] = lambda line: None
 ) -> Server:
     app = build_app(served, engine, name, host, tell)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=None, server_header=False)

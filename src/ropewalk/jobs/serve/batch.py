@@ -22,7 +22,7 @@ CHUNK = 1024  # tokens of a prompt that are read in one call
 NOTED = 256  # the same where all their logits are wanted: 150 MB of them with a vocabulary of 150,000
 
 
-class Batch:
+class DecodingBatch:
     """The rows that decode now, and how many there may be.
 
     attached: the plan on the model, if there is one.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ropewalk.errors import RopewalkError
 from ropewalk.jobs.serve.answer import Answer, Chosen
-from ropewalk.jobs.serve.batch import Batch
+from ropewalk.jobs.serve.batch import DecodingBatch
 from ropewalk.progress import SILENT, Progress
 
 log = logging.getLogger("ropewalk.serve")
@@ -47,7 +47,7 @@ class Job:
 
 
 @dataclass
-class Reading:
+class Prefill:
     """A prompt that is being read: the pieces to come, and how many tokens they are."""
 
     job: Job
@@ -55,7 +55,7 @@ class Reading:
     tokens: int
 
 
-class Engine:
+class Scheduler:
     """most_waiting: requests that may wait.  fits: may these answers be in memory together?
 
     Whatever fails in one request is told to that one alone. Where a forward over several rows fails, nobody can say which of
@@ -63,7 +63,7 @@ class Engine:
     """
 
     def __init__(
-        self, batch: Batch, most_waiting: int, fits: Callable[[Sequence[Answer]], bool] = lambda answers: True,
+        self, batch: DecodingBatch, most_waiting: int, fits: Callable[[Sequence[Answer]], bool] = lambda answers: True,
         progress: Progress = SILENT,
     ):  # fmt: skip
         self.most_waiting = most_waiting
@@ -71,7 +71,7 @@ class Engine:
         self._changed = threading.Condition()
         self._waiting: deque[Job] = deque()
         self._running: dict[Answer, Job] = {}
-        self._reading: Reading | None = None
+        self._reading: Prefill | None = None
         self._stopping = False
         self._seconds = 1.0  # what a request has taken lately
         self._thread = threading.Thread(target=self._run, name="ropewalk-engine", daemon=True)
@@ -125,7 +125,7 @@ class Engine:
                 self._let_go()
                 if self._reading is None and self._waiting and self._has_room(self._waiting[0]):
                     job = self._waiting.popleft()
-                    self._reading = Reading(job, self._batch.read(job.answer), len(job.answer.tokens))
+                    self._reading = Prefill(job, self._batch.read(job.answer), len(job.answer.tokens))
                     self._progress.begin(f"reading a prompt of {self._reading.tokens:,} tokens", self._reading.tokens)
                 if self._reading or self._batch.answers:
                     return True
@@ -221,7 +221,7 @@ def _failed(job: Job, error: Exception) -> None:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Chunk:
     """New text of one of the answers, and the tokens it is made of; finish with the last."""
 
     index: int
@@ -233,11 +233,11 @@ class Piece:
 class Exchange:
     """Raises Busy where the engine's queue is full."""
 
-    def __init__(self, engine: Engine, answers: Sequence[Answer]):
+    def __init__(self, engine: Scheduler, answers: Sequence[Answer]):
         self.answers = answers
         self._engine = engine
         self._loop = asyncio.get_running_loop()
-        self._arrived: asyncio.Queue[Piece | Exception] = asyncio.Queue()
+        self._arrived: asyncio.Queue[Chunk | Exception] = asyncio.Queue()
         self._sent = [0] * len(answers)
         self._jobs = [Job(answer, self._teller(index)) for index, answer in enumerate(answers)]
         engine.submit(self._jobs)
@@ -246,7 +246,7 @@ class Exchange:
         """Nobody listens any more; does nothing to answers that are done."""
         self._engine.cancel(self._jobs)
 
-    async def pieces(self) -> AsyncIterator[Piece]:
+    async def pieces(self) -> AsyncIterator[Chunk]:
         """Pieces of all answers as they come, until all are done. Raises what went wrong in the engine."""
         left = len(self.answers)
         while left:
@@ -263,7 +263,7 @@ class Exchange:
             if error is not None:
                 self._put(error)
             elif text or answer.finish:
-                self._put(Piece(index, text, self._new(index, answer), answer.finish))
+                self._put(Chunk(index, text, self._new(index, answer), answer.finish))
 
         return tell
 
@@ -273,6 +273,6 @@ class Exchange:
         self._sent[index] = len(answer.chosen)
         return [one for one in new if one.offset < len(answer.text.whole)] if answer.text.stopped else new
 
-    def _put(self, piece: Piece | Exception) -> None:
+    def _put(self, piece: Chunk | Exception) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody listens
             self._loop.call_soon_threadsafe(self._arrived.put_nowait, piece)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ropewalk.jobs.serve.answer import Answer
-from ropewalk.jobs.serve.batch import Batch
+from ropewalk.jobs.serve.batch import DecodingBatch
 from ropewalk.models.limits import cache_bytes, peak_bytes
 from ropewalk.models.served import Served
 from ropewalk.progress import Progress
@@ -52,7 +52,7 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenText:
     """What `ropewalk.generate` answers.  account: how it came about; scales, speeds and memory are there."""
 
     model: str
@@ -98,7 +98,7 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Event:
+class WrittenPiece:
     """read: prompt tokens read so far.  text: to show now.  scales: (first position, scale) of those that are new."""
 
     read: int
@@ -106,14 +106,14 @@ class Event:
     scales: list[tuple[int, float]]
 
 
-def generate(served: Served, answer: Answer, account: Account) -> Iterator[Event]:
+def generate(served: Served, answer: Answer, account: Account) -> Iterator[WrittenPiece]:
     """Write `answer`; `account` is kept up to date, so that an interrupted stream has one too."""
-    batch, start = Batch(served.model, served.attached, most_rows=1), time.perf_counter()
+    batch, start = DecodingBatch(served.model, served.attached, most_rows=1), time.perf_counter()
     for read, text in batch.read(answer):
         if read == len(answer.prompt):
             account.prefill_s = time.perf_counter() - start
             _note(account, answer, served, text)
-        yield Event(read, text, _new_scales(served.plan, account, read - 1, answer.length))
+        yield WrittenPiece(read, text, _new_scales(served.plan, account, read - 1, answer.length))
     while answer.finish is None:
         [(_, shown)] = batch.step()
         if isinstance(shown, Exception):
@@ -121,12 +121,12 @@ def generate(served: Served, answer: Answer, account: Account) -> Iterator[Event
         account.decode_s = time.perf_counter() - start - account.prefill_s
         _note(account, answer, served, shown)
         position = account.prompt_tokens + answer.written - 2  # of the query that chose this token
-        yield Event(account.prompt_tokens, shown, _new_scales(served.plan, account, position, answer.length))
+        yield WrittenPiece(account.prompt_tokens, shown, _new_scales(served.plan, account, position, answer.length))
 
 
 def write(
     served: Served, answer: Answer, account: Account, name: str, stream: Callable[[str], object], progress: Progress
-) -> Written:
+) -> WrittenText:
     """To the end, or to an interrupt; `stream` is told the text, and `progress` the scales and how far the prompt is read."""
     try:
         _note_scales(account.scales, progress)
@@ -138,7 +138,7 @@ def write(
                 stream(event.text)
     except KeyboardInterrupt:
         account.finish = "interrupted"
-    return Written(name, served.plan, account)
+    return WrittenText(name, served.plan, account)
 
 
 def _note_scales(scales: list[tuple[int, float]], progress: Progress) -> None:

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
 from typing_extensions import TypeAliasType
 
-from ropewalk.jobs.serve.answer import Answer, Chosen, Wanted
+from ropewalk.jobs.serve.answer import Answer, Chosen, SamplingParams
 
 Tokens = list[int]
 MOST_KEYS = 64  # of an object
@@ -91,10 +91,10 @@ class Common(Strict):
     repetition_penalty: float | None = Field(None, gt=0, le=100, strict=False)
     user: str | None = Field(None, max_length=LONGEST_NAME)
 
-    def wanted(self, new_tokens: int, logprobs: int | None, copy: int = 0, *, prompt_logprobs: bool = False) -> Wanted:
+    def wanted(self, new_tokens: int, logprobs: int | None, copy: int = 0, *, prompt_logprobs: bool = False) -> SamplingParams:
         """copy: which of the n answers; each has random numbers of its own, also from one seed."""
         seed = None if self.seed is None else self.seed % 2**63 + copy
-        return Wanted(
+        return SamplingParams(
             new_tokens, self.temperature, self.top_p, seed, self.stop, logprobs, prompt_logprobs, max(self.top_k, 0),
             self.presence_penalty or 0.0, self.frequency_penalty or 0.0, self.repetition_penalty or 1.0,
         )  # fmt: skip
@@ -118,12 +118,12 @@ class CompletionRequest(Common):
         return found
 
 
-class Part(Strict):
+class ContentPart(Strict):
     type: Literal["text"]
     text: str
 
 
-Parts = TypeAliasType("Parts", Annotated[list[Part], FailFast()])
+Parts = TypeAliasType("Parts", Annotated[list[ContentPart], FailFast()])
 
 
 class Message(Strict):

@@ -35,7 +35,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class Reading:
+class HeldOutLoss:
     """sums: (documents, buckets, 2), nats and tokens.  hits: pass keys whose every token was the model's first choice."""
 
     sums: numpy.ndarray
@@ -89,7 +89,7 @@ def prepare(
 
 
 @torch.no_grad()
-def read(loop: Loop, held_out: HeldOut) -> Reading:
+def read(loop: Loop, held_out: HeldOut) -> HeldOutLoss:
     """Every data-parallel group reads its share; all processes get the whole."""
     parallel, model = loop.trained.parallel, loop.trained.model
     found = torch.zeros(len(held_out.documents), len(loop.edges) - 1, 2, dtype=torch.float64, device=parallel.device)
@@ -112,7 +112,7 @@ def read(loop: Loop, held_out: HeldOut) -> Reading:
     parallel.add(found)
     parallel.add(hits)
     exact = int((hits[:, 0] == hits[:, 1]).sum())
-    return Reading(found.cpu().numpy(), loop.edges, exact, len(hits))
+    return HeldOutLoss(found.cpu().numpy(), loop.edges, exact, len(hits))
 
 
 def _losses(loop: Loop, layout: Layout) -> torch.Tensor:
@@ -140,12 +140,12 @@ def _layout(loop: Loop, ids: Sequence[int], answer: tuple[int, int] | None = Non
     return shard(whole, parallel.context_rank, parallel.context).to(parallel.device)
 
 
-def is_flat(readings: Sequence[Reading]) -> bool:
+def is_flat(readings: Sequence[HeldOutLoss]) -> bool:
     """Has the far bucket gained nothing in the last FLAT evaluations, each against the one before, paired by document?"""
     last = readings[-FLAT - 1 :]
     return len(last) > FLAT and not any(_gained(before, after) for before, after in pairwise(last))
 
 
-def _gained(before: Reading, after: Reading) -> bool:
+def _gained(before: HeldOutLoss, after: HeldOutLoss) -> bool:
     found = compare(before.far[:, 0], after.far[:, 0], before.far[:, 1])
     return found.difference.low > 0

@@ -23,9 +23,9 @@ from ropewalk.jobs.train.checkpoints import FREE, RUN, begin_or_compare
 from ropewalk.jobs.train.data.index import Built, Index, index_for
 from ropewalk.jobs.train.data.packing import Packing, Rows
 from ropewalk.jobs.train.export import MODEL, export, gather
-from ropewalk.jobs.train.held_out import HeldOut, Reading, check_apart, is_flat, prepare, read
-from ropewalk.jobs.train.log import Event, Log, Result, Watch, open_log
-from ropewalk.jobs.train.loop import Loop, Progress, make_optimizer
+from ropewalk.jobs.train.held_out import HeldOut, HeldOutLoss, check_apart, is_flat, prepare, read
+from ropewalk.jobs.train.log import Log, TrainEvent, TrainResult, Watch, open_log
+from ropewalk.jobs.train.loop import Loop, StageProgress, make_optimizer
 from ropewalk.jobs.train.parallel import Parallel, check_rotary, memory_in_words, parallel, telling
 from ropewalk.jobs.train.preflight import Preflight, Proof, check
 from ropewalk.jobs.train.recipe import Recipe, Stage
@@ -38,7 +38,7 @@ from ropewalk.scaling.plan import ScalingPlan, make_plan
 KEPT = {"step": "stage_step", "updates": "updates", "tokens": "tokens", "skipped": "skipped", "thrown_away": "thrown_away"}
 
 
-def train(recipe: Recipe, out: Path, watch: Watch, *, preflight_only: bool = False) -> Result:
+def train(recipe: Recipe, out: Path, watch: Watch, *, preflight_only: bool = False) -> TrainResult:
     """Run a recipe in the folder `out`, or go on with what was begun there.
 
     Raises RopewalkError: BadConfig for libraries that are too old, and for data, plan or model other than those the run began
@@ -79,7 +79,7 @@ class _Run:
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     proofs: list[Proof] = field(default_factory=list)
 
-    def go(self, preflight_only: bool) -> Result:
+    def go(self, preflight_only: bool) -> TrainResult:
         recipe = self.recipe
         self.source = checkpoint(recipe.model)
         self.spec = read_spec(read_config(self.source), original_length=recipe.original_length)
@@ -103,10 +103,10 @@ class _Run:
             else lambda line: None
         )
         self.base = done.get("base") or self._base(trained)
-        self.progress = Progress(done.get("stage", 0), **{name: done.get(key, 0) for name, key in KEPT.items()})
+        self.progress = StageProgress(done.get("stage", 0), **{name: done.get(key, 0) for name, key in KEPT.items()})
         for number in range(self.progress.stage, len(recipe.stages)):
             if not self._stage(trained, number, done if number == done.get("stage") else {}, log, preflight_only):
-                return Result(None, self.proofs, 0, 0, 0, [])
+                return TrainResult(None, self.proofs, 0, 0, 0, [])
         return self._finish(trained, done)
 
     # Before anything is computed.
@@ -138,7 +138,7 @@ class _Run:
 
         def make() -> Index:
             def told(now: Built) -> None:
-                self.watch(Event("index", now._asdict()))
+                self.watch(TrainEvent("index", now._asdict()))
 
             return index_for(self.recipe.data, self.tokenizer, self.out / "data", told, text_field=self.recipe.text_field)
 
@@ -188,12 +188,12 @@ class _Run:
         plain = make_plan(self.spec, factor=1.0, method="none", layer_types=[name for name, _ in self.plans[0].stretches])
         assert rope.rope.original_length == self.original
         with attending_by_spans(trained.model, plain) as by_spans, trained.scoring.installed():
-            loop = self._loop(trained, 0, by_spans, Progress())
+            loop = self._loop(trained, 0, by_spans, StageProgress())
             return read(loop, self.held_out.cut(self.original)).mean(0, self.original)
 
     # One stage.
 
-    def _loop(self, trained: Trained, number: int, by_spans: bool, progress: Progress) -> Loop:
+    def _loop(self, trained: Trained, number: int, by_spans: bool, progress: StageProgress) -> Loop:
         stage = self.recipe.stages[number]
         return Loop(
             trained, self.recipe, stage, self.rows[number], self.edges, make_optimizer(trained, stage), by_spans, progress
@@ -202,7 +202,7 @@ class _Run:
     def _stage(self, trained: Trained, number: int, done: dict[str, Any], log: Log, preflight_only: bool) -> bool:
         plan, progress = self.plans[number], self.progress
         if not (done and progress.step):  # a stage begins anew, moments and all; what was read and thrown away adds up
-            progress = self.progress = Progress(number, tokens=progress.tokens, thrown_away=progress.thrown_away)
+            progress = self.progress = StageProgress(number, tokens=progress.tokens, thrown_away=progress.thrown_away)
         with (
             attach(trained.model, plan) as attached,
             attending_by_spans(trained.model, plan) as by_spans,
@@ -216,14 +216,14 @@ class _Run:
                 keep.load(keep.complete(self.out)[-1], trained, loop.optimizer)
                 if not progress.step:
                     keep.begin(loop.optimizer, anew=True)
-                self.watch(Event("resumed", {"step": done["step"], "of": self._steps}))
+                self.watch(TrainEvent("resumed", {"step": done["step"], "of": self._steps}))
             self._train(loop, attached, log)
         return True
 
     def _prove(self, loop: Loop, attached: Attached) -> None:
         for proof in Preflight(loop, attached, self.out).proofs():
             self.proofs.append(proof)
-            self.watch(Event("proof", dataclasses.asdict(proof)))
+            self.watch(TrainEvent("proof", dataclasses.asdict(proof)))
         if self.processes.is_first:
             files.write_file(
                 self.out / "preflight.json", json.dumps([dataclasses.asdict(p) for p in self.proofs], indent=1) + "\n"
@@ -233,7 +233,7 @@ class _Run:
     def _train(self, loop: Loop, attached: Attached, log: Log) -> None:
         now, stage = loop.progress, loop.stage
         before = self._before(now.stage)
-        readings: list[Reading] = [_as_reading(e, self.edges) for e in self.evaluations if e["stage"] == now.stage]
+        readings: list[HeldOutLoss] = [_as_reading(e, self.edges) for e in self.evaluations if e["stage"] == now.stage]
         if self.held_out and now.step == 0:
             readings.append(self._evaluate(loop, before, log))
         while now.step < stage.steps:
@@ -246,7 +246,7 @@ class _Run:
                 ) from None
             at = before + now.step
             log({"at": at, **line})
-            self.watch(Event("step", {"at": at, "of": self._steps, **line}))
+            self.watch(TrainEvent("step", {"at": at, "of": self._steps, **line}))
             flat = False
             if self.held_out and (
                 now.step == stage.steps or (self.recipe.evaluate_every and now.step % self.recipe.evaluate_every == 0)
@@ -256,10 +256,10 @@ class _Run:
             if flat or now.step == stage.steps or now.step % self.recipe.save_every == 0:
                 self._save(loop, attached, before + (stage.steps if flat else now.step), flat)
             if flat:
-                self.watch(Event("flat", {"at": at, "stage": now.stage}))
+                self.watch(TrainEvent("flat", {"at": at, "stage": now.stage}))
                 break
 
-    def _evaluate(self, loop: Loop, at: int, log: Log) -> Reading:
+    def _evaluate(self, loop: Loop, at: int, log: Log) -> HeldOutLoss:
         assert self.held_out
         assert self.base
         found = read(loop, self.held_out)
@@ -270,9 +270,9 @@ class _Run:
         }  # fmt: skip
         self.evaluations.append(line)
         log({k: v for k, v in line.items() if k != "sums"})
-        self.watch(Event("evaluation", line))
+        self.watch(TrainEvent("evaluation", line))
         if rise > self.recipe.alarm:
-            self.watch(Event("alarm", {"at": at, "rise": rise, "allowed": self.recipe.alarm}))
+            self.watch(TrainEvent("alarm", {"at": at, "rise": rise, "allowed": self.recipe.alarm}))
         return found
 
     def _save(self, loop: Loop, attached: Attached, at: int, ends: bool) -> None:
@@ -285,14 +285,14 @@ class _Run:
             "base": self.base, "evaluations": self.evaluations,
         }  # fmt: skip
         folder = keep.save(self.out, loop.trained, loop.optimizer, facts, self.recipe.keep)
-        self.watch(Event("checkpoint", {"at": at, "folder": str(folder)}))
+        self.watch(TrainEvent("checkpoint", {"at": at, "folder": str(folder)}))
 
     # The end.
 
-    def _finish(self, trained: Trained, done: dict[str, Any]) -> Result:
+    def _finish(self, trained: Trained, done: dict[str, Any]) -> TrainResult:
         facts = keep.read_facts(keep.complete(self.out)[-1])
         if done.get("stage") == len(self.recipe.stages):  # everything was trained already: only the export is missing
-            loop = self._loop(trained, -1, True, Progress())
+            loop = self._loop(trained, -1, True, StageProgress())
             keep.load(keep.complete(self.out)[-1], trained, loop.optimizer)
         weights = gather(trained)
         said, failed = "", None
@@ -304,8 +304,8 @@ class _Run:
                 failed = error
         if self.processes.agree(failed is not None):
             raise failed or Stopped("the first process could not write the export; its message is above.")
-        self.watch(Event("export", {"folder": str(self.out / MODEL), "said": said}))
-        return Result(
+        self.watch(TrainEvent("export", {"folder": str(self.out / MODEL), "said": said}))
+        return TrainResult(
             self.out / MODEL, self.proofs, facts["step"], facts["tokens"], facts["thrown_away"],
             [{k: v for k, v in e.items() if k != "sums"} for e in self.evaluations],
         )  # fmt: skip
@@ -318,5 +318,5 @@ class _Run:
         return sum(stage.steps for stage in self.recipe.stages[:number])
 
 
-def _as_reading(line: dict[str, Any], edges: tuple[int, ...]) -> Reading:
-    return Reading(numpy.array(line["sums"]), edges, *line["passkeys"])
+def _as_reading(line: dict[str, Any], edges: tuple[int, ...]) -> HeldOutLoss:
+    return HeldOutLoss(numpy.array(line["sums"]), edges, *line["passkeys"])

@@ -91,18 +91,18 @@ def _import(module: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Event:
+class TrainEvent:
     """What a person is told. kind: index, proof, step, evaluation, checkpoint, alarm, resumed, export, flat."""
 
     kind: str
     facts: dict[str, Any]
 
 
-Watch = Callable[[Event], None]
+Watch = Callable[[TrainEvent], None]
 
 
 @dataclass(frozen=True)
-class Result:
+class TrainResult:
     """model: the folder of the trained model; None after a preflight alone.  evaluations: of each, its line of the log."""
 
     model: Path | None

@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 from ropewalk.errors import NotFinite
 from ropewalk.jobs.train.attention import attending
 from ropewalk.jobs.train.data.layout import IGNORED, Layout
-from ropewalk.jobs.train.data.packing import Rows, Step
+from ropewalk.jobs.train.data.packing import Rows, StepRows
 from ropewalk.jobs.train.recipe import Recipe, Stage
 from ropewalk.jobs.train.setup import Trained
 from ropewalk.models.limits import peak_bytes
@@ -55,7 +55,7 @@ PATIENCE = 3  # steps in a row that may be thrown away
 
 
 @dataclass
-class Progress:
+class StageProgress:
     """Where a run is. stage, step: from 0, the next to do.  updates: of the optimiser.
 
     skipped: steps thrown away, in a row.  thrown_away: all of them.
@@ -80,7 +80,7 @@ class Loop:
     edges: tuple[int, ...]
     optimizer: torch.optim.AdamW
     by_spans: bool
-    progress: Progress = field(default_factory=Progress)
+    progress: StageProgress = field(default_factory=StageProgress)
 
     def losses(self, layout: Layout) -> torch.Tensor:
         """(rows, columns, 2): nats and hits of the labels; within `self.installed()` and `self.around(layout)`."""
@@ -98,7 +98,7 @@ class Loop:
                 stack.enter_context(torch.autocast(parallel.device.partition(":")[0], torch.bfloat16))
             yield
 
-    def gradients(self, step: Step) -> torch.Tensor:
+    def gradients(self, step: StepRows) -> torch.Tensor:
         """Add the step's gradients to the weights'; (buckets, 2) nats and counts of all processes.
 
         The loss is the mean over all predicted tokens of the step, whoever holds them: sharding averages over processes, so

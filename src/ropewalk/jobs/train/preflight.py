@@ -14,7 +14,7 @@ import torch
 from ropewalk.errors import BadLength, Mismatch
 from ropewalk.jobs.train import checkpoints as keep
 from ropewalk.jobs.train.data.layout import IGNORED, Layout, lay_out, shard
-from ropewalk.jobs.train.data.packing import Step
+from ropewalk.jobs.train.data.packing import StepRows
 from ropewalk.jobs.train.loop import Loop, clip
 from ropewalk.jobs.train.parallel import check_rotary
 from ropewalk.models.attach import Attached
@@ -167,7 +167,7 @@ class Preflight:
         return float((a - b)[:, where].abs().max())
 
     def gradient(self, micros: list[Layout], labels: int) -> float:
-        self.loop.gradients(Step(micros, labels))
+        self.loop.gradients(StepRows(micros, labels))
         norm = clip(list(self.loop.trained.weights.values()), float("inf"))
         self.loop.optimizer.zero_grad()
         return norm

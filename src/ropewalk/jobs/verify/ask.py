@@ -90,7 +90,7 @@ TOLD = 12  # last lines of an engine's complaints that are shown
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class EngineAnswer:
     """logprobs: ln p of ids[1:], float64; None where the engine failed, and `error` says how."""
 
     logprobs: numpy.ndarray | None
@@ -105,7 +105,7 @@ def ask(
     *,
     timeout: float = TIMEOUT,
     done: Callable[[], None] = lambda: None,
-) -> list[Answer]:
+) -> list[EngineAnswer]:
     """Let one process score `ids` with each model, one after the other. `done` is called after each."""
     with tempfile.TemporaryDirectory(prefix="ropewalk-ask-") as place:
         outs = [Path(place) / f"{number}.npz" for number in range(len(models))]
@@ -167,13 +167,15 @@ def _last(stream: IO[str]) -> str:
     return "\n".join(f"    {line}" for line in lines[-TOLD:])
 
 
-def _read(out: Path, count: int, ended: str) -> Answer:
+def _read(out: Path, count: int, ended: str) -> EngineAnswer:
     failed = Path(f"{out}.json")
     if failed.is_file():
-        return Answer(None, str(json.loads(failed.read_text(encoding="utf-8"))["error"]))
+        return EngineAnswer(None, str(json.loads(failed.read_text(encoding="utf-8"))["error"]))
     if not out.is_file():
-        return Answer(None, ended or "it left no answer.")
+        return EngineAnswer(None, ended or "it left no answer.")
     found = numpy.load(out)["logprobs"]
     if found.shape != (count,):
-        return Answer(None, f"it answered with numbers of shape {found.shape}; one for each of {count} tokens was asked for.")
-    return Answer(found)
+        return EngineAnswer(
+            None, f"it answered with numbers of shape {found.shape}; one for each of {count} tokens was asked for."
+        )
+    return EngineAnswer(found)

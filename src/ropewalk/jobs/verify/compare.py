@@ -19,7 +19,7 @@ BANDS = 4  # beyond the original window
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
+class EngineScores:
     """ln p of each token but the first, float64, with the scaling and without."""
 
     stretched: numpy.ndarray
@@ -27,7 +27,7 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
+class PositionBand:
     """Predictions made at positions start to stop - 1."""
 
     start: int
@@ -38,10 +38,10 @@ class Band:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class EngineComparison:
     """unscaled: how far the engine, given the scaling, is from the reference without it: small where it ignores it."""
 
-    bands: tuple[Band, ...]
+    bands: tuple[PositionBand, ...]
     original_length: int
     unscaled: float
     tolerance: float = TOLERANCE
@@ -73,16 +73,20 @@ class Comparison:
         return self.control > self.tolerance and self.ratio >= CONTROL
 
 
-def compare(reference: Scores, engine: Scores, original_length: int, tolerance: float = TOLERANCE) -> Comparison:
+def compare(
+    reference: EngineScores, engine: EngineScores, original_length: int, tolerance: float = TOLERANCE
+) -> EngineComparison:
     """Compare two sets of scores of the same tokens, which have to go beyond the original length."""
     parts = (
         _apart(engine.stretched, reference.stretched), _apart(engine.plain, reference.stretched),
         _apart(engine.plain, reference.plain),
     )  # fmt: skip
     edges = band_edges(original_length, len(reference.stretched))
-    bands = tuple(Band(start, stop, *(float(part[start:stop].max()) for part in parts)) for start, stop in pairwise(edges))
+    bands = tuple(
+        PositionBand(start, stop, *(float(part[start:stop].max()) for part in parts)) for start, stop in pairwise(edges)
+    )
     unscaled = float(_apart(engine.stretched, reference.plain).max())
-    return Comparison(bands, original_length, unscaled, tolerance)
+    return EngineComparison(bands, original_length, unscaled, tolerance)
 
 
 def _apart(found: numpy.ndarray, wanted: numpy.ndarray) -> numpy.ndarray:

@@ -15,8 +15,8 @@ from ropewalk.engines.config_files import rotations
 from ropewalk.engines.engine import get_engine
 from ropewalk.engines.transformers.checkpoint import CONFIG
 from ropewalk.errors import BadLength, BadOption, CannotExpress, RopewalkError
-from ropewalk.jobs.verify.ask import TIMEOUT, Answer, Interpreter, ask, find, nowhere
-from ropewalk.jobs.verify.compare import CONTROL, TOLERANCE, Comparison, Scores, compare
+from ropewalk.jobs.verify.ask import TIMEOUT, EngineAnswer, Interpreter, ask, find, nowhere
+from ropewalk.jobs.verify.compare import CONTROL, TOLERANCE, EngineComparison, EngineScores, compare
 from ropewalk.jobs.verify.subject import Subject
 from ropewalk.jobs.verify.witness import Witness
 from ropewalk.measure.nll import token_nll
@@ -50,7 +50,7 @@ class Testimony:
     version: str
     status: Status
     reason: str = ""
-    comparison: Comparison | None = None
+    comparison: EngineComparison | None = None
 
     @property
     def name(self) -> str:
@@ -92,7 +92,7 @@ def token_ids(subject: Subject, tokens: int | None) -> list[int]:
     return [draw.randrange(subject.vocabulary) for _ in range(count)]
 
 
-def reference(subject: Subject, ids: Sequence[int], device: str = "cpu", dtype: torch.dtype = torch.float32) -> Scores:
+def reference(subject: Subject, ids: Sequence[int], device: str = "cpu", dtype: torch.dtype = torch.float32) -> EngineScores:
     """Ropewalk's own numbers: the model with the plan attached and without it."""
     model, row = subject.load(dtype=dtype, device=device), torch.tensor([ids], device=device)
     plain = -token_nll(model, row)[0].cpu().double().numpy()
@@ -104,7 +104,7 @@ def reference(subject: Subject, ids: Sequence[int], device: str = "cpu", dtype: 
     gc.collect()
     if device.startswith("cuda"):
         torch.cuda.empty_cache()  # the engines want that memory
-    return Scores(stretched, plain)
+    return EngineScores(stretched, plain)
 
 
 def verify(
@@ -149,7 +149,7 @@ class _Hearing:
     subject: Subject
     witness: Witness
     python: Interpreter | None
-    truth: Scores | None
+    truth: EngineScores | None
     ids: Sequence[int]
     tolerance: float
     timeout: float
@@ -165,11 +165,11 @@ class _Hearing:
         answers = ask(self.witness, self.python, pair, self.ids, timeout=self.timeout, done=self.done)
         return self._judged(self.truth, *answers)
 
-    def _judged(self, truth: Scores, stretched: Answer, plain: Answer) -> Testimony:
+    def _judged(self, truth: EngineScores, stretched: EngineAnswer, plain: EngineAnswer) -> Testimony:
         if stretched.logprobs is None or plain.logprobs is None:
             which = "" if stretched.logprobs is None else "without the scaling, "
             return self._says(Status.BROKE, which + (stretched.error or plain.error))
-        found = compare(truth, Scores(stretched.logprobs, plain.logprobs), self.subject.original_length, self.tolerance)
+        found = compare(truth, EngineScores(stretched.logprobs, plain.logprobs), self.subject.original_length, self.tolerance)
         if not found.agrees:
             return self._says(Status.DIFFERS, self._why(found), found)
         if not found.sees:
@@ -181,7 +181,7 @@ class _Hearing:
             )
         return self._says(Status.AGREES, "", found)
 
-    def _why(self, found: Comparison) -> str:
+    def _why(self, found: EngineComparison) -> str:
         if found.floor > found.tolerance:
             return (
                 f"it is {found.floor:.2g} off without any scaling too: its arithmetic or its weights differ, whatever its "
@@ -202,6 +202,6 @@ class _Hearing:
             return []
         return list(dict.fromkeys(loss.said for rotation in found.values() for loss in rotation.losses))
 
-    def _says(self, status: Status, reason: str, comparison: Comparison | None = None) -> Testimony:
+    def _says(self, status: Status, reason: str, comparison: EngineComparison | None = None) -> Testimony:
         version = self.python.version if self.python else ""
         return Testimony(self.witness.name, self.witness.title, version, status, reason, comparison)

@@ -21,11 +21,11 @@ SHORT = 4096  # below this many tokens the reference's step and word counts are 
 _counters: "WeakKeyDictionary[Any, Pieces]" = WeakKeyDictionary()
 
 
-class Row(dict[str, Any]):
+class GeneratorRow(dict[str, Any]):
     """One line of the reference generator's file, keys in its order."""
 
 
-class Family(Protocol):
+class RulerFamily(Protocol):
     """One of RULER's five generators, for one task, text and length.
 
     new_tokens: what a model may write.  smallest, most: sizes a sample can have; the unit of size is the family's own.
@@ -39,7 +39,7 @@ class Family(Protocol):
         """A sample of `size`, made better than the reference's; the same random numbers give the same sample."""
         ...
 
-    def reference(self, count: int, seed: int) -> Iterator[tuple[Draft, Row]]:
+    def reference(self, count: int, seed: int) -> Iterator[tuple[Draft, GeneratorRow]]:
         """The reference generator's samples."""
         ...
 
@@ -52,7 +52,7 @@ def counter(material: Material) -> Pieces:
 
 
 def ruler_samples(
-    name: str, family: Family, material: Material, *, length: int, count: int, seed: int, compat: bool
+    name: str, family: RulerFamily, material: Material, *, length: int, count: int, seed: int, compat: bool
 ) -> Iterator[Sample]:
     """`count` samples of a family.
 
@@ -70,7 +70,7 @@ def ruler_samples(
 
 
 def _drafts(
-    name: str, family: Family, material: Material, pieces: Pieces, length: int, count: int, seed: int, compat: bool
+    name: str, family: RulerFamily, material: Material, pieces: Pieces, length: int, count: int, seed: int, compat: bool
 ) -> Iterator[tuple[Draft, dict[str, Any]]]:
     if compat:
         for draft, line in family.reference(count, REFERENCE_SEED + seed):
@@ -97,11 +97,11 @@ def _sample(
     )  # fmt: skip
 
 
-def row(index: int, draft: Draft, prefix: str, tokens: int, new_tokens: int) -> Row:
+def row(index: int, draft: Draft, prefix: str, tokens: int, new_tokens: int) -> GeneratorRow:
     """A line as the reference writes it: the prompt without the answer's beginning, and that apart."""
     text = draft.text
     cut = text.rfind(prefix[:10])
-    return Row(
+    return GeneratorRow(
         index=index,
         input=text[:cut],
         outputs=list(draft.references),

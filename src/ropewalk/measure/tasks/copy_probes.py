@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ropewalk.errors import BadOption
 from ropewalk.measure.material import Material
-from ropewalk.measure.task import Cell, Sample, cells, lay_out, task
+from ropewalk.measure.task import Sample, SampleCell, cells, lay_out, task
 
 SOURCE = "token-level probes after Olsson et al. 2022, arXiv:2209.11895 (induction); no published prompt"
 
@@ -17,7 +17,7 @@ def _random_tokens(rng: random.Random, material: Material, n: int) -> list[int]:
     return rng.sample(material.plain_tokens, n)
 
 
-def _lay(name: str, material: Material, cell: Cell, length: int, needle: list[int], question: list[int],
+def _lay(name: str, material: Material, cell: SampleCell, length: int, needle: list[int], question: list[int],
          answer: list[int], others: Sequence[list[int]] = ()) -> Sample:  # fmt: skip
     return lay_out(
         name, material, material.code_ids, cell, length=length, needle=needle, question=question, answer=answer,

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from ropewalk.errors import BadConfig
 from ropewalk.measure.material import Material
-from ropewalk.measure.ruler.family import SHORT, SOURCE, Row, counter, row, ruler_samples
+from ropewalk.measure.ruler.family import SHORT, SOURCE, GeneratorRow, counter, row, ruler_samples
 from ropewalk.measure.ruler.fit import Draft, reference_draft, reference_size
 from ropewalk.measure.ruler.words import single_words, word_pairs
 from ropewalk.measure.task import Sample, task
@@ -36,7 +36,7 @@ class CommonWords:
 
     # --- the reference's samples ---
 
-    def reference(self, count: int, seed: int) -> Iterator[tuple[Draft, Row]]:
+    def reference(self, count: int, seed: int) -> Iterator[tuple[Draft, GeneratorRow]]:
         rng, budget = random.Random(seed), self.length - self.new_tokens
         words = list(single_words())
         random.Random(seed).shuffle(words)

@@ -8,7 +8,7 @@ import numpy
 
 from ropewalk.errors import BadLength
 from ropewalk.measure.material import Material
-from ropewalk.measure.ruler.family import SOURCE, Row, counter, row, ruler_samples
+from ropewalk.measure.ruler.family import SOURCE, GeneratorRow, counter, row, ruler_samples
 from ropewalk.measure.ruler.fit import Draft, too_short
 from ropewalk.measure.task import Sample, task
 
@@ -61,7 +61,7 @@ class FrequentWords:
 
     # --- the reference's samples ---
 
-    def reference(self, count: int, seed: int) -> Iterator[tuple[Draft, Row]]:
+    def reference(self, count: int, seed: int) -> Iterator[tuple[Draft, GeneratorRow]]:
         rng, step = random.Random(seed), self.budget // 32
         total = self._reference_total(self._reference_vocabulary(rng, seed), seed, step)
         for index in range(count):

@@ -12,7 +12,7 @@ import numpy
 
 from ropewalk.errors import BadConfig
 from ropewalk.measure.material import Material
-from ropewalk.measure.ruler.family import SHORT, SOURCE, Row, counter, row, ruler_samples
+from ropewalk.measure.ruler.family import SHORT, SOURCE, GeneratorRow, counter, row, ruler_samples
 from ropewalk.measure.ruler.fit import Draft, reference_draft, reference_size
 from ropewalk.measure.ruler.words import word_pairs
 from ropewalk.measure.task import Sample, task
@@ -81,7 +81,7 @@ class Niah:
 
     # --- the reference's samples ---
 
-    def reference(self, count: int, seed: int) -> Iterator[tuple[Draft, Row]]:
+    def reference(self, count: int, seed: int) -> Iterator[tuple[Draft, GeneratorRow]]:
         budget = self.length - self.new_tokens
         essay = self.shape.haystack == "essay"
         step = 500 if essay else 5 if self.length < SHORT else 25

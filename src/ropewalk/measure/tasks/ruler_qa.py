@@ -10,7 +10,7 @@ from typing import Any
 
 from ropewalk.errors import BadConfig
 from ropewalk.measure.material import Material
-from ropewalk.measure.ruler.family import SOURCE, Row, counter, row, ruler_samples
+from ropewalk.measure.ruler.family import SOURCE, GeneratorRow, counter, row, ruler_samples
 from ropewalk.measure.ruler.fit import Draft, reference_draft, reference_size
 from ropewalk.measure.task import Sample, task
 
@@ -93,7 +93,7 @@ class QuestionAnswering:
 
     # --- the reference's samples ---
 
-    def reference(self, count: int, seed: int) -> Iterator[tuple[Draft, Row]]:
+    def reference(self, count: int, seed: int) -> Iterator[tuple[Draft, GeneratorRow]]:
         rng, budget, questions = random.Random(seed), self.length - self.new_tokens, self.set.questions
         if count > len(questions):
             raise BadConfig(f"{self.path} has {len(questions)} questions with an answer; {count} were asked for.")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy
 
 from ropewalk.measure.material import Material
-from ropewalk.measure.ruler.family import SHORT, SOURCE, Row, counter, row, ruler_samples
+from ropewalk.measure.ruler.family import SHORT, SOURCE, GeneratorRow, counter, row, ruler_samples
 from ropewalk.measure.ruler.fit import Draft, reference_draft, reference_size
 from ropewalk.measure.task import Sample, task
 from ropewalk.measure.tasks.ruler_niah import NOISE
@@ -50,7 +50,7 @@ class VariableTracking:
 
     # --- the reference's samples ---
 
-    def reference(self, count: int, seed: int) -> Iterator[tuple[Draft, Row]]:
+    def reference(self, count: int, seed: int) -> Iterator[tuple[Draft, GeneratorRow]]:
         rng, numbers = random.Random(seed), numpy.random.RandomState(seed)
         example = self._reference_example(rng)
         example_tokens = self.pieces.count([example])

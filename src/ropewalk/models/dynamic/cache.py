@@ -99,7 +99,7 @@ class Rotated:
 
 
 @dataclass
-class State:
+class CacheState:
     """plan: fingerprint of the plan that filled the cache.  positions: (rows, tokens) of its keys.
 
     slots: the same for a static cache, (rows, capacity), -1 where nothing is; compiled calls write here.
@@ -111,9 +111,9 @@ class State:
     layers: dict[int, Rotated] = field(default_factory=dict)
 
 
-def bind(cache: Any, call: Call, plan: str, layer: int) -> State:
+def bind(cache: Any, call: Call, plan: str, layer: int) -> CacheState:
     """Tell a call which keys it will find in the cache, and the cache which the call adds. Raises CannotAttach."""
-    state: State | None = getattr(cache, STATE, None)
+    state: CacheState | None = getattr(cache, STATE, None)
     if not call.bound:
         past = int(cache.get_seq_length(layer))
         if state and state.slots is not None and past > state.positions.shape[1] and bool((state.slots[:, :past] >= 0).all()):
@@ -123,7 +123,7 @@ def bind(cache: Any, call: Call, plan: str, layer: int) -> State:
         if past and state:
             new = torch.cat([*_alike(state.positions[:, :past].to(new.device), new)], dim=1)
         if state is None or past == 0:
-            state = State(plan, new)
+            state = CacheState(plan, new)
             setattr(cache, STATE, state)
         state.positions = call.key_positions = new
         call.past, call.bound = past, True
@@ -134,7 +134,7 @@ def bind(cache: Any, call: Call, plan: str, layer: int) -> State:
     return state
 
 
-def _note_slots(cache: Any, state: State, layer: int) -> None:
+def _note_slots(cache: Any, state: CacheState, layer: int) -> None:
     """Write down where the keys of a static cache stand, for compiled calls to find."""
     held = cache.layers[layer] if layer < len(cache.layers) else None
     if held is None or not held.is_compileable:
@@ -145,7 +145,7 @@ def _note_slots(cache: Any, state: State, layer: int) -> None:
     state.slots[:, : state.positions.shape[1]] = state.positions
 
 
-def _check(cache: Any, state: State | None, call: Call, plan: str, past: int) -> None:
+def _check(cache: Any, state: CacheState | None, call: Call, plan: str, past: int) -> None:
     if getattr(cache, "offloading", False) or any(isinstance(layer, QuantizedLayer) for layer in cache.layers):
         raise CannotAttach(
             "this cache moves its keys off the device or rounds them: untested with keys that are rotated late.\n"
@@ -181,7 +181,7 @@ def _alike(old: torch.Tensor, new: torch.Tensor) -> tuple[torch.Tensor, torch.Te
     return old.repeat_interleave(rows // len(old), 0), new.expand(rows, -1) if len(new) == 1 else new
 
 
-def _see(cache: Any, state: State, layer: int) -> None:
+def _see(cache: Any, state: CacheState, layer: int) -> None:
     """Before the layer adds its keys: is its cache as we left it? Beam search and cropping put other tensors there."""
     rotated = state.layers.get(layer)
     if rotated is not None:
@@ -200,7 +200,7 @@ def keeps(call: Call, length: int) -> bool:
 
 
 def rotated_keys(
-    state: State, layer: int, call: Call, key: torch.Tensor, steps: Steps, rotate: Rotate, new: torch.Tensor | None = None
+    state: CacheState, layer: int, call: Call, key: torch.Tensor, steps: Steps, rotate: Rotate, new: torch.Tensor | None = None
 ) -> torch.Tensor:
     """The keys of a layer at `steps`: the new ones rotated, the others kept since the last call where that is possible.
 
@@ -246,7 +246,7 @@ def joined(model: Any, caches: Sequence[Any]) -> DynamicCache:
         whole.update(keys, values, index)
     if states := [state for cache in caches if (state := getattr(cache, STATE, None))]:
         positions = torch.cat([pad(state.positions, (longest - state.positions.shape[1], 0)) for state in states])
-        setattr(whole, STATE, State(states[0].plan, positions))
+        setattr(whole, STATE, CacheState(states[0].plan, positions))
     return whole
 
 
@@ -261,5 +261,5 @@ def thinned(model: Any, cache: Any, rows: Sequence[int], length: int) -> Dynamic
         chosen = torch.tensor(rows, device=layer.keys.device)
         left.update(layer.keys[chosen, :, -length:], layer.values[chosen, :, -length:], index)
     if state := getattr(cache, STATE, None):
-        setattr(left, STATE, State(state.plan, state.positions[list(rows), -length:]))
+        setattr(left, STATE, CacheState(state.plan, state.positions[list(rows), -length:]))
     return left

@@ -12,7 +12,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ropewalk.errors import CannotAttach
 from ropewalk.models.caches import Entrance
-from ropewalk.models.dynamic.cache import State, bind, keeps, rotated_keys
+from ropewalk.models.dynamic.cache import CacheState, bind, keeps, rotated_keys
 from ropewalk.models.dynamic.call import Call, Ladder, Pair, Rotate, Steps
 from ropewalk.models.dynamic.traced import TracedCall, TracedReading, check_unseen, is_traced
 
@@ -104,7 +104,7 @@ def registered(base: str) -> str:
         stock = attention_of(module, base)
         if Watching.now is not None:
             return Watching.now(stock, module, query, key, value, mask, **kwargs)
-        reading: Reading | TracedReading | None = module.__dict__.pop(READING, None)
+        reading: AttentionCall | TracedReading | None = module.__dict__.pop(READING, None)
         if reading is None:
             return stock(module, query, key, value, mask, **kwargs)
         return reading.attend(stock, module, query, key, value, mask, kwargs, base in FLASH)
@@ -119,10 +119,10 @@ def block_of(query: torch.Tensor) -> int:
     return BLOCK if query.device.type == "cpu" else query.shape[2]
 
 
-class Reading:
+class AttentionCall:
     """One layer's part in one call, from its forward pre-hook to its attention function."""
 
-    def __init__(self, call: Call, state: State | None, layer: int, rotate: Rotate):
+    def __init__(self, call: Call, state: CacheState | None, layer: int, rotate: Rotate):
         self.call, self.state, self.layer, self.rotate = call, state, layer, rotate
 
     def attend(
@@ -270,5 +270,5 @@ class OnRead:
         if cache is None and call.is_plain:
             return None  # the stock path, untouched
         state = None if cache is None else bind(cache, call, self.plan, layer)
-        module.__dict__[READING] = Reading(call, state, layer, self.readers[module])
+        module.__dict__[READING] = AttentionCall(call, state, layer, self.readers[module])
         return args, {**kwargs, "position_embeddings": call.identity(embeddings)}

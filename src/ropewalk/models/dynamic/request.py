@@ -13,7 +13,7 @@ from ropewalk.scaling.rope import is_whole
 from ropewalk.scaling.stretch import Stretch
 
 
-class Request:
+class RequestScale:
     """How many tokens the current request will have in all; None outside `with attached.request(n)`."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class ScalePerCall:
     synchronisation with the accelerator per call.
     """
 
-    def __init__(self, table: LiveTable, stretch: Stretch, request: Request):
+    def __init__(self, table: LiveTable, stretch: Stretch, request: RequestScale):
         self.table, self.stretch, self.request = table, stretch, request
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

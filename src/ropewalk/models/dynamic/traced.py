@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ropewalk.errors import CannotAttach
-from ropewalk.models.dynamic.cache import STATE, State
+from ropewalk.models.dynamic.cache import STATE, CacheState
 from ropewalk.models.dynamic.call import Ladder, Pair, Rotate
 from ropewalk.scaling.schedule import RECOMPUTE
 
@@ -49,7 +49,7 @@ class TracedCall:
         if cache is None:
             self.of_keys = self.of_query
             return
-        state: State | None = getattr(cache, STATE, None)
+        state: CacheState | None = getattr(cache, STATE, None)
         slots = None if state is None or state.plan != plan else state.slots
         if slots is None or self.ladder.semantics == RECOMPUTE:
             raise CannotAttach(

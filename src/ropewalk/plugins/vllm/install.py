@@ -28,7 +28,7 @@ from ropewalk.errors import BadLength, BadOption, CannotAttach, Mismatch
 from ropewalk.plugins.vllm.plan import (
     ASKED,
     KEY,
-    Served,
+    ServedPlan,
     check_engine,
     check_model,
     read_plan,
@@ -103,7 +103,7 @@ def _process_inputs(inner: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
     return request
 
 
-def _choose(served: Served, request: Any) -> None:
+def _choose(served: ServedPlan, request: Any) -> None:
     """Give a request its step, on the way to the worker, and its cache salt."""
     if request.resumable:
         raise BadOption("a request whose prompt goes on growing has no length to choose its scale from; send it whole.")
@@ -133,7 +133,7 @@ def _initialize_kv_cache(inner: Any, self: Any, *args: Any, **kwargs: Any) -> An
     return inner(*args, **kwargs)
 
 
-def _check_tables(model: torch.nn.Module, served: Served) -> tuple[int, ...]:
+def _check_tables(model: torch.nn.Module, served: ServedPlan) -> tuple[int, ...]:
     """Where the steps of the loaded model start; CannotAttach for a model that rotates by other means."""
     rotating: list[Any] = [m for m in model.modules() if "Rotary" in type(m).__name__ and not isinstance(m, ApplyRotaryEmb)]
     others = sorted({type(m).__name__ for m in rotating if not isinstance(m, StackedRotary)})

@@ -167,21 +167,21 @@ def check_model(plan: ScalingPlan, spec: ModelSpec) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedPlan:
     """A plan in a running vLLM, and the steps that its max_model_len leaves of it."""
 
     plan: ScalingPlan
     steps: Steps
 
     @staticmethod
-    def of(plan: ScalingPlan, longest: int) -> "Served":
+    def of(plan: ScalingPlan, longest: int) -> "ServedPlan":
         schedule = schedule_of(plan)
         if not schedule.original_length < longest <= plan.target_length:
             raise CannotAttach(
                 f"--max-model-len is {longest:,}; the plan stretches {schedule.original_length:,} tokens to "
                 f"{plan.target_length:,}.\n  Make it more than the first and at most the second; left out, it is the second."
             )
-        return Served(plan, Steps.of(schedule, longest))
+        return ServedPlan(plan, Steps.of(schedule, longest))
 
     def stretch(self, rotary_dim: int, rope_theta: float) -> Stretch | None:
         """How the plan stretches a table; None leaves it alone."""
@@ -198,14 +198,14 @@ def window_asked(overrides: Any, plan: ScalingPlan) -> Any:
     return {"max_position_embeddings": plan.target_length, **(overrides or {})}
 
 
-def served_by(config: Any) -> Served:
+def served_by(config: Any) -> ServedPlan:
     """The plan in a VllmConfig."""
     found = config.additional_config
     if not isinstance(found, dict) or KEY not in found:
         raise Mismatch(
             "this vLLM was configured before Ropewalk's plugin was loaded; set ROPEWALK_VLLM_PLAN before it starts."
         )
-    return Served.of(ScalingPlan.from_json(json.dumps(found[KEY])), config.model_config.max_model_len)
+    return ServedPlan.of(ScalingPlan.from_json(json.dumps(found[KEY])), config.model_config.max_model_len)
 
 
 def check_engine(config: Any) -> None:

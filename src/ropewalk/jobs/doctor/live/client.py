@@ -19,7 +19,7 @@ LONGEST_PAUSE = 30.0  # seconds
 SHOWN = 200  # characters of what a server said
 
 
-class Refused(BadAnswer):
+class RequestRefused(BadAnswer):
     """An HTTP status other than 200."""
 
     def __init__(self, message: str, status: int):
@@ -134,14 +134,16 @@ class Client:
 
     def _read(self, path: str, status: int, answer: bytes) -> Any:
         if 300 <= status < 400:
-            raise Refused(f"{self.root}{path} points elsewhere (status {status}). Give the address it points to.", status)
+            raise RequestRefused(
+                f"{self.root}{path} points elsewhere (status {status}). Give the address it points to.", status
+            )
         if status in (401, 403):
-            raise Refused(
+            raise RequestRefused(
                 f"{self.root} wants a key (status {status}). Name the environment variable that holds it: --api-key-env NAME.",
                 status,
             )
         if status != 200:
-            raise Refused(f"{self.root}{path} answered status {status}: {self._said(answer)}", status)
+            raise RequestRefused(f"{self.root}{path} answered status {status}: {self._said(answer)}", status)
         try:
             return json.loads(answer)
         except (ValueError, RecursionError):

@@ -5,8 +5,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from ropewalk.errors import BadAnswer, BadOption, UnknownName
-from ropewalk.jobs.doctor.live.client import Client, Refused
-from ropewalk.jobs.doctor.live.readers import READERS, Echo, NotOffered, Prompt, Reader, Reading, completion, counted, is_late
+from ropewalk.jobs.doctor.live.client import Client, RequestRefused
+from ropewalk.jobs.doctor.live.readers import (
+    READERS,
+    Echo,
+    LogprobReader,
+    NotOffered,
+    Prompt,
+    ServerReading,
+    completion,
+    counted,
+    is_late,
+)
 
 PROBE = "def area(width, height):\n    return width * height\n"
 
@@ -20,10 +30,10 @@ class Endpoint:
     client: Client
     model: str
     claimed: int | None
-    reader: Reader | None
+    reader: LogprobReader | None
     folder: str = ""
 
-    def read(self, prompt: Prompt, last: int) -> Reading:
+    def read(self, prompt: Prompt, last: int) -> ServerReading:
         """Log-probabilities of the last tokens of a prompt."""
         assert self.reader is not None
         return self.reader.read(self.client, self.model, prompt, last)
@@ -58,7 +68,7 @@ def find(client: Client, name: str | None = None, probe: Prompt = PROBE) -> Endp
 def _models(client: Client) -> Sequence[Mapping[str, Any]]:
     try:
         answer = client.get("/v1/models")
-    except Refused as error:
+    except RequestRefused as error:
         if error.status != 404:
             raise
         raise BadAnswer(
@@ -101,14 +111,14 @@ def _path(data: Any, *keys: str) -> Any:
     return data
 
 
-def _offers(reader: Reader, client: Client, model: str, probe: Prompt) -> bool:
+def _offers(reader: LogprobReader, client: Client, model: str, probe: Prompt) -> bool:
     """Whether a short prompt is answered with its log-probabilities. A server that refuses or leaves them out has none to
     give; one that counts wrongly is believed in nothing, and that is an error. One whose echo is late tells nothing either.
     """
     try:
         reader.read(client, model, probe, 4)
         return not (isinstance(reader, Echo) and is_late(client, model))
-    except Refused as error:
+    except RequestRefused as error:
         if error.status in (401, 403):
             raise
         return False

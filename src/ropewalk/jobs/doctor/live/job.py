@@ -8,8 +8,8 @@ from ropewalk.checkpoints.files import plain
 from ropewalk.errors import BadLength, BadOption
 from ropewalk.jobs.doctor.live.endpoint import Endpoint
 from ropewalk.jobs.doctor.live.judge import FAIL, KEY_MARGIN, MARGIN, PASS, KeyStep, LossStep, judge_keys, judge_loss, overall
-from ropewalk.jobs.doctor.live.measure import Cell, Round, cost, measure_keys, measure_loss
-from ropewalk.jobs.doctor.live.passages import Source, library_text
+from ropewalk.jobs.doctor.live.measure import PassageCell, Round, cost, measure_keys, measure_loss
+from ropewalk.jobs.doctor.live.passages import PassageSource, library_text
 from ropewalk.progress import SILENT, Progress
 
 PASSAGES = 12
@@ -18,7 +18,7 @@ SCHEMA = "ropewalk.live/1"
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenConfig:
     """What the model's config says of it, where one is at hand: its original window, and the longest input it is meant for."""
 
     original: int
@@ -26,7 +26,7 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Result:
+class LiveDiagnosis:
     """findings: what alone makes it fail.  notes: what a person should know.  how: the loss was read; empty: it was not."""
 
     url: str
@@ -35,7 +35,7 @@ class Result:
     original: int
     margin: float
     how: str
-    cells: tuple[Cell, ...]
+    cells: tuple[PassageCell, ...]
     loss: tuple[LossStep, ...]
     keys: tuple[KeyStep, ...]
     findings: tuple[str, ...]
@@ -76,9 +76,9 @@ def work(lengths: Sequence[int], passages: int, reader: bool) -> float:
 
 
 def examine(
-    endpoint: Endpoint, lengths: Sequence[int], original: int, *, written: Written | None = None,
+    endpoint: Endpoint, lengths: Sequence[int], original: int, *, written: WrittenConfig | None = None,
     passages: int = PASSAGES, margin: float = MARGIN, text: str | None = None, progress: Progress = SILENT,
-) -> Result:  # fmt: skip
+) -> LiveDiagnosis:  # fmt: skip
     """Read and ask at every length (from `lengths_for`) and judge.
 
     passages: of the loss, and as many pass keys.  margin: nats per token that the loss may rise by beyond the original window.
@@ -88,12 +88,12 @@ def examine(
         raise BadLength(f"an original window of {original} tokens is too short to examine; it must have {LEAST} at least.")
     if passages < 2 or not margin > 0:
         raise BadOption(f"passages are {passages} and the margin {margin:g}: two passages and a margin above 0 are needed.")
-    source = Source(text or library_text(), passages)
+    source = PassageSource(text or library_text(), passages)
     progress.begin(f"asking {endpoint.model}", work(lengths, passages, endpoint.reader is not None))
     round_ = Round(endpoint, source, lengths, original, progress)
     cells = measure_loss(round_) if endpoint.reader else []
     asked = measure_keys(round_)
-    return Result(
+    return LiveDiagnosis(
         url=endpoint.client.root,
         model=endpoint.model,
         claimed=endpoint.claimed,
@@ -108,7 +108,7 @@ def examine(
     )
 
 
-def _claims(endpoint: Endpoint, written: Written | None) -> list[str]:
+def _claims(endpoint: Endpoint, written: WrittenConfig | None) -> list[str]:
     if not written or endpoint.claimed is None or written.target <= written.original or endpoint.claimed <= written.target:
         return []
     times = endpoint.claimed / written.target
@@ -118,7 +118,7 @@ def _claims(endpoint: Endpoint, written: Written | None) -> list[str]:
     ]
 
 
-def _notes(endpoint: Endpoint, written: Written | None) -> list[str]:
+def _notes(endpoint: Endpoint, written: WrittenConfig | None) -> list[str]:
     found = []
     if endpoint.reader is None:
         found.append("this server tells no log-probabilities of a prompt: pass keys alone decide.")
@@ -127,7 +127,7 @@ def _notes(endpoint: Endpoint, written: Written | None) -> list[str]:
     return found
 
 
-def _troubles(cells: Sequence[Cell]) -> list[str]:
+def _troubles(cells: Sequence[PassageCell]) -> list[str]:
     """What could not be measured, once for each kind and length."""
     kinds: dict[tuple[int, str], tuple[int, str]] = {}
     for cell in cells:

@@ -16,7 +16,7 @@ from math import isfinite
 
 import numpy
 
-from ropewalk.jobs.doctor.live.measure import Cell
+from ropewalk.jobs.doctor.live.measure import PassageCell
 from ropewalk.measure.comparisons import compare_shares, paired
 from ropewalk.measure.statistics import Interval, cluster_mean, wilson
 
@@ -48,7 +48,7 @@ class KeyStep:
     verdict: str
 
 
-def judge_loss(cells: Sequence[Cell], original: int, margin: float) -> list[LossStep]:
+def judge_loss(cells: Sequence[PassageCell], original: int, margin: float) -> list[LossStep]:
     """One step for each length at which something was measured; those inside the window have no verdict."""
     table = {(cell.passage, cell.length): cell for cell in cells if cell.loss is not None and isfinite(cell.loss)}
     lengths = sorted({cell.length for cell in cells})
@@ -56,7 +56,9 @@ def judge_loss(cells: Sequence[Cell], original: int, margin: float) -> list[Loss
     return [step for length in lengths if (step := _loss_step(table, length, original, margin, len(beyond)))]
 
 
-def _loss_step(table: dict[tuple[int, int], Cell], length: int, original: int, margin: float, looks: int) -> LossStep | None:
+def _loss_step(
+    table: dict[tuple[int, int], PassageCell], length: int, original: int, margin: float, looks: int
+) -> LossStep | None:
     passages = [p for p, at in table if at == length and (p, original) in table]
     if not passages:
         return None
@@ -71,7 +73,7 @@ def _loss_step(table: dict[tuple[int, int], Cell], length: int, original: int, m
     return LossStep(length, len(passages), mean, found.symmetric(), verdict)
 
 
-def judge_keys(cells: Sequence[Cell], original: int) -> list[KeyStep]:
+def judge_keys(cells: Sequence[PassageCell], original: int) -> list[KeyStep]:
     table = {(cell.passage, cell.length): cell.found for cell in cells if cell.found is not None}
     lengths = sorted({cell.length for cell in cells})
     inside = [hit for (_, at), hit in table.items() if at == original]

@@ -7,9 +7,9 @@ from math import isfinite
 from typing import Any
 
 from ropewalk.errors import BadAnswer, BadLength
-from ropewalk.jobs.doctor.live.client import Late, Refused
+from ropewalk.jobs.doctor.live.client import Late, RequestRefused
 from ropewalk.jobs.doctor.live.endpoint import Endpoint
-from ropewalk.jobs.doctor.live.passages import Source, depths
+from ropewalk.jobs.doctor.live.passages import PassageSource, depths
 from ropewalk.progress import SILENT, Progress
 
 NEW = 8  # tokens that are written in answer to a pass key: five digits, in whatever pieces
@@ -20,7 +20,7 @@ SHARE = 0.06  # of the wanted length that a prompt is made shorter by, where a s
 
 
 @dataclass(frozen=True)
-class Cell:
+class PassageCell:
     """One passage at one length. position: tokens up to its end, as the server counts.
 
     loss: mean over the passage's tokens, nats; None where not asked.  found: the pass key; None where not asked.
@@ -60,13 +60,13 @@ class Round:
     """What is asked of one server. gone: lengths at which it refused or fell silent once; it is not asked there again."""
 
     endpoint: Endpoint
-    source: Source
+    source: PassageSource
     lengths: Sequence[int]
     original: int
     progress: Progress = SILENT
     gone: set[int] = field(default_factory=set)
 
-    def over(self, one: Callable[[int, int], Cell]) -> list[Cell]:
+    def over(self, one: Callable[[int, int], PassageCell]) -> list[PassageCell]:
         """Every passage at every length. Raises BadAnswer for trouble inside the original window: nothing can be judged."""
         cells = []
         for passage, length in product(range(self.source.count), self.lengths):
@@ -76,7 +76,7 @@ class Round:
             self.progress.advance(cost(length))
         return cells
 
-    def _look(self, cell: Cell) -> None:
+    def _look(self, cell: PassageCell) -> None:
         if not cell.trouble:
             return
         if cell.length <= self.original:
@@ -85,11 +85,11 @@ class Round:
             self.gone.add(cell.length)
 
 
-def measure_loss(asked: Round) -> list[Cell]:
+def measure_loss(asked: Round) -> list[PassageCell]:
     """The same last tokens of each passage, with ever more text before them. Raises BadAnswer where the tokens differ."""
     known: dict[int, tuple[str, ...]] = {}
 
-    def one(passage: int, length: int) -> Cell:
+    def one(passage: int, length: int) -> PassageCell:
         cell, tokens = _loss(asked.endpoint, asked.source, passage, length, asked.original)
         if tokens and known.setdefault(passage, tokens) != tokens:
             raise BadAnswer(
@@ -101,7 +101,9 @@ def measure_loss(asked: Round) -> list[Cell]:
     return asked.over(one)
 
 
-def _loss(endpoint: Endpoint, source: Source, passage: int, length: int, original: int) -> tuple[Cell, tuple[str, ...]]:
+def _loss(
+    endpoint: Endpoint, source: PassageSource, passage: int, length: int, original: int
+) -> tuple[PassageCell, tuple[str, ...]]:
     assert endpoint.reader is not None
     last = min(endpoint.reader.most, original // 8)
 
@@ -112,12 +114,12 @@ def _loss(endpoint: Endpoint, source: Source, passage: int, length: int, origina
 
     found = fitting(ask, source, passage, length)
     if isinstance(found, str):
-        return Cell(passage, length, trouble=found), ()
+        return PassageCell(passage, length, trouble=found), ()
     reading, position = found
     finite = all(map(isfinite, reading.logprobs))
     loss = -sum(reading.logprobs) / len(reading.logprobs) if finite else float("nan")
     trouble = "" if finite else f"its log-probabilities at {length:,} tokens are not numbers (NaN or infinite)"
-    return Cell(passage, length, position, loss, len(reading.logprobs), trouble=trouble), reading.tokens
+    return PassageCell(passage, length, position, loss, len(reading.logprobs), trouble=trouble), reading.tokens
 
 
 def fits(count: int, length: int) -> bool:
@@ -125,13 +127,13 @@ def fits(count: int, length: int) -> bool:
     return NEAR * (length - ROOM) <= count <= length - ROOM
 
 
-def measure_keys(asked: Round) -> list[Cell]:
+def measure_keys(asked: Round) -> list[PassageCell]:
     """One pass key for each passage, the same at every length, each at a depth of its own."""
     places = depths(asked.source.count)
     return asked.over(lambda passage, length: _key(asked.endpoint, asked.source, passage, length, places[passage]))
 
 
-def _key(endpoint: Endpoint, source: Source, passage: int, length: int, depth: float) -> Cell:
+def _key(endpoint: Endpoint, source: PassageSource, passage: int, length: int, depth: float) -> PassageCell:
     def ask(tokens: int) -> tuple[Any, int, int]:
         prompt, key = source.with_key(passage, tokens, depth)
         text, count = endpoint.write(prompt, NEW)
@@ -139,11 +141,13 @@ def _key(endpoint: Endpoint, source: Source, passage: int, length: int, depth: f
 
     found = fitting(ask, source, passage, length)
     if isinstance(found, str):
-        return Cell(passage, length, depth=depth, trouble=found)
-    return Cell(passage, length, found[1], depth=depth, found=found[0])
+        return PassageCell(passage, length, depth=depth, trouble=found)
+    return PassageCell(passage, length, found[1], depth=depth, found=found[0])
 
 
-def fitting(ask: Callable[[int], tuple[Any, int, int]], source: Source, passage: int, length: int) -> tuple[Any, int] | str:
+def fitting(
+    ask: Callable[[int], tuple[Any, int, int]], source: PassageSource, passage: int, length: int
+) -> tuple[Any, int] | str:
     """Ask with a prompt of nearly `length` tokens: (what it found, tokens of the prompt), or the words of a refusal.
 
     How many tokens a text has, the server alone knows: where it was too many or far too few, the next try knows better.
@@ -154,7 +158,7 @@ def fitting(ask: Callable[[int], tuple[Any, int, int]], source: Source, passage:
     for _ in range(TRIES):
         try:
             found, characters, count = ask(aim)
-        except Refused as error:
+        except RequestRefused as error:
             if error.status in (401, 403, 404):
                 raise
             aim, refused = int(aim * (1 - SHARE)), str(error)

@@ -8,7 +8,7 @@ from ropewalk.errors import BadOption, RopewalkError, first_line
 from ropewalk.jobs.doctor.diagnosis import Diagnosis
 from ropewalk.jobs.doctor.live.client import Client, key_from, root_of
 from ropewalk.jobs.doctor.live.endpoint import Endpoint, find
-from ropewalk.jobs.doctor.live.job import PASSAGES, Result, Written, examine, target_of
+from ropewalk.jobs.doctor.live.job import PASSAGES, LiveDiagnosis, WrittenConfig, examine, target_of
 from ropewalk.jobs.doctor.live.judge import MARGIN
 from ropewalk.jobs.doctor.live.measure import lengths_for
 from ropewalk.jobs.doctor.target import resolve
@@ -20,7 +20,7 @@ EXIT = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedServer:
     """How servers are asked.  config: of the model that they have.  model: of a server that has several.  length: how far."""
 
     config: Path | None = None
@@ -49,7 +49,7 @@ class Asked:
 
 
 def diagnose(
-    url: str, asked: Asked, *, plot: Path | None = None, force: bool = False, progress: Progress = SILENT
+    url: str, asked: AskedServer, *, plot: Path | None = None, force: bool = False, progress: Progress = SILENT
 ) -> Diagnosis:
     """plot: one HTML page to write."""
     if plot:
@@ -70,7 +70,7 @@ def diagnose(
     return Diagnosis(f"{result.url}: {result.model}", code, findings, _tables(result, verdict), result.to_dict(), result, plot)
 
 
-def _tables(result: Result, verdict: str) -> tuple[Table, ...]:
+def _tables(result: LiveDiagnosis, verdict: str) -> tuple[Table, ...]:
     loss = [
         (f"{step.length:,}", f"{step.loss.value:.3f}", f"{step.difference.value:+.3f}" if step.difference else "inside",
          step.verdict if step.difference else "")
@@ -84,7 +84,7 @@ def _tables(result: Result, verdict: str) -> tuple[Table, ...]:
     )
 
 
-def _written(endpoint: Endpoint, config: Path | None, original_length: int | None) -> Written | None:
+def _written(endpoint: Endpoint, config: Path | None, original_length: int | None) -> WrittenConfig | None:
     """What the config of the served model says, where it is at hand: by --config, or by the name that the server gives it."""
     name = str(config) if config else endpoint.folder or endpoint.model
     if original_length and not config:
@@ -100,10 +100,10 @@ def _written(endpoint: Endpoint, config: Path | None, original_length: int | Non
         ) from None
 
 
-def read_written(name: str) -> Written:
+def read_written(name: str) -> WrittenConfig:
     """What a config says. name: of a model or of its config, on this machine or not."""
     target = resolve(name, lambda model: checkpoint(model, weights=False))
     full = [keys for keys in target.layers if not keys.layer_type.startswith(("sliding", "chunked", "local"))]
     if not full:
         raise BadOption(f"{name} has no layers that see all of the input: there is no original window to test.")
-    return Written(full[0].rope.original_length, max(keys.target for keys in full))
+    return WrittenConfig(full[0].rope.original_length, max(keys.target for keys in full))

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from ropewalk.checkpoints.files import write_file
 from ropewalk.errors import BadConfig, OutputExists
-from ropewalk.jobs.doctor.live.job import Result
+from ropewalk.jobs.doctor.live.job import LiveDiagnosis
 from ropewalk.jobs.report.figures import AXIS
 from ropewalk.jobs.report.page import for_script, packed_plotly
 
@@ -26,7 +26,7 @@ def check_place(out: Path, *, force: bool = False) -> None:
         raise OutputExists(f"{out} exists and is not a page of the doctor. Choose another name, or replace it with --force.")
 
 
-def write_page(out: Path, result: Result) -> None:
+def write_page(out: Path, result: LiveDiagnosis) -> None:
     loader = jinja2.PackageLoader("ropewalk.jobs.doctor.live", ".")
     template = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(
         "page.html.j2"
@@ -36,7 +36,7 @@ def write_page(out: Path, result: Result) -> None:
     write_file(out, template.render(result=result, style=style, script=script, figures=figures, plotly=packed_plotly()))
 
 
-def figure(result: Result) -> dict[str, Any]:
+def figure(result: LiveDiagnosis) -> dict[str, Any]:
     """Above, each passage's loss and their mean with its 95 % interval; below, every pass key by its depth."""
     made = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.6, 0.4], vertical_spacing=0.06)
     for passage in sorted({cell.passage for cell in result.cells if cell.loss is not None}):

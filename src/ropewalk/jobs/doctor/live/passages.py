@@ -20,7 +20,7 @@ def library_text() -> str:
 
 
 @dataclass
-class Source:
+class PassageSource:
     """One text, and the places in it where passages end; each measurement begins further back, and ends there.
 
     per_token: characters to a token, by passage, as they were last counted.

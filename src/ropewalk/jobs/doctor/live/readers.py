@@ -25,7 +25,7 @@ class NotOffered(Exception):
 
 
 @dataclass(frozen=True)
-class Reading:
+class ServerReading:
     """count: tokens of the prompt.  tokens: the last ones, as the server spells them.  logprobs: theirs, nats; NaN is kept."""
 
     count: int
@@ -33,18 +33,18 @@ class Reading:
     logprobs: tuple[float, ...]
 
 
-class Reader(Protocol):
+class LogprobReader(Protocol):
     name: str
     most: int  # tokens of a passage that are worth asking for
     needs_props: bool
 
-    def read(self, client: Client, model: str, prompt: Prompt, last: int) -> Reading: ...
+    def read(self, client: Client, model: str, prompt: Prompt, last: int) -> ServerReading: ...
 
 
 class Echo:
     name, most, needs_props = "echo with logprobs", 64, False
 
-    def read(self, client: Client, model: str, prompt: Prompt, last: int) -> Reading:
+    def read(self, client: Client, model: str, prompt: Prompt, last: int) -> ServerReading:
         body = {"model": model, "prompt": prompt, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
         answer = client.post("/v1/completions", body)
         told = completion(client, answer).get("logprobs")
@@ -57,13 +57,13 @@ class Echo:
         if len(values) not in (count, count + new) or not isinstance(tokens, list) or len(tokens) != len(values):
             raise _miscounted(client, len(values), count, new)
         part = slice(max(count - last, 1), count)
-        return Reading(count, tuple(map(str, tokens[part])), _checked(client, values[part]))
+        return ServerReading(count, tuple(map(str, tokens[part])), _checked(client, values[part]))
 
 
 class PromptLogprobs:
     name, most, needs_props = "prompt_logprobs", 64, False
 
-    def read(self, client: Client, model: str, prompt: Prompt, last: int) -> Reading:
+    def read(self, client: Client, model: str, prompt: Prompt, last: int) -> ServerReading:
         body = {"model": model, "prompt": prompt, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
         answer = client.post("/v1/completions", body)
         told = completion(client, answer).get("prompt_logprobs")
@@ -77,17 +77,17 @@ class PromptLogprobs:
             raise BadAnswer(f"{client.root} gave prompt_logprobs in a form that is not vLLM's: one token for each position.")
         pairs = [next(iter(one.items())) for one in part]
         values = [inner.get("logprob") if isinstance(inner, dict) else None for _, inner in pairs]
-        return Reading(count, tuple(str(token) for token, _ in pairs), _checked(client, values))
+        return ServerReading(count, tuple(str(token) for token, _ in pairs), _checked(client, values))
 
 
 class Forced:
     name, most, needs_props = "llama.cpp's /completion, token by token", 16, True
 
-    def read(self, client: Client, model: str, prompt: Prompt, last: int) -> Reading:
+    def read(self, client: Client, model: str, prompt: Prompt, last: int) -> ServerReading:
         ids = self._ids(client, prompt) if isinstance(prompt, str) else prompt
         first = max(len(ids) - last, 1)
         values = [self._one(client, ids[:at], ids[at]) for at in range(first, len(ids))]
-        return Reading(len(ids), tuple(map(str, ids[first:])), _checked(client, values))
+        return ServerReading(len(ids), tuple(map(str, ids[first:])), _checked(client, values))
 
     def _ids(self, client: Client, text: str) -> list[int]:
         answer = client.post("/tokenize", {"content": text, "add_special": True})
@@ -113,7 +113,7 @@ class Forced:
         return max(value, LEAST) if isinstance(value, float) else value
 
 
-READERS: tuple[Reader, ...] = (Echo(), PromptLogprobs(), Forced())
+READERS: tuple[LogprobReader, ...] = (Echo(), PromptLogprobs(), Forced())
 
 
 def completion(client: Client, answer: Any) -> Mapping[str, Any]:

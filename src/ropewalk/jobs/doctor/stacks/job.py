@@ -8,7 +8,7 @@ from ropewalk.checkpoints.files import plain
 from ropewalk.errors import BadLength, BadOption
 from ropewalk.jobs.doctor.live.job import LEAST, PASSAGES
 from ropewalk.jobs.doctor.live.measure import cost
-from ropewalk.jobs.doctor.live.passages import Source, library_text
+from ropewalk.jobs.doctor.live.passages import PassageSource, library_text
 from ropewalk.jobs.doctor.stacks.measure import ALIKE, DIFFER, MARGIN, Band, Stacks, judge, measure, overall
 from ropewalk.progress import SILENT, Progress
 
@@ -16,7 +16,7 @@ SCHEMA = "ropewalk.stacks/1"
 
 
 @dataclass(frozen=True)
-class Result:
+class StackDiagnosis:
     """trainer, rollout: as they were named.  how: each is read.  findings: what alone makes them differ."""
 
     trainer: str
@@ -63,7 +63,7 @@ def compare(
     stacks: Stacks, lengths: Sequence[int], original: int, *,
     passages: int = PASSAGES, margin: float = MARGIN, asked: bool = False, text: str | None = None,
     progress: Progress = SILENT,
-) -> Result:  # fmt: skip
+) -> StackDiagnosis:  # fmt: skip
     """Read both sides at every length (from `lengths_of`) and judge.
 
     asked: whether a person chose how far; otherwise one side that reads no further than the original window is a finding.
@@ -75,9 +75,9 @@ def compare(
     if passages < 2 or not margin > 0:
         raise BadOption(f"passages are {passages} and the margin {margin:g}: two passages and a margin above 0 are needed.")
     progress.begin("asking both", work(lengths, passages))
-    pairs = measure(stacks, Source(text or library_text(), passages), lengths, original, progress)
+    pairs = measure(stacks, PassageSource(text or library_text(), passages), lengths, original, progress)
     troubles = [f"at {pair.length:,} tokens: {pair.trouble}" for pair in pairs if pair.trouble]
-    return Result(
+    return StackDiagnosis(
         trainer=stacks.trainer.name,
         rollout=stacks.rollout.name,
         how=(stacks.trainer.how, stacks.rollout.how),

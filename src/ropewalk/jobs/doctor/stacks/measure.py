@@ -9,7 +9,7 @@ import numpy
 
 from ropewalk.errors import BadAnswer, BadOption
 from ropewalk.jobs.doctor.live.measure import cost, fits, fitting, lengths_for
-from ropewalk.jobs.doctor.live.passages import Source
+from ropewalk.jobs.doctor.live.passages import PassageSource
 from ropewalk.jobs.doctor.stacks.sides import Prompt, Side, Words, finite, same_tokens
 from ropewalk.measure.statistics import Array, Interval, cluster_mean, studentised
 from ropewalk.progress import Progress
@@ -53,7 +53,7 @@ def lengths_of(stacks: Stacks, original: int, asked: int | None) -> list[int]:
     return lengths_for(original, target) if target > original else [target // 2, target]
 
 
-def measure(stacks: Stacks, source: Source, lengths: Sequence[int], original: int, progress: Progress) -> list[Pair]:
+def measure(stacks: Stacks, source: PassageSource, lengths: Sequence[int], original: int, progress: Progress) -> list[Pair]:
     """Every passage at every length. A length that is refused once is not asked for again.
 
     Raises BadAnswer for what is refused inside the original window, and for sides that score other tokens.
@@ -70,7 +70,7 @@ def measure(stacks: Stacks, source: Source, lengths: Sequence[int], original: in
     return pairs
 
 
-def _pair(stacks: Stacks, source: Source, passage: int, length: int, last: int) -> Pair:
+def _pair(stacks: Stacks, source: PassageSource, passage: int, length: int, last: int) -> Pair:
     found = fitting(_asker(stacks, source, passage, length, last), source, passage, length)
     if isinstance(found, str):
         return Pair(passage, length, trouble=found)
@@ -81,7 +81,9 @@ def _pair(stacks: Stacks, source: Source, passage: int, length: int, last: int) 
     return Pair(passage, length, one.logprobs, other.logprobs)
 
 
-def _asker(stacks: Stacks, source: Source, passage: int, length: int, last: int) -> Callable[[int], tuple[Any, int, int]]:
+def _asker(
+    stacks: Stacks, source: PassageSource, passage: int, length: int, last: int
+) -> Callable[[int], tuple[Any, int, int]]:
     def ask(tokens: int) -> tuple[Any, int, int]:
         prompt = stacks.prompt(source.before(passage, tokens))
         if prompt.ids is not None and not fits(len(prompt.ids), length):

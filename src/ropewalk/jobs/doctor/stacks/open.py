@@ -6,8 +6,8 @@ from pathlib import Path
 from ropewalk.errors import BadOption, RopewalkError, first_line
 from ropewalk.jobs.doctor.diagnosis import Diagnosis
 from ropewalk.jobs.doctor.live.endpoint import Endpoint
-from ropewalk.jobs.doctor.live.open import Asked, read_written
-from ropewalk.jobs.doctor.stacks.job import Result, compare
+from ropewalk.jobs.doctor.live.open import AskedServer, read_written
+from ropewalk.jobs.doctor.stacks.job import StackDiagnosis, compare
 from ropewalk.jobs.doctor.stacks.measure import MARGIN, Stacks, lengths_of
 from ropewalk.jobs.doctor.stacks.sides import ModelSide, Words, of_server
 from ropewalk.measure.statistics import Interval
@@ -23,7 +23,7 @@ EXIT = {"ALIKE": 0, "DIFFER": 1, "UNDECIDED": 3}
 
 
 def diagnose(
-    trainer: str, rollout: str, asked: Asked, plans: Mapping[str, ScalingPlan | None], *, device: str = "auto",
+    trainer: str, rollout: str, asked: AskedServer, plans: Mapping[str, ScalingPlan | None], *, device: str = "auto",
     dtype: str = "auto", progress: Progress = SILENT,
 ) -> Diagnosis:  # fmt: skip
     """plans: of the sides that are models and no servers, by their names; None runs one as its config says."""
@@ -48,7 +48,7 @@ def diagnose(
     return Diagnosis(f"{trainer} and {rollout}", code, findings, (_table(result, verdict),), result.to_dict(), result)
 
 
-def _table(result: Result, verdict: str) -> Table:
+def _table(result: StackDiagnosis, verdict: str) -> Table:
     rows = [
         (f"{band.length:,}", span(band.mean, "+.4f"), span(band.apart, ".4f"), f"{band.largest:.3f}", span(band.kl, ".1e"),
          band.verdict)

@@ -9,7 +9,7 @@ import torch
 
 from ropewalk.errors import BadAnswer
 from ropewalk.jobs.doctor.live.endpoint import PROBE, Endpoint, find
-from ropewalk.jobs.doctor.live.readers import Reading
+from ropewalk.jobs.doctor.live.readers import ServerReading
 from ropewalk.measure.nll import token_nll
 from ropewalk.models.served import Served
 
@@ -35,7 +35,7 @@ class Side(Protocol):
     def claimed(self) -> int | None: ...
     @property
     def most(self) -> int: ...
-    def read(self, prompt: Prompt, last: int) -> Reading: ...
+    def read(self, prompt: Prompt, last: int) -> ServerReading: ...
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,11 @@ class ModelSide:
     def claimed(self) -> int | None:
         return self.served.longest
 
-    def read(self, prompt: Prompt, last: int) -> Reading:
+    def read(self, prompt: Prompt, last: int) -> ServerReading:
         ids = prompt.ids or self.served.tokens(prompt.text)
         first = max(len(ids) - last, 1)
         nll = token_nll(self.served.model, torch.tensor([ids], device=self.served.model.device), first=first)
-        return Reading(len(ids), tuple(map(str, ids[first:])), tuple((-nll[0].double()).tolist()))
+        return ServerReading(len(ids), tuple(map(str, ids[first:])), tuple((-nll[0].double()).tolist()))
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class ServerSide:
         assert self.endpoint.reader is not None
         return self.endpoint.reader.most
 
-    def read(self, prompt: Prompt, last: int) -> Reading:
+    def read(self, prompt: Prompt, last: int) -> ServerReading:
         if not self.takes_ids or prompt.ids is None:
             reading = self.endpoint.read(prompt.text, last)
             if prompt.ids is not None:
@@ -111,7 +111,7 @@ class ServerSide:
             raise BadAnswer(f"{self.name} was given {len(prompt.ids):,} tokens by their ids and counts {reading.count:,}.")
         return reading
 
-    def _check(self, reading: Reading, ids: list[int]) -> None:
+    def _check(self, reading: ServerReading, ids: list[int]) -> None:
         """That text was cut into the tokens that the other side is given."""
         ours = ids[len(ids) - len(reading.tokens) :]
         spells = self.words.spells if self.words else lambda token, said: str(token) == said
@@ -142,7 +142,7 @@ def of_server(name: str, endpoint: Endpoint, words: Words | None) -> ServerSide:
     return ServerSide(name, endpoint, words, takes_ids=False)
 
 
-def same_tokens(one: Reading, other: Reading, names: Callable[[], str]) -> None:
+def same_tokens(one: ServerReading, other: ServerReading, names: Callable[[], str]) -> None:
     """For two servers without a tokenizer at hand: they have to count and spell alike."""
     if one.count != other.count or one.tokens != other.tokens:
         raise BadAnswer(
@@ -151,5 +151,5 @@ def same_tokens(one: Reading, other: Reading, names: Callable[[], str]) -> None:
         )
 
 
-def finite(reading: Reading) -> bool:
+def finite(reading: ServerReading) -> bool:
     return all(map(isfinite, reading.logprobs))

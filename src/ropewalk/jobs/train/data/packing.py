@@ -25,7 +25,7 @@ T = TypeVar("T")
 WHOLE, PACKED, MIXED = range(3)  # what a permutation is of: it is part of the seed
 
 
-class Piece(NamedTuple):
+class DocumentPiece(NamedTuple):
     """Tokens start to stop of the index, all of one document."""
 
     document: int
@@ -34,7 +34,7 @@ class Piece(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class PackedRow:
     """ids: (length,) int64.  lengths: tokens of each piece of a document, in order; their sum is the length.
 
     Positions restart at every piece, and tokens of one must not see those of another. The first token of a piece has
@@ -75,12 +75,12 @@ class Packing:
         self._orders: dict[int, numpy.ndarray] = {}
         self._layouts: dict[int, tuple[numpy.ndarray, numpy.ndarray]] = {}
 
-    def row(self, number: int) -> Row:
+    def row(self, number: int) -> PackedRow:
         pieces = self.pieces(number)
         ids = numpy.concatenate([self.index.tokens[piece.start : piece.stop] for piece in pieces]).astype(numpy.int64)
-        return Row(ids, tuple(piece.stop - piece.start for piece in pieces))
+        return PackedRow(ids, tuple(piece.stop - piece.start for piece in pieces))
 
-    def pieces(self, number: int) -> list[Piece]:
+    def pieces(self, number: int) -> list[DocumentPiece]:
         """Where row `number` comes from."""
         if number < 0:
             raise BadOption(f"there is no row {number}; rows are counted from 0.")
@@ -98,13 +98,13 @@ class Packing:
         """Whole rows among the first `number`, where there is a share."""
         return math.floor(number * (self.share or 0))
 
-    def _whole(self, place: int) -> Piece:
+    def _whole(self, place: int) -> DocumentPiece:
         document = int(numpy.searchsorted(self.whole_ends, place, side="right"))
         before = int(self.whole_ends[document - 1]) if document else 0
         start = int(self.index.ends[document] - self.index.lengths[document]) + (place - before) * self.length
-        return Piece(document, start, start + self.length)
+        return DocumentPiece(document, start, start + self.length)
 
-    def _packed(self, epoch: int, place: int) -> list[Piece]:
+    def _packed(self, epoch: int, place: int) -> list[DocumentPiece]:
         order, ends = self._layout(epoch)
         here, stop = place * self.length, (place + 1) * self.length
         at = int(numpy.searchsorted(ends, here, side="right"))
@@ -112,7 +112,7 @@ class Packing:
         while here < stop:
             document, until = int(self.remainders[order[at]]), min(int(ends[at]), stop)
             shift = int(self.index.ends[document]) - int(ends[at])  # a remainder is the end of its document
-            pieces.append(Piece(document, here + shift, until + shift))
+            pieces.append(DocumentPiece(document, here + shift, until + shift))
             here, at = until, at + 1
         return pieces
 
@@ -207,7 +207,7 @@ def histogram(index: Index, edges: Sequence[int] | None = None) -> list[Bin]:
     return [Bin(*map(int, found)) for found in zip(edges, edges[1:], documents, tokens, strict=False)]
 
 
-class Step(NamedTuple):
+class StepRows(NamedTuple):
     """micros: this process's part.  labels: how many tokens are predicted in the step, over all processes."""
 
     micros: list[Layout]
@@ -223,7 +223,7 @@ class Rows:
     target: int
     seed: int
 
-    def step(self, number: int, parallel: Parallel) -> Step:
+    def step(self, number: int, parallel: Parallel) -> StepRows:
         """number: from 0, within the stage."""
         first = number * self.stage.batch
         rows = [self.packing.row(first + i) for i in range(self.stage.batch)]
@@ -234,7 +234,7 @@ class Rows:
                 "  A document's first token has nothing to be predicted from. Give longer documents."
             )
         mine = range(parallel.data_rank, self.stage.batch, parallel.data)
-        return Step(list(self._micros([(first + i, rows[i]) for i in mine], parallel)), labels)
+        return StepRows(list(self._micros([(first + i, rows[i]) for i in mine], parallel)), labels)
 
     def _micros(self, rows: list, parallel: Parallel) -> Iterator[Layout]:  # type: ignore[type-arg]
         for start in range(0, len(rows), self.stage.micro):

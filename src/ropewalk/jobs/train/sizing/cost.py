@@ -11,7 +11,7 @@ SECONDS_PER_DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class TokenStage:
     """length: tokens per sequence.  tokens: of the whole stage.  batch: tokens per optimiser step, as asked for."""
 
     length: int
@@ -52,7 +52,7 @@ def tokens_per_day(shape: ModelShape, setup: Setup, length: int, card: Card, mfu
     return setup.cards * card.tflops * 1e12 * mfu * SECONDS_PER_DAY / flops_per_token(shape, setup, length)
 
 
-def cost(shape: ModelShape, setup: Setup, stage: Stage, card: Card, mfu: float, price: float | None) -> Cost:
+def cost(shape: ModelShape, setup: Setup, stage: TokenStage, card: Card, mfu: float, price: float | None) -> Cost:
     """price: dollars per card and hour."""
     groups = setup.cards // setup.context_parallel
     sequences = groups * math.ceil(stage.batch / (stage.length * groups))
