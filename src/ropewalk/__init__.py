@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # what `__getattr__` finds on first use
     from ropewalk.api.generate import generate
     from ropewalk.api.report import report
     from ropewalk.api.serve import serve
+    from ropewalk.api.train import train
     from ropewalk.checkpoints.extend import extend
     from ropewalk.measure.nll import token_nll
     from ropewalk.models.attach import attach
@@ -37,6 +38,7 @@ _UPPER = {
     "generate": "ropewalk.api.generate",
     "report": "ropewalk.api.report",
     "serve": "ropewalk.api.serve",
+    "train": "ropewalk.api.train",
     "attach": "ropewalk.models.attach",
     "load_model": "ropewalk.models.load",
     "load_tokenizer": "ropewalk.models.load",
@@ -68,6 +70,7 @@ __all__ = [
     "rotation_tables",
     "serve",
     "token_nll",
+    "train",
     "write",
 ]
 __version__ = "0.1.0"

@@ -81,9 +81,9 @@ def as_options(value: Options | None) -> dict[str, Option]:
     """Of a method: {"beta_fast": 16.0}, or ["beta_fast=16"]; lists are numbers with commas between them."""
     if value is None or isinstance(value, Mapping):
         return dict(value or {})
-    if isinstance(value, str):
-        value = (value,)
-    return dict(_option(text) for text in value)
+    if not isinstance(value, str | Sequence):
+        raise BadOption(f"options are {value!r}; write them as {{'beta_fast': 16}}, or as [\"beta_fast=16\"].")
+    return dict(_option(str(text)) for text in ((value,) if isinstance(value, str) else value))
 
 
 def _option(text: str) -> tuple[str, Option]:
