@@ -44,7 +44,7 @@ def main() -> None:
     words = Words(trainer.served.tokenizer)
     print("| changed | \\|d\\| at 512 | at 2,048 | k3 at 512 | at 2,048 | verdict |\n|---|---|---|---|---|---|")
     for name, how in CHANGED.items():
-        found = compare(Stacks(trainer, side(*how), words), LENGTHS, L, lambda cost: None)
+        found = compare(Stacks(trainer, side(*how), words), LENGTHS, L)
         near, far = found.bands
         print(f"| {name} | {near.apart.value:.3f} | {far.apart.value:.3f} | {near.kl.value:.1g} | {far.kl.value:.1g} | "
               f"{found.verdict} |", flush=True)  # fmt: skip

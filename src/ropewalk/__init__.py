@@ -1,7 +1,7 @@
 """Ropewalk stretches the context window of RoPE language models: plan, apply, measure, prove.
 
-    spec = ropewalk.read(config)                              # what rotary embedding is there, and where that was read
-    plan = ropewalk.make_plan(spec, factor=8, method="yarn")  # pure, frozen, JSON
+    spec = ropewalk.read("ropewalk-tiny")                     # what rotary embedding is there, and where that was read
+    plan = ropewalk.plan("ropewalk-tiny", to="4k")            # pure, frozen, JSON
     with ropewalk.attach(model, plan):                        # on a live model, measured afterwards
         ...
 
@@ -11,7 +11,7 @@ Names of the upper floors load torch and transformers on first use.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ropewalk.engines.transformers.write import read, write
+from ropewalk.engines.transformers.write import write
 from ropewalk.errors import RopewalkError, extra_parts
 from ropewalk.scaling.method import Scaled, get_method, method, methods
 from ropewalk.scaling.plan import ScalingPlan, make_plan
@@ -20,30 +20,42 @@ from ropewalk.scaling.spec import ModelSpec
 from ropewalk.scaling.stretch import Stretch
 
 if TYPE_CHECKING:  # what `__getattr__` finds on first use
+    from ropewalk.api.attach import attach
+    from ropewalk.api.doctor import doctor
     from ropewalk.api.evaluate import evaluate
+    from ropewalk.api.explore import explore
+    from ropewalk.api.export import export
+    from ropewalk.api.extend import extend
     from ropewalk.api.fit import fit
     from ropewalk.api.generate import generate
+    from ropewalk.api.plan import plan
+    from ropewalk.api.read import read
     from ropewalk.api.report import report
     from ropewalk.api.serve import serve
     from ropewalk.api.train import train
-    from ropewalk.checkpoints.extend import extend
+    from ropewalk.api.verify import verify
     from ropewalk.measure.nll import token_nll
-    from ropewalk.models.attach import attach
     from ropewalk.models.load import load_model, load_tokenizer
     from ropewalk.models.tables import rotation_tables
 
 _UPPER = {
+    "attach": "ropewalk.api.attach",
+    "doctor": "ropewalk.api.doctor",
     "evaluate": "ropewalk.api.evaluate",
+    "explore": "ropewalk.api.explore",
+    "export": "ropewalk.api.export",
+    "extend": "ropewalk.api.extend",
     "fit": "ropewalk.api.fit",
     "generate": "ropewalk.api.generate",
+    "plan": "ropewalk.api.plan",
+    "read": "ropewalk.api.read",
     "report": "ropewalk.api.report",
     "serve": "ropewalk.api.serve",
     "train": "ropewalk.api.train",
-    "attach": "ropewalk.models.attach",
+    "verify": "ropewalk.api.verify",
     "load_model": "ropewalk.models.load",
     "load_tokenizer": "ropewalk.models.load",
     "rotation_tables": "ropewalk.models.tables",
-    "extend": "ropewalk.checkpoints.extend",
     "token_nll": "ropewalk.measure.nll",
 }
 
@@ -55,7 +67,10 @@ __all__ = [
     "ScalingPlan",
     "Stretch",
     "attach",
+    "doctor",
     "evaluate",
+    "explore",
+    "export",
     "extend",
     "fit",
     "generate",
@@ -65,12 +80,14 @@ __all__ = [
     "make_plan",
     "method",
     "methods",
+    "plan",
     "read",
     "report",
     "rotation_tables",
     "serve",
     "token_nll",
     "train",
+    "verify",
     "write",
 ]
 __version__ = "0.1.0"

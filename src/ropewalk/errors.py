@@ -135,7 +135,7 @@ def extra_parts(verb: str = "") -> Iterator[None]:
 class UnknownName(RopewalkError, ValueError):
     def __init__(self, kind: str, name: str, known: Iterable[str]):
         known = sorted(known)
-        close = difflib.get_close_matches(name, known, n=1)
+        close = difflib.get_close_matches(str(name), known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         super().__init__(f"no {kind} is called {name!r}.{hint}\n  known: {', '.join(known) or 'none'}")
 

@@ -21,6 +21,7 @@ from ropewalk.scaling.plan import ScalingPlan, make_plan
 from ropewalk.scaling.rope import Rope
 from support import engine_oracles as oracle
 from support import gguf_files
+from support.watching import Advances
 
 PLANS = {
     "none": ("none", {}),
@@ -337,8 +338,9 @@ def test_a_copy_that_reads_back_otherwise_never_gets_its_name(tmp_path, tiny, mo
 
 def test_progress_adds_up_to_the_file(tmp_path, tiny, monkeypatch):
     monkeypatch.setattr(splice, "CHUNK", 2**19)
+    monkeypatch.setattr(splice, "STEP", 2**19)
     told = []
-    stretch_gguf(open_gguf(tiny), plan_of(open_gguf(tiny), "yarn, betas"), tmp_path / "y.gguf", progress=told.append)
+    stretch_gguf(open_gguf(tiny), plan_of(open_gguf(tiny), "yarn, betas"), tmp_path / "y.gguf", progress=Advances(told))
     assert sum(told) == (tmp_path / "y.gguf").stat().st_size
     assert len(told) > 9
 
@@ -355,9 +357,10 @@ def test_a_full_disk(tmp_path, tiny, monkeypatch, lies):
         (disk / "mine").write_bytes(b"mine")
         if lies:
             monkeypatch.delattr(os, "posix_fallocate")
+        monkeypatch.setattr(splice, "STEP", 1)
         told = []
         with pytest.raises(CannotWrite, match=r"No space left on device\. Nothing was left behind"):
-            stretch_gguf(open_gguf(tiny), plan_of(open_gguf(tiny), "yarn"), disk / "y.gguf", progress=told.append)
+            stretch_gguf(open_gguf(tiny), plan_of(open_gguf(tiny), "yarn"), disk / "y.gguf", progress=Advances(told))
         assert bool(told) == lies
         assert os.listdir(disk) == ["mine"]
     finally:
@@ -382,12 +385,15 @@ import sys, time
 from pathlib import Path
 from ropewalk.checkpoints import gguf_edit as splice
 from ropewalk.checkpoints.gguf import open_gguf, stretch_gguf
+from ropewalk.progress import Silent
 from ropewalk.scaling.plan import make_plan
 source = open_gguf(Path(sys.argv[1]))
-def slow(count):
-    print(count, flush=True)
-    time.sleep(0.2)
-stretch_gguf(source, make_plan(source.spec(), factor=4, method="yarn"), None, progress=slow)
+splice.STEP = 1
+class Slow(Silent):
+    def advance(self, count):
+        print(count, flush=True)
+        time.sleep(0.2)
+stretch_gguf(source, make_plan(source.spec(), factor=4, method="yarn"), None, progress=Slow())
 """
 
 

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
+from ropewalk.checkpoints import gguf_edit
+from ropewalk.cli import export as verb
 from ropewalk.cli.main import main
-from ropewalk.cli.parts import export_gguf
 from ropewalk.cli.parts.progress import Bar
 from support import gguf_files
 
@@ -111,8 +112,8 @@ def test_bad_input_is_exit_code_2_and_nothing_is_written(export, tmp_path, words
 
 
 def test_large_files_have_a_bar_with_the_time_left(export, monkeypatch):
-    monkeypatch.setattr(export_gguf, "LARGE", 2**20)
-    monkeypatch.setattr(export_gguf, "STEP", 2**20)
+    monkeypatch.setattr(verb, "LARGE", 2**20)
+    monkeypatch.setattr(gguf_edit, "STEP", 2**20)
     shown, advance = [], Bar.advance
 
     def watched(bar, cost):

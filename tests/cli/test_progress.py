@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 import ropewalk
-from ropewalk.cli.parts.progress import Bar, Estimate, cost_bar, spoken
+from ropewalk.cli.parts.progress import Bar, Estimate, spoken
 from ropewalk.models.source import loading
 from support.command import run
 
@@ -130,8 +130,9 @@ def test_what_is_short_gets_no_line():
 def test_one_process_of_several_shows_it(monkeypatch):
     monkeypatch.setenv("RANK", "1")
     file = io.StringIO()
-    with cost_bar(Console(file=file), "measuring") as start:
-        start(10, 1, 0)(5)
+    with Bar("measuring", Console(file=file)) as bar:
+        bar.begin("measuring", 10)
+        bar.advance(5)
     assert file.getvalue() == ""
 
 

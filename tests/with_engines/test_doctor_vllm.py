@@ -53,7 +53,7 @@ def test_the_doctor_judges_it(served):
     endpoint = find(Client(url))
     assert (endpoint.claimed, endpoint.reader.name) == (TARGET, "echo with logprobs")
 
-    result = examine(endpoint, LENGTHS, L, lambda cost: None)
+    result = examine(endpoint, LENGTHS, L)
 
     assert result.verdict == ("PASS" if sound else "FAIL")
     assert sound or result.loss[-1].difference.low > 1  # 2.3 nats, measured
@@ -65,7 +65,7 @@ def test_beside_its_trainer(served):
     server = of_server(url, find(Client(url)), words)
     assert server.takes_ids
 
-    result = compare(Stacks(trainer, server, words), LENGTHS, L, lambda cost: None, passages=6)
+    result = compare(Stacks(trainer, server, words), LENGTHS, L, passages=6)
 
     assert result.verdict == ("ALIKE" if sound else "DIFFER")
     assert (result.bands[-1].apart.high < NOISE) is sound

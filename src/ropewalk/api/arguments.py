@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from ropewalk.errors import BadConfig, BadOption
+from ropewalk.errors import BadConfig, BadOption, UnknownName
 from ropewalk.scaling.method import Option, methods
-from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.plan import ScalingPlan, make_plan, parse_method
+from ropewalk.scaling.spec import ModelSpec
 from ropewalk.scaling.units import as_length
 
 Length = int | str  # tokens: 4096, "4096", "4k" (k = 1024) or "1m"
@@ -18,6 +19,7 @@ Names = str | Sequence[str]  # several, or "none,yarn"
 Numbers = float | str | Sequence[float]  # several, or "0,0.5,1"
 Place = str | Path
 Options = Mapping[str, Option] | Sequence[str]  # {"beta_fast": 16}, or ["beta_fast=16"]
+Pairs = Mapping[str, Any] | Names  # {"vllm": "0.31"}, or "vllm=0.31,sglang=0.5.19"
 Plan = ScalingPlan | str | Path  # a plan, or the file that holds one
 Plans = Plan | Sequence[Plan] | Mapping[str, Plan]
 Chat = bool | Literal["auto"]
@@ -53,6 +55,8 @@ Data = Annotated[
     Names, Flag("File, folder, glob, .jsonl, .parquet or hub id; again for more (default: held-out library files).", many=True)
 ]
 TextField = Annotated[str, Flag("Key or column of the text in rows of data; a,b joins several.")]
+PlanOrFile = Annotated[Plan | None, Flag("A saved plan, instead of the options that make one.", ("--plan",))]
+Versions = Annotated[Pairs | None, Flag("Of engines, by commas: vllm=0.31,sglang=0.5.19.", metavar="ENGINE=VERSION")]
 Device = Annotated[str, Flag("cpu, cuda, cuda:1, mps; auto takes an accelerator where there is one.")]
 Dtype = Annotated[str, Flag("float32, bfloat16 or float16; auto: float32 on a CPU, bfloat16 on accelerators.")]
 Force = Annotated[bool, Flag("Replace the output if it exists.", ("--force",))]
@@ -60,13 +64,21 @@ Force = Annotated[bool, Flag("Replace the output if it exists.", ("--force",))]
 
 def as_names(value: Names) -> tuple[str, ...]:
     """ "none, yarn" -> ("none", "yarn"); "-" is none at all."""
-    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(value, str | Sequence):
+        raise BadOption(f"{value!r} is neither a name nor a list of names.")
+    parts = value.split(",") if isinstance(value, str) else map(str, value)
     return tuple(part.strip() for part in parts if part.strip() and part.strip() != "-")
 
 
 def as_texts(value: Names | None) -> tuple[str, ...]:
     """Each whole: a path may hold a comma."""
     return () if value is None else (value,) if isinstance(value, str) else tuple(map(str, value))
+
+
+def as_place(value: Place) -> Path:
+    if not isinstance(value, str | Path):
+        raise BadOption(f"{value!r} is no place to write to: give a path.")
+    return Path(value)
 
 
 def as_numbers(value: Numbers, what: str) -> tuple[float, ...]:
@@ -101,6 +113,23 @@ def _option(text: str) -> tuple[str, Option]:
     return name, numbers if "," in value else numbers[0]
 
 
+def as_pairs(value: Pairs | None, what: str, form: str) -> dict[str, str]:
+    """ "vllm=0.31,sglang=0.5.19" -> {"vllm": "0.31", "sglang": "0.5.19"}.  what, form: of one, such as "ENGINE=VERSION"."""
+    if isinstance(value, Mapping):
+        return {name: str(of) for name, of in value.items()}
+    found = {}
+    for part in as_names(value or ()):
+        name, equals, of = part.partition("=")
+        if not equals or not name.strip() or not of.strip():
+            raise BadOption(f"{part!r} is not {what}. Write {form}.")
+        found[name.strip()] = of.strip()
+    return found
+
+
+def as_versions(value: Pairs | None) -> dict[str, str]:
+    return as_pairs(value, "a version", "ENGINE=VERSION, such as vllm=0.31")
+
+
 def as_plan(plan: Plan) -> ScalingPlan:
     """A plan, or the one that a file holds. Raises BadConfig, which names the file, for what is none."""
     if isinstance(plan, ScalingPlan):
@@ -113,6 +142,50 @@ def as_plan(plan: Plan) -> ScalingPlan:
         return ScalingPlan.from_json(Path(plan).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise BadConfig(f"{plan} cannot be read: {error}") from None
+
+
+def plan_from(
+    spec: ModelSpec,
+    name: str,
+    plan: Plan | None = None,
+    *,
+    to: Length | None = None,
+    factor: float | None = None,
+    method: str = "yarn",
+    options: Options | None = None,
+    layers: Names | None = None,
+) -> ScalingPlan:
+    """The plan that arguments ask for: one that is there, or one that is made for `spec`.
+
+    plan: instead of the others; a method's name stands for `method`.  name: of the model, for people.
+    """
+    if isinstance(plan, str) and is_method(plan) and not Path(plan).exists():
+        method, plan = plan, None
+    if plan is not None:
+        if any(value is not None for value in (to, factor, options, layers)):
+            raise BadOption(
+                "the plan (--plan) already says what to stretch and how far; leave out --to and --factor: no to, factor,\n"
+                "  options or layers beside it."
+            )
+        return as_plan(plan)
+    return make_plan(
+        spec,
+        factor=factor,
+        target_length=None if to is None else as_length(to),
+        method=method,
+        options=as_options(options),
+        layer_types=as_names(layers) if layers else None,
+        model=name,
+    )
+
+
+def is_method(name: str) -> bool:
+    """Whether it is how a method is written, a dynamic one too."""
+    try:
+        parse_method(name)
+    except UnknownName:
+        return False
+    return True
 
 
 def as_plans(plans: Plans) -> dict[str, ScalingPlan]:

@@ -153,6 +153,17 @@ def code_files(source: Path) -> list[str]:
     return [path.relative_to(source).as_posix() for path in _files(source) if path.suffix == ".py"]
 
 
+def file_notes(source: Path) -> tuple[str, ...]:
+    """What to say of a checkpoint's files: other copies of the model that are not taken along, and code that is."""
+    notes, names, code = [], left_out(source), code_files(source)
+    if names:
+        mistral = " vLLM would read params.json instead of config.json." if MISTRAL[0] in names else ""
+        notes.append(f"left out: {', '.join(names)}: other copies of the model, at its old window.{mistral}")
+    if code:
+        notes.append(f"copied and not run: {', '.join(code)}, code of its authors. Read it before you let a program run it.")
+    return tuple(notes)
+
+
 def _said_of_code(source: Path) -> str:
     """For the card."""
     names = ", ".join(f"`{name}`" for name in code_files(source))

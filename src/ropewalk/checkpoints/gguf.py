@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ropewalk.checkpoints.gguf_edit import Progress, content, cut, is_stretched, original, stretched, write
+from ropewalk.checkpoints.gguf_edit import content, cut, is_stretched, original, stretched, write
 from ropewalk.engines import gguf, llama_cpp
 from ropewalk.engines.engine import get_engine, rotation, understood
 from ropewalk.engines.gguf_file import FREQS, LONG, SHORT, Document, decoded, read
@@ -17,6 +17,7 @@ from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.fields import Fields
 from ropewalk.engines.transformers.layers import FULL
 from ropewalk.errors import BadConfig, BadOption, CannotExpress, Mismatch
+from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.method import same
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.spec import ALL_LAYERS, ModelSpec, Reading
@@ -186,7 +187,7 @@ def stretch_gguf(
     *,
     version: str = "",
     force: bool = False,
-    progress: Progress = lambda count: None,
+    progress: Progress = SILENT,
 ) -> Patched:
     """Write the plan into a copy of the GGUF, or, without `out`, into itself. Nothing is written that does not say the plan.
 
@@ -231,7 +232,7 @@ def keys_for(source: Source, plan: ScalingPlan, version: str = "") -> tuple[dict
     return keys, written.carrier
 
 
-def restore_gguf(path: Path, out: Path | None = None, *, force: bool = False, progress: Progress = lambda count: None) -> Path:
+def restore_gguf(path: Path, out: Path | None = None, *, force: bool = False, progress: Progress = SILENT) -> Path:
     """Write the file as it was before Ropewalk stretched it, bit for bit: as a copy, or, without `out`, in its place."""
     document = read(path)
     if not is_stretched(document):

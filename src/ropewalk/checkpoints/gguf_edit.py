@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +19,8 @@ from typing import BinaryIO
 from ropewalk.checkpoints.files import new_file
 from ropewalk.engines.gguf_file import ARRAY, FLOAT32, FREQS, STRING, Document, Piece, Span, Tensor, length, packed_text
 from ropewalk.errors import BadConfig, CannotExpress, CannotWrite
+from ropewalk.progress import SILENT, Progress
+from ropewalk.scaling.units import human_bytes
 
 OURS, ORIGINAL = "ropewalk.", "ropewalk.original."
 ADDED, DIGEST, LENGTH, PLAN = "ropewalk.added", "ropewalk.header_sha256", "ropewalk.data_length", "ropewalk.plan"
@@ -154,8 +156,7 @@ def overlaid(data: Sequence[Piece], offset: int, new: bytes) -> tuple[Piece, ...
 # page, and writes of a MiB and more are slow where the page cache must find large pages (ext4, Linux 6.18, measured).
 CHUNK = 2**18
 LOOKED_AT = 4096  # bytes at either end of each tensor
-
-Progress = Callable[[int], None]
+STEP = 2**26  # bytes that are told of at a time: a bar costs more than a chunk does
 
 
 def write(
@@ -166,18 +167,25 @@ def write(
     *,
     force: bool = False,
     durable: bool = False,
-    progress: Progress = lambda count: None,
+    progress: Progress = SILENT,
 ) -> None:
     """Write `document` to `out`, taking its spans from `source`; under its name only once it is whole and `check` is content.
 
     durable: wait until the disk has it, before it takes the name of a file that was there.
-    progress: is told how many bytes more are written.
+    progress: its amounts are bytes.
     """
     pieces: tuple[Piece, ...] = (document.header(), *document.data)
+    size = sum(map(length, pieces))
+    progress.begin(f"copying {human_bytes(size)}", size)
+    done = told = 0
     with new_file(out, force=force) as (path, stream), source.open("rb") as origin:
-        _reserve(stream, sum(map(length, pieces)))
+        _reserve(stream, size)
         for piece in pieces:
-            _write_piece(piece, origin, stream, progress)
+            for count in _write_piece(piece, origin, stream):
+                done += count
+                if done - told >= STEP or done == size:
+                    progress.advance(done - told)
+                    told = done
         if durable:
             os.fsync(stream.fileno())
         shutil.copymode(source, path)
@@ -196,10 +204,11 @@ def _reserve(stream: BinaryIO, size: int) -> None:
             raise
 
 
-def _write_piece(piece: Piece, origin: BufferedReader, stream: BinaryIO, progress: Progress) -> None:
+def _write_piece(piece: Piece, origin: BufferedReader, stream: BinaryIO) -> Iterator[int]:
+    """Yields the bytes of each write."""
     if isinstance(piece, bytes):
         _write_all(memoryview(piece), stream)
-        progress(len(piece))
+        yield len(piece)
         return
     buffer, at = memoryview(bytearray(CHUNK)), piece.start
     while at < piece.end:
@@ -210,7 +219,7 @@ def _write_piece(piece: Piece, origin: BufferedReader, stream: BinaryIO, progres
             raise OSError("the source became shorter while it was read")
         _write_all(buffer[:count], stream)
         at += count
-        progress(count)
+        yield count
 
 
 def _write_all(block: memoryview, stream: BinaryIO) -> None:

@@ -12,22 +12,11 @@ from typing import Any
 
 from rich.table import Table
 
+from ropewalk.api.plan import plan as make
 from ropewalk.cli.parts import plan_train
-from ropewalk.cli.parts.common import (
-    Factor,
-    Json,
-    Layers,
-    MethodName,
-    Model,
-    Options,
-    OriginalLength,
-    To,
-    find_config,
-    plan_from,
-    print_json,
-    read_spec,
-)
+from ropewalk.cli.parts.common import print_json
 from ropewalk.cli.parts.console import Console, escape
+from ropewalk.cli.parts.flags import parameters, with_flags
 from ropewalk.cli.parts.plan_data import Cache, Data, MaxTokens, TextField, asked_for, print_data
 from ropewalk.engines.config_files import losses, rotation_keys
 from ropewalk.engines.engine import Loss, engines
@@ -35,24 +24,18 @@ from ropewalk.engines.transformers.checkpoint import text_of, text_path
 from ropewalk.engines.transformers.class_defaults import opened
 from ropewalk.engines.transformers.write import write
 from ropewalk.errors import CannotExpress
+from ropewalk.models.source import Source
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.plan_notes import described, plan_notes
 from ropewalk.scaling.spec import ModelSpec
-from ropewalk.scaling.stretch import Stretch
+from ropewalk.scaling.stretch import pairs
 from ropewalk.scaling.units import human_bytes
 
 BARS = "▁▂▃▄▅▆▇█"
 ON_ONE_LINE = 128  # pairs
 
 
-def run(
-    model: Model,
-    to: To = None,
-    factor: Factor = None,
-    method: MethodName = "yarn",
-    option: Options = None,
-    original_length: OriginalLength = None,
-    layers: Layers = None,
+def _run(
     data: Data = None,
     text_field: TextField = None,
     max_tokens: MaxTokens = None,
@@ -65,11 +48,13 @@ def run(
     mfu: plan_train.Mfu = 0.4,
     price: plan_train.Price = None,
     simulate: plan_train.Simulate = False,
-    json: Json = False,
+    json: bool = False,
+    **given: Any,
 ) -> None:
-    config, path = find_config(model)
-    spec = read_spec(config, original_length)
-    plan = plan_from(spec, model, to, factor, method, option, layers) if to or factor else None
+    model = given.pop("model")
+    source = Source(model, original_length=given.pop("original_length", None))
+    config, spec = source.config, source.spec
+    plan = make(source, **given) if given.get("to") or given.get("factor") else None
     length = plan.target_length if plan else spec.max_length
     training = plan_train.asked_for(train, config, plan, gpus, lora, tokens, batch, mfu, price, simulate)
     found = asked_for(model, data, text_field, max_tokens, cache, length)
@@ -81,7 +66,7 @@ def run(
     if training:
         plan_train.show(console, training)
     else:
-        _print_all(console, model, path, spec, plan, config)
+        _print_all(console, model, source.place, spec, plan, config)
     if found:
         print_data(console, found)
 
@@ -99,17 +84,6 @@ def _print_all(
         _print_cache(console, spec, plan.target_length)
         _print_paste(console, plan, config)
         _print_losses(console, plan, config)
-
-
-def pairs(stretch: Stretch) -> dict[str, Any]:
-    """How many pairs are kept, ramped between, and slowed by the whole factor; and by how much each is slowed."""
-    slowed = [
-        theta / new if new else float("inf")
-        for theta, new in zip(stretch.rope.inv_freq, stretch.scaled().inv_freq, strict=True)
-    ]
-    kept = sum(abs(s - 1) < 1e-9 for s in slowed)
-    stretched = sum(s >= stretch.factor * (1 - 1e-9) for s in slowed) if stretch.factor > 1 else 0
-    return {"kept": kept, "ramped": len(slowed) - kept - stretched, "stretched": stretched, "slowed_by": slowed}
 
 
 def _as_dict(model: str, spec: ModelSpec, plan: ScalingPlan | None, config: dict[str, Any]) -> dict[str, Any]:
@@ -236,3 +210,6 @@ def _fold(text: str, name: str) -> str:
         return text
     end = text.index("]", start)
     return text[:start] + " ".join(text[start:end].split()) + text[end:]
+
+
+run = with_flags(_run, parameters(make))

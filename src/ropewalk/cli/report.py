@@ -3,7 +3,6 @@
 Example: `ropewalk report out/demo -o certificate.html`
 """
 
-import inspect
 from typing import Annotated, Any
 
 import typer
@@ -13,13 +12,10 @@ from ropewalk.cli.parts.common import print_json
 from ropewalk.cli.parts.flags import parameters, with_flags
 from ropewalk.scaling.units import human_bytes
 
-MARKDOWN = inspect.Parameter(
-    "as_markdown", inspect.Parameter.KEYWORD_ONLY, default=False,
-    annotation=Annotated[bool, typer.Option("--markdown", help="Print the main tables as Markdown and nothing else.")],
-)  # fmt: skip
+Markdown = Annotated[bool, typer.Option("--markdown", help="Print the main tables as Markdown and nothing else.")]
 
 
-def _run(json: bool = False, as_markdown: bool = False, **given: Any) -> None:
+def _run(json: bool = False, as_markdown: Markdown = False, **given: Any) -> None:
     made = report(**given)
     if json:
         print_json(made.to_dict())
@@ -32,4 +28,4 @@ def _run(json: bool = False, as_markdown: bool = False, **given: Any) -> None:
         print(f"{made.out}: {human_bytes(made.size)}, open it in a browser; it needs no network")
 
 
-run = with_flags(_run, [*parameters(report), MARKDOWN])
+run = with_flags(_run, parameters(report))

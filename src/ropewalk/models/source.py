@@ -1,11 +1,11 @@
 """The model that an argument names: a checkpoint on this machine or on a hub, or a live transformers model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ropewalk.engines.transformers.checkpoint import local_checkpoint, read_config
+from ropewalk.engines.transformers.checkpoint import is_gguf, local_checkpoint, read_config
 from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadOption, RopewalkError
 from ropewalk.scaling.spec import ModelSpec
@@ -15,50 +15,82 @@ from ropewalk.scaling.units import as_length, human_bytes
 class Source:
     """Nothing heavy is imported before a model is loaded, and of a hub id only the config is fetched until then.
 
+    model: a folder, a config.json, a GGUF, a hub id, ropewalk-tiny, a live transformers model; or, where only its rotation
+    is asked for, a config (transformers' own, or a dict) or a ModelSpec.
     original_length: tokens that the model was trained at, where its config is wrong.
     """
 
     def __init__(self, model: Any, *, tokenizer: Any = None, original_length: int | str | None = None):
         self.given, self._tokenizer = model, tokenizer
         self.original_length = None if original_length is None else as_length(original_length)
-        self.is_live = not isinstance(model, str | Path)
-        if self.is_live and not hasattr(getattr(model, "config", None), "to_dict"):
+        self.is_named = isinstance(model, str | Path)
+        self.is_live = not self.is_named and hasattr(getattr(model, "config", None), "to_dict")
+        if isinstance(model, ModelSpec):
+            if original_length is not None:
+                raise BadOption("original_length is for reading a config, and a ModelSpec is read already.")
+            self.spec = model
+        elif not (self.is_named or self.is_live or isinstance(model, Mapping) or hasattr(model, "to_dict")):
             raise BadOption(
-                f"a {type(model).__name__} is no model: name a folder, a hub id or ropewalk-tiny,\n"
+                f"this is no model, but of type {type(model).__name__}: name a folder, a hub id or ropewalk-tiny,\n"
                 "  or give a live model of the transformers library."
             )
 
     @property
     def name(self) -> str:
-        """For people; of a live model what it was loaded from."""
-        return str(getattr(self.given, "name_or_path", "") or type(self.given).__name__) if self.is_live else str(self.given)
+        """For people; of a live model or a config what it was loaded from, and empty where that is not known."""
+        if self.is_named:
+            return str(self.given)
+        return str(getattr(self.given, "name_or_path", "") or (type(self.given).__name__ if self.is_live else ""))
 
     @property
     def loading(self) -> str:
         """What to say while it is loaded."""
-        return loading(self.given) if isinstance(self.given, str | Path) else self.name
+        return loading(self.given) if self.is_named else self.name
 
     @cached_property
-    def config(self) -> dict[str, Any]:
-        if self.is_live:
-            found: dict[str, Any] = self.given.config.to_dict()
-            return found
+    def gguf(self) -> Path | None:
+        """Its file, where it is a GGUF."""
+        return Path(self.given).expanduser() if self.is_named and is_gguf(self.given) else None
+
+    @cached_property
+    def place(self) -> Path:
+        """The folder or config.json on this machine that the config is read from."""
         path = local_checkpoint(self.given)
         if path is None:
             from ropewalk.checkpoints.hub import checkpoint
 
             path = checkpoint(self.given, weights=False)
-        return read_config(path)
+        return path
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        if self.is_named:
+            return read_config(self.place)
+        if isinstance(self.given, ModelSpec):
+            raise BadOption("a ModelSpec does not hold the model's config: name the model.")
+        found = self.given.config if self.is_live else self.given
+        return dict(found) if isinstance(found, Mapping) else dict(found.to_dict())
 
     @cached_property
     def spec(self) -> ModelSpec:
         return read(self.config, original_length=self.original_length)
+
+    @property
+    def any_spec(self) -> ModelSpec:
+        """Of a GGUF too."""
+        if self.gguf is None:
+            return self.spec
+        from ropewalk.checkpoints.gguf import open_gguf
+
+        return open_gguf(self.gguf).spec(self.original_length)
 
     @cached_property
     def folder(self) -> Path:
         """The checkpoint with its weights. Raises BadOption for a live model that no folder here holds."""
         from ropewalk.checkpoints.hub import checkpoint
 
+        if not (self.is_named or self.is_live):
+            raise BadOption("a config holds no weights, and they are needed here: name the model, or give it live.")
         if self.is_live and local_checkpoint(self.name) is None:
             raise BadOption(f"{self.name} is a live model, and no folder here holds it. Save it and give the folder.")
         return checkpoint(self.name)

@@ -13,7 +13,8 @@ from ropewalk.scaling.method import Option, methods
 from ropewalk.scaling.rope import LARGEST_LENGTH, Rope, is_whole
 from ropewalk.scaling.schedule import REQUEST, SEMANTICS, Dynamic
 from ropewalk.scaling.spec import ModelSpec
-from ropewalk.scaling.stretch import DYNAMIC, Stretch, normal_options
+from ropewalk.scaling.stretch import DYNAMIC, Stretch, normal_options, pairs
+from ropewalk.table import Table
 
 SCHEMA = "ropewalk.plan/1"
 
@@ -52,6 +53,17 @@ class ScalingPlan:
         data = self.to_dict()
         del data["model"]
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def table(self) -> Table:
+        """By layer type: how far it is stretched, and how many of its pairs are kept, mixed and stretched."""
+        columns = ("window", "target", "factor", "attention factor", "pairs kept", "mixed", "stretched")
+        rows = tuple(_row(name, stretch, self.target_length) for name, stretch in self.stretches)
+        notes = ("The factor grows with the length; shown at the target length.",) if self.is_dynamic else ()
+        return Table((self.name, *columns), rows, notes)
+
+    def _repr_html_(self) -> str:
+        return self.table.to_html()
 
     def to_dict(self) -> dict[str, Any]:
         stretches = {
@@ -95,6 +107,12 @@ class ScalingPlan:
             ) from None
 
 
+def _row(name: str, stretch: Stretch, target_length: int) -> tuple[str, ...]:
+    count, m = pairs(stretch), stretch.scaled().attention_factor
+    numbers = f"{stretch.rope.original_length:,}", f"{target_length:,}", f"{stretch.factor:g}", f"{m:.4f}"
+    return (name, *numbers, *(str(count[kind]) for kind in ("kept", "ramped", "stretched")))
+
+
 def _read_stretch(raw: Mapping[str, Any]) -> Stretch:
     rope = Rope(**{name: raw["rope"][name] for name in ("rotary_dim", "rope_theta", "original_length")})
     options = normal_options(raw["method"], raw["options"])
@@ -121,6 +139,8 @@ def parse_method(name: str) -> tuple[str, Dynamic | None]:
     "dynamic" is over ntk, the classic, and causal on two steps per octave; "dynamic-yarn-rotate" and "dynamic-causal-4" are
     others.
     """
+    if not isinstance(name, str):
+        raise BadOption(f"method is {name!r}; it must be a name, such as yarn.")
     first, *rest = name.split("-")
     if first != DYNAMIC:
         return _known(name, name), None
@@ -155,11 +175,19 @@ def make_plan(
     layer_types: what to stretch; by default every layer type that looks at the whole window.
     A layer type that is stretched by this method already keeps its own options, but for those in `options` (carry.py).
     """
+    if not isinstance(spec, ModelSpec):
+        raise BadConfig(
+            f"make_plan takes a ModelSpec, and this is a {type(spec).__name__}.\n"
+            "  ropewalk.plan takes a model: a folder, a hub id, a config or a live one. ropewalk.read makes its ModelSpec."
+        )
+    if not isinstance(options, Mapping | None):
+        raise BadOption(f"options are {options!r}; write them as {{'beta_fast': 16}}.")
     name, dynamic = parse_method(method)
     if (factor is None) == (target_length is None):
         given = "neither is" if factor is None else "both are"
         raise BadLength(f"give either a factor or a target length, and not both: {given} there.")
-    chosen = tuple(layer_types) if layer_types is not None else spec.stretchable
+    named = (layer_types,) if isinstance(layer_types, str) else layer_types
+    chosen = spec.stretchable if named is None else tuple(named) if isinstance(named, Iterable) else (named,)
     for layer_type in chosen:
         if layer_type not in dict(spec.ropes):
             raise UnknownName("rotary layer type of this model", layer_type, dict(spec.ropes))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ropewalk.errors import BadOption, UnknownName
 from ropewalk.scaling.method import Option, Scaled, check_factor, get_method
@@ -68,6 +69,17 @@ class Stretch:
         if not self.dynamic:
             return self.method
         return (DYNAMIC if self.method == "ntk" else f"{DYNAMIC}-{self.method}") + self.dynamic.suffix
+
+
+def pairs(stretch: Stretch) -> dict[str, Any]:
+    """How many pairs are kept, ramped between, and slowed by the whole factor; and by how much each is slowed."""
+    slowed = [
+        theta / new if new else float("inf")
+        for theta, new in zip(stretch.rope.inv_freq, stretch.scaled().inv_freq, strict=True)
+    ]
+    kept = sum(abs(s - 1) < 1e-9 for s in slowed)
+    stretched = sum(s >= stretch.factor * (1 - 1e-9) for s in slowed) if stretch.factor > 1 else 0
+    return {"kept": kept, "ramped": len(slowed) - kept - stretched, "stretched": stretched, "slowed_by": slowed}
 
 
 def normal_options(method: str, options: Mapping[str, Option]) -> tuple[tuple[str, Option], ...]:

@@ -22,7 +22,7 @@ TEXT = "".join(random.Random(0).choices(["one ", "three ", "seven ", "eleven ", 
 def asked(fake, timeout=20.0, key=None, **how):
     with serving(fake) as url:
         endpoint = find(Client(url, timeout, key))
-        return examine(endpoint, LENGTHS, L, lambda cost: None, text=TEXT, **how)
+        return examine(endpoint, LENGTHS, L, text=TEXT, **how)
 
 
 def test_a_loss_that_stays_is_pass():
@@ -93,7 +93,7 @@ def test_nan_beyond_the_window_is_a_finding():
     result = asked(Fake(logprob=lambda at: -2.0 if at < L else math.nan))
     assert result.verdict == "FAIL"
     assert "12 of the requests: its log-probabilities at 1,024 tokens are not numbers" in result.findings[0]
-    json.dumps(result.as_dict(), allow_nan=False)
+    json.dumps(result.to_dict(), allow_nan=False)
 
 
 def test_nan_inside_the_window_leaves_nothing_to_compare_with():

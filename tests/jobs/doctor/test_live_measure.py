@@ -9,6 +9,7 @@ from ropewalk.errors import BadAnswer, BadLength
 from ropewalk.jobs.doctor.live import measure
 from ropewalk.jobs.doctor.live.client import Late, Refused
 from ropewalk.jobs.doctor.live.measure import Cell, Round, fits, fitting, lengths_for, measure_keys, measure_loss
+from support.watching import Advances
 
 L = 512
 
@@ -49,7 +50,7 @@ class Server:
 
 
 def asked(server, lengths=(256, 512, 1024, 2048), count=2, told=None):
-    return Round(server, Texts(count), lengths, L, (told if told is not None else []).append)
+    return Round(server, Texts(count), lengths, L, Advances(told))
 
 
 def test_lengths_by_hand():

@@ -20,7 +20,7 @@ def examined(method, factor, **how):
     with serving(served) as (client, _):
         endpoint = find(Client(root_of(str(client.base_url))))
         assert (endpoint.claimed, endpoint.reader.name) == (L * factor, "echo with logprobs")
-        return examine(endpoint, [L, 2 * L], L, lambda cost: None, **how)
+        return examine(endpoint, [L, 2 * L], L, **how)
 
 
 def test_yarn_passes():

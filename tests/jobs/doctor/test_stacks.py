@@ -41,7 +41,7 @@ def compared(one, other, words=None, **how):
     """Two fake servers."""
     with serving(one) as first, serving(other) as second:
         sides = [of_server(url, find(Client(url, 20.0)), words) for url in (first, second)]
-        return compare(Stacks(*sides, words), LENGTHS, L, lambda cost: None, text=TEXT, **how)
+        return compare(Stacks(*sides, words), LENGTHS, L, text=TEXT, **how)
 
 
 def shifted(by, beyond=0.0):
@@ -156,7 +156,7 @@ def test_a_refusal_or_nan_beyond_the_window_is_a_finding():
 
     result = compared(Fake(), Fake(logprob=lambda at: -2.0 if at < L else math.nan))
     assert "are not numbers (NaN or infinite)" in result.findings[0]
-    json.dumps(result.as_dict(), allow_nan=False)
+    json.dumps(result.to_dict(), allow_nan=False)
 
 
 def test_a_refusal_inside_the_window_leaves_nothing_to_compare():
@@ -199,7 +199,7 @@ def test_as_far_as_both_read():
 def test_one_side_that_reads_no_further_than_the_window_is_a_finding_unless_it_was_meant(asked, verdict):
     with serving(Fake(claimed=512)) as one, serving(Fake()) as other:
         stacks = Stacks(*(of_server(url, find(Client(url)), None) for url in (one, other)), None)
-        result = compare(stacks, [256, 512], L, lambda cost: None, text=TEXT, asked=asked)
+        result = compare(stacks, [256, 512], L, text=TEXT, asked=asked)
     assert result.verdict == verdict
     assert bool(result.findings) is not asked
     assert asked or "reads 512 tokens, no more than the original window" in result.findings[0]
@@ -208,7 +208,7 @@ def test_one_side_that_reads_no_further_than_the_window_is_a_finding_unless_it_w
 def test_a_window_that_is_too_short():
     with pytest.raises(BadLength, match="too short to examine"), serving(Fake()) as url:
         side = of_server(url, find(Client(url)), None)
-        compare(Stacks(side, side, None), [16, 32], 32, lambda cost: None, text=TEXT)
+        compare(Stacks(side, side, None), [16, 32], 32, text=TEXT)
 
 
 # The bundled model, as a trainer loads it, beside the same with a fault that engines have had.
@@ -227,7 +227,7 @@ def trainer():
 
 def beside(trainer, rollout):
     stacks = Stacks(trainer, rollout, Words(trainer.served.tokenizer))
-    return compare(stacks, [512, 1024], L, lambda cost: None, passages=6)
+    return compare(stacks, [512, 1024], L, passages=6)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

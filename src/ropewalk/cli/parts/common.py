@@ -52,22 +52,6 @@ Force = Annotated[bool, typer.Option("--force", help="Replace the output if it e
 DYNAMIC_FACTOR = 8.0
 
 
-def is_address(target: str) -> bool:
-    """A running server, and not a file, a model's name or a command line that holds an address."""
-    return "://" in target.partition(" ")[0]
-
-
-def parse_versions(text: str | None) -> dict[str, str]:
-    """vllm=0.31,sglang=0.5.19 -> {"vllm": "0.31", "sglang": "0.5.19"}"""
-    found = {}
-    for part in filter(None, (text or "").split(",")):
-        name, equals, version = part.partition("=")
-        if not equals or not name.strip() or not version.strip():
-            raise BadOption(f"{part!r} is not a version. Write ENGINE=VERSION, such as vllm=0.31.")
-        found[name.strip()] = version.strip()
-    return found
-
-
 def find_config(model: str) -> tuple[dict[str, Any], Path]:
     """The model's config, and where it was found; goes to the hub only for a hub id."""
     path = local_checkpoint(model)
@@ -137,16 +121,3 @@ def print_json(data: dict[str, Any]) -> None:
     """On stdout, as JSON that every reader takes: a number that is not finite is null."""
     json.dump(plain(data), sys.stdout, indent=2, default=str, allow_nan=False)
     print()
-
-
-def said_of_files(source: Path) -> tuple[str, ...]:
-    """What to say of a checkpoint's files: other copies of the model that are not taken along, and code that is."""
-    from ropewalk.checkpoints.extend import MISTRAL, code_files, left_out
-
-    notes, names, code = [], left_out(source), code_files(source)
-    if names:
-        mistral = " vLLM would read params.json instead of config.json." if MISTRAL[0] in names else ""
-        notes.append(f"left out: {', '.join(names)}: other copies of the model, at its old window.{mistral}")
-    if code:
-        notes.append(f"copied and not run: {', '.join(code)}, code of its authors. Read it before you let a program run it.")
-    return tuple(notes)

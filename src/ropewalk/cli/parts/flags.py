@@ -18,26 +18,33 @@ TYPED = {
     arguments.Length: str, arguments.Lengths: str, arguments.Names: str, arguments.Numbers: str, arguments.Place: Path,
     arguments.Options: list[str], arguments.Plan: Path, arguments.Model: str, arguments.Time: str,
     arguments.Chat: bool,
+    arguments.Pairs: str,
 }  # fmt: skip
+LATER = 5.0  # seconds: of verbs that are done at once, but for slow disks and networks
 Show = Callable[[Console, Any], int | None]
 
 
 def verb(
     function: Callable[..., Any], show: Show, *, before: Callable[[Mapping[str, Any]], None] | None = None,
-    transient: bool = True,
+    transient: bool = True, after: float | Callable[[Mapping[str, Any]], float] = 0.0,
 ) -> Callable[..., None]:  # fmt: skip
-    """The command of `function`: its flags, a bar while it runs, and what it returns, as JSON or as `show` prints it.
+    """The command of `function`: its flags, a bar where it takes one, and what it returns, as JSON or as `show` prints it.
 
     show: answers the exit code, where that is not 0.  before: looks at the arguments before anything heavy is imported.
-    transient: the bar leaves nothing of itself on a terminal.
+    transient: the bar leaves nothing of itself on a terminal.  after: as of a `Bar`, or made of the
+    arguments.
     """
     watched = "progress" in inspect.signature(function).parameters
 
     def run(json: bool = False, **given: Any) -> None:
         if before:
             before(given)
-        with Bar("starting", transient=transient) as bar:
-            result = function(**given, **({"progress": bar} if watched else {}))
+        if watched:
+            seconds = after(given) if callable(after) else after
+            with Bar("starting", transient=transient, after=seconds) as bar:
+                result = function(**given, progress=bar)
+        else:
+            result = function(**given)
         if json:
             print_json(result.to_dict())
             code = None if not hasattr(result, "exit_code") else result.exit_code
@@ -52,16 +59,24 @@ def verb(
 def with_flags(
     run: Callable[..., None], flags: Sequence[inspect.Parameter], *, as_json: bool = True
 ) -> Callable[..., None]:  # fmt: skip
-    """`run(**given)` as typer reads it: with these flags, and --json. What is not given has the function's own default."""
+    """`run(**given)` as typer reads it: with these flags, those that `run` itself has, and --json.
+
+    What is not given has the function's own default.
+    """
 
     def call(**given: Any) -> None:
         run(**{name: value for name, value in given.items() if value not in (None, [])})
 
+    own = [p.replace(kind=p.KEYWORD_ONLY) for p in inspect.signature(run).parameters.values() if _is_flag(p)]
     json = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
-    found = [*flags, json] if as_json else [*flags]
+    found = [*flags, *own, json] if as_json else [*flags, *own]
     call.__signature__ = inspect.Signature(found)  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in found}
     return call
+
+
+def _is_flag(parameter: inspect.Parameter) -> bool:
+    return get_origin(parameter.annotation) is Annotated
 
 
 def parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:

@@ -1,6 +1,7 @@
 """`ropewalk plan --data`: how long the documents are under the model's tokenizer, and what share of them a stretch can use."""
 
 import tempfile
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,8 +10,8 @@ import typer
 from rich.bar import Bar
 from rich.table import Table
 
+from ropewalk.cli.parts import progress
 from ropewalk.cli.parts.console import Console
-from ropewalk.cli.parts.progress import cost_bar
 from ropewalk.engines.transformers.checkpoint import local_checkpoint
 from ropewalk.errors import BadOption
 from ropewalk.scaling.units import as_length
@@ -30,6 +31,7 @@ MaxTokens = Annotated[
 Cache = Annotated[
     Path | None, typer.Option("--cache", help="Keep the tokenised data in this folder (default: count and forget).")
 ]
+WHAT = "tokenising"
 WIDTH = 32  # of a bar, in characters
 
 
@@ -50,27 +52,22 @@ def asked_for(
     tokenizer = load_tokenizer(local.parent if local and local.is_file() else model)
     with (
         nullcontext(cache) if cache else tempfile.TemporaryDirectory() as folder,
-        cost_bar(Console(stderr=True), "tokenising") as start,
+        progress.Bar(WHAT) as bar,
     ):
-        index = index_for(
-            sources, tokenizer, Path(folder), _Shown(start), text_field=text_field or TEXT_FIELD, max_tokens=limit
-        )
+        index = index_for(sources, tokenizer, Path(folder), _shown(bar), text_field=text_field or TEXT_FIELD, max_tokens=limit)
         return {"folder": str(index.folder) if cache else None, **_numbers(index, length)}
 
 
-class _Shown:
-    """The bar of a build: by bytes of files, or none where a hub data set has no known end."""
+def _shown(bar: progress.Bar) -> Callable[[Any], None]:
+    """What a build tells, on a bar: by bytes of files, or without an end where a hub data set has no known one."""
 
-    def __init__(self, start: Any):
-        self.start, self.read = start, 0
-        self.advance: Any = None
+    def told(now: Any) -> None:
+        if now.total is not None:
+            if not bar.has_total:
+                bar.begin(WHAT, now.total)
+            bar.reach(now.read)
 
-    def __call__(self, now: Any) -> None:
-        if now.total is None:
-            return
-        self.advance = self.advance or self.start(now.total, 0, 0)
-        self.advance(now.read - self.read)
-        self.read = now.read
+    return told
 
 
 def _numbers(index: Any, length: int) -> dict[str, Any]:

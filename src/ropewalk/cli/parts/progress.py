@@ -6,15 +6,13 @@ Every verb that takes a while shows a `Bar` before it imports anything heavy, so
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from ropewalk.cli.parts.console import Console
 
-Start = Callable[[float, int, int], Callable[[float], None]]
 Clock = Callable[[], float]
 OFTEN, SELDOM = 10.0, 60.0  # seconds between two lines in a file, at first and once it takes long
 INSTANT = 0.002  # seconds: a measurement that comes sooner after the one before was found on disk
@@ -151,6 +149,10 @@ class Bar:
         return self._estimate.left if self._estimate else None
 
     @property
+    def has_total(self) -> bool:
+        return self._estimate is not None
+
+    @property
     def is_live(self) -> bool:
         return self._live is not None
 
@@ -182,20 +184,3 @@ class _Rest(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         return Text(self._bar.rest)
-
-
-@contextmanager
-def cost_bar(console: Console, what: str, first: str | None = None) -> Iterator[Start]:
-    """Yields `start(total cost, pieces, pieces found on disk)`, which answers `advance(cost)`.
-
-    first: what is done before that; nothing is shown until `start`, if it is not given.
-    """
-    with Bar(first or what, console) as bar:
-
-        def start(total: float, pieces: int, found: int) -> Callable[[float], None]:
-            if found:
-                console.print(f"{found} of {pieces} measurements are there already.")
-            bar.begin(what, total, found=found > 0)
-            return bar.advance
-
-        yield start

@@ -12,7 +12,7 @@ from ropewalk.scaling.method import difference
 
 
 @dataclass(frozen=True, slots=True)
-class Diagnosis:
+class EngineDiagnosis:
     """One engine, one version, every layer type."""
 
     engine: str
@@ -21,11 +21,17 @@ class Diagnosis:
     rotations: tuple[Rotation, ...]
 
     @property
+    def name(self) -> str:
+        return f"{self.title} {self.version}"
+
+    @property
     def losses(self) -> tuple[Loss, ...]:
         return tuple(dict.fromkeys(loss for rotation in self.rotations for loss in rotation.losses))
 
 
-def examine(target: Target, names: Sequence[str] = (), versions: Mapping[str, str] | None = None) -> tuple[Diagnosis, ...]:
+def examine(
+    target: Target, names: Sequence[str] = (), versions: Mapping[str, str] | None = None
+) -> tuple[EngineDiagnosis, ...]:
     """names: engines; the target's own by default.  versions: by engine name; the newest that was looked at by default."""
     chosen = [get_engine(name) for name in names or target.engines]
     known = {get_engine(name).name: version for name, version in (versions or {}).items()}
@@ -40,7 +46,7 @@ def examine(target: Target, names: Sequence[str] = (), versions: Mapping[str, st
         _check_reads(engine, target)
         given = known.get(engine.name, "")
         rotations = tuple(rotation(engine, keys, given) for keys in target.layers)
-        found.append(Diagnosis(engine.name, engine.title, given or engine.version, rotations))
+        found.append(EngineDiagnosis(engine.name, engine.title, given or engine.version, rotations))
     return tuple(found)
 
 
@@ -71,8 +77,20 @@ class Difference:
             return True
         return self.frequency > 1 + 1e-6 or abs(self.logits - 1) > 1e-6
 
+    def said(self, trainer: str, rollout: str) -> str:
+        """One sentence for people."""
+        where = "" if self.layer_type == "all" else f"{self.layer_type}: "
+        if self.frequency is None:
+            return f"{where}{trainer} and {rollout} cannot be compared: one of them does not rotate these layers."
+        if not self.differs:
+            return f"{where}{trainer} and {rollout} rotate alike."
+        return (
+            f"{where}{trainer} and {rollout} differ: a frequency x{self.frequency:.4g} off, attention factor "
+            f"x{self.attention_factor:.4g}, logits x{self.logits:.4g}."
+        )
 
-def compare(trainer: Diagnosis, rollout: Diagnosis) -> tuple[Difference, ...]:
+
+def compare(trainer: EngineDiagnosis, rollout: EngineDiagnosis) -> tuple[Difference, ...]:
     """What differs between what a trainer computes and what its rollout engine computes."""
     ours, theirs = ({r.layer_type: r.scaled for r in d.rotations} for d in (trainer, rollout))
     found = []

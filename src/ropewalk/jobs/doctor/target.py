@@ -63,10 +63,15 @@ def _of_file(title: str, path: Path) -> Target:
     if path.name == "params.json" or (path.is_dir() and params.is_file() and not (path / CONFIG).is_file()):
         read = get_engine("mistral").read
         return Target(title, ("mistral",), read(read_config(params)) if read else ())
-    layers = _layers_of(pasted_outside(read_config(path)), {})
+    layers = of_config(title, read_config(path)).layers
     if path.is_dir() and params.is_file() and any(path.glob("consolidated*.safetensors")):
         layers = tuple(marked(keys, **{PARAMS: _of_params(keys, read_config(params))}) for keys in layers)
     return Target(title, DEFAULT, layers)
+
+
+def of_config(title: str, config: Mapping[str, Any]) -> Target:
+    """A config as it stands, of a live model for one."""
+    return Target(title, DEFAULT, _layers_of(pasted_outside(config), {}))
 
 
 def _of_params(keys: Keys, params: Mapping[str, Any]) -> Keys:

@@ -21,6 +21,7 @@ from ropewalk.jobs.verify.subject import Subject
 from ropewalk.jobs.verify.witness import Witness
 from ropewalk.measure.nll import token_nll
 from ropewalk.models.attach import attach
+from ropewalk.progress import SILENT, Progress
 
 BEYOND = 512  # tokens past the original window, unless told otherwise
 REFERENCE_SECONDS = 5.0
@@ -51,6 +52,11 @@ class Testimony:
     reason: str = ""
     comparison: Comparison | None = None
 
+    @property
+    def name(self) -> str:
+        """Of the engine with its version."""
+        return f"{self.title} {self.version}".rstrip()
+
 
 @dataclass(frozen=True, slots=True)
 class Verification:
@@ -63,6 +69,11 @@ class Verification:
     target_length: int
     tokens: int
     testimonies: tuple[Testimony, ...]
+
+    @property
+    def said(self) -> str:
+        """One line, as soon as it is known."""
+        return f"{self.title}: {', '.join(f'{one.name} {one.status}' for one in self.testimonies)}"
 
     @property
     def healthy(self) -> bool:
@@ -81,16 +92,18 @@ def token_ids(subject: Subject, tokens: int | None) -> list[int]:
     return [draw.randrange(subject.vocabulary) for _ in range(count)]
 
 
-def reference(subject: Subject, ids: Sequence[int]) -> Scores:
-    """Ropewalk's own numbers: the model in float32, with the plan attached and without it."""
-    model, row = subject.load(), torch.tensor([ids])
-    plain = -token_nll(model, row)[0].double().numpy()
+def reference(subject: Subject, ids: Sequence[int], device: str = "cpu", dtype: torch.dtype = torch.float32) -> Scores:
+    """Ropewalk's own numbers: the model with the plan attached and without it."""
+    model, row = subject.load(dtype=dtype, device=device), torch.tensor([ids], device=device)
+    plain = -token_nll(model, row)[0].cpu().double().numpy()
     with attach(model, subject.plan):
-        stretched = -token_nll(model, row)[0].double().numpy()
+        stretched = -token_nll(model, row)[0].cpu().double().numpy()
     if not numpy.isfinite(stretched).all():
         raise BadOption(f"the reference itself answers with NaN or infinity: {subject.title} cannot be verified.")
     del model
     gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()  # the engines want that memory
     return Scores(stretched, plain)
 
 
@@ -102,21 +115,24 @@ def verify(
     tokens: int | None = None,
     tolerance: float = TOLERANCE,
     timeout: float = TIMEOUT,
-    start: Callable[[float], Callable[[float], None]] = lambda total: lambda seconds: None,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    progress: Progress = SILENT,
 ) -> Verification:
-    """pythons: by engine name; see `interpreters.find`.  tokens: to score.  tolerance: nats.  timeout: seconds for an engine.
+    """pythons: by engine name; see `ask.find`.  tokens: to score.  tolerance: nats.  timeout: seconds for an engine.
 
-    start: called with the seconds it may take; answers what is called with the seconds of each piece that is done.
+    device, dtype: of the reference.  progress: its amounts are the seconds that each piece may take.
     """
     found = {witness: find(witness, (pythons or {}).get(witness.name)) for witness in engines}
     ids = token_ids(subject, tokens)
     scale = max(1.0, len(ids) / 1024)
-    advance = start(scale * (REFERENCE_SECONDS + sum(2 * w.seconds for w, python in found.items() if python)))
-    truth = reference(subject, ids) if any(found.values()) else None
-    advance(scale * REFERENCE_SECONDS)
+    seconds = REFERENCE_SECONDS + sum(2 * w.seconds for w, python in found.items() if python)
+    progress.begin(f"verifying {subject.title}", scale * seconds)
+    truth = reference(subject, ids, device, dtype) if any(found.values()) else None
+    progress.advance(scale * REFERENCE_SECONDS)
     heard = [
         _Hearing(
-            subject, witness, python, truth, ids, tolerance, timeout, partial(advance, scale * witness.seconds)
+            subject, witness, python, truth, ids, tolerance, timeout, partial(progress.advance, scale * witness.seconds)
         ).testimony()
         for witness, python in found.items()
     ]

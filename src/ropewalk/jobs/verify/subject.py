@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ Pair = tuple[Path, Path]
 class Subject:
     """title: for people.  names: the witnesses it is for; none named: all.  vocabulary: token ids.
     config: as written, where there is one.
-    load: the model without any scaling, in float32.
+    load: the model without any scaling, of a `dtype`, on a `device`.
     pair: (as written, without scaling) for a witness; CannotExpress where it cannot carry the plan.
     """
 
@@ -47,7 +48,7 @@ class Subject:
     vocabulary: int
     names: tuple[str, ...]
     config: Mapping[str, Any] | None
-    load: Callable[[], Any]
+    load: Callable[..., Any]
     pair: Callable[[Witness], Pair]
 
     @property
@@ -110,7 +111,7 @@ def of_checkpoint(folder: Path, place: Path, names: tuple[str, ...] = (), keys: 
             write_gguf(folder, config, control, place / "plain.gguf"),
         )
 
-    return Subject(str(folder), plan, vocabulary(config), names, config, lambda: load_model(plain), pair)
+    return Subject(str(folder), plan, vocabulary(config), names, config, partial(load_model, plain), pair)
 
 
 def vocabulary(config: Mapping[str, Any]) -> int:
@@ -206,7 +207,9 @@ def of_gguf(path: Path, place: Path) -> Subject:
     control = stretch_gguf(open_gguf(path), without_scaling(plan), place / "control.gguf").out
     stretched, plain = as_float32(path, place / "stretched.gguf"), as_float32(control, place / "plain.gguf")
     vocabulary = next(tensor.shape[1] for tensor in read(path).tensors if tensor.name == "token_embd.weight")
-    return Subject(str(path), plan, vocabulary, ("llama_cpp",), None, lambda: _load(plain), lambda witness: (stretched, plain))
+    return Subject(
+        str(path), plan, vocabulary, ("llama_cpp",), None, partial(_load, plain), lambda witness: (stretched, plain)
+    )
 
 
 def _plan(path: Path) -> ScalingPlan:
@@ -240,13 +243,13 @@ def as_float32(path: Path, out: Path) -> Path:
     return out
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Any:
     quiet()
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that no setting turns off
             loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
-                path.parent, gguf_file=path.name, dtype=torch.float32, trust_remote_code=False
+                path.parent, gguf_file=path.name, dtype=dtype, trust_remote_code=False
             )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise BadConfig(f"transformers cannot read this GGUF, so there is no reference: {first_line(error)}") from error
-    return loaded.eval()
+    return loaded.to(device).eval()

@@ -8,8 +8,9 @@ from ropewalk.checkpoints.files import plain
 from ropewalk.errors import BadLength, BadOption
 from ropewalk.jobs.doctor.live.endpoint import Endpoint
 from ropewalk.jobs.doctor.live.judge import FAIL, KEY_MARGIN, MARGIN, PASS, KeyStep, LossStep, judge_keys, judge_loss, overall
-from ropewalk.jobs.doctor.live.measure import Advance, Cell, Round, cost, measure_keys, measure_loss
+from ropewalk.jobs.doctor.live.measure import Cell, Round, cost, measure_keys, measure_loss
 from ropewalk.jobs.doctor.live.passages import Source, library_text
+from ropewalk.progress import SILENT, Progress
 
 PASSAGES = 12
 LEAST = 64  # tokens of an original window: two halves of it hold a passage and a pass key
@@ -58,7 +59,7 @@ class Result:
             return f"beyond the original window {what}, shown at every length."
         return f"not shown that beyond the original window {what}, and not the contrary: --passages asks more."
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {"schema": SCHEMA, "verdict": self.verdict, **plain(self)}
 
 
@@ -70,13 +71,13 @@ def target_of(endpoint: Endpoint, asked: int | None) -> int:
 
 
 def work(lengths: Sequence[int], passages: int, reader: bool) -> float:
-    """In the unit that `advance` is told."""
+    """In the unit that progress is told of."""
     return (1 + reader) * passages * sum(map(cost, lengths))
 
 
 def examine(
-    endpoint: Endpoint, lengths: Sequence[int], original: int, advance: Advance, *, written: Written | None = None,
-    passages: int = PASSAGES, margin: float = MARGIN, text: str | None = None,
+    endpoint: Endpoint, lengths: Sequence[int], original: int, *, written: Written | None = None,
+    passages: int = PASSAGES, margin: float = MARGIN, text: str | None = None, progress: Progress = SILENT,
 ) -> Result:  # fmt: skip
     """Read and ask at every length (from `lengths_for`) and judge.
 
@@ -88,7 +89,8 @@ def examine(
     if passages < 2 or not margin > 0:
         raise BadOption(f"passages are {passages} and the margin {margin:g}: two passages and a margin above 0 are needed.")
     source = Source(text or library_text(), passages)
-    round_ = Round(endpoint, source, lengths, original, advance)
+    progress.begin(f"asking {endpoint.model}", work(lengths, passages, endpoint.reader is not None))
+    round_ = Round(endpoint, source, lengths, original, progress)
     cells = measure_loss(round_) if endpoint.reader else []
     asked = measure_keys(round_)
     return Result(

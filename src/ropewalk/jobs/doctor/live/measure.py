@@ -10,14 +10,13 @@ from ropewalk.errors import BadAnswer, BadLength
 from ropewalk.jobs.doctor.live.client import Late, Refused
 from ropewalk.jobs.doctor.live.endpoint import Endpoint
 from ropewalk.jobs.doctor.live.passages import Source, depths
+from ropewalk.progress import SILENT, Progress
 
 NEW = 8  # tokens that are written in answer to a pass key: five digits, in whatever pieces
 ROOM = 16  # tokens left free at the end of the window: what is written, and a start token
 NEAR = 0.75  # of the length wanted: shorter prompts are asked again, longer
 TRIES = 5
 SHARE = 0.06  # of the wanted length that a prompt is made shorter by, where a server refuses it
-
-Advance = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Round:
     source: Source
     lengths: Sequence[int]
     original: int
-    advance: Advance
+    progress: Progress = SILENT
     gone: set[int] = field(default_factory=set)
 
     def over(self, one: Callable[[int, int], Cell]) -> list[Cell]:
@@ -74,7 +73,7 @@ class Round:
             if length not in self.gone:
                 cells.append(one(passage, length))
                 self._look(cells[-1])
-            self.advance(cost(length))
+            self.progress.advance(cost(length))
         return cells
 
     def _look(self, cell: Cell) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 from ropewalk.checkpoints.files import plain
 from ropewalk.errors import BadLength, BadOption
 from ropewalk.jobs.doctor.live.job import LEAST, PASSAGES
-from ropewalk.jobs.doctor.live.measure import Advance, cost
+from ropewalk.jobs.doctor.live.measure import cost
 from ropewalk.jobs.doctor.live.passages import Source, library_text
 from ropewalk.jobs.doctor.stacks.measure import ALIKE, DIFFER, MARGIN, Band, Stacks, judge, measure, overall
+from ropewalk.progress import SILENT, Progress
 
 SCHEMA = "ropewalk.stacks/1"
 
@@ -49,18 +50,19 @@ class Result:
             "positions, such as weights or precision."
         )
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {"schema": SCHEMA, "verdict": self.verdict, **plain(self)}
 
 
 def work(lengths: Sequence[int], passages: int) -> float:
-    """In the unit that `advance` is told."""
+    """In the unit that progress is told of."""
     return passages * sum(map(cost, lengths))
 
 
 def compare(
-    stacks: Stacks, lengths: Sequence[int], original: int, advance: Advance, *,
+    stacks: Stacks, lengths: Sequence[int], original: int, *,
     passages: int = PASSAGES, margin: float = MARGIN, asked: bool = False, text: str | None = None,
+    progress: Progress = SILENT,
 ) -> Result:  # fmt: skip
     """Read both sides at every length (from `lengths_of`) and judge.
 
@@ -72,7 +74,8 @@ def compare(
         raise BadLength(f"an original window of {original} tokens is too short to examine; it must have {LEAST} at least.")
     if passages < 2 or not margin > 0:
         raise BadOption(f"passages are {passages} and the margin {margin:g}: two passages and a margin above 0 are needed.")
-    pairs = measure(stacks, Source(text or library_text(), passages), lengths, original, advance)
+    progress.begin("asking both", work(lengths, passages))
+    pairs = measure(stacks, Source(text or library_text(), passages), lengths, original, progress)
     troubles = [f"at {pair.length:,} tokens: {pair.trouble}" for pair in pairs if pair.trouble]
     return Result(
         trainer=stacks.trainer.name,

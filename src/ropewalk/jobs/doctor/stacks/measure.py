@@ -8,10 +8,11 @@ from typing import Any
 import numpy
 
 from ropewalk.errors import BadAnswer, BadOption
-from ropewalk.jobs.doctor.live.measure import Advance, cost, fits, fitting, lengths_for
+from ropewalk.jobs.doctor.live.measure import cost, fits, fitting, lengths_for
 from ropewalk.jobs.doctor.live.passages import Source
 from ropewalk.jobs.doctor.stacks.sides import Prompt, Side, Words, finite, same_tokens
 from ropewalk.measure.statistics import Array, Interval, cluster_mean, studentised
+from ropewalk.progress import Progress
 
 PART = 8  # of the original window, and no more, is scored
 
@@ -52,7 +53,7 @@ def lengths_of(stacks: Stacks, original: int, asked: int | None) -> list[int]:
     return lengths_for(original, target) if target > original else [target // 2, target]
 
 
-def measure(stacks: Stacks, source: Source, lengths: Sequence[int], original: int, advance: Advance) -> list[Pair]:
+def measure(stacks: Stacks, source: Source, lengths: Sequence[int], original: int, progress: Progress) -> list[Pair]:
     """Every passage at every length. A length that is refused once is not asked for again.
 
     Raises BadAnswer for what is refused inside the original window, and for sides that score other tokens.
@@ -65,7 +66,7 @@ def measure(stacks: Stacks, source: Source, lengths: Sequence[int], original: in
                 raise BadAnswer(f"inside the original window, with {length:,} tokens: {pair.trouble}")
             pairs.append(pair)
             gone |= {length} if pair.trouble else set()
-        advance(cost(length))
+        progress.advance(cost(length))
     return pairs
 
 

@@ -1,0 +1,51 @@
+"""`ropewalk.attach`: a plan on a live model, proved by measuring."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ropewalk.api.arguments import Length, Names, Options, Plan, plan_from
+from ropewalk.errors import CannotAttach, extra_parts
+from ropewalk.models.source import Source
+from ropewalk.scaling.stretch import DYNAMIC
+
+if TYPE_CHECKING:
+    from ropewalk.models.attach import Attached
+
+FACTOR = 8.0  # of a dynamic plan that says no other: it leaves short texts alone, however far it reaches
+
+
+@extra_parts("attach")
+def attach(
+    model: Any,
+    plan: Plan = "dynamic-yarn",
+    *,
+    to: Length | None = None,
+    factor: float | None = None,
+    options: Options | None = None,
+    original_length: Length | None = None,
+    layers: Names | None = None,
+) -> "Attached":
+    """Make a live transformers model rotate as a plan says, and measure that it does. Weights are not touched.
+
+    plan: a ScalingPlan, its file, or the name of a method that reaches `to` tokens, or `factor` times as far; a dynamic one
+    without either reaches 8 times as far.
+
+    The answer is a context manager: its end, like `undo()`, restores the model bit for bit. See
+    `models.attach.attach` for what each kind of plan means, and `Attached.request` for one scale per request.
+
+    Raises NoRope or CannotAttach where the model cannot carry the plan, and Mismatch, after undoing everything, where its own
+    cos and sin turn out to be something else than the plan's.
+
+        with ropewalk.attach(model, "yarn", to="4k"):
+            model.generate(prompt)
+    """
+    if isinstance(model, str | Path):
+        raise CannotAttach(f"{model} is a name, and a plan is attached to a live model: ropewalk.load_model({str(model)!r}).")
+    from ropewalk.models.attach import attach as put
+    from ropewalk.models.live import read_live
+
+    read_live(model)  # what is no model of transformers is told in the words of attaching
+    if isinstance(plan, str) and plan.startswith(DYNAMIC) and to is None and factor is None:
+        factor = FACTOR
+    source = Source(model, original_length=original_length)
+    return put(model, plan_from(source.spec, source.name, plan, to=to, factor=factor, options=options, layers=layers))
