@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # what `__getattr__` finds on first use
     from ropewalk.api.read import read
     from ropewalk.api.report import report
     from ropewalk.api.serve import serve
+    from ropewalk.api.train import train
     from ropewalk.api.verify import verify
     from ropewalk.measure.nll import token_nll
     from ropewalk.models.load import load_model, load_tokenizer
@@ -50,6 +51,7 @@ _UPPER = {
     "read": "ropewalk.api.read",
     "report": "ropewalk.api.report",
     "serve": "ropewalk.api.serve",
+    "train": "ropewalk.api.train",
     "verify": "ropewalk.api.verify",
     "load_model": "ropewalk.models.load",
     "load_tokenizer": "ropewalk.models.load",
@@ -84,6 +86,7 @@ __all__ = [
     "rotation_tables",
     "serve",
     "token_nll",
+    "train",
     "verify",
     "write",
 ]

@@ -24,8 +24,8 @@ from ropewalk.jobs.train.data.index import Built, Index, index_for
 from ropewalk.jobs.train.data.packing import Packing, Rows
 from ropewalk.jobs.train.export import MODEL, export, gather
 from ropewalk.jobs.train.held_out import HeldOut, HeldOutLoss, check_apart, is_flat, prepare, read
-from ropewalk.jobs.train.log import Log, TrainEvent, TrainResult, Watch, open_log
-from ropewalk.jobs.train.loop import Loop, StageProgress, make_optimizer
+from ropewalk.jobs.train.log import Log, Tell, TrainEvent, TrainResult, open_log
+from ropewalk.jobs.train.loop import Loop, Reached, make_optimizer
 from ropewalk.jobs.train.parallel import Parallel, check_rotary, memory_in_words, parallel, telling
 from ropewalk.jobs.train.preflight import Preflight, Proof, check
 from ropewalk.jobs.train.recipe import Recipe, Stage
@@ -33,12 +33,13 @@ from ropewalk.jobs.train.setup import Trained, attending_by_spans, check_librari
 from ropewalk.measure.tables import edges_of
 from ropewalk.models.attach import Attached, attach
 from ropewalk.models.load import load_tokenizer
+from ropewalk.models.placement import AUTO, find_dtype
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 
 KEPT = {"step": "stage_step", "updates": "updates", "tokens": "tokens", "skipped": "skipped", "thrown_away": "thrown_away"}
 
 
-def train(recipe: Recipe, out: Path, watch: Watch, *, preflight_only: bool = False) -> TrainResult:
+def train(recipe: Recipe, out: Path, watch: Tell, *, preflight_only: bool = False) -> TrainResult:
     """Run a recipe in the folder `out`, or go on with what was begun there.
 
     Raises RopewalkError: BadConfig for libraries that are too old, and for data, plan or model other than those the run began
@@ -52,6 +53,9 @@ def train(recipe: Recipe, out: Path, watch: Watch, *, preflight_only: bool = Fal
         telling(out, processes),
         memory_in_words(),
     ):
+        if recipe.precision == AUTO:
+            kind = find_dtype(AUTO, processes.device.partition(":")[0])
+            recipe = Recipe.model_validate({**recipe.model_dump(), "precision": kind})
         return _Run(recipe, out, processes, watch if processes.is_first else lambda event: None).go(preflight_only)
 
 
@@ -75,7 +79,7 @@ class _Run:
     recipe: Recipe
     out: Path
     processes: Parallel
-    watch: Watch
+    watch: Tell
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     proofs: list[Proof] = field(default_factory=list)
 
@@ -103,7 +107,7 @@ class _Run:
             else lambda line: None
         )
         self.base = done.get("base") or self._base(trained)
-        self.progress = StageProgress(done.get("stage", 0), **{name: done.get(key, 0) for name, key in KEPT.items()})
+        self.progress = Reached(done.get("stage", 0), **{name: done.get(key, 0) for name, key in KEPT.items()})
         for number in range(self.progress.stage, len(recipe.stages)):
             if not self._stage(trained, number, done if number == done.get("stage") else {}, log, preflight_only):
                 return TrainResult(None, self.proofs, 0, 0, 0, [])
@@ -188,12 +192,12 @@ class _Run:
         plain = make_plan(self.spec, factor=1.0, method="none", layer_types=[name for name, _ in self.plans[0].stretches])
         assert rope.rope.original_length == self.original
         with attending_by_spans(trained.model, plain) as by_spans, trained.scoring.installed():
-            loop = self._loop(trained, 0, by_spans, StageProgress())
+            loop = self._loop(trained, 0, by_spans, Reached())
             return read(loop, self.held_out.cut(self.original)).mean(0, self.original)
 
     # One stage.
 
-    def _loop(self, trained: Trained, number: int, by_spans: bool, progress: StageProgress) -> Loop:
+    def _loop(self, trained: Trained, number: int, by_spans: bool, progress: Reached) -> Loop:
         stage = self.recipe.stages[number]
         return Loop(
             trained, self.recipe, stage, self.rows[number], self.edges, make_optimizer(trained, stage), by_spans, progress
@@ -202,7 +206,7 @@ class _Run:
     def _stage(self, trained: Trained, number: int, done: dict[str, Any], log: Log, preflight_only: bool) -> bool:
         plan, progress = self.plans[number], self.progress
         if not (done and progress.step):  # a stage begins anew, moments and all; what was read and thrown away adds up
-            progress = self.progress = StageProgress(number, tokens=progress.tokens, thrown_away=progress.thrown_away)
+            progress = self.progress = Reached(number, tokens=progress.tokens, thrown_away=progress.thrown_away)
         with (
             attach(trained.model, plan) as attached,
             attending_by_spans(trained.model, plan) as by_spans,
@@ -271,9 +275,16 @@ class _Run:
         self.evaluations.append(line)
         log({k: v for k, v in line.items() if k != "sums"})
         self.watch(TrainEvent("evaluation", line))
-        if rise > self.recipe.alarm:
-            self.watch(TrainEvent("alarm", {"at": at, "rise": rise, "allowed": self.recipe.alarm}))
+        self._alarm(at, loop.progress.stage)
         return found
+
+    def _alarm(self, at: int, stage: int) -> None:
+        """What the plan costs before its stage trains is no fault of training: static plans always do. Worse than that is."""
+        assert self.base
+        first, *later = (e["inside_window"] for e in self.evaluations if e["stage"] == stage)
+        rise = (later[-1] / max(self.base, first) if later else first / self.base) - 1
+        if rise > self.recipe.alarm:
+            self.watch(TrainEvent("alarm" if later else "plan", {"at": at, "rise": rise, "allowed": self.recipe.alarm}))
 
     def _save(self, loop: Loop, attached: Attached, at: int, ends: bool) -> None:
         now, stage = loop.progress, loop.stage
@@ -292,7 +303,7 @@ class _Run:
     def _finish(self, trained: Trained, done: dict[str, Any]) -> TrainResult:
         facts = keep.read_facts(keep.complete(self.out)[-1])
         if done.get("stage") == len(self.recipe.stages):  # everything was trained already: only the export is missing
-            loop = self._loop(trained, -1, True, StageProgress())
+            loop = self._loop(trained, -1, True, Reached())
             keep.load(keep.complete(self.out)[-1], trained, loop.optimizer)
         weights = gather(trained)
         said, failed = "", None
@@ -307,7 +318,7 @@ class _Run:
         self.watch(TrainEvent("export", {"folder": str(self.out / MODEL), "said": said}))
         return TrainResult(
             self.out / MODEL, self.proofs, facts["step"], facts["tokens"], facts["thrown_away"],
-            [{k: v for k, v in e.items() if k != "sums"} for e in self.evaluations],
+            [{k: v for k, v in e.items() if k != "sums"} for e in self.evaluations], self.out,
         )  # fmt: skip
 
     @property

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from ropewalk.checkpoints.files import plain, write_file
 from ropewalk.errors import CannotWrite, UnknownName, extra_parts
 from ropewalk.jobs.train.preflight import Proof
+from ropewalk.table import Table
 
 LOG = "log.jsonl"
 Log = Callable[[dict[str, Any]], None]
@@ -92,13 +93,13 @@ def _import(module: str) -> Any:
 
 @dataclass(frozen=True)
 class TrainEvent:
-    """What a person is told. kind: index, proof, step, evaluation, checkpoint, alarm, resumed, export, flat."""
+    """What a person is told. kind: index, proof, step, evaluation, checkpoint, plan, alarm, resumed, export, flat."""
 
     kind: str
     facts: dict[str, Any]
 
 
-Watch = Callable[[TrainEvent], None]
+Tell = Callable[[TrainEvent], None]
 
 
 @dataclass(frozen=True)
@@ -111,3 +112,36 @@ class TrainResult:
     tokens: int
     thrown_away: int
     evaluations: list[dict[str, Any]]
+    run: Path | None = None
+
+    @property
+    def table(self) -> Table:
+        """Nats per token of the held-out documents by length, at every evaluation."""
+        rows = {f"step {e['at']:,}": e["held_out"] for e in self.evaluations}
+        return Table.of("nats per token", rows, "{:.3f}")
+
+    def figure(self) -> Any:
+        """The loss of every step, and of the evaluations by length: by plotly. None without it, or without a step."""
+        try:
+            import plotly.graph_objects as plotly
+        except ImportError:
+            return None
+        steps = [line for line in read_log(self.run) if "loss" in line] if self.run else []
+        if not steps:
+            return None
+        made = plotly.Figure(layout={"xaxis": {"title": "step"}, "yaxis": {"title": "nats per token"}})
+        made.add_scatter(x=[line["at"] for line in steps], y=[line["loss"] for line in steps], name="training", opacity=0.5)
+        for name in dict.fromkeys(name for e in self.evaluations for name in e["held_out"]):
+            read = [(e["at"], e["held_out"][name]) for e in self.evaluations if name in e["held_out"]]
+            made.add_scatter(
+                x=[at for at, _ in read], y=[nats for _, nats in read], name=f"held out, {name}", mode="lines+markers"
+            )
+        return made
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if name != "run"}
+
+    def _repr_html_(self) -> str:
+        made = self.figure()
+        plot = made.to_html(full_html=False, include_plotlyjs="cdn") if made else ""
+        return plot + (self.table.to_html() if self.evaluations else "")

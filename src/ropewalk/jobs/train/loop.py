@@ -55,7 +55,7 @@ PATIENCE = 3  # steps in a row that may be thrown away
 
 
 @dataclass
-class StageProgress:
+class Reached:
     """Where a run is. stage, step: from 0, the next to do.  updates: of the optimiser.
 
     skipped: steps thrown away, in a row.  thrown_away: all of them.
@@ -80,7 +80,7 @@ class Loop:
     edges: tuple[int, ...]
     optimizer: torch.optim.AdamW
     by_spans: bool
-    progress: StageProgress = field(default_factory=StageProgress)
+    progress: Reached = field(default_factory=Reached)
 
     def losses(self, layout: Layout) -> torch.Tensor:
         """(rows, columns, 2): nats and hits of the labels; within `self.installed()` and `self.around(layout)`."""

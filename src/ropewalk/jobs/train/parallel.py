@@ -18,7 +18,7 @@ from ropewalk.errors import BadOption, CannotWrite, Mismatch, OutOfMemory, Ropew
 from ropewalk.measure.faults import is_out_of_memory
 from ropewalk.models.attach import Attached
 from ropewalk.models.live import find_tables, read_live
-from ropewalk.models.placement import find_device
+from ropewalk.models.placement import AUTO, find_device
 
 TIMEOUT = timedelta(seconds=int(os.environ.get("ROPEWALK_TIMEOUT", "600")))
 
@@ -101,7 +101,7 @@ def parallel(context: int = 1, replicate: int = 1, device: str = "cpu") -> Itera
             f"{world} processes do not divide into {context} for context parallelism and {replicate} replicas.\n"
             "  Start as many as a multiple of both: torchrun --nproc-per-node N -m ropewalk train ..."
         )
-    if world > 1 and _kind(device) == "cuda":
+    if world > 1 and _kind(device := find_device(device) if device == AUTO else device) == "cuda":
         device = f"cuda:{int(os.environ.get('LOCAL_RANK', '0'))}"
     device = find_device(device)
     if world == 1:

@@ -1,5 +1,6 @@
 """A recipe: everything that decides a training run, checked at the border. Every field is a key of the YAML and a flag."""
 
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -65,8 +66,10 @@ class Recipe(_Strict):
     original_length: int | None = Field(None, gt=0, description="What the model was trained at, if the config is wrong.")
     seed: int = Field(0, ge=0, description="Of the order of the documents, of PoSE's jumps and of dropout.")
     lora: Lora | None = Field(None, description="Adapters instead of all weights.")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="Of the arithmetic; the weights stay float32.")
-    device: str = Field("cpu", description="cpu or cuda.")
+    precision: Literal["float32", "bfloat16", "auto"] = Field(
+        "float32", description="Of the arithmetic; the weights stay float32. auto: bfloat16 on accelerators."
+    )
+    device: str = Field("auto", description="cpu or cuda; auto takes an accelerator where there is one.")
     checkpointing: bool = Field(True, description="Recompute each layer in the backward pass instead of keeping it.")
     offload: bool = Field(False, description="Keep what checkpointing keeps in the host's memory.")
     tiles: int = Field(1, ge=1, description="Pieces that an MLP sees its row in.")
@@ -106,13 +109,30 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(p.name.removesuffix(".yaml") for p in _folder().iterdir() if p.name.endswith(".yaml")))
 
 
-def read_recipe(name: str, given: dict[str, Any]) -> Recipe:
-    """A shipped recipe or a file, with `given` in place of what it says. An empty name is the default recipe.
+def fields() -> dict[str, Any]:
+    """Whatever may be given beside a recipe, by name: its own fields, those of all stages, and those of the adapters."""
+    own = {k: v for k, v in Recipe.model_fields.items() if k not in ("model", "stages", "lora")}
+    return {**own, **Stage.model_fields, **{f"lora_{k}": v for k, v in Lora.model_fields.items()}}
+
+
+def check_fields(given: Mapping[str, Any]) -> None:
+    known = (*fields(), *Recipe.model_fields)
+    for name in given:
+        if name not in known:
+            raise UnknownName("field of a recipe", name, known)
+
+
+def read_recipe(name: str | Path | Mapping[str, Any] | Recipe, given: Mapping[str, Any]) -> Recipe:
+    """A shipped recipe, a file or an object, with `given` in place of what it says. An empty name is the default recipe.
 
     given: by field; fields of stages count for every stage, those of adapters for the adapters.
     """
-    raw = _raw(name) if name else {}
+    raw, name = (_raw(str(name)) if name else {}, str(name)) if isinstance(name, str | Path) else (_as_mapping(name), "")
+    given = {key: _as_mapping(value) if isinstance(value, BaseModel) else value for key, value in given.items()}
+    raw = raw | ({"stages": given.pop("stages")} if "stages" in given else {})
     stages = raw.get("stages") or [{}]
+    if isinstance(stages, list | tuple):
+        stages = [_as_mapping(stage) if isinstance(stage, BaseModel) else stage for stage in stages]
     if not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
         raise BadConfig(f"{name}: stages: a list of stages is wanted, each with keys such as factor and steps.")
     for key, value in given.items():
@@ -122,7 +142,9 @@ def read_recipe(name: str, given: dict[str, Any]) -> Recipe:
         elif key.startswith("lora_"):
             raw["lora"] = _adapters(raw, name) | {key.removeprefix("lora_"): value}
         elif key == "lora":
-            raw["lora"] = _adapters(raw, name) if value else None
+            if not isinstance(value, bool | Mapping):
+                raise BadConfig(f"lora is {value!r}; it must be true, false, or keys such as rank and alpha.")
+            raw["lora"] = value if isinstance(value, Mapping) else _adapters(raw, name) if value else None
         else:
             raw[key] = value
     if any(stages):
@@ -130,7 +152,15 @@ def read_recipe(name: str, given: dict[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(raw)
     except ValidationError as error:
-        raise BadConfig(f"the recipe {name or 'given by flags'} is not one:\n" + _explain(error)) from None
+        raise BadConfig(f"the recipe {name or 'that was asked for'} is not one:\n" + _explain(error)) from None
+
+
+def _as_mapping(value: Any) -> dict[str, Any]:
+    if isinstance(value, BaseModel):
+        return value.model_dump(exclude_unset=True)
+    if not isinstance(value, Mapping):
+        raise BadConfig(f"{value!r} is no recipe: give a name, a YAML file, a mapping or a Recipe.")
+    return dict(value)
 
 
 def _adapters(raw: dict[str, Any], name: str) -> dict[str, Any]:
