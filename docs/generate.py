@@ -220,8 +220,10 @@ PLANS: dict[str, tuple[str, dict[str, Option]]] = {
     "resonance": ("resonance", {}),
     "dynamic": ("dynamic-request", {}),
 }
-READERS = ("transformers", "vllm", "sglang", "mlx_lm", "tensorrt_llm", "llama_cpp", "ollama")
-OWN = ("megatron", "mistral", "deepseek", "gpt_oss")
+CONFIG = tuple(name for name, engine in engines().items() if engine.reads == "config.json")
+GGUF = tuple(name for name, engine in engines().items() if engine.reads == "GGUF")
+READERS = CONFIG + GGUF
+OWN = tuple(name for name in engines() if name not in READERS)
 # What people write, and what each engine makes of it: rope_scaling dicts on the first model, whose L is 4096.
 SPECIMENS: dict[str, dict[str, Any]] = {
     "attention_factor 1, x8 (by parts)": {"rope_type": "yarn", "factor": 8.0, "attention_factor": 1.0},
@@ -266,7 +268,7 @@ def loss_list() -> str:
         window = 4096 * int(said["factor"])
         config = {**LLAMA, "rope_scaling": {k: v for k, v in rope.items() if v is not None}, "max_position_embeddings": window}
         parts.append(f"\n**{title}**\n")
-        for name in READERS[:-1]:
+        for name in (name for name in READERS if name != "ollama"):  # which reads as llama.cpp does
             for loss in losses_of(engines()[name], layers_of(config)):
                 parts.append(f"- {loss.said}. {loss.way_out} Source: {_link(loss.source)}.".replace("  ", " "))
     return "\n".join(parts)
@@ -304,7 +306,7 @@ A model like Llama 2:
 
 A model like Qwen 2.5. llama.cpp's graph of it has no rope factors:
 
-{carrier_table(("llama_cpp", "ollama"), QWEN)}
+{carrier_table(GGUF, QWEN)}
 
 Formats of an engine's own:
 
