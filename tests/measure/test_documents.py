@@ -219,14 +219,16 @@ def test_joined_files_share_no_file_and_are_long_enough():
 def test_a_length_that_no_file_has_is_read_in_files_in_a_row_and_said():
     from ropewalk.jobs.evaluate.prepare import prepare
     from ropewalk.jobs.evaluate.request import EvalRequest
+    from ropewalk.models.source import Source
 
     told = []
     request = EvalRequest("ropewalk-tiny", methods=("none", "yarn"), lengths=(49_152,), documents=4, tax=False, speed=False)
-    made = prepare(request, told.append)
+    made = prepare(request, Source("ropewalk-tiny"), told.append)
     assert len(made.documents) == 4
     assert all(len(d.ids) == 49_152 for d in made.documents)
     assert "4 texts of several files in a row are read" in " ".join(told)
     short = prepare(
-        EvalRequest("ropewalk-tiny", methods=("none", "yarn"), lengths=(1024,), documents=4, tax=False, speed=False)
-    )
+        EvalRequest("ropewalk-tiny", methods=("none", "yarn"), lengths=(1024,), documents=4, tax=False, speed=False),
+        Source("ropewalk-tiny"), told.append,
+    )  # fmt: skip
     assert not any("more files" in d.name for d in short.documents)

@@ -36,8 +36,10 @@ def attach(
     Raises NoRope or CannotAttach where the model cannot carry the plan, and Mismatch, after undoing everything, where its own
     cos and sin turn out to be something else than the plan's.
 
+        model = ropewalk.load_model("ropewalk-tiny")
+        ids = ropewalk.load_tokenizer("ropewalk-tiny")("def add(a, b):", return_tensors="pt").input_ids
         with ropewalk.attach(model, "yarn", to="4k"):
-            model.generate(prompt)
+            model.generate(ids, max_new_tokens=4)
     """
     if isinstance(model, str | Path):
         raise CannotAttach(f"{model} is a name, and a plan is attached to a live model: ropewalk.load_model({str(model)!r}).")
