@@ -4,8 +4,10 @@ A hook of mkdocs; `pages()` is all that a test needs.
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from ropewalk.engines.engine import Engine, engines, losses_of
@@ -17,6 +19,10 @@ from ropewalk.jobs.explore.page import explorer
 from ropewalk.scaling.method import Method, Option, Scaled, get_method, methods
 from ropewalk.scaling.plan import make_plan
 from ropewalk.scaling.rope import Rope
+
+sys.path.insert(0, str(Path(__file__).parent))  # the page makers beside this one
+
+import api_reference
 
 # Presets of the explorer and the factor to draw them at.
 DRAWN = {"qwen3-8b": 4.0, "llama-2-7b": 16.0, "gpt-oss-20b": 32.0, "ropewalk-tiny": 8.0}
@@ -345,13 +351,14 @@ def index_page() -> str:
 def pages() -> dict[str, str]:
     """Every generated page: its path below docs/, and its Markdown."""
     made = {f"methods/{name}.md": method_page(method) for name, method in methods().items()}
-    return {"engines.md": engines_page(), "methods/index.md": index_page(), "methods/dynamic.md": dynamic_page(), **made}
+    method_pages = {"methods/index.md": index_page(), "methods/dynamic.md": dynamic_page(), **made}
+    return {"engines.md": engines_page(), **method_pages, **api_reference.pages()}
 
 
 def on_config(config: Any) -> Any:
-    (section,) = [entry["Methods"] for entry in config.nav if isinstance(entry, dict) and "Methods" in entry]
-    listed = [*section]
-    section[:] = listed + [path for path in pages() if path.startswith("methods/") and path not in listed]
+    for title, folder in (("Methods", "methods/"), ("Python", "api/")):
+        (section,) = [entry[title] for entry in config.nav if isinstance(entry, dict) and title in entry]
+        section += [path for path in pages() if path.startswith(folder) and path not in section]
     return config
 
 

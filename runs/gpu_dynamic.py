@@ -2,6 +2,8 @@
 
 python runs/gpu_dynamic.py           2 B parameters, bfloat16, 32512 tokens and 256 more; flash attention must be in use
 python runs/gpu_dynamic.py --tiny    the same steps at a size for the CPU, under SDPA: shows only that they run
+
+--block: under SDPA, queries beyond the window that go into one attention call, in place of those that the library takes.
 """
 
 import argparse
@@ -18,6 +20,7 @@ from transformers.utils import is_flash_attn_2_available
 
 from ropewalk.models.attach import attach
 from ropewalk.models.caches import cache_argument
+from ropewalk.models.dynamic import read as on_read
 from ropewalk.models.live import read_live
 from ropewalk.scaling.plan import make_plan
 
@@ -80,10 +83,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tiny", action="store_true", help="a size for the CPU")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--new", type=int, default=256, help="tokens written after the prompt")
+    parser.add_argument("--block", type=int, default=2**30)
     args = parser.parse_args()
+    on_read.block_of = lambda query: args.block
     device = "cpu" if args.tiny else "cuda"
     attention = "flash_attention_2" if not args.tiny and is_flash_attn_2_available() else "sdpa"
-    shape, window, count, new = (TINY, 64, 500, 4) if args.tiny else (BIG, 4096, 32768 - 256, 256)
+    shape, window, count, new = (TINY, 64, 500, 4) if args.tiny else (BIG, 4096, 32768 - 256, args.new)
     sides = {name: build(shape, window, name == "static", attention, device) for name in ("causal", "static")}
     prompt = torch.randint(0, shape["vocab_size"], (1, count), device=device)
     found: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
@@ -95,7 +101,7 @@ def main() -> None:
     middle = {
         name: {what: statistics.median(run[what] for run in runs[1:]) for what in runs[0]} for name, runs in found.items()
     }
-    print(json.dumps(report(middle, used, attention, sides["causal"]), indent=2))
+    print(json.dumps({**report(middle, used, attention, sides["causal"]), "block": args.block}, indent=2))
     if not args.tiny:
         assert any("flash" in name.lower() for name in used["causal"]), f"no flash attention among {used['causal']}"
 

@@ -127,6 +127,15 @@ def test_what_is_broken_is_not_taken_for_what_is_absent(error):
     assert caught.value is error
 
 
+def test_a_verb_of_the_package_root_says_what_it_needs_when_it_is_called(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert ropewalk.fit is ropewalk.fit
+    for loaded in [name for name in sys.modules if name.startswith("ropewalk.jobs.")]:
+        monkeypatch.delitem(sys.modules, loaded)
+    with pytest.raises(MissingPart, match=r"needs torch, .*'ropewalk\[fit\]'"):
+        ropewalk.fit("ropewalk-tiny", "plan.json")
+
+
 def test_names_of_the_package_root_say_what_they_need(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "ropewalk.models.tables", raising=False)

@@ -27,12 +27,14 @@ if TYPE_CHECKING:  # what `__getattr__` finds on first use
     from ropewalk.api.export import export
     from ropewalk.api.extend import extend
     from ropewalk.api.fit import fit
+    from ropewalk.api.generate import generate
     from ropewalk.api.plan import plan
     from ropewalk.api.read import read
     from ropewalk.api.report import report
+    from ropewalk.api.serve import serve
     from ropewalk.api.verify import verify
     from ropewalk.measure.nll import token_nll
-    from ropewalk.models.load import load_model
+    from ropewalk.models.load import load_model, load_tokenizer
     from ropewalk.models.tables import rotation_tables
 
 _UPPER = {
@@ -43,11 +45,14 @@ _UPPER = {
     "export": "ropewalk.api.export",
     "extend": "ropewalk.api.extend",
     "fit": "ropewalk.api.fit",
+    "generate": "ropewalk.api.generate",
     "plan": "ropewalk.api.plan",
     "read": "ropewalk.api.read",
     "report": "ropewalk.api.report",
+    "serve": "ropewalk.api.serve",
     "verify": "ropewalk.api.verify",
     "load_model": "ropewalk.models.load",
+    "load_tokenizer": "ropewalk.models.load",
     "rotation_tables": "ropewalk.models.tables",
     "token_nll": "ropewalk.measure.nll",
 }
@@ -66,8 +71,10 @@ __all__ = [
     "export",
     "extend",
     "fit",
+    "generate",
     "get_method",
     "load_model",
+    "load_tokenizer",
     "make_plan",
     "method",
     "methods",
@@ -75,6 +82,7 @@ __all__ = [
     "read",
     "report",
     "rotation_tables",
+    "serve",
     "token_nll",
     "verify",
     "write",
@@ -83,10 +91,13 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name in _UPPER:
-        with extra_parts():
-            return getattr(importlib.import_module(_UPPER[name]), name)
-    raise AttributeError(f"module 'ropewalk' has no attribute {name!r}")
+    if name not in _UPPER:
+        raise AttributeError(f"module 'ropewalk' has no attribute {name!r}")
+    with extra_parts():
+        found = getattr(importlib.import_module(_UPPER[name]), name)
+    if _UPPER[name].startswith("ropewalk.api."):  # what a verb lacks is known when it is called
+        found = globals()[name] = extra_parts(name)(found)
+    return found
 
 
 def __dir__() -> list[str]:

@@ -114,7 +114,7 @@ def missing_part(error: ImportError, verb: str = "") -> MissingPart | None:
     """
     package = (error.name or "").partition(".")[0]
     extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
-    if extra is None or not isinstance(error, ModuleNotFoundError) or find_spec(package) is not None:
+    if extra is None or find_spec(package) is not None:
         return None  # a package that is there and broken is another matter
     if extra == "torch" and verb in EXTRAS:
         extra = verb

@@ -15,7 +15,7 @@ from ropewalk.models.caches import Entrance, cache_argument
 from ropewalk.models.dynamic import selftest
 from ropewalk.models.dynamic.cache import Rotated, _alike, _fits, keeps
 from ropewalk.models.dynamic.call import Call, _groups, ends
-from ropewalk.models.dynamic.read import OnRead, Reading, _joined, _one_each
+from ropewalk.models.dynamic.read import BLOCK, OnRead, Reading, _joined, _one_each, block_of
 
 
 def row(*numbers):
@@ -327,3 +327,9 @@ def test_kept_keys_go_on_only_where_everything_about_them_is_as_it_was():
             assert not _fits(kept, now, other, (1,)), "another shape"
         kept.fresh = False
         assert not _fits(kept, now, key, (1,)), "somebody else wrote to it"
+
+
+def test_blocks_are_for_the_cpu():
+    """Short calls starve an accelerator: an H100 was seven times slower with them (docs/real-model.md)."""
+    assert block_of(torch.zeros(1, 2, 1000, 4)) == BLOCK
+    assert block_of(torch.zeros(1, 2, 1000, 4, device="meta")) == 1000

@@ -8,7 +8,7 @@ import pytest
 
 from ropewalk.engines.transformers.write import spell
 from ropewalk.errors import BadConfig, BadLength, BadOption, UnknownName
-from ropewalk.scaling.method import Scaled, get_method, methods
+from ropewalk.scaling.method import Scaled, difference, get_method, methods, same
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.schedule import Dynamic
@@ -406,3 +406,14 @@ def test_beta_growth_moves_the_fast_end_with_the_scale():
 def test_no_config_names_beta_growth_so_longrope_carries_it():
     plan = Stretch(LLAMA2, "yarn", 8.0, normal_options("yarn", {"beta_fast": 2.5, "beta_growth": 1.0}))
     assert spell(plan)["rope_type"] == "longrope"
+
+
+def test_two_tables_differ_by_their_worst_pair_and_by_the_square_of_m():
+    one = Scaled((1.0, 0.5), 1.0)
+
+    assert difference(one, Scaled((2.0, 0.125), 3.0)) == (4.0, 9.0)
+    assert difference(one, Scaled((1.0,), 1.0)) == difference(one, Scaled((1.0, 0.0), 1.0)) == (math.inf, 1.0)
+    assert same(one, Scaled((1.0, 0.5 * (1 + 1e-7)), 1.0))
+    assert not same(one, Scaled((1.0, 0.5 * (1 + 1e-7)), 1.0), 1e-9)
+    assert not same(one, Scaled((1.0, 0.5), 1.0001))
+    assert not same(one, None)

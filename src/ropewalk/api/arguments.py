@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from ropewalk.errors import BadConfig, BadOption, UnknownName
 from ropewalk.scaling.method import Option, methods
@@ -22,6 +22,7 @@ Options = Mapping[str, Option] | Sequence[str]  # {"beta_fast": 16}, or ["beta_f
 Pairs = Mapping[str, Any] | Names  # {"vllm": "0.31"}, or "vllm=0.31,sglang=0.5.19"
 Plan = ScalingPlan | str | Path  # a plan, or the file that holds one
 Plans = Plan | Sequence[Plan] | Mapping[str, Plan]
+Chat = bool | Literal["auto"]
 Model = Any  # a folder, a hub id, ropewalk-tiny, or a live transformers model
 
 

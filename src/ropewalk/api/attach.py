@@ -4,14 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ropewalk.api.arguments import Length, Names, Options, Plan, plan_from
+from ropewalk.api.running import DYNAMIC_FACTOR
 from ropewalk.errors import CannotAttach, extra_parts
 from ropewalk.models.source import Source
 from ropewalk.scaling.stretch import DYNAMIC
 
 if TYPE_CHECKING:
     from ropewalk.models.attach import Attached
-
-FACTOR = 8.0  # of a dynamic plan that says no other: it leaves short texts alone, however far it reaches
 
 
 @extra_parts("attach")
@@ -46,6 +45,6 @@ def attach(
 
     read_live(model)  # what is no model of transformers is told in the words of attaching
     if isinstance(plan, str) and plan.startswith(DYNAMIC) and to is None and factor is None:
-        factor = FACTOR
+        factor = DYNAMIC_FACTOR
     source = Source(model, original_length=original_length)
     return put(model, plan_from(source.spec, source.name, plan, to=to, factor=factor, options=options, layers=layers))

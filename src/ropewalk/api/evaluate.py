@@ -24,7 +24,7 @@ from ropewalk.api.arguments import (
     as_protocols,
     as_texts,
 )  # fmt: skip
-from ropewalk.errors import BadOption, extra_parts
+from ropewalk.errors import BadOption
 from ropewalk.models.source import Source
 from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.units import as_length
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from ropewalk.jobs.evaluate.result import Outcome
 
 
-@extra_parts("evaluate")
 def evaluate(
     model: Annotated[Model, Flag("Folders, hub ids, or ropewalk-tiny.", metavar="MODEL...", many=True)],
     out: Annotated[Place, Flag("The run's folder; several models get one each below it.", ("-o", "--out"))] = "out/eval",

@@ -20,7 +20,7 @@ from ropewalk.api.arguments import (
     as_names,
     as_texts,
 )  # fmt: skip
-from ropewalk.errors import BadOption, extra_parts
+from ropewalk.errors import BadOption
 from ropewalk.models.source import Source
 from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.units import as_length, as_seconds
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ropewalk.jobs.fit.job import Result
 
 
-@extra_parts("fit")
 def fit(
     model: OneModel,
     out: Annotated[Place, Flag("The plan to write; a second run goes on with the search.", ("-o", "--out"))],

@@ -4,13 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from ropewalk.api.arguments import Flag, Force, Place
-from ropewalk.errors import extra_parts
 
 if TYPE_CHECKING:
     from ropewalk.jobs.report.certificate import Certificate
 
 
-@extra_parts("report")
 def report(
     folder: Annotated[Place, Flag("A run folder: what eval or demo wrote.", metavar="RUN")],
     out: Annotated[
@@ -25,6 +23,7 @@ def report(
 
     Raises RopewalkError for a folder that holds no run, and for an `out` that is something else than an older report.
 
+        ropewalk.evaluate("ropewalk-tiny", "out/eval", lengths=640, documents=2, tasks=(), speed=False)
         page = ropewalk.report("out/eval")
         page.title, page.to_markdown(), page.out
     """

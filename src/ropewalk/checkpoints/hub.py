@@ -50,13 +50,13 @@ def _fetched(model: str, weights: bool) -> Path:
 
 
 def _config_alone(model: str) -> Path:
-    """Its config.json in a folder that lives as long as this process: the base install has no library of the hub (41 MB)."""
+    """Its config.json in a folder that lives as long as this process: the base install has no library of the hub."""
     from urllib.request import HTTPRedirectHandler, Request, build_opener
 
     class Redirects(HTTPRedirectHandler):
         def redirect_request(self, asked: Request, *rest: Any) -> Request | None:
             new = super().redirect_request(asked, *rest)
-            if new and new.host != asked.host:
+            if new and (new.type, new.host) != (asked.type, asked.host):
                 new.remove_header("Authorization")  # it is the hub's, not theirs where the hub's files lie
             return new
 

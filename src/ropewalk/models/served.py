@@ -1,8 +1,10 @@
 """A model that is ready to write: loaded, with its plan attached and measured, its tokenizer and its limits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +12,8 @@ import torch
 from ropewalk.errors import BadLength, BadOption, UnknownName, first_line
 from ropewalk.models.attach import Attached, attach
 from ropewalk.models.live import read_live
-from ropewalk.models.load import load_model, load_tokenizer
+from ropewalk.models.placement import AUTO
+from ropewalk.models.source import Source
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.spec import ModelSpec
 
@@ -76,19 +79,41 @@ def ends(model: Any) -> frozenset[int]:
     return frozenset(end if isinstance(end, (list, tuple)) else [] if end is None else [end])
 
 
-def open_model(name: str, plan: ScalingPlan | None, *, dtype: str = "float32", device: str = "cpu") -> Served:
-    if dtype not in DTYPES:
-        raise UnknownName("dtype", dtype, DTYPES)
-    check_device(device)
-    model, tokenizer = load_model(name, dtype=getattr(torch, dtype), device=device), load_tokenizer(name)
-    spec = read_live(model)
-    attached = attach(model, plan) if plan else None
-    return Served(model, tokenizer, spec, attached, plan.target_length if plan else spec.max_length)
+def open_model(
+    model: str | Path | Source, plan: ScalingPlan | None, *, dtype: str = "float32", device: str = "cpu"
+) -> Served:  # fmt: skip
+    """Loaded where it is a name. Whoever is done with a live model calls `.attached.undo()`."""
+    source = model if isinstance(model, Source) else Source(model)
+    if dtype not in (AUTO, *DTYPES):
+        raise UnknownName("dtype", str(dtype), (AUTO, *DTYPES))
+    if device != AUTO:
+        check_device(device)
+    live, tokenizer = source.load(device=device, dtype=dtype), source.tokenizer()
+    if not callable(tokenizer) or not hasattr(tokenizer, "convert_ids_to_tokens"):
+        raise BadOption(f"this is no tokenizer, but of type {type(tokenizer).__name__}: give transformers' own, or a folder.")
+    spec = read_live(live)
+    attached = attach(live, plan) if plan else None
+    return Served(live, tokenizer, spec, attached, plan.target_length if plan else spec.max_length)
+
+
+@contextmanager
+def opened(source: Source, plan: ScalingPlan | None, *, dtype: str, device: str) -> Iterator[Served]:
+    """`open_model`, after which a live model is as it was."""
+    training = source.is_live and getattr(source.given, "training", False)
+    served = None
+    try:
+        served = open_model(source, plan, dtype=dtype, device=device)
+        yield served
+    finally:
+        if served and served.attached:
+            served.attached.undo()
+        if training:
+            source.given.train()
 
 
 def check_device(name: str) -> None:
     try:
         torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         reason = first_line(error)
-        raise BadOption(f"device {name!r} cannot be used here: {reason}\n  --device cpu always can.") from None
+        raise BadOption(f"device {name!r} cannot be used here: {reason}\n  cpu (--device cpu) always can.") from None

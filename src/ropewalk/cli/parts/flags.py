@@ -17,6 +17,7 @@ from ropewalk.cli.parts.progress import Bar
 TYPED = {
     arguments.Length: str, arguments.Lengths: str, arguments.Names: str, arguments.Numbers: str, arguments.Place: Path,
     arguments.Options: list[str], arguments.Plan: Path, arguments.Model: str, arguments.Time: str,
+    arguments.Chat: bool,
     arguments.Pairs: str,
 }  # fmt: skip
 LATER = 5.0  # seconds: of verbs that are done at once, but for slow disks and networks
@@ -55,7 +56,9 @@ def verb(
     return with_flags(run, parameters(function))
 
 
-def with_flags(run: Callable[..., None], flags: Sequence[inspect.Parameter]) -> Callable[..., None]:
+def with_flags(
+    run: Callable[..., None], flags: Sequence[inspect.Parameter], *, as_json: bool = True
+) -> Callable[..., None]:  # fmt: skip
     """`run(**given)` as typer reads it: with these flags, those that `run` itself has, and --json.
 
     What is not given has the function's own default.
@@ -66,8 +69,9 @@ def with_flags(run: Callable[..., None], flags: Sequence[inspect.Parameter]) -> 
 
     own = [p.replace(kind=p.KEYWORD_ONLY) for p in inspect.signature(run).parameters.values() if _is_flag(p)]
     json = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
-    call.__signature__ = inspect.Signature([*flags, *own, json])  # type: ignore[attr-defined]
-    call.__annotations__ = {p.name: p.annotation for p in [*flags, *own, json]}
+    found = [*flags, *own, json] if as_json else [*flags, *own]
+    call.__signature__ = inspect.Signature(found)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in found}
     return call
 
 

@@ -123,6 +123,8 @@ class Wanted:
             raise BadOption(f"temperature is {self.temperature!r}; it must be from 0 (the most probable token) to 100.")
         if not is_number(self.top_p) or not 0 < self.top_p <= 1:
             raise BadOption(f"top_p is {self.top_p!r}; it must be above 0 and at most 1.")
+        if self.seed is not None and not is_whole(self.seed):
+            raise BadOption(f"seed is {self.seed!r}; it must be a whole number, or None for another text each time.")
         if not is_whole(self.top_k) or self.top_k < 0:
             raise BadOption(f"top_k is {self.top_k!r}; it must be a whole number: 0 (all tokens), or how many.")
         if not is_number(self.repetition) or not self.repetition > 0:

@@ -21,7 +21,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from ropewalk.errors import BadLength, BadOption, NotFinite, RopewalkError, UnknownName
 from ropewalk.jobs.serve.answer import Answer, new_answer
 from ropewalk.jobs.serve.batch import Batch
-from ropewalk.jobs.serve.engine import Busy, Ending, Engine, Exchange, Piece, Watch
+from ropewalk.jobs.serve.engine import Busy, Ending, Engine, Exchange, Piece
 from ropewalk.jobs.serve.guard import Guard
 from ropewalk.jobs.serve.requests import (
     DONE,
@@ -39,6 +39,7 @@ from ropewalk.jobs.serve.requests import (
 )
 from ropewalk.models.limits import available_bytes, cache_bytes
 from ropewalk.models.served import Served, chat_tokens
+from ropewalk.progress import SILENT, Progress
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BODY, BODY_PER_TOKEN = 2**23, 64  # bytes that a request may have: some, and more for each token that can be read
@@ -289,7 +290,7 @@ SHARE_OF_MEMORY = 0.5  # of what is free at the start, for the caches of rows th
 GRACE = 30  # seconds that open requests have to end when the server is told to stop
 
 
-def build_engine(served: Served, *, rows: int, waiting: int, watch: Watch = lambda read, tokens: None) -> Engine:
+def build_engine(served: Served, *, rows: int, waiting: int, progress: Progress = SILENT) -> Engine:
     """rows: answers written together, at most.  waiting: requests in the queue, at most."""
     budget = SHARE_OF_MEMORY * available_bytes(served.model.device)
 
@@ -297,7 +298,7 @@ def build_engine(served: Served, *, rows: int, waiting: int, watch: Watch = lamb
         longest = max(answer.length for answer in answers)
         return cache_bytes(served.spec, served.plan, longest, served.model.dtype, len(answers)) <= budget
 
-    return Engine(Batch(served.model, served.attached, rows), waiting, fits, watch)
+    return Engine(Batch(served.model, served.attached, rows), waiting, fits, progress)
 
 
 class Server(uvicorn.Server):
@@ -342,13 +343,30 @@ def listen(host: str, port: int) -> socket.socket:
 
 def serve(
     served: Served, name: str, host: str, port: int, *, rows: int, waiting: int, ready: Callable[[str], None],
-    tell: Callable[[str], None] = lambda line: None, watch: Watch = lambda read, tokens: None,
+    progress: Progress = SILENT,
 ) -> None:  # fmt: skip
-    """Serve until SIGINT or SIGTERM. ready: told the address once connections are taken.  tell: told of each request.
-    watch: of each prompt that is read.
+    """Serve until SIGINT or SIGTERM. ready: told the address once connections are taken.  progress: told of each request, and
+    of each prompt that is read.
     """
     with listen(host, port) as opened:
-        server = build_server(served, build_engine(served, rows=rows, waiting=waiting, watch=watch), name, host, tell)
+        engine = build_engine(served, rows=rows, waiting=waiting, progress=progress)
+        server = build_server(served, engine, name, host, progress.note)
         shown = f"[{host}]" if ":" in host else host
         ready(f"http://{shown}:{opened.getsockname()[1]}/v1")
+        _run(server, opened)
+
+
+def _run(server: Server, opened: socket.socket) -> None:
+    """Here; beside a loop that runs already, as a notebook has one, in a thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
         server.run(sockets=[opened])
+        return
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]}, name="ropewalk-serve")
+    thread.start()
+    try:
+        thread.join()
+    finally:  # an interrupt comes to this thread
+        server.should_exit = True
+        thread.join()

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from ropewalk.errors import RopewalkError
 from ropewalk.jobs.serve.answer import Answer, Chosen
 from ropewalk.jobs.serve.batch import Batch
+from ropewalk.progress import SILENT, Progress
 
 log = logging.getLogger("ropewalk.serve")
-Watch = Callable[[int, int], None]  # tokens of a prompt that are read, and all: at the start, after each piece, at the end
 
 
 class Busy(RopewalkError):
@@ -64,10 +64,10 @@ class Engine:
 
     def __init__(
         self, batch: Batch, most_waiting: int, fits: Callable[[Sequence[Answer]], bool] = lambda answers: True,
-        watch: Watch = lambda read, tokens: None,
+        progress: Progress = SILENT,
     ):  # fmt: skip
         self.most_waiting = most_waiting
-        self._batch, self._fits, self._watch = batch, fits, watch
+        self._batch, self._fits, self._progress = batch, fits, progress
         self._changed = threading.Condition()
         self._waiting: deque[Job] = deque()
         self._running: dict[Answer, Job] = {}
@@ -126,7 +126,7 @@ class Engine:
                 if self._reading is None and self._waiting and self._has_room(self._waiting[0]):
                     job = self._waiting.popleft()
                     self._reading = Reading(job, self._batch.read(job.answer), len(job.answer.tokens))
-                    self._watch(0, self._reading.tokens)
+                    self._progress.begin(f"reading a prompt of {self._reading.tokens:,} tokens", self._reading.tokens)
                 if self._reading or self._batch.answers:
                     return True
                 self._changed.wait()
@@ -160,7 +160,7 @@ class Engine:
             _failed(job, error)
             return
         if read < reading.tokens:
-            self._watch(read, reading.tokens)
+            self._progress.reach(read)
         else:
             next(reading.pieces, None)
             self._end_reading()
@@ -169,7 +169,7 @@ class Engine:
 
     def _end_reading(self) -> None:
         if self._reading:
-            self._watch(self._reading.tokens, self._reading.tokens)
+            self._progress.reach(self._reading.tokens)
         self._reading = None
 
     def _write_on(self) -> None:

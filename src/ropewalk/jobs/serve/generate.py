@@ -1,7 +1,7 @@
 """Write one answer as a stream, and account for it: the scales it was written at, tokens per second, memory."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -9,9 +9,12 @@ from ropewalk.jobs.serve.answer import Answer
 from ropewalk.jobs.serve.batch import Batch
 from ropewalk.models.limits import cache_bytes, peak_bytes
 from ropewalk.models.served import Served
+from ropewalk.progress import Progress
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.schedule import REQUEST
 from ropewalk.scaling.stretch import Stretch
+
+INTERRUPTED = 130
 
 
 @dataclass
@@ -49,6 +52,52 @@ class Account:
 
 
 @dataclass(frozen=True)
+class Written:
+    """What `ropewalk.generate` answers.  account: how it came about; scales, speeds and memory are there."""
+
+    model: str
+    plan: ScalingPlan | None
+    account: Account
+
+    @property
+    def text(self) -> str:
+        return self.account.text
+
+    @property
+    def tokens(self) -> list[int]:
+        return self.account.tokens
+
+    @property
+    def prompt_tokens(self) -> int:
+        return self.account.prompt_tokens
+
+    @property
+    def finish(self) -> str | None:
+        """Why it ended: "stop" (the end token or a stop text), "length" or "interrupted"."""
+        return self.account.finish
+
+    @property
+    def seconds(self) -> float:
+        """For reading and writing, without loading the model."""
+        return self.account.prefill_s + self.account.decode_s
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Written after the first; None where there are none."""
+        return self.account.decode_tokens_per_s
+
+    @property
+    def exit_code(self) -> int:
+        return INTERRUPTED if self.finish == "interrupted" else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"model": self.model, "plan": self.plan.to_dict() if self.plan else None, **self.account.to_dict()}
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
 class Event:
     """read: prompt tokens read so far.  text: to show now.  scales: (first position, scale) of those that are new."""
 
@@ -73,6 +122,28 @@ def generate(served: Served, answer: Answer, account: Account) -> Iterator[Event
         _note(account, answer, served, shown)
         position = account.prompt_tokens + answer.written - 2  # of the query that chose this token
         yield Event(account.prompt_tokens, shown, _new_scales(served.plan, account, position, answer.length))
+
+
+def write(
+    served: Served, answer: Answer, account: Account, name: str, stream: Callable[[str], object], progress: Progress
+) -> Written:
+    """To the end, or to an interrupt; `stream` is told the text, and `progress` the scales and how far the prompt is read."""
+    try:
+        _note_scales(account.scales, progress)
+        progress.begin(f"reading {account.prompt_tokens:,} tokens", account.prompt_tokens)
+        for event in generate(served, answer, account):
+            _note_scales(event.scales, progress)
+            progress.reach(event.read)
+            if event.text:
+                stream(event.text)
+    except KeyboardInterrupt:
+        account.finish = "interrupted"
+    return Written(name, served.plan, account)
+
+
+def _note_scales(scales: list[tuple[int, float]], progress: Progress) -> None:
+    for position, scale in scales:
+        progress.note(f"from position {position:,}: scale {scale:.4g}")
 
 
 def new_account(served: Served, answer: Answer) -> Account:

@@ -46,7 +46,9 @@ READING = "_ropewalk_reading"
 CALL = "_ropewalk_call"
 FLASH = ("flash_attention_2", "flash_attention_3", "flash_attention_4")
 BASES = ("sdpa", "eager", *FLASH)
-# Queries whose mask must be spelt out are attended in blocks of this many: less of the masked half is computed.
+# On a CPU, queries whose mask must be spelt out are attended in blocks of this many: less of the masked half is computed.
+# On accelerators kernels know what is masked, and short calls starve them: in blocks, a prefill of 16k tokens on an H100 took
+# seven times as long (runs/gpu_real.py).
 BLOCK = 256
 
 # What transformers' attention functions are: (module, query, key, value, mask, **more) -> (output, weights).
@@ -112,6 +114,11 @@ def registered(base: str) -> str:
     return name
 
 
+def block_of(query: torch.Tensor) -> int:
+    """How many queries are attended at a time where their mask must be spelt out."""
+    return BLOCK if query.device.type == "cpu" else query.shape[2]
+
+
 class Reading:
     """One layer's part in one call, from its forward pre-hook to its attention function."""
 
@@ -144,7 +151,7 @@ class Reading:
             self.state.layers.pop(self.layer, None)
         spans, outputs, weights = [], [], []
         split = mask is None and can_split(stock, module, query, key, value, kwargs)
-        for first, last, keys, steps in self._parts(key, call.tokens if split or flash else BLOCK):
+        for first, last, keys, steps in self._parts(key, call.tokens if split or flash else block_of(query)):
             q = self.rotate(query[:, :, first:last], *call.of_queries(steps, first, last))
             values, weight = value[:, :, : keys.shape[2]], None
             if split and first:
