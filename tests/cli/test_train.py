@@ -103,7 +103,7 @@ def test_a_run_folder_of_another_run(train):
     assert train()[0] == 0, "nothing was trained there"
     code, _, err = train("--rate", "1e-4")
     assert code == 2
-    assert "recipe.stages.0.rate: it was 2e-05, now 0.0001" in err
+    assert "recipe.stages.0.rate: 2e-05 there, 0.0001 asked for" in err
 
 
 def test_no_model_and_no_recipe(capsys, monkeypatch):

@@ -1,5 +1,6 @@
 """Progress that a test can look at."""
 
+from ropewalk.checkpoints.runs import LOCK
 from ropewalk.progress import Silent
 
 
@@ -15,7 +16,7 @@ class Watching(Silent):
     def begin(self, what, total=None, *, found=False):
         if total is not None:
             self.what, self.total, self.found, self.done = what, total, found, 0.0
-            self.listed = {path.name for path in self.folder.iterdir()} if self.folder else set()
+            self.listed = {p.name for p in self.folder.iterdir() if p.name != LOCK} if self.folder else set()
 
     def advance(self, amount):
         self.done += amount

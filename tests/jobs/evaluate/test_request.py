@@ -1,12 +1,10 @@
 """What is asked for: plans, lengths, and a folder that holds one run."""
 
-import json
-
 import pytest
 
 from ropewalk.engines.transformers.write import read
-from ropewalk.errors import BadConfig, BadLength, BadOption
-from ropewalk.jobs.evaluate.request import Request, make_plans, original_length, own_plan, settle, wanted_lengths
+from ropewalk.errors import BadLength, BadOption
+from ropewalk.jobs.evaluate.request import Request, make_plans, original_length, own_plan, wanted_lengths
 
 PLAIN = read({"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4, "max_position_embeddings": 512})
 YARN = read(
@@ -77,26 +75,3 @@ def test_the_same_plan_under_two_names_is_said():
         plans(YARN, methods=("own", "yarn"), lengths=(2048,))
     with pytest.raises(BadOption, match="name at least one method"):
         plans(PLAIN, methods=(), lengths=(512,))
-
-
-def test_the_same_request_goes_on_and_another_is_told_apart(tmp_path):
-    path = tmp_path / "run" / "run.json"
-    wanted = {"model": "m", "lengths": [512, 1024], "seed": 0, "depths": (0.5,)}
-    settle(path, wanted)
-    written = path.read_bytes()
-    assert json.loads(written)["schema"] == "ropewalk.run/1"
-    settle(path, dict(wanted))
-    assert path.read_bytes() == written
-    with pytest.raises(BadConfig) as stop:
-        settle(path, {**wanted, "lengths": [512], "gap": True})
-    assert "lengths: [512, 1024] there, [512] asked for" in str(stop.value)
-    assert "gap: null there, true asked for" in str(stop.value)
-    assert "seed" not in str(stop.value)
-    assert path.read_bytes() == written
-
-
-@pytest.mark.parametrize("content", ["{", "[1, 2]", "\0"])
-def test_a_broken_run_json_is_named(tmp_path, content):
-    (tmp_path / "run.json").write_text(content)
-    with pytest.raises(BadConfig, match=r"run\.json cannot be read"):
-        settle(tmp_path / "run.json", {"model": "m"})

@@ -191,22 +191,25 @@ def test_another_run_in_the_same_folder_is_refused(source, data, tmp_path, chang
     recipe = recipe_of(source, data, stages=({"steps": 1},))
     run(recipe, tmp_path / "out")
     if change == "data":
-        other, words = recipe_of(source, texts(tmp_path / "other", seed=5), stages=({"steps": 1},)), r"data: it was '\w+', now"
+        other, words = (
+            recipe_of(source, texts(tmp_path / "other", seed=5), stages=({"steps": 1},)),
+            r'data: "\w+" there, "\w+" asked for',
+        )
     elif change == "plan":
         other, words = (
             recipe_of(source, data, stages=({"steps": 1, "method": "ntk"},)),
-            "stages.0.method: it was 'yarn', now 'ntk'",
+            'stages.0.method: "yarn" there, "ntk" asked for',
         )
     elif change == "rate":
         other, words = (
             recipe_of(source, data, stages=({"steps": 1, "rate": 1e-4},)),
-            "recipe.stages.0.rate: it was 0.003, now 0.0001",
+            "recipe.stages.0.rate: 0.003 there, 0.0001 asked for",
         )
     else:
         model = with_tokenizer(tmp_path / "model")
         weights = load_file(model / "model.safetensors")
         save_file({k: v * 1.01 for k, v in weights.items()}, model / "model.safetensors", metadata={"format": "pt"})
-        other, words = recipe_of(model, data, stages=({"steps": 1},)), r"model: it was '\w+', now"
+        other, words = recipe_of(model, data, stages=({"steps": 1},)), r'model: "\w+" there, "\w+" asked for'
     with pytest.raises(BadConfig, match=words):
         run(other, tmp_path / "out")
 

@@ -6,16 +6,18 @@ killed at any moment goes on when it is asked for again, and ends with the same 
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from ropewalk.checkpoints import runs
 from ropewalk.checkpoints.files import write_file
 from ropewalk.engines.transformers.checkpoint import local_checkpoint
 from ropewalk.errors import BadOption, CannotAttach, Mismatch, NotFinite, RopewalkError
 from ropewalk.jobs.evaluate.prepare import Prepared, prepare
-from ropewalk.jobs.evaluate.request import RUN, Request, settle
+from ropewalk.jobs.evaluate.request import RUN, SCHEMA, Request
 from ropewalk.jobs.evaluate.result import REPORT, Outcome
 from ropewalk.jobs.evaluate.workers import Workers
 from ropewalk.jobs.report.page import write_report
@@ -143,7 +145,20 @@ def evaluate(
         _check_stop_early(prepared, workers)
     for note in prepared.notes:
         say(note)
-    workers.first_alone(lambda: settle(out / RUN, prepared.facts()))
+    with ExitStack() as held:
+
+        def begin() -> None:
+            if workers.is_first:
+                held.enter_context(runs.one_writer(out / runs.LOCK))
+            runs.settle(out / RUN, SCHEMA, prepared.facts())
+
+        workers.first_alone(begin)
+        return _evaluate(out, request, prepared, workers, progress)
+
+
+def _evaluate(out: Path, request: Request, prepared: Prepared, workers: Workers, progress: Progress) -> Outcome:
+    """Into a folder that is this run's own."""
+    say = progress.note
     if workers.is_first:
         for name, plan in prepared.plans.items():
             write_file(out / "plans" / f"{name}.json", plan.to_json())

@@ -1,13 +1,11 @@
 """What an evaluation is asked to do, and run.json, which says so in the run's folder before anything is measured."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ropewalk.checkpoints.files import write_file
-from ropewalk.errors import BadConfig, BadLength, BadOption
+from ropewalk.errors import BadLength, BadOption
 from ropewalk.measure.texts import LIBRARY, TEXT_FIELD
 from ropewalk.measure.window import WindowPlan, window_size
 from ropewalk.scaling.plan import ScalingPlan, make_plan
@@ -150,30 +148,3 @@ def own_plan(spec: ModelSpec, longest: int, model: str) -> ScalingPlan:
     found = dict(spec.scaling)
     stretches = tuple((name, found.get(name) or Stretch(rope)) for name, rope in spec.ropes if name in spec.stretchable)
     return ScalingPlan(stretches, max(longest, *(stretch.target_length for _, stretch in stretches)), model)
-
-
-def settle(path: Path, wanted: Mapping[str, Any]) -> None:
-    """Write run.json, or see that the one that is there asks for the same. Raises BadConfig, naming what differs."""
-    wanted = json.loads(json.dumps({"schema": SCHEMA, **wanted}))
-    if not path.exists():
-        write_file(path, json.dumps(wanted, indent=2) + "\n")
-        return
-    try:
-        there = dict(json.loads(path.read_text(encoding="utf-8")))
-        names = [*dict.fromkeys([*there, *wanted])]
-    except (OSError, ValueError, TypeError) as error:
-        raise BadConfig(f"{path} cannot be read: {error}.\n  Choose another folder, or delete this one.") from None
-    changed = [name for name in names if there.get(name) != wanted.get(name)]
-    if changed:
-        told = "\n".join(
-            f"  {name}: {_short(there.get(name))} there, {_short(wanted.get(name))} asked for" for name in changed
-        )
-        raise BadConfig(
-            f"{path.parent} holds another run; what differs:\n{told}\n"
-            "  Ask for the same to go on with it, or choose another folder with -o."
-        )
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 100 else f"{text[:60]} ... {text[-30:]}"

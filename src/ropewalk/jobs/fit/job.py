@@ -13,6 +13,7 @@ import numpy
 
 from ropewalk.checkpoints.files import write_file
 from ropewalk.checkpoints.fingerprint import versions
+from ropewalk.checkpoints.runs import one_writer
 from ropewalk.errors import BadLength, BadOption, UnknownName
 from ropewalk.jobs.fit.compare import FITTED, Compared, baselines, bits_by_token, keep_report, read_report, report_path
 from ropewalk.jobs.fit.family import Space, get_family
@@ -131,9 +132,10 @@ def run_fit(
     """
     budget = Budget(fit.budget, time.monotonic() if started is None else started)
     search = _Search(model, tokenizer, spec, fit, sets, out, name, progress, budget)
-    search.begin(fingerprint, force=force)
-    search.run()
-    return search.report()
+    with one_writer(out.with_name(f".{out.stem}.fit.lock"), out):
+        search.begin(fingerprint, force=force)
+        search.run()
+        return search.report()
 
 
 class _Search:

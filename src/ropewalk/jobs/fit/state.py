@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ropewalk.checkpoints import runs
 from ropewalk.checkpoints.files import write_file
 from ropewalk.errors import BadConfig, OutputExists
 
@@ -45,16 +46,17 @@ def load_state(out: Path, key: dict[str, Any], *, force: bool) -> State | None:
             )
         return None
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if data.pop("schema") != SCHEMA:
+        data = runs.read(path)
+        if data.pop(runs.SCHEMA) != SCHEMA:
             raise ValueError("another schema")
         state = State(**data)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise BadConfig(f"{path} is not the state of a search: {error}.\n  Delete it, or start anew with --force.") from None
-    if state.key != key:
+    if told := runs.differences(state.key, json.loads(json.dumps(key))):
         differ = sorted(name for name in {*key, *state.key} if key.get(name) != state.key.get(name))
         raise OutputExists(
-            f"{path} belongs to another search: other {', '.join(differ)}.\n  Choose another name, or begin anew: --force."
+            f"{path} belongs to another search: other {', '.join(differ)}; what differs:\n{told}\n"
+            "  Ask for the same to go on with it, choose another name, or begin anew: force (--force)."
         )
     return state
 

@@ -23,6 +23,7 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_shards
 from torch.distributed.checkpoint.state_dict_saver import save as save_shards
 
 from ropewalk.checkpoints.files import discard, write_file
+from ropewalk.checkpoints.runs import settle
 from ropewalk.errors import BadConfig, CannotWrite, first_line
 from ropewalk.jobs.train.setup import Trained
 
@@ -169,7 +170,7 @@ def _cause(error: BaseException) -> str:
     return first_line(error)[:300]
 
 
-RUN = "run.json"
+RUN, SCHEMA = "run.json", "ropewalk.train/1"
 # What may change between a run and its continuation: where it runs and what is watched, not what is computed.
 FREE = (
     "device", "checkpointing", "offload", "tiles", "context", "exchange", "replicate", "evaluate_every", "save_every", "keep",
@@ -183,32 +184,5 @@ def begin_or_compare(out: Path, mine: dict[str, Any], *, done: bool, write: bool
 
     Raises BadConfig where `out` holds another run, and names the differences.
     """
-    path = out / RUN
-    if done and path.is_file():
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise BadConfig(
-                f"{path} is not JSON: {error}\n"
-                "  It was changed or copied in part: what was begun is not known. Choose another -o, or remove the folder."
-            ) from None
-        if different := _differences(before, mine):
-            raise BadConfig(
-                f"{out} holds another run: " + "; ".join(different) + ".\n"
-                "  Going on with it would train something that neither recipe says. Choose another -o, or remove it."
-            )
-    elif write:
-        write_file(path, json.dumps(mine, indent=1) + "\n")
+    settle(out / RUN, SCHEMA, mine, begun=done, write=write)
     return hashlib.sha256(json.dumps(mine, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _differences(before: Any, now: Any, path: str = "") -> list[str]:
-    """Where two records of a run differ, as "recipe.stages.0.rate: it was 2e-05, now 1e-05"."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = dict.fromkeys([*before, *now])
-        return [d for key in keys for d in _differences(before.get(key), now.get(key), f"{path}.{key}".strip("."))]
-    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        return [
-            d for i, pair in enumerate(zip(before, now, strict=True)) for d in _differences(*pair, f"{path}.{i}".strip("."))
-        ]
-    return [] if before == now else [f"{path}: it was {before!r}, now {now!r}"]

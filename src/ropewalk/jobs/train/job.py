@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,10 @@ import numpy
 from ropewalk.checkpoints import files
 from ropewalk.checkpoints.fingerprint import model_fingerprint
 from ropewalk.checkpoints.hub import checkpoint
+from ropewalk.checkpoints.runs import LOCK, one_writer
 from ropewalk.engines.transformers.checkpoint import read_config
 from ropewalk.engines.transformers.write import read as read_spec
-from ropewalk.errors import BadConfig, BadLength, BadOption, NotFinite, RopewalkError, Stopped
+from ropewalk.errors import BadConfig, BadLength, BadOption, CannotWrite, NotFinite, RopewalkError, Stopped
 from ropewalk.jobs.train import checkpoints as keep
 from ropewalk.jobs.train.card import Done
 from ropewalk.jobs.train.checkpoints import FREE, RUN, begin_or_compare
@@ -43,8 +46,28 @@ def train(recipe: Recipe, out: Path, watch: Watch, *, preflight_only: bool = Fal
     another process failed.
     """
     check_libraries()
-    with parallel(recipe.context, recipe.replicate, recipe.device) as processes, telling(out, processes), memory_in_words():
+    with (
+        parallel(recipe.context, recipe.replicate, recipe.device) as processes,
+        _own(out, processes),
+        telling(out, processes),
+        memory_in_words(),
+    ):
         return _Run(recipe, out, processes, watch if processes.is_first else lambda event: None).go(preflight_only)
+
+
+@contextmanager
+def _own(out: Path, processes: Parallel) -> Iterator[None]:
+    """No other run writes this folder; where one does, every process of this one ends."""
+    with ExitStack() as held:
+        refused = None
+        if processes.is_first:
+            try:
+                held.enter_context(one_writer(out / LOCK))
+            except CannotWrite as error:
+                refused = error
+        if processes.agree(refused is not None):
+            raise refused or Stopped("the first process could not have the folder; its message is above.")
+        yield
 
 
 @dataclass

@@ -165,8 +165,6 @@ def check_rotary(model: Any, attached: Attached, parallel: Parallel) -> str:
 @contextmanager
 def telling(out: Path, processes: Parallel) -> Iterator[None]:
     """A process that fails leaves its error where the others look for it when they find it gone."""
-    if out.exists() and not out.is_dir():
-        raise CannotWrite(f"{out} is a file, and a run needs a folder: choose another -o.")
     place = out / "errors"
     mine = place / f"process-{processes.rank}.txt"
     try:
