@@ -35,8 +35,9 @@ def attach(
     Raises NoRope or CannotAttach where the model cannot carry the plan, and Mismatch, after undoing everything, where its own
     cos and sin turn out to be something else than the plan's.
 
-        with ropewalk.attach(model, "yarn", to="4k"):
-            model.generate(prompt)
+        model = ropewalk.load_model("ropewalk-tiny")
+        with ropewalk.attach(model, "yarn", to="4k") as attached:
+            attached.plan, attached.check()
     """
     if isinstance(model, str | Path):
         raise CannotAttach(f"{model} is a name, and a plan is attached to a live model: ropewalk.load_model({str(model)!r}).")
