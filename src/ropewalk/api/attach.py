@@ -4,14 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ropewalk.api.arguments import Length, Names, Options, Plan, plan_from
+from ropewalk.api.running import DYNAMIC_FACTOR
 from ropewalk.errors import CannotAttach, extra_parts
 from ropewalk.models.source import Source
 from ropewalk.scaling.stretch import DYNAMIC
 
 if TYPE_CHECKING:
     from ropewalk.models.attach import Attached
-
-FACTOR = 8.0  # of a dynamic plan that says no other: it leaves short texts alone, however far it reaches
 
 
 @extra_parts("attach")
@@ -37,9 +36,8 @@ def attach(
     cos and sin turn out to be something else than the plan's.
 
         model = ropewalk.load_model("ropewalk-tiny")
-        ids = ropewalk.load_tokenizer("ropewalk-tiny")("def add(a, b):", return_tensors="pt").input_ids
-        with ropewalk.attach(model, "yarn", to="4k"):
-            model.generate(ids, max_new_tokens=4)
+        with ropewalk.attach(model, "yarn", to="4k") as attached:
+            attached.plan, attached.check()
     """
     if isinstance(model, str | Path):
         raise CannotAttach(f"{model} is a name, and a plan is attached to a live model: ropewalk.load_model({str(model)!r}).")
@@ -48,6 +46,6 @@ def attach(
 
     read_live(model)  # what is no model of transformers is told in the words of attaching
     if isinstance(plan, str) and plan.startswith(DYNAMIC) and to is None and factor is None:
-        factor = FACTOR
+        factor = DYNAMIC_FACTOR
     source = Source(model, original_length=original_length)
     return put(model, plan_from(source.spec, source.name, plan, to=to, factor=factor, options=options, layers=layers))

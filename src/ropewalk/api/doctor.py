@@ -19,14 +19,11 @@ from ropewalk.api.arguments import (
     as_names,
     as_place,
     as_versions,
-    plan_from,
 )  # fmt: skip
-from ropewalk.api.attach import FACTOR
+from ropewalk.api.running import RunMethod, plan_to_run
 from ropewalk.errors import BadOption, extra_parts
 from ropewalk.models.source import Source
 from ropewalk.progress import SILENT, Progress
-from ropewalk.scaling.plan import ScalingPlan
-from ropewalk.scaling.stretch import DYNAMIC
 from ropewalk.scaling.units import as_length
 
 if TYPE_CHECKING:
@@ -50,7 +47,7 @@ def doctor(
     numeric: Annotated[bool, Flag("Load the model with transformers and measure its cos and sin.", ("--numeric",))] = False,
     trainer: Annotated[str | None, Flag("Compare two stacks: what the trainer is given, or its address ...")] = None,
     rollout: Annotated[str | None, Flag("... and the rollout engine. With an address, both sides are run.")] = None,
-    method: Annotated[str | None, Flag("As for `ropewalk plan`; needs --factor or --to.")] = None,
+    method: RunMethod = None,
     factor: Factor = None,
     plan: PlanOrFile = None,
     device: Device = "auto",
@@ -154,22 +151,15 @@ def _stacks(
     models = [side for side in (trainer, rollout) if not is_address(side)]
     if any(part is not None for part in stretch) and not models:
         raise BadOption("--method, --factor and --plan stretch the side that is a model; both are servers here.")
-    plans = {side: _plan_of(side, *stretch) for side in models}
+    method, factor, plan = stretch
+    plans = {side: plan_to_run(_source(side), plan, method=method, factor=factor) for side in models}
     from ropewalk.jobs.doctor.stacks.open import diagnose
 
     return diagnose(trainer, rollout, asked, plans, device=device, dtype=dtype, progress=progress)
 
 
-def _plan_of(side: str, method: str | None, factor: float | None, plan: Plan | None) -> ScalingPlan | None:
-    """What a model beside a server is stretched by; None as its config says."""
+def _source(side: str) -> Source:
+    """Of a model beside a server."""
     if " " in side and not Path(side).exists():
         raise BadOption(f"{side!r} is a command line, which is read and not run. Beside an address, give the model's folder.")
-    source = Source(side)
-    source.spec  # noqa: B018  (what is not there is told before anything heavy is imported)
-    if plan is None and method is None and factor is None:
-        return None
-    if plan is not None and method is not None:
-        raise BadOption("the plan (--plan) already says how to stretch: leave out --method.")
-    if method is not None and method.startswith(DYNAMIC) and factor is None:
-        factor = FACTOR
-    return plan_from(source.spec, side, plan, factor=factor, method=method or "yarn")
+    return Source(side)

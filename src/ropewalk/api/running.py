@@ -2,11 +2,10 @@
 
 from typing import Annotated
 
-from ropewalk.api.arguments import Flag, Length, Options, Plan, as_numbers, as_options, as_plan
+from ropewalk.api.arguments import Flag, Length, Options, Plan, as_numbers, as_plan, plan_from
 from ropewalk.errors import BadOption
 from ropewalk.models.source import Source
-from ropewalk.scaling.plan import ScalingPlan, make_plan
-from ropewalk.scaling.units import as_length
+from ropewalk.scaling.plan import ScalingPlan
 
 RunPlan = Annotated[Plan | None, Flag("A saved plan, instead of the options that make one.", ("--plan",))]
 RunMethod = Annotated[str | None, Flag("As for `ropewalk plan`; needs --factor or --to.")]
@@ -42,7 +41,4 @@ def plan_to_run(
     if name.startswith("dynamic") and to is None and factor is None:
         factor = DYNAMIC_FACTOR
     scale = None if factor is None else as_numbers(factor, "factor")[0]
-    length = None if to is None else as_length(to)
-    return make_plan(
-        spec, factor=scale, target_length=length, method=name, options=as_options(options), model=source.name
-    )  # fmt: skip
+    return plan_from(spec, source.name, to=to, factor=scale, method=name, options=options)

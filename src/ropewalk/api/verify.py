@@ -46,8 +46,8 @@ def verify(
     `exit_code` is 0 where all agree, 1 where one does not, 3 where one that was named, or every one, could not be run. Raises
     RopewalkError for what is not stretched or cannot be read.
 
-        ropewalk.extend("ropewalk-tiny", "yarn", "served", factor=2)
-        done = ropewalk.verify("served", engines="transformers", tokens=600)
+        made = ropewalk.extend("ropewalk-tiny", "yarn", "tiny-4k", to="4k")
+        done = ropewalk.verify(made.out, engines="transformers", tokens=600)
         done.exit_code, done.table, done.verified[0].testimonies
     """
     if not _above_0(tolerance) or not _above_0(timeout):

@@ -10,16 +10,16 @@ from typing import Any
 import typer
 
 from ropewalk.api.evaluate import evaluate
-from ropewalk.cli.parts.common import find_config, print_json
+from ropewalk.cli.parts.common import print_json
 from ropewalk.cli.parts.console import Console, print_table
 from ropewalk.cli.parts.flags import parameters, with_flags
 from ropewalk.cli.parts.progress import Bar
-from ropewalk.models.source import loading
+from ropewalk.models.source import Source, loading
 
 
 def _run(model: list[str], out: Path, json: bool = False, **options: Any) -> None:
     for name in model:
-        find_config(name)  # what is not there is told before the first of them is measured
+        _ = Source(name).config  # what is not there is told before the first of them is measured
     console, runs = Console(stderr=True, highlight=False), []
     with Bar("starting", console, transient=True) as bar:
         folders = _folders(out, model)
