@@ -91,20 +91,21 @@ fmt: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP)
-	$(BIN)/python runs/bench.py
-	$(BIN)/python runs/bench_evaluate.py
-	$(BIN)/python runs/bench_ruler.py
-	$(BIN)/python runs/bench_fit.py
+	$(BIN)/python runs/benchmarks/plan.py
+	$(BIN)/python runs/benchmarks/dynamic.py
+	$(BIN)/python runs/benchmarks/evaluate.py
+	$(BIN)/python runs/benchmarks/ruler.py
+	$(BIN)/python runs/benchmarks/fit.py
 
 # Inputs from public reports: how many answers are right, refused, silently wrong.
 field: $(STAMP)
 	$(BIN)/python -m tests.field.gauge
 
 mutants: $(STAMP)
-	$(BIN)/python tests/mutants.py
+	$(BIN)/python -m tests.mutants
 
 tiny: $(STAMP)
-	$(BIN)/python runs/train_tiny.py --bf16
+	$(BIN)/python runs/tools/train_tiny.py --bf16
 
 # The site: open out/site/index.html. A page that is missing, or a link that leads nowhere, fails the build.
 docs: $(DOCS_STAMP)

@@ -9,7 +9,7 @@ from typing import Any
 
 import transformers
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "runs"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "runs" / "tools"))
 import class_defaults as generator
 
 transformers.logging.set_verbosity(50)

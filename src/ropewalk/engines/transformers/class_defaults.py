@@ -1,7 +1,7 @@
 """What transformers' config classes fill in for keys that a config.json leaves out.
 
 A config may be saved as its difference from the class (Gemma 3's `text_config`), so an absent key means the class's value.
-The table was made from the classes themselves by runs/class_defaults.py, and a test holds it against the installed version.
+runs/tools/class_defaults.py made the table from the classes themselves, and a test holds it against the installed version.
 """
 
 import json

@@ -1,8 +1,8 @@
 """What transformers' config classes fill in for a key that a config.json leaves out, as the table that `read` uses.
 
-    python runs/class_defaults.py          writes src/ropewalk/engines/transformers/class_defaults.json
-    python runs/class_defaults.py --add    adds what only this (newer) version has, with its number
-    python runs/class_defaults.py --check  says whether the installed transformers still fills in the same
+    python runs/tools/class_defaults.py          writes src/ropewalk/engines/transformers/class_defaults.json
+    python runs/tools/class_defaults.py --add    adds what only this (newer) version has, with its number
+    python runs/tools/class_defaults.py --check  says whether the installed transformers still fills in the same
 
 Written at 5.23.0, added to at 5.24.0. 5.17.0 and 5.24.0 say the same of every rotation that they and 5.23.0 have.
 
@@ -24,7 +24,7 @@ import torch
 import transformers
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-TABLE = Path(__file__).parents[1] / "src/ropewalk/engines/transformers/class_defaults.json"
+TABLE = Path(__file__).parents[2] / "src/ropewalk/engines/transformers/class_defaults.json"
 # What `read` and `read_shape` look at, in the names that most classes use.
 KEYS = (
     "hidden_size num_attention_heads num_key_value_heads head_dim num_hidden_layers intermediate_size vocab_size "

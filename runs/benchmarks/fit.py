@@ -1,42 +1,37 @@
 """What `ropewalk fit` gains on the bundled model, and what it costs: the verb itself, in a process of its own.
 
-    python runs/bench_fit.py [--family free] [--static] [--budget 5m] [--tuned out/holds_up/tuned]
+    python runs/benchmarks/fit.py [--family free] [--static] [--budget 5m] [--tuned out/holds_up/tuned]
 
 Aims at factor 8, bits per token beyond the window on documents that nothing was chosen on: 0.10 below static YaRN, 0.03 below
 causal YaRN, no larger tax, five minutes, 1.5 GiB above evaluating, half of the gap to a briefly fine-tuned model. Its weights
-are those that `runs/holds_up.py --tune 60` leaves; without --tuned the share is left out.
+are those that `runs/experiments/holds_up.py --tune 60` leaves; without --tuned the share is left out.
 """
 
 import argparse
-import contextlib
-import io
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from bench_dynamic import high_water
+from timing import child, high_water
 
 MODEL, FACTOR = "ropewalk-tiny", 8.0
 AIMS = {"yarn": 0.10, "dynamic-yarn": 0.03}
 CHILDREN = ("fit", "evaluate")
 
 
-def child(kind: str, family: str, causal: bool, budget: str) -> None:
+def one_process(kind: str, family: str, causal: bool, budget: str) -> None:
     """Print one JSON object: what the verb says and this process's peak, or the peak of reading two documents."""
     if kind == "evaluate":
         read()
         print(json.dumps({"peak": high_water()}))
         return
-    from ropewalk.cli.fit import run
+    import ropewalk
 
-    said = io.StringIO()
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(said):
-        run(MODEL, Path(folder) / "plan.json", factor=FACTOR, family=family, causal=causal, budget=budget, json=True)
-    print(json.dumps({**json.loads(said.getvalue()), "peak": high_water()}))
+    with tempfile.TemporaryDirectory() as folder:
+        plan = Path(folder) / "plan.json"
+        found = ropewalk.fit(MODEL, plan, factor=FACTOR, family=family, causal=causal, budget=budget)
+        print(json.dumps({**found.to_dict(), "peak": high_water()}))
 
 
 def read() -> None:
@@ -72,13 +67,6 @@ def far_after_tuning(weights: Path, documents: int) -> float:
     ) / len(report)
 
 
-def run_child(kind: str, args: argparse.Namespace) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--child", kind, "--family", args.family, "--budget", args.budget]
-    command += ["--static"] if args.static else []
-    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--family", default="free")
@@ -88,17 +76,19 @@ def main() -> None:
     parser.add_argument("--child", choices=CHILDREN, help="one process's part and nothing else")
     args = parser.parse_args()
     if args.child:
-        child(args.child, args.family, not args.static, args.budget)
+        one_process(args.child, args.family, not args.static, args.budget)
         return
     print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    found, evaluating = (run_child(kind, args) for kind in CHILDREN)
+    options = ["--family", args.family, "--budget", args.budget, *(["--static"] if args.static else [])]
+    found, evaluating = (child(__file__, "--child", kind, *options) for kind in CHILDREN)
     read, compared = found["documents"]["report"], found["compared"]
     print(f"{args.family}, {found['steps']} steps; {read} documents reported on; the choice fell on: {found['winner']}")
     for name, aim in AIMS.items():
         gain = compared[name]["gain"]
         reached = "shown" if gain["low"] >= aim else "not shown" if gain["high"] > aim else "missed"
         print(
-            f"better than {name} by {gain['value']:.4f} bits (95 % {gain['low']} to {gain['high']}), aim {aim:.2f}: {reached}"
+            f"better than {name} by {gain['value']:.4f} bits (95 % {gain['low']:.4f} to {gain['high']:.4f}), "
+            f"aim {aim:.2f}: {reached}"
         )
     tax = {name: compared[name]["short"]["value"] for name in ("fitted", *AIMS)}
     print("inside the window:", ", ".join(f"{name} {value:.4f}" for name, value in tax.items()))

@@ -1,17 +1,11 @@
 """Causal dynamic YaRN against stock static YaRN, side by side on one machine: decoding, prefill and peak memory.
 
-A Llama of the bundled model's shape with random weights, window 512, stretched 8 times. Run: python runs/bench_dynamic.py
+A Llama of the bundled model's shape with random weights, window 512, stretched 8 times. Run: python runs/benchmarks/dynamic.py
 """
 
 import argparse
 import json
-import re
 import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +15,7 @@ from ropewalk.models.attach import attach
 from ropewalk.models.caches import cache_argument
 from ropewalk.models.live import read_live
 from ropewalk.scaling.plan import make_plan
+from timing import child, high_water, in_turns, ratio, seconds_of
 
 WINDOW, FACTOR = 512, 8
 LONG = WINDOW * FACTOR
@@ -46,13 +41,6 @@ def sides() -> dict[str, LlamaForCausalLM]:
     return made
 
 
-def seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    with torch.no_grad():
-        work()
-    return time.perf_counter() - began
-
-
 def ids(count: int) -> torch.Tensor:
     return torch.randint(0, 1024, (1, count), generator=torch.Generator().manual_seed(1))
 
@@ -63,72 +51,69 @@ def prefill(model: LlamaForCausalLM, count: int = LONG) -> DynamicCache:
     return cache
 
 
-def decode(model: LlamaForCausalLM, cache: DynamicCache, count: int) -> float:
-    """Seconds per token, tokens one by one."""
+def decode(model: LlamaForCausalLM, cache: DynamicCache, count: int) -> None:
+    """Tokens one by one."""
     one = ids(1)
-    return seconds(lambda: [model(one, **cache_argument(model, cache)) for _ in range(count)]) / count
+    for _ in range(count):
+        model(one, **cache_argument(model, cache))
 
 
-def decoding_against_static(rounds: int = 36, count: int = 4) -> tuple[float, float]:
-    """Median seconds per token around 4096 tokens: (causal, stock static), a few tokens each in turns."""
+Times = dict[str, list[float]]
+
+
+@torch.no_grad()
+def decoding_against_static(rounds: int) -> Times:
+    """Around 4096 tokens, a few tokens each in turns."""
     models = sides()
-    caches = {name: _prefilled(models[name]) for name in ("causal", "static")}
-    pairs = [[decode(models[name], cache, count) for name, cache in caches.items()] for _ in range(rounds + 2)][2:]
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
+    caches = {name: prefill(models[name], LONG - 5 * rounds * 4 - 16) for name in ("causal", "static")}
+    works = {name: lambda name=name: decode(models[name], caches[name], 4) for name in caches}
+    return seconds_of(works, 5 * rounds, warm=2)
 
 
-def _prefilled(model: LlamaForCausalLM) -> DynamicCache:
-    with torch.no_grad():
-        return prefill(model, LONG - 160)
-
-
-def decoding_against_recompute() -> tuple[float, float]:
+@torch.no_grad()
+def decoding_against_recompute(rounds: int) -> Times:
     models = sides()
-    cached = decode(models["causal"], _prefilled(models["causal"]), 12)
-    anew = min(seconds(lambda: models["recompute"](ids(LONG), use_cache=False, logits_to_keep=1)) for _ in range(3))
-    return cached, anew
+    cache = prefill(models["causal"], LONG - 16 * (rounds + 1))
+    found = seconds_of(
+        {
+            "causal": lambda: decode(models["causal"], cache, 4),
+            "recompute": lambda: models["recompute"](ids(LONG), use_cache=False, logits_to_keep=1),
+        },
+        min(rounds, 3),
+    )
+    return {"causal": [seconds / 4 for seconds in found["causal"]], "recompute": found["recompute"]}
 
 
-def prefill_against_static(rounds: int = 7) -> tuple[float, float]:
+@torch.no_grad()
+def prefill_against_static(rounds: int) -> Times:
     models = sides()
-    pairs = [[seconds(lambda m=models[name]: prefill(m)) for name in ("causal", "static")] for _ in range(rounds + 1)][1:]
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
+    return seconds_of({name: lambda name=name: prefill(models[name]) for name in ("causal", "static")}, rounds)
 
 
-def high_water() -> float:
-    """This program's own peak resident memory, MB. `ru_maxrss` would do, but it survives exec: a child has its parent's."""
-    status = Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024
-
-
+@torch.no_grad()
 def peak(side: str) -> None:
     """Print the peak MB before a prefill of 8 L, after it, and after a few decoded tokens: call it in a process of its own."""
     model = sides()[side]
-    with torch.no_grad():
-        model(ids(16))
-        before = high_water()
-        cache = prefill(model, LONG - 16)  # room for the tokens that follow
-        filled = high_water()
-        decode(model, cache, 4)
+    model(ids(16))
+    before = high_water()
+    cache = prefill(model, LONG - 16)  # room for the tokens that follow
+    filled = high_water()
+    decode(model, cache, 4)
     print(json.dumps({"before": before, "prefill": filled, "decoding": high_water()}))
 
 
-def peak_memory(rounds: int = 7) -> dict[str, dict[str, float]]:
+def peak_memory(rounds: int) -> dict[str, dict[str, float]]:
     """Median peak resident MB before, after the prefill and after decoding; each side in processes of its own, in turns.
 
     One run says little: where the allocator puts a few large blocks moves it by a tenth.
     """
-    runs: dict[str, list[dict[str, float]]] = {"causal": [], "static": []}
-    for _ in range(rounds):
-        for side, found in runs.items():
-            run = subprocess.run([sys.executable, __file__, "--peak", side], check=True, capture_output=True, text=True)
-            found.append(json.loads(run.stdout.splitlines()[-1]))
+    runs = in_turns({side: lambda side=side: child(__file__, "--peak", side) for side in ("causal", "static")}, rounds)
     return {side: {when: statistics.median(one[when] for one in found) for when in found[0]} for side, found in runs.items()}
 
 
 TIMES = {
-    "decoding a token after 4096, causal dynamic against stock static YaRN": decoding_against_static,
-    "decoding a token after 4096, causal dynamic against recomputing": decoding_against_recompute,
+    "a token after 4096, causal dynamic against stock static YaRN": decoding_against_static,
+    "a token after 4096, causal dynamic against recomputing": decoding_against_recompute,
     "reading 4096 tokens (8 L), causal dynamic against stock static YaRN": prefill_against_static,
 }
 
@@ -137,15 +122,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peak", choices=("causal", "static"), help="print one side's peak memory and nothing else")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if args.peak:
         peak(args.peak)
         return
     for name, bench in TIMES.items():
-        ours, theirs = bench()
-        print(f"{name}, ms: {ours * 1000:.2f}, {theirs * 1000:.2f}, times as fast: {theirs / ours:.3f}", flush=True)
-    found = peak_memory()
+        ours, theirs = bench(args.rounds).values()
+        a, b = statistics.median(ours) * 1000, statistics.median(theirs) * 1000
+        print(f"{name}, ms: {a:.2f}, {b:.2f}; times as fast: {ratio(theirs, ours)}", flush=True)
+    found = peak_memory(args.rounds)
     print("peak resident MB:", json.dumps(found))
     whole = found["causal"]["decoding"] / found["static"]["decoding"]
     added = [found[side]["decoding"] - found[side]["before"] for side in ("causal", "static")]

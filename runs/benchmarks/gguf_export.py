@@ -1,6 +1,6 @@
 """How long stretching a GGUF takes beside `cp` of the same file, and how much memory: alternating, medians, one line each.
 
-    python runs/bench_gguf.py [gigabytes] [rounds]
+    python runs/benchmarks/gguf_export.py [gigabytes] [rounds]
 
 The file is random bytes behind a valid header, written next to the copies and removed at the end. Each copy is removed before
 the next is made and the disk is asked to finish its writing in between, so that every copy finds the same conditions.
@@ -12,8 +12,10 @@ import struct
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
+
+from timing import in_turns, ratio, timed
 
 LLAMA = {
     "general.architecture": "llama", "llama.context_length": 4096, "llama.rope.dimension_count": 128,
@@ -45,16 +47,15 @@ def write_source(path: Path, size: int) -> None:
             stream.write(os.urandom(2**24))
 
 
-def measure(command: list[str]) -> tuple[float, float]:
-    """(seconds, largest memory in MB) of a child process."""
-    start = time.perf_counter()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert child.stderr is not None
-    errors = child.stderr.read()
-    _, status, used = os.wait4(child.pid, 0)
+def megabytes(command: list[str]) -> float:
+    """The largest memory of a child process."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    errors = process.stderr.read()
+    _, status, used = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command)}: {errors.decode()}")
-    return time.perf_counter() - start, used.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    return used.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def main(gigabytes: float = 4, rounds: int = 5) -> None:
@@ -62,18 +63,21 @@ def main(gigabytes: float = 4, rounds: int = 5) -> None:
         source, out = Path(folder) / "x.gguf", Path(folder) / "y.gguf"
         write_source(source, int(gigabytes * 1e9) // 2**24 * 2**24)
         print(f"{source.stat().st_size / 1e9:.2f} GB, {rounds} rounds")
-        found: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
-        for round_number in range(rounds):
-            names = list(COMMANDS)[:: 1 if round_number % 2 else -1]
-            for name in names:
+
+        def side(command: tuple[str, ...]) -> Callable[[], tuple[float, float]]:
+            def run() -> tuple[float, float]:
                 os.sync()
-                found[name].append(measure([part.format(source=source, out=out) for part in COMMANDS[name]]))
+                taken = timed(lambda: megabytes([part.format(source=source, out=out) for part in command]))
                 out.unlink()
-    base = [seconds for seconds, _ in found["cp"]]
-    for name, runs in found.items():
-        ratio = statistics.median(seconds / beside for (seconds, _), beside in zip(runs, base, strict=True))
-        median = statistics.median(seconds for seconds, _ in runs)
-        print(f"{name:5} {median:6.2f} s, {ratio:.2f} x cp (median of pairs), at most {max(mb for _, mb in runs):.0f} MB")
+                return taken
+
+            return run
+
+        found = in_turns({name: side(command) for name, command in COMMANDS.items()}, rounds)
+    seconds = {name: [taken for taken, _ in runs] for name, runs in found.items()}
+    for name, taken in seconds.items():
+        peak = max(mb for _, mb in found[name])
+        print(f"{name:5} {statistics.median(taken):6.2f} s, x cp: {ratio(taken, seconds['cp'])}; at most {peak:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What writing answers together is worth: processor seconds for mixed requests, by how many rows decode at once.
 
-    python runs/bench_serve.py [requests [plan ...]]     32 of 8 to 900 tokens, 32 new tokens each, on the bundled model
+    python runs/benchmarks/serve.py [requests [plan ...]]     32 of 8 to 900 tokens, 32 new tokens each, on the bundled model
 
 Every answer is compared with transformers' own generate over the same request alone. transformers' continuous batching is
 measured beside it where it takes the model: it refuses attention functions it does not know, so never a causal plan.
@@ -10,7 +10,6 @@ Processor seconds, all threads together, because wall clocks of a busy machine s
 import itertools
 import random
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +24,7 @@ from ropewalk.jobs.serve.batch import DecodingBatch
 from ropewalk.measure.texts import library_files, read_text
 from ropewalk.models.served import Served, open_model
 from ropewalk.scaling.plan import make_plan
+from timing import PROCESSOR, timed
 
 MODEL, NEW, SHORTEST, LONGEST = "ropewalk-tiny", 32, 8, 900
 PLANS = ("none", "yarn", "dynamic-yarn")
@@ -89,13 +89,12 @@ def main(count: int, plans: Sequence[str]) -> None:
         ways |= {f"{rows} rows": lambda s, p, rows=rows: together(s, p, rows) for rows in (1, 4, 8, 16)}
         wanted: list[list[int]] = []
         for name, way in ways.items():
-            start = time.process_time()
             try:
-                got = way(served, prompts)
+                seconds, got = timed(lambda way=way, served=served, prompts=prompts: way(served, prompts), PROCESSOR)
             except ValueError as error:
                 print(f"{method:13} {name:21} refused: {str(error).splitlines()[0][:70]}")
                 continue
-            seconds, wanted = time.process_time() - start, wanted or got
+            wanted = wanted or got
             same = sum(a == b for a, b in zip(got, wanted, strict=True))
             written = sum(map(len, got))
             print(f"{method:13} {name:21} {seconds:6.1f} s {written / seconds:6.0f} tokens/s, {same} of {count} equal")

@@ -1,9 +1,8 @@
 """The pictures of docs/fit.md, from a plan that `ropewalk fit --causal` wrote and its `--json` report.
 
-    python runs/fit_picture.py plan.json report.json docs/images/fit.png
+    python runs/figures/fit.py plan.json report.json docs/images/fit.png
 
 Left: by how much each pair is slowed at three scales, over the paper's ramp. Right: gains by position, from the report.
-Needs playwright and Chromium, as the tests of pages do.
 """
 
 import json
@@ -14,12 +13,12 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dynamic_picture import photograph
+from drawing import DARK, LIGHT, MIDDLE, photograph
 from ropewalk.scaling.method import get_method
 from ropewalk.scaling.plan import ScalingPlan
 
-SCALES = {2.0: "#9ecae9", 4.0: "#1f7fd1", 8.0: "#08306b"}
-OTHERS = {"yarn": "#555555", "dynamic-yarn": "#b98300", "fitted": "#08306b"}
+SCALES = {2.0: LIGHT, 4.0: MIDDLE, 8.0: DARK}
+OTHERS = {"yarn": "#555555", "dynamic-yarn": "#b98300", "fitted": DARK}
 
 
 def figure(plan: ScalingPlan, report: dict[str, Any]) -> go.Figure:
@@ -41,10 +40,6 @@ def figure(plan: ScalingPlan, report: dict[str, Any]) -> go.Figure:
         made.add_scatter(x=names, y=y, name=name, mode="lines+markers", line={"color": colour, "width": 2}, row=1, col=2)
     made.update_xaxes(title="pair", col=1)
     made.update_xaxes(title="position", col=2)
-    made.update_layout(
-        template="plotly_white", width=1280, height=460, font={"family": "system-ui, sans-serif", "size": 14},
-        margin={"l": 60, "r": 20, "t": 40, "b": 60},
-    )  # fmt: skip
     return made
 
 

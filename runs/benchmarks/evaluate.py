@@ -4,17 +4,13 @@ Fig. 1: 64 lengths of a document, one forward pass each, as in jquesnelle/yarn's
 Sliding: windows of 1024, 2048 and 4096 tokens, stride 256: one sweep for all against a sweep for each.
 Head: a random model with a vocabulary of 151,936 against all of its logits at once; each side in processes of its own.
 
-Run: python runs/bench_evaluate.py [--json] [--rounds 3] [--tokens 8192]
+Run: python runs/benchmarks/evaluate.py [--json] [--rounds 3] [--tokens 8192]
 """
 
 import argparse
 import json
-import re
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +29,7 @@ from ropewalk.models.attach import attach
 from ropewalk.models.live import read_live
 from ropewalk.models.load import load_model, load_tokenizer
 from ropewalk.scaling.plan import ScalingPlan, make_plan
+from timing import child, high_water, in_turns, ratio, timed
 
 FIGURE = Prefix(tuple(range(64, 4097, 64)))
 GRID = [Sliding(c, 256) for c in (1024, 2048, 4096)]
@@ -40,21 +37,13 @@ VOCABULARY, LONG, FULL = 151_936, 32_768, 4_096
 SIDES = ("full", "chunked", "tail")
 
 
-def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
-    began = time.perf_counter()
-    made = work()
-    return time.perf_counter() - began, made
-
-
-def in_turns(sides: dict[str, Callable[[], Any]], rounds: int) -> tuple[dict[str, float], dict[str, Any]]:
-    """Median seconds of each side, taken in turns, and what each made last."""
-    taken: dict[str, list[float]] = {name: [] for name in sides}
-    made: dict[str, Any] = {}
-    for _ in range(rounds):
-        for name, work in sides.items():
-            took, made[name] = seconds(work)
-            taken[name].append(took)
-    return {name: statistics.median(times) for name, times in taken.items()}, made
+def two(sides: dict[str, Callable[[], Any]], rounds: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Median seconds of a quick side and a slow one, taken in turns, and their ratio; and what each made last."""
+    found = in_turns({name: lambda work=work: timed(work) for name, work in sides.items()}, rounds)
+    taken = {name: [seconds for seconds, _ in runs] for name, runs in found.items()}
+    quick, slow = taken
+    medians = {name: statistics.median(seconds) for name, seconds in taken.items()}
+    return {**medians, "ratio": ratio(taken[slow], taken[quick]).value}, {name: runs[-1][1] for name, runs in found.items()}
 
 
 def ours(model: Any, plan: ScalingPlan, document: Document, bos: int, protocols: Sequence[Protocol]) -> Readings:
@@ -86,7 +75,7 @@ def attached_published(model: Any, plan: ScalingPlan, ids: Sequence[int], length
 
 
 def figure(model: Any, plan: ScalingPlan, document: Document, bos: int, rounds: int) -> dict[str, float]:
-    taken, made = in_turns(
+    taken, made = two(
         {
             "ours": lambda: ours(model, plan, document, bos, [FIGURE]),
             "published": lambda: attached_published(model, plan, document.ids, FIGURE.lengths),
@@ -95,11 +84,11 @@ def figure(model: Any, plan: ScalingPlan, document: Document, bos: int, rounds: 
     )
     windows = FIGURE.windows(document.name, len(document.ids) - 1)
     apart = max(float(abs(made["ours"].nll(plan.name, w) - made["published"][w.length]).max()) for w in windows)
-    return {**taken, "ratio": taken["published"] / taken["ours"], "largest difference, nats": apart}
+    return {**taken, "largest difference, nats": apart}
 
 
 def sliding(model: Any, plan: ScalingPlan, document: Document, bos: int, rounds: int) -> dict[str, float]:
-    taken, made = in_turns(
+    taken, made = two(
         {
             "shared": lambda: ours(model, plan, document, bos, GRID),
             "separate": lambda: [ours(model, plan, document, bos, [protocol]) for protocol in GRID],
@@ -111,15 +100,10 @@ def sliding(model: Any, plan: ScalingPlan, document: Document, bos: int, rounds:
         for protocol, alone in zip(GRID, made["separate"], strict=True)
         for w in protocol.windows(document.name, len(document.ids) - 1)
     )
-    return {**taken, "ratio": taken["separate"] / taken["shared"], "largest difference, nats": apart}
+    return {**taken, "largest difference, nats": apart}
 
 
-def high_water() -> float:
-    """This program's own peak resident memory, MB. `ru_maxrss` would do, but it survives exec: a child has its parent's."""
-    return int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
-
-
-def child(side: str, length: int) -> None:
+def one_side(side: str, length: int) -> None:
     """Score a window of a random model in this process: all logits at once, in chunks, or only the last 256 tokens."""
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -135,17 +119,14 @@ def child(side: str, length: int) -> None:
         "chunked": lambda: score(model, ids).nll[0],
         "tail": lambda: score(model, ids, first=length - 256).nll[0],
     }
-    took, nll = seconds(sides[side])
+    took, nll = timed(sides[side])
     print(json.dumps({"seconds": took, "MB": high_water() - before, "last": nll[-256:].tolist()}))
 
 
 def head(rounds: int) -> dict[str, float]:
     """Full logits are measured at 4,096 tokens: at 32,768 they take 19.9 GB, and their softmax as much again."""
-    found: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
-    for _ in range(rounds):
-        for side in SIDES:
-            found[side].append(_run_child(side, FULL))
-    long = _run_child("chunked", LONG)
+    found = in_turns({side: lambda side=side: child(__file__, "--child", side, FULL) for side in SIDES}, rounds)
+    long = child(__file__, "--child", "chunked", LONG)
     last = {side: numpy.array(runs[-1]["last"]) for side, runs in found.items()}
     took = {side: statistics.median(run["seconds"] for run in runs) for side, runs in found.items()}
     peak = {side: statistics.median(run["MB"] for run in runs) for side, runs in found.items()}
@@ -162,13 +143,6 @@ def head(rounds: int) -> dict[str, float]:
     }
 
 
-def _run_child(side: str, length: int) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--child", side, str(length)]
-    run = subprocess.run(command, check=True, capture_output=True, text=True)
-    answer: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
-    return answer
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
@@ -179,7 +153,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.child:
-        child(args.child[0], int(args.child[1]))
+        one_side(args.child[0], int(args.child[1]))
         return
     model, tokenizer = load_model("ropewalk-tiny"), load_tokenizer("ropewalk-tiny")
     plan, bos = make_plan(read_live(model), factor=8, method="yarn"), tokenizer.bos_token_id

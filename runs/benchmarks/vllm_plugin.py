@@ -1,6 +1,6 @@
 """Throughput of vLLM with the plugin against plain vLLM: two engines, the same loads in turns, medians of paired ratios.
 
-    ROPEWALK_ENGINES=.venv-engines python runs/bench_vllm_plugin.py [PAIRS]
+    ROPEWALK_ENGINES=.venv-engines python runs/benchmarks/vllm_plugin.py [PAIRS]
 
 Both engines are started once and wait for each other; only one works at a time. *short*: 32 requests within the window, which
 take scale 1. *mixed*: 32 requests of 40 to 3,500 tokens; plain vLLM, given a window as long, answers long ones wrongly, but
@@ -22,6 +22,7 @@ from pathlib import Path
 import psutil
 
 import ropewalk
+from timing import in_turns, ratio
 
 ROOT = Path(ropewalk.__file__).parents[2]
 TINY = ROOT / "src" / "ropewalk" / "models" / "ropewalk-tiny"
@@ -119,19 +120,14 @@ def main(pairs: int = 7) -> None:
             tokens = sum(len(p) + NEW for p in prompts)
             if any(math.isnan(engine.seconds(prompts)[0]) for engine in (plain, planned)):  # warms up, and is not counted
                 sys.exit("an engine ended without an answer")
-            taken = []
-            for pair in range(pairs):
-                order = (plain, planned) if pair % 2 else (planned, plain)
-                seconds = {engine: engine.seconds(prompts) for engine in order}
-                taken.append((*seconds[plain], *seconds[planned]))
-            for clock, (ours, theirs) in {"wall clock": (2, 0), "processor": (3, 1)}.items():
-                speeds = [tokens / statistics.median(row[i] for row in taken) for i in (theirs, ours)]
-                ratios = sorted(row[theirs] / row[ours] for row in taken)
-                print(
-                    f"{name:5} {clock:10} plain {speeds[0]:5.0f} tokens/s, with it {speeds[1]:5.0f}; paired ratios: median "
-                    f"{statistics.median(ratios):.3f}, {' '.join(f'{r:.2f}' for r in ratios)}; load {os.getloadavg()[0]:.1f}",
-                    flush=True,
-                )
+            sides = {"plain": plain, "with it": planned}
+            taken = in_turns({name: lambda e=engine, p=prompts: e.seconds(p) for name, engine in sides.items()}, pairs)
+            for i, clock in enumerate(("wall clock", "processor")):
+                seconds = {side: [row[i] for row in rows] for side, rows in taken.items()}
+                speeds = [tokens / statistics.median(rows) for rows in seconds.values()]
+                ratios = ratio(seconds["plain"], seconds["with it"])
+                print(f"{name:5} {clock:10} plain {speeds[0]:5.0f} tokens/s, with it {speeds[1]:5.0f}; paired ratios: "
+                      f"{ratios}; load {os.getloadavg()[0]:.1f}", flush=True)  # fmt: skip
         plain.end(), planned.end()
 
 

@@ -4,17 +4,13 @@ Speed: the same model, rows, batch, precision and optimiser, one thread, in turn
 shared machine the wall clock measures the neighbours). Memory: processes of their own; the Trainer's at 32k tokens and 128k
 words does not fit into 24 GiB, so it is measured at 2k and 4k and drawn on straight, which its logits are.
 
-Run: python runs/bench_train.py; some minutes.
+Run: python runs/benchmarks/train.py; some minutes.
 """
 
 import argparse
-import json
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +28,7 @@ from ropewalk.measure.tables import edges_of
 from ropewalk.models.attach import attach
 from ropewalk.models.live import read_live
 from ropewalk.models.load import load_model
+from timing import PROCESSOR, child, high_water, in_turns, ratio, timed
 
 WORDS = 131_072
 
@@ -56,12 +53,7 @@ def ours(source: Path, length: int, batch: int, words: int, steps: int, checkpoi
     rows = Rows(Random(length, words), stage, plan.target_length, 0)  # type: ignore[arg-type]
     with attach(trained.model, plan), attending_by_spans(trained.model, plan) as by_spans, trained.scoring.installed():
         loop = Loop(trained, recipe, stage, rows, edges_of(512, 4096), make_optimizer(trained, stage), by_spans)
-        seconds = []
-        for _ in range(steps):
-            began = time.process_time()
-            loop.step()
-            seconds.append(time.process_time() - began)
-        return seconds
+        return [timed(loop.step, PROCESSOR)[0] for _ in range(steps)]
 
 
 def theirs(source: Path, length: int, batch: int, words: int, steps: int, checkpointing: bool) -> list[float]:
@@ -82,10 +74,10 @@ def theirs(source: Path, length: int, batch: int, words: int, steps: int, checkp
             self.seconds: list[float] = []
 
         def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-            self.began = time.process_time()
+            self.began = PROCESSOR()
 
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            self.seconds.append(time.process_time() - self.began)
+            self.seconds.append(PROCESSOR() - self.began)
 
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
@@ -109,29 +101,42 @@ def wide(folder: Path) -> Path:
     return folder
 
 
-def peak(who: str, length: int) -> int:
-    """Bytes that two steps on one row add to the process's peak, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", __file__, "--peak", who, str(length)], capture_output=True, text=True
-    )
-    if done.returncode:
-        raise SystemExit(done.stderr[-2000:])
-    found: int = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 def measure_peak(who: str, length: int) -> None:
+    """Print the MB that two steps on one row add to the process's peak: call it in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         source = wide(Path(folder))
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = high_water()
         {"ours": ours, "theirs": theirs}[who](source, length, 1, WORDS, 2, True)
-        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+        print(high_water() - before)
+
+
+def speed(checkpointing: bool, rounds: int) -> None:
+    def side(work: Callable[..., list[float]]) -> Callable[[], float]:
+        return lambda: statistics.median(work(bundled_model(), 1024, 4, 1024, 4, checkpointing)[1:])
+
+    taken = in_turns({"ours": side(ours), "Trainer": side(theirs)}, rounds)
+    rates = {name: 4096 / statistics.median(seconds) for name, seconds in taken.items()}
+    print(
+        f"speed, {'checkpointed' if checkpointing else 'plain'}: {rates['ours']:,.0f} tokens a processor second, Trainer "
+        f"{rates['Trainer']:,.0f}; ratio {ratio(taken['Trainer'], taken['ours'])}", flush=True
+    )  # fmt: skip
+
+
+def memory() -> None:
+    def peak(who: str, length: int) -> float:
+        return child(__file__, "--peak", who, length) / 2**10
+
+    small, double, mine, same = peak("theirs", 2048), peak("theirs", 4096), peak("ours", 32768), peak("ours", 4096)
+    drawn = small + (double - small) / 2048 * (32768 - 2048)
+    print(f"memory added at 4,096 tokens and {WORDS:,} words: {same:.2f} GiB against Trainer's {double:.2f}")
+    print(f"memory added at 32,768 tokens: {mine:.2f} GiB against {drawn:.1f} drawn on; 1/{drawn / mine:.0f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peak", nargs=2)
     parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--speed-only", action="store_true", help="leave the memory out, which takes 8 GB")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
@@ -140,23 +145,9 @@ def main() -> None:
         measure_peak(arguments.peak[0], int(arguments.peak[1]))
         return
     for checkpointing in (False, True):
-        ratios = []
-        for number in range(arguments.rounds):
-            found = {}
-            for f in (ours, theirs) if number % 2 else (theirs, ours):  # who comes first pays for memory that is new
-                found[f] = statistics.median(f(bundled_model(), 1024, 4, 1024, 4, checkpointing)[1:])
-            mine, trainers = found[ours], found[theirs]
-            ratios.append(trainers / mine)
-        kind = "checkpointed" if checkpointing else "plain"
-        print(
-            f"speed, {kind}: {4096 / mine:,.0f} tokens a processor second, Trainer {4096 / trainers:,.0f}, in the last round; "
-            f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}, {len(ratios)} rounds)"
-        )
-    small, double = peak("theirs", 2048), peak("theirs", 4096)
-    drawn = small + (double - small) / 2048 * (32768 - 2048)
-    mine, same = peak("ours", 32768), peak("ours", 4096)
-    print(f"memory added at 4,096 tokens and {WORDS:,} words: {same / 2**30:.2f} GiB against Trainer's {double / 2**30:.2f}")
-    print(f"memory added at 32,768 tokens: {mine / 2**30:.2f} GiB against {drawn / 2**30:.1f} drawn on; 1/{drawn / mine:.0f}")
+        speed(checkpointing, arguments.rounds)
+    if not arguments.speed_only:
+        memory()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Rows of 2 L, read at 8 L, three seeds, the bundled model. Methods that begin bel
 steps: the rate is constant, so a short run is the beginning of a long one. Then adapters against all weights, and PoSE against
 whole rows. Records are kept: a run that is stopped goes on where it was.
 
-Run: python runs/claim.py [-o out/claim] [--picture docs/images/claim.png]; about two hours on one quiet core.
+Run: python runs/experiments/claim.py [-o out/claim]; about two hours on one quiet core. runs/figures/claim.py draws it.
 """
 
 import argparse
@@ -15,24 +15,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
 from rich.progress import track
 
-from dynamic_picture import photograph
 from ropewalk.jobs.train.job import train
 from ropewalk.jobs.train.log import read_log
 from ropewalk.jobs.train.recipe import read_recipe
 
 FAR = "2048-4096"
 SEEDS = (0, 1, 2)
-COLOURS = {
-    "linear": "#d8572a",
-    "ntk": "#b98300",
-    "ntk_by_parts": "#9ecae9",
-    "yarn": "#1f7fd1",
-    "dynamic-yarn-causal-2": "#08306b",
-}
-METHODS = tuple(COLOURS)
+METHODS = ("linear", "ntk", "ntk_by_parts", "yarn", "dynamic-yarn-causal-2")
 WHOLE = ("linear", "ntk")  # untrained, the others are below where linear ends
 COMMON: dict[str, Any] = {
     "model": "ropewalk-tiny", "data": ["library-train-tests"], "held_out": ["library"], "held_out_documents": 5, "passkeys": 0,
@@ -84,7 +75,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--out", type=Path, default=Path("out/claim"))
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
     out, steps = arguments.out, arguments.steps
     jobs = [(method, seed) for seed in SEEDS for method in METHODS]
@@ -111,30 +101,12 @@ def main() -> None:
         table[method] = {"tokens": runs[0].tokens, "far": [run.far for run in runs], "until": until}
     others(out, steps // 10, steps // 40, table)
     (out / "table.json").write_text(json.dumps(table, indent=1) + "\n")
-    if arguments.picture:
-        photograph(figure(table), arguments.picture)
 
 
 def trained(out: Path, method: str, seed: int, steps: int) -> Curve:
     long = method in WHOLE
     given = {"steps": steps if long else steps // 10, "evaluate_every": max(steps // (20 if long else 40), 1)}
     return curve(out, f"{method}-{seed}", method=method, seed=seed, **given)
-
-
-def figure(table: dict[str, Any]) -> go.Figure:
-    """Far loss against tokens trained, one line a seed."""
-    made = go.Figure()
-    for method, colour in COLOURS.items():
-        for seed, far in enumerate(table[method]["far"]):
-            made.add_scatter(x=table[method]["tokens"], y=far, mode="lines", name=method, showlegend=seed == 0,
-                             line={"color": colour, "width": 2})  # fmt: skip
-    made.update_xaxes(title="tokens of training")
-    made.update_yaxes(title=f"nats per token, positions {FAR}")
-    made.update_layout(
-        template="plotly_white", width=1280, height=460, font={"family": "system-ui, sans-serif", "size": 14},
-        margin={"l": 70, "r": 20, "t": 20, "b": 60},
-    )  # fmt: skip
-    return made
 
 
 def others(out: Path, steps: int, every: int, table: dict[str, Any]) -> None:

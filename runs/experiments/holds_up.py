@@ -3,7 +3,7 @@
 Loss by position and pass keys, with paired intervals over the same documents and prompts; what short inputs pay; and a short
 fine-tune, static against causal, from the same weights. Records are kept: a run that is stopped goes on where it was.
 
-Run: python runs/holds_up.py [-o out/holds_up] [--tune 100]; about an hour and a half on two cores.
+Run: python runs/experiments/holds_up.py [-o out/holds_up] [--tune 100]; about an hour and a half on two cores.
 """
 
 import argparse

@@ -3,8 +3,8 @@
 Chosen on the documents that `ropewalk fit` chooses with; told on those that it reports on, paired with the released numbers.
 `law` is the causal law of the family `yarn` (docs/fit.md), the same four numbers at every factor.
 
-Run: python runs/fit_factors.py [-o out/fit_factors.json] [--choose 3] [--report 6]; a quarter of an hour on two cores.
-     python runs/fit_factors.py -o out/fit_factors.json --picture docs/images/fit-factors.png draws what is there.
+Run: python runs/experiments/fit_factors.py [-o out/fit_factors.json] [--choose 3] [--report 6]; a quarter of an hour on two
+cores. runs/figures/fit_factors.py draws it.
 """
 
 import argparse
@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-import plotly.graph_objects as go
 from rich.progress import track
 
-from dynamic_picture import photograph
 from ropewalk.jobs.fit.compare import bits_by_token
 from ropewalk.jobs.fit.objective import library_sets
 from ropewalk.measure.comparisons import compare
@@ -80,36 +78,12 @@ def at(factor: float, choose: int, report: int) -> dict[str, Any]:
     return result
 
 
-def figure(found: Sequence[dict[str, Any]]) -> go.Figure:
-    """The grid, by factor: loss against the ramp's fast end, less the best of its factor; the law's place is a dotted line."""
-    made = go.Figure()
-    for row, colour in zip(found, ("#9ecae9", "#1f7fd1", "#08306b"), strict=True):
-        least = min(row["looked"].values())
-        for slope, dash in zip(SLOPES, ("solid", "dash"), strict=True):
-            looked = [row["looked"][f"{fast:g}, {slope:g}"] - least for fast in FAST]
-            made.add_scatter(x=FAST, y=looked, name=f"s = {row['factor']:g}, slope {slope:g}", mode="lines+markers",
-                             line={"color": colour, "dash": dash, "width": 2})  # fmt: skip
-        made.add_vline(x=2.5 * row["factor"], line={"color": colour, "dash": "dot", "width": 2})
-    made.update_xaxes(title="turns from which pairs are kept (beta_fast); dotted: 2.5 s", type="log", tickvals=[*FAST, 40],
-                      ticktext=[f"{x:g}" for x in (*FAST, 40)])  # fmt: skip
-    made.update_yaxes(title="bits per token above the factor's best", range=[-0.004, 0.12])
-    made.update_layout(
-        template="plotly_white", width=1280, height=460, font={"family": "system-ui, sans-serif", "size": 14},
-        margin={"l": 70, "r": 20, "t": 20, "b": 60},
-    )  # fmt: skip
-    return made
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--picture", type=Path)
     parser.add_argument("-o", "--out", type=Path, default=Path("out/fit_factors.json"))
     parser.add_argument("--choose", type=int, default=3)
     parser.add_argument("--report", type=int, default=6)
     arguments = parser.parse_args()
-    if arguments.picture:
-        photograph(figure(json.loads(arguments.out.read_text())), arguments.picture)
-        return
     found = []
     print("| s | fast end | slope | yarn | best of the grid | less yarn (95 %) | dynamic-yarn | law | less it (95 %) |")
     print("|---|---|---|---|---|---|---|---|---|")

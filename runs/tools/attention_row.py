@@ -1,6 +1,6 @@
 """One real row of attention logits, for the temperature chapter of the explorer: prints the JSON that is kept there.
 
-Example: `python runs/attention_row.py > src/ropewalk/jobs/explore/attention_row.json`
+Example: `python runs/tools/attention_row.py > src/ropewalk/jobs/explore/attention_row.json`
 """
 
 import json

@@ -1,6 +1,6 @@
 """How far two stacks lie apart by rounding, and by the faults that engines have had: the table of docs/doctor.md.
 
-    python runs/stacks_noise.py
+    python runs/experiments/stacks_noise.py
 
 The bundled model with YaRN at factor 4 in float32, beside itself with one thing changed. About three minutes on one core.
 """

@@ -1,6 +1,7 @@
 """What every engine that is here makes of every method, on the bundled model and on small random ones: a table in Markdown.
 
-    python runs/witnesses.py [--models llama,qwen2] [--methods yarn,ntk] [--engines mlx,vllm] [--into docs/verify.md]
+    python runs/experiments/witnesses.py [--models llama,qwen2] [--methods yarn,ntk] [--engines mlx,vllm]
+    python runs/experiments/witnesses.py --into docs/verify.md
 
 Each cell is measured on the spot: the engine is given what its dialect writes for the plan, and scores 640 random tokens of a
 model with an original window of 128 (1,024 of the bundled one, 512), once with the scaling and once without. Engines are found
@@ -33,7 +34,7 @@ from ropewalk.models.load import load_model
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 
 FACTOR, WINDOW = 8.0, 128
-MARKS = ("<!-- made by runs/witnesses.py -->\n", "<!-- end -->")
+MARKS = ("<!-- made by runs/experiments/witnesses.py -->\n", "<!-- end -->")
 # initializer_range is large, so that positions matter: a wrong schedule has to show.
 SMALL = dict(
     vocab_size=320, hidden_size=128, intermediate_size=192, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,

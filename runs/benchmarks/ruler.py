@@ -1,7 +1,7 @@
 """RULER sample generation against NVIDIA's generator, and a needle grid with and without shared prefixes.
 
-    RULER_REFERENCE=path/to/RULER python runs/bench_ruler.py [--length 131072] [--count 5] [--tasks vt,cwe]
-    RULER_REFERENCE=path/to/RULER python runs/bench_ruler.py --hashes FILE
+    RULER_REFERENCE=path/to/RULER python runs/benchmarks/ruler.py [--length 131072] [--count 5] [--tasks vt,cwe]
+    RULER_REFERENCE=path/to/RULER python runs/benchmarks/ruler.py --hashes FILE
 
 The reference is a checkout of NVIDIA/RULER@c3f5e3b; without the variable its half is skipped. Its scripts are run
 unchanged in this process, with the same tokenizer, haystack, questions and sentence splitter as ours (its own splitter,
@@ -16,26 +16,24 @@ import logging
 import os
 import sys
 import tempfile
-import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
-import ruler_material  # noqa: E402
-
-from ropewalk.measure.material import Material  # noqa: E402
-from ropewalk.measure.reuse import read_answers, tokens_read  # noqa: E402
-from ropewalk.measure.task import get_task  # noqa: E402
-from ropewalk.measure.tasks.ruler_fwe import ALPHA, ZETA  # noqa: E402
-from ropewalk.models.attach import attach  # noqa: E402
-from ropewalk.models.live import read_live  # noqa: E402
-from ropewalk.models.load import load_model, load_tokenizer  # noqa: E402
-from ropewalk.scaling.plan import make_plan  # noqa: E402
+from ropewalk.measure.material import Material
+from ropewalk.measure.reuse import read_answers, tokens_read
+from ropewalk.measure.task import get_task
+from ropewalk.measure.tasks.ruler_fwe import ALPHA, ZETA
+from ropewalk.models.attach import attach
+from ropewalk.models.live import read_live
+from ropewalk.models.load import load_model, load_tokenizer
+from ropewalk.scaling.plan import make_plan
+from support import ruler_material
+from timing import PROCESSOR, timed
 
 SCRIPTS = {
     "niah": "niah",
@@ -83,8 +81,8 @@ class Reference:
         _stand_in("scipy.special", zeta={ALPHA: ZETA}.__getitem__)  # scipy's value, to the last bit
         self.constants: Any = __import__("constants")
 
-    def rows(self, task: str, length: int, count: int) -> tuple[list[dict[str, Any]], float]:
-        """The rows and the seconds they took."""
+    def rows(self, task: str, length: int, count: int) -> tuple[float, list[dict[str, Any]]]:
+        """The seconds they took, and the rows."""
         script = SCRIPTS[task.split("_")[0]]
         base = self.constants.TASKS[script]
         options = {
@@ -97,9 +95,7 @@ class Reference:
         module: dict[str, Any] = {"__name__": script, "__file__": str(path)}
         exec(compile(path.read_text(), str(path), "exec"), module)
         logging.disable(logging.CRITICAL)
-        started = time.process_time()
-        rows = _generate(module, script, length, count)
-        return rows, time.process_time() - started
+        return timed(lambda: _generate(module, script, length, count), PROCESSOR)
 
 
 def _generate(module: dict[str, Any], script: str, length: int, count: int) -> list[dict[str, Any]]:
@@ -121,21 +117,20 @@ def _stand_in(name: str, **members: Any) -> None:
     sys.modules[name] = module
 
 
-def _ours(task: str, material: Material, length: int, count: int) -> tuple[list[dict[str, Any]], float]:
+def _ours(task: str, material: Material, length: int, count: int) -> tuple[float, list[dict[str, Any]]]:
     """A fresh tokenizer has a fresh counter: nothing is left from the task before."""
     cold = Material(load_tokenizer("ropewalk-tiny"), material.text, material.questions, material.split, SPARE)
     get_task("niah_single_1")(cold, length=2048)  # finds the tasks and reads the word list
-    started = time.process_time()
-    samples = list(get_task(task)(cold, length=length, count=count, compat=True))
-    return [sample.metadata["row"] for sample in samples], time.process_time() - started
+    took, samples = timed(lambda: list(get_task(task)(cold, length=length, count=count, compat=True)), PROCESSOR)
+    return took, [sample.metadata["row"] for sample in samples]
 
 
 def compare(reference: Reference, material: Material, tasks: list[str], length: int, count: int) -> list[dict[str, Any]]:
     """Seconds of both and whether the rows are the same bytes, task by task."""
     table = []
     for task in tasks:
-        theirs, slow = reference.rows(task, length, count)
-        ours, fast = _ours(task, material, length, count)
+        slow, theirs = reference.rows(task, length, count)
+        fast, ours = _ours(task, material, length, count)
         same = json.dumps(theirs) == json.dumps(ours)
         table.append({"task": task, "reference_s": slow, "ropewalk_s": fast, "ratio": slow / fast, "identical": same})
         print(
@@ -180,8 +175,8 @@ def bench_grid(longest: int = 2048, lengths: int = 16, count: int = 1) -> dict[s
     alone_tokens, shared_tokens = tokens_read(samples)
     with attach(model, plan):
         read_answers(model, plan, samples[:2])
-        shared, shared_s = _timed(lambda: read_answers(model, plan, samples))
-        alone, alone_s = _timed(lambda: read_answers(model, plan, samples, reuse=False))
+        shared_s, shared = timed(lambda: read_answers(model, plan, samples), PROCESSOR)
+        alone_s, alone = timed(lambda: read_answers(model, plan, samples, reuse=False), PROCESSOR)
     worst = max(float(abs(a.nll - b.nll).max()) for a, b in zip(alone, shared, strict=True))
     same = all((a.greedy == b.greedy).all() for a, b in zip(alone, shared, strict=True))
     print(
@@ -192,11 +187,6 @@ def bench_grid(longest: int = 2048, lengths: int = 16, count: int = 1) -> dict[s
     return {"ratio": alone_s / shared_s, "tokens": alone_tokens / shared_tokens, "difference": worst, "same": float(same)}
 
 
-def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
-    started = time.process_time()
-    return function(), time.process_time() - started
-
-
 def write_hashes(path: Path) -> None:
     """The golden hashes of the tests, from the reference itself."""
     with tempfile.TemporaryDirectory() as folder:
@@ -204,7 +194,7 @@ def write_hashes(path: Path) -> None:
         with reference_at(os.environ["RULER_REFERENCE"], material) as reference:
             found = {
                 f"{task}/{length}": [
-                    hashlib.sha256(json.dumps(row).encode()).hexdigest() for row in reference.rows(task, length, 5)[0]
+                    hashlib.sha256(json.dumps(row).encode()).hexdigest() for row in reference.rows(task, length, 5)[1]
                 ]
                 for task in sorted(TASKS)
                 for length in (2048, 8192)

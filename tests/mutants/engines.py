@@ -1,0 +1,75 @@
+"""Faults of one line in the engines: by file and its tests, (what, the line that is, the line that it becomes)."""
+
+MUTANTS = {
+    ("engines/transformers/read.py", "tests/engines/test_transformers_read.py"): [
+        ("head_dim for rotary_dim", "    return int(head * share)\n", "    return head\n"),
+        (
+            "MLA's rotary part ignored",
+            'fields.whole("qk_rope_head_dim")) is not None:',
+            'fields.whole("no such key")) is not None:',
+        ),
+        ("max for the stated original", "if stated := inside or outside:", "if stated := None:"),
+        ("max for the known original", "    if fact := known.published_length(fields.config, theta):", "    if fact := None:"),
+        ("disagreeing spellings pass", "if ours.get(key) != theirs.get(key):", "if False:"),
+    ],
+    ("engines/transformers/scaling.py", "tests/engines/test_transformers_read.py"): [
+        ("attention_factor ignored", 'options["attention_factor"] = stated\n', 'options["beta_slow"] = 1.0\n'),
+        ("mscale alone believed", "stated or not above or not below", "stated or not above"),
+        ("truncate not read", 'part.yes("truncate", default=True)', "True"),
+        ("llama3 bands read swapped", '"beta_slow": part.number("low_freq', '"beta_slow": part.number("high_freq'),
+        (
+            "longrope lists read swapped",
+            '{"long_factor": long, "short_factor": short',
+            '{"long_factor": short, "short_factor": long',
+        ),
+        ("alpha read as dynamic", 'part.number("alpha")', 'part.number("no such key")'),
+        ("dynamic capped at its factor", "min(LARGEST_LENGTH / rope.original_length, 1e9)", "factor"),
+    ],
+    ("engines/transformers/checkpoint.py", "tests/engines/test_transformers_read.py"): [
+        ("text_config ignored", 'TEXT_PARTS = ("text_config", ', 'TEXT_PARTS = ("no such key", '),
+    ],
+    ("engines/transformers/known.py", "tests/engines/test_transformers_read.py"): [
+        ("local base ignored", '"gemma3_text": "rope_local_base_freq"', '"gemma3_text": "no such key"'),
+    ],
+    ("engines/transformers/write.py", "tests/engines/test_transformers_write.py"): [
+        ("base lost on write", '        target["rope_theta"] = flat["rope_theta"]\n', ""),
+        ("mrope sections lost on write", '    "mrope_section",\n', ""),
+        ("partial rotation lost on write", '    "partial_rotary_factor",\n', ""),
+        ("max not raised on write", "max(spec.max_length, plan.target_length)", "spec.max_length"),
+        ("dynamic written with its factor", '"dynamic", "factor": 1.0', '"dynamic", "factor": 2.0'),
+        ("nested truncate written", "if nested and not truncate:", "if False:"),
+        ("carrier inverted", "[theta / new for theta, new", "[new / theta for theta, new"),
+        ("m not written", '"factor": float(stretch.factor), "attention_factor": m}', '"factor": float(stretch.factor)}'),
+        ("the caller's config changed", "copy.deepcopy(dict(opened(config)))", "dict(opened(config))"),
+        ("not read back", "    prove(plan, new)\n", ""),
+    ],
+    ("engines/vllm.py", "tests/engines/test_engines.py"): [
+        ("vLLM's ntk without its shift", "2 * (i + 1) / d", "2 * i / d"),
+        ("static alpha of dynamic", "f * f - f + 1", "f * f - f"),
+    ],
+    ("engines/sglang.py", "tests/engines/test_engines.py"): [
+        ("attn_factor of SGLang forgotten", '* float(keys.said.get("attn_factor", 1.0))', ""),
+    ],
+    ("engines/mlx_lm.py", "tests/engines/test_engines.py"): [
+        ("MLX-LM's default length", "lambda keys: 4096", "lambda keys: 8192"),
+    ],
+    ("engines/llama_cpp.py", "tests/engines/test_engines.py"): [
+        ("GGUF's attn_factor the wrong way", "attention_factor / mscale(s)", "attention_factor * mscale(s)"),
+        ("rope factors inverted", "[theta / new for theta, new", "[new / theta for theta, new"),
+    ],
+    ("engines/config_files.py", "tests/engines/test_engines.py"): [
+        ("mscale that is not solved for", "slope = (m * mscale(s) - 1)", "slope = (m * mscale(s) - 2)"),
+    ],
+    ("engines/gpt_oss.py", "tests/engines/test_engines.py"): [
+        ("gpt-oss rounded", '"truncate": False,', '"truncate": True,'),
+    ],
+    ("engines/deepseek.py", "tests/engines/test_engines.py"): [
+        ("DeepSeek's switch one token early", "longest > keys.rope", "longest >= keys.rope"),
+    ],
+    ("engines/engine.py", "tests/engines/test_versions.py"): [
+        ("a version range without its bound", '">=": operator.ge', '">=": operator.gt'),
+    ],
+    ("engines/gguf_file.py", "tests/engines/test_gguf_header.py"): [
+        ("tensors not aligned", "-(-cursor.at // aligned)", "(cursor.at // aligned)"),
+    ],
+}
