@@ -19,7 +19,8 @@ def block(language: str, having: str) -> str:
     return found[0]
 
 
-def test_the_python_runs_and_prints_what_it_says(capsys):
+def test_the_python_runs_and_prints_what_it_says(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     code = block("python", "attach")
     exec(compile(code, "README.md", "exec"), {})
     assert capsys.readouterr().out.split() == re.findall(r"# (\d+)$", code, re.MULTILINE)
