@@ -1,7 +1,7 @@
 """How YaRN's best numbers move with the factor: a coarse grid at s = 4, 8 and 16, static and causal, on the bundled model.
 
 Chosen on the documents that `ropewalk fit` chooses with; told on those that it reports on, paired with the released numbers.
-`law` is the causal law of the family `yarn` (docs/fit.md), the same four numbers at every factor.
+`rule` is the causal rule of the family `yarn` (docs/fit.md), the same four numbers at every factor.
 
 Run: python runs/experiments/fit_factors.py [-o out/fit_factors.json] [--choose 3] [--report 6]; a quarter of an hour on two
 cores. runs/figures/fit_factors.py draws it.
@@ -46,7 +46,7 @@ class Bench:
             for fast, slope in itertools.product(FAST, SLOPES)
         }
 
-    def law(self) -> ScalingPlan:
+    def rule(self) -> ScalingPlan:
         return self.plan(
             "dynamic-yarn-causal-8", beta_fast=2.5, beta_slow=0.8, beta_growth=1.0, temperature_slope=0.05, truncate=False
         )  # fmt: skip
@@ -66,12 +66,12 @@ def at(factor: float, choose: int, report: int) -> dict[str, Any]:
     fast, slope = min(looked, key=lambda n: looked[n])
     told = {
         "yarn": bench.plan(), "best of the grid": bench.grid()[fast, slope], "dynamic-yarn": bench.plan("dynamic-yarn"),
-        "law": bench.law(),
+        "rule": bench.rule(),
     }  # fmt: skip
     rows = {name: bench.far(plan, bench.report) for name, plan in told.items()}
     result: dict[str, Any] = {"factor": factor, "beta_fast": fast, "slope": slope, "documents": len(bench.report)}
     for name, row in rows.items():
-        base = rows["dynamic-yarn" if name == "law" else "yarn"]
+        base = rows["dynamic-yarn" if name == "rule" else "yarn"]
         d = compare(row[:, 0], base[:, 0], row[:, 1]).difference
         result[name] = {"bits": float(row[:, 0].sum() / row[:, 1].sum()), "difference": [d.value, d.low, d.high]}
     result["looked"] = {f"{a:g}, {b:g}": float(value) for (a, b), value in looked.items()}
@@ -85,16 +85,16 @@ def main() -> None:
     parser.add_argument("--report", type=int, default=6)
     arguments = parser.parse_args()
     found = []
-    print("| s | fast end | slope | yarn | best of the grid | less yarn (95 %) | dynamic-yarn | law | less it (95 %) |")
+    print("| s | fast end | slope | yarn | best of the grid | less yarn (95 %) | dynamic-yarn | rule | less it (95 %) |")
     print("|---|---|---|---|---|---|---|---|---|")
     for factor in (4.0, 8.0, 16.0):
         row = at(factor, arguments.choose, arguments.report)
         found.append(row)
-        best, law = row["best of the grid"], row["law"]
-        signed = ["{:+.3f} ({:+.3f}, {:+.3f})".format(*each["difference"]) for each in (best, law)]
+        best, rule = row["best of the grid"], row["rule"]
+        signed = ["{:+.3f} ({:+.3f}, {:+.3f})".format(*each["difference"]) for each in (best, rule)]
         print(
             f"| {factor:g} | {row['beta_fast']:g} | {row['slope']:g} | {row['yarn']['bits']:.3f} | {best['bits']:.3f} | "
-            f"{signed[0]} | {row['dynamic-yarn']['bits']:.3f} | {law['bits']:.3f} | {signed[1]} |",
+            f"{signed[0]} | {row['dynamic-yarn']['bits']:.3f} | {rule['bits']:.3f} | {signed[1]} |",
             flush=True,
         )
         arguments.out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""YaRN's best numbers by factor: loss against the ramp's fast end, less the best of its factor; dotted: where the law is.
+"""YaRN's best numbers by factor: loss against the ramp's fast end, less the best of its factor; dotted: where the rule is.
 
 python runs/figures/fit_factors.py out/fit_factors.json docs/images/fit-factors.png
 """

@@ -15,7 +15,7 @@ from ropewalk.models.caches import Entrance, cache_argument
 from ropewalk.models.dynamic import selftest
 from ropewalk.models.dynamic.cache import Rotated, _alike, _fits, keeps
 from ropewalk.models.dynamic.call import Call, _groups, ends
-from ropewalk.models.dynamic.read import BLOCK, AttentionCall, OnRead, _joined, _one_each, block_of
+from ropewalk.models.dynamic.read import BLOCK, AttentionCall, DeferredTable, _joined, _one_each, block_of
 
 
 def row(*numbers):
@@ -26,7 +26,7 @@ def row(*numbers):
 def ladder():
     model = llama()
     with attach(model, planned(model)) as attached:
-        yield attached._late.tables[0][0].ladder
+        yield attached._deferred.tables[0][0].ladder
 
 
 def step_by_hand(position, grid):
@@ -48,7 +48,7 @@ def test_every_position_is_at_its_step_and_the_last_one_is_the_last(ladder):
 def test_without_a_grid_every_length_is_a_step():
     model = llama()
     with attach(model, planned(model, "dynamic-yarn-rotate")) as attached:
-        ladder = attached._late.tables[0][0].ladder
+        ladder = attached._deferred.tables[0][0].ladder
         ladder.schedule = SimpleNamespace(grid=0, original_length=L, step=lambda position: 3 * L)
         for last, step in ((L - 2, 0), (L - 1, 0), (L, 1), (L + 1, 2), (4 * L - 1, 3 * L)):
             assert ladder.steps(torch.arange(last + 1)[None]).unique().tolist() == [step]  # of the newest token, for all
@@ -165,7 +165,7 @@ def test_hooks_are_taken_off():
 
     module = Attention()
     table = SimpleNamespace(module=torch.nn.Linear(1, 1), prefix="")
-    reader = OnRead(SimpleNamespace(table=table), "p")
+    reader = DeferredTable(SimpleNamespace(table=table), "p")
     reader.readers = {module: None}
     reader.install()
     assert (len(table.module._forward_hooks), len(module._forward_pre_hooks)) == (1, 1)
@@ -268,7 +268,7 @@ def test_below_the_window_without_a_cache_the_model_itself_attends(ladder):
             return hidden
 
     module = Attention()
-    reader = OnRead(ladder, "p")
+    reader = DeferredTable(ladder, "p")
     reader.readers = {module: None}
     reader.entrances = {module: Entrance(module)}
     for last, plain in ((10, True), (70, False)):

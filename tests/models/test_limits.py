@@ -40,8 +40,10 @@ def test_too_long_says_the_numbers_and_the_way_out():
 def test_cache_bytes_of_static_and_late_plans():
     assert cache_bytes(SPEC, None, 1000, torch.bfloat16) == 1000 * PER_TOKEN
     assert cache_bytes(SPEC, make_plan(SPEC, factor=8), 1000, torch.float32, 3) == 3 * 2 * 1000 * PER_TOKEN
-    late = make_plan(SPEC, factor=8, method="dynamic-yarn")
-    assert cache_bytes(SPEC, late, 1000, torch.bfloat16) == 1000 * PER_TOKEN * 3 // 2  # keys are half of it, and twice there
+    deferred = make_plan(SPEC, factor=8, method="dynamic-yarn")
+    assert (
+        cache_bytes(SPEC, deferred, 1000, torch.bfloat16) == 1000 * PER_TOKEN * 3 // 2
+    )  # keys are half of it, and twice there
     request = make_plan(SPEC, factor=8, method="dynamic-yarn-request")
     assert cache_bytes(SPEC, request, 1000, torch.bfloat16) == 1000 * PER_TOKEN
 

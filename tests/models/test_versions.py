@@ -1,4 +1,4 @@
-"""What a release of transformers may change under a plan that rotates late: names are found, or refused, and never guessed."""
+"""What a release of transformers may change under deferred rotation: names are found, or refused, and never guessed."""
 
 import warnings
 from pathlib import Path
@@ -114,7 +114,7 @@ def test_keys_at_wrong_positions_are_refused_at_attach(monkeypatch, dtype, fault
 
         monkeypatch.setattr(read.Call, "_at", later)
     elif fault == "padding counted":
-        begin = read.OnRead._begin
+        begin = read.DeferredTable._begin
 
         def counted(self, module, args, kwargs, output):
             given = kwargs.get("position_ids")
@@ -122,7 +122,7 @@ def test_keys_at_wrong_positions_are_refused_at_attach(monkeypatch, dtype, fault
                 kwargs = {**kwargs, "position_ids": given[:1].expand(len(given), -1)}
             begin(self, module, args, kwargs, output)
 
-        monkeypatch.setattr(read.OnRead, "_begin", counted)
+        monkeypatch.setattr(read.DeferredTable, "_begin", counted)
     else:
         monkeypatch.setattr(kept, "_fits", lambda kept, call, key, steps: kept.keys.shape[0] == len(key))
     with pytest.raises(CannotAttach, match="gives other logits"):

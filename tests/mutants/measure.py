@@ -116,8 +116,8 @@ MUTANTS = {
         ("same place", "cell.rng.choice(PLACES)", "PLACES[0]"),
     ],
     ("measure/tasks/passkey.py", "tests/measure/tasks/test_laid_out.py"): [
-        ("last place", "room if depth == 1", "room - 1 if depth == 1"),
+        ("last place", "budget if depth == 1", "budget - 1 if depth == 1"),
         ("first newline", "min(cuts, key=lambda i: abs(i - wanted))", "min(cuts)"),
-        ("same code", "int(cell.hay * len(material.code_ids))", "0"),
+        ("same code", "int(cell.start * len(material.code_ids))", "0"),
     ],
 }

@@ -18,7 +18,7 @@ MUTANTS = {
         ("a room shared after it was left", "return held is self.view and writable", "return writable"),
         ("stale keys believed", "same = kept.fresh and kept", "same = kept"),
         ("length not compared", "and kept.length == call.past and writable", "and writable"),
-        ("any plan", "if state.plan != plan:", "if False:"),
+        ("any plan", "if state.fingerprint != fingerprint:", "if False:"),
         (
             "rows that do not divide",
             "if rows % len(old) or len(new) not in (1, rows):",

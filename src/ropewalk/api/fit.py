@@ -38,7 +38,9 @@ def fit(
     data: Data = (),
     text_field: TextField = "text",
     family: Annotated[str, Flag("yarn (3 numbers), monotone (7) or free (one a pair).")] = "monotone",
-    causal: Annotated[bool, Flag("Fit one law for the causal schedule (family yarn or free).", ("--causal",))] = False,
+    causal: Annotated[
+        bool, Flag("Fit one rule for all scales of the causal schedule (family yarn or free).", ("--causal",))
+    ] = False,
     grid: Annotated[int, Flag("Steps per octave of the causal schedule.")] = 8,
     optimiser: Annotated[str, Flag("gradient, or cma: without gradients.")] = "gradient",
     objective: Annotated[str, Flag("far: tokens beyond the window; answers: of pass keys alone.")] = "far",

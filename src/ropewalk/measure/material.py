@@ -74,7 +74,7 @@ class Material:
     def code_ids(self) -> tuple[int, ...]:
         return tuple(self.encode(self.text if self.text is not None else library_code()))
 
-    def stretch_of(self, ids: tuple[int, ...], start: int, n: int) -> list[int]:
+    def slice_of(self, ids: tuple[int, ...], start: int, n: int) -> list[int]:
         """`n` ids from `start` on, going round to the beginning as often as it takes."""
         if not ids and n:
             raise BadLength("the haystack text has no tokens at all; pass a text with something in it.")

@@ -152,11 +152,11 @@ def get_task(name: str) -> Task:
 
 @dataclass(frozen=True, slots=True)
 class SampleCell:
-    """One sample to make. hay: where its haystack starts, in 0 to 1; rng: for everything else in it."""
+    """One sample to make. start: of its slice of the haystack, in 0 to 1; rng: for everything else in it."""
 
     depth: float
     index: int
-    hay: float
+    start: float
     rng: random.Random
 
 
@@ -164,8 +164,8 @@ def cells(task: str, length: int, count: int, seed: int, depths: Sequence[float]
     """`count` cells for each depth; a cell's random numbers depend on what it is, not on what was made before it."""
     for depth in depths:
         for index in range(count):
-            hay = random.Random(f"{seed}/{task}/{index}").random()
-            yield SampleCell(depth, index, hay, random.Random(f"{seed}/{task}/{length}/{depth}/{index}"))
+            start = random.Random(f"{seed}/{task}/{index}").random()
+            yield SampleCell(depth, index, start, random.Random(f"{seed}/{task}/{length}/{depth}/{index}"))
 
 
 def lay_out(
@@ -182,23 +182,23 @@ def lay_out(
     others: Sequence[Sequence[int]] = (),
 ) -> Sample:
     """Hide `needle` at the cell's depth, and `others` at random places, before lines where the haystack has any."""
-    room = length - len(material.start) - len(needle) - len(question) - len(answer) - sum(map(len, others))
-    if room < 0:
+    budget = length - len(material.start) - len(needle) - len(question) - len(answer) - sum(map(len, others))
+    if budget < 0:
         raise BadLength(
-            f"{task} does not fit into {length} tokens: needle, question and answer alone take {length - room}.\n"
-            f"  Ask for {length - room} tokens or more."
+            f"{task} does not fit into {length} tokens: needle, question and answer alone take {length - budget}.\n"
+            f"  Ask for {length - budget} tokens or more."
         )
-    hay = material.stretch_of(haystack, int(cell.hay * len(haystack)), room)
-    placed = [(place(hay, cell.rng.random(), material.newlines), i + 1, piece) for i, piece in enumerate(others)]
-    placed.append((place(hay, cell.depth, material.newlines), 0, needle))
+    text = material.slice_of(haystack, int(cell.start * len(haystack)), budget)
+    placed = [(cut_at(text, cell.rng.random(), material.newlines), i + 1, piece) for i, piece in enumerate(others)]
+    placed.append((cut_at(text, cell.depth, material.newlines), 0, needle))
     ids, last, found = list(material.start), 0, 0
     for cut, number, piece in sorted(placed, key=lambda item: item[:2]):
-        ids += hay[last:cut]
+        ids += text[last:cut]
         if number == 0:
             found = len(ids)
         ids += piece
         last = cut
-    ids += hay[last:]
+    ids += text[last:]
     ids += question
     span = (found, found + len(needle))
     start = len(ids)
@@ -209,16 +209,16 @@ def lay_out(
     )  # fmt: skip
 
 
-def place(hay: Sequence[int], depth: float, newlines: frozenset[int]) -> int:
+def cut_at(text: Sequence[int], depth: float, newlines: frozenset[int]) -> int:
     """Where to cut: the beginning of the line nearest to `depth`; in text without lines, `depth` to the token.
 
     The nearest line is looked for outwards from the wanted place, and at most an eighth of the haystack away.
     """
-    wanted = round(depth * len(hay))
+    wanted = round(depth * len(text))
     if depth in (0, 1):
         return wanted
-    for distance in range(len(hay) // 8 + 1):
+    for distance in range(len(text) // 8 + 1):
         for cut in (wanted - distance, wanted + distance):
-            if 0 <= cut < len(hay) and hay[cut] in newlines:
+            if 0 <= cut < len(text) and text[cut] in newlines:
                 return cut
     return wanted

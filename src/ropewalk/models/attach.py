@@ -9,7 +9,7 @@ from torch import nn
 from ropewalk.errors import CannotAttach, Mismatch
 from ropewalk.models.dynamic.call import Ladder
 from ropewalk.models.dynamic.request import RequestScale, ScalePerCall
-from ropewalk.models.dynamic.setup import LateRotation, reads_late
+from ropewalk.models.dynamic.setup import DeferredRotation, defers_rotation
 from ropewalk.models.limits import say_untried
 from ropewalk.models.live import (
     COMPUTED_IN_FLOAT32,
@@ -80,8 +80,8 @@ class Attached:
         self._saved = [Saved(table) for table, _ in tables]
         self._request = RequestScale()
         self._hooks: list[Any] = []
-        late = [(table, stretch) for table, stretch in tables if reads_late(stretch)]
-        self._late = LateRotation(model, plan.fingerprint, late) if late else None
+        deferred = [(table, stretch) for table, stretch in tables if defers_rotation(stretch)]
+        self._deferred = DeferredRotation(model, plan.fingerprint, deferred) if deferred else None
         self._undone = False
 
     def __enter__(self) -> "Attached":
@@ -95,14 +95,14 @@ class Attached:
             setattr(table.module, MARK, self.plan.name)
             table.set_plain()
             keep_float32(table)
-            if reads_late(stretch):
+            if defers_rotation(stretch):
                 continue
             table.set(stretch.scaled())
             if stretch.dynamic:
                 hook = ScalePerCall(table, stretch, self._request)
                 self._hooks.append(table.module.register_forward_pre_hook(hook, with_kwargs=True))
-        if self._late:
-            self._late.install()
+        if self._deferred:
+            self._deferred.install()
         self._config.max_position_embeddings = max(self._longest, self.plan.target_length)
 
     def undo(self) -> None:
@@ -112,8 +112,8 @@ class Attached:
         self._undone = True
         for hook in self._hooks:
             hook.remove()
-        if self._late:
-            self._late.remove()
+        if self._deferred:
+            self._deferred.remove()
         for saved in self._saved:
             let_cast(saved.table)
             saved.restore()
@@ -136,10 +136,10 @@ class Attached:
     def check(self) -> None:
         """Measure the live model's cos and sin again; raises Mismatch if they are not the plan's any more."""
         fixed = self._request.n_tokens
-        for on_read, table in self._late.tables if self._late else ():
-            _check_ladder(on_read.ladder, table)
+        for deferred, table in self._deferred.tables if self._deferred else ():
+            _check_ladder(deferred.ladder, table)
         for table, stretch in self.tables:
-            if reads_late(stretch):
+            if defers_rotation(stretch):
                 continue
             for length in (fixed,) if fixed else _lengths(stretch):
                 _compare(furthest(table, stretch.scaled(length), looked_at(stretch, length)), "the plan")

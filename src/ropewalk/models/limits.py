@@ -34,8 +34,8 @@ def _way_out(prompt: int, longest: int) -> str:
 
 def cache_bytes(spec: ModelSpec, plan: ScalingPlan | None, length: int, dtype: torch.dtype, rows: int = 1) -> int:
     """Key-value cache of `rows` sequences of `length` tokens; 0 where the config does not tell."""
-    late = plan and any(s.dynamic and s.dynamic.semantics != REQUEST for _, s in plan.stretches)
-    return int(rows * spec.cache_bytes(length, dtype.itemsize) * (KEYS_KEPT_ROTATED if late else 1))
+    deferred = plan and any(s.dynamic and s.dynamic.semantics != REQUEST for _, s in plan.stretches)
+    return int(rows * spec.cache_bytes(length, dtype.itemsize) * (KEYS_KEPT_ROTATED if deferred else 1))
 
 
 def check_cache(

@@ -34,7 +34,7 @@ def test_the_law_is_the_stretch(name, dynamic, rope):
         stretch = space.stretch(u.tolist())
         assert stretch.dynamic == dynamic
         for scale in (1.1, 2.0**0.5, 1.5, 3.0, 8.0) if dynamic else (8.0,):
-            inv_freq, m = space.law(u, scale)
+            inv_freq, m = space.frequencies(u, scale)
             wanted = stretch.scaled_by(scale)
             torch.testing.assert_close(inv_freq, torch.tensor(wanted.inv_freq, dtype=torch.float64), rtol=1e-12, atol=0)
             assert float(m) == pytest.approx(wanted.attention_factor, rel=1e-12)

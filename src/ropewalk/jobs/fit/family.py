@@ -25,14 +25,14 @@ GROWING: Mapping[str, Any] = {
 class Space:
     """What a search moves in: points u of a box, float64, of a scale of about 1; 0 is the paper's numbers.
 
-    law: (u, s) -> (inv_freq, attention factor) at scale s, float64, differentiable in u.
+    frequencies: (u, s) -> (inv_freq, attention factor) at scale s, float64, differentiable in u.
     stretch: the same as a Stretch of the registry's methods; nothing else is written or measured.
     known: points besides 0 that were good on some model; the search begins at the best of them.
     """
 
     low: tuple[float, ...]
     high: tuple[float, ...]
-    law: Callable[[torch.Tensor, float], tuple[torch.Tensor, torch.Tensor]]
+    frequencies: Callable[[torch.Tensor, float], tuple[torch.Tensor, torch.Tensor]]
     stretch: Callable[[Sequence[float]], Stretch]
     known: tuple[tuple[float, ...], ...] = ()
 
@@ -65,7 +65,7 @@ class SearchFamily:
             able = [name for name, family in families().items() if family.can_be_dynamic]
             raise BadOption(
                 f"{self.name} fits one list of factors for one scale, and a causal plan has many scales.\n"
-                f"  Fit it without --causal, or take the family {' or '.join(able)}, one law for all scales."
+                f"  Fit it without --causal, or take the family {' or '.join(able)}, one rule for all scales."
             )
         return self.build(rope, factor, dynamic)
 
@@ -129,7 +129,7 @@ def list_space(
         """(scales, pairs) ln f and (scales,) m - 1."""
         return exponents(u[:-n]) * logs[1:, None], SLOPE * (1 + u[-n:]) * logs[1:]
 
-    def law(u: torch.Tensor, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+    def frequencies(u: torch.Tensor, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
         ln_f, rise = (torch.nn.functional.pad(each, (*(0, 0) * (each.dim() - 1), 1, 0)) for each in lists(u))
         k = max(int(torch.bucketize(math.log(scale), logs)), 1)
         w = (math.log(scale) - logs[k - 1]) / (logs[k] - logs[k - 1])
@@ -143,4 +143,4 @@ def list_space(
             options |= {"attention_factor": tuple(m), "scales": tuple(scales)}
         return Stretch(rope, "longrope", scales[-1], normal_options("longrope", options), dynamic)
 
-    return Space((*low, *[-1.0] * n), (*high, *[2.0] * n), law, stretch, tuple(map(tuple, known)))
+    return Space((*low, *[-1.0] * n), (*high, *[2.0] * n), frequencies, stretch, tuple(map(tuple, known)))

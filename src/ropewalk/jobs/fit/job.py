@@ -39,7 +39,7 @@ PATIENCE = 6  # looks at the choosing documents without progress
 class Fit:
     """What to search, and how.
 
-    factor: s.  family: of `families()`.  causal: fit one law for the causal schedule, `grid` steps per octave.
+    factor: s.  family: of `families()`.  causal: fit one rule for the causal schedule, `grid` steps per octave.
     objective: "far", the loss beyond the original length, or "answers", of pass keys alone.
     short_weight: how much the loss within the original length counts besides.
     budget: seconds for everything: loading, search and comparison.

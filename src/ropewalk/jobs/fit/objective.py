@@ -18,7 +18,7 @@ from ropewalk.measure.nll import head_of, token_nll
 from ropewalk.measure.tasks.passkey import make_passkey
 from ropewalk.measure.texts import TEXT_FIELD, Texts
 from ropewalk.models.attach import attach
-from ropewalk.models.leaves import rotating_by
+from ropewalk.models.differentiable import rotating_by
 from ropewalk.scaling.plan import ScalingPlan
 
 DEPTHS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -88,15 +88,15 @@ def gradient(
 
     plan: one whose layers and schedule are those of the space; its own frequencies are not used.
     """
-    leaf = u.detach().clone().requires_grad_()
+    point = u.detach().clone().requires_grad_()
     total = 0.0
     for item in items:  # one graph at a time: memory does not grow with the number of items
-        with rotating_by(model, plan, lambda scale: space.law(leaf, scale), len(item.ids)), torch.enable_grad():
+        with rotating_by(model, plan, lambda scale: space.frequencies(point, scale), len(item.ids)), torch.enable_grad():
             loss = _graph(model, item) / len(items)
             loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()
-    assert leaf.grad is not None
-    return total, leaf.grad
+    assert point.grad is not None
+    return total, point.grad
 
 
 def _graph(model: Any, item: Item) -> torch.Tensor:

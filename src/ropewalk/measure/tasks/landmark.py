@@ -31,13 +31,13 @@ def landmark(material: Material, *, length: int, count: int, seed: int, depths: 
         key = str(cell.rng.randint(10000, 50000))
         needle, answer = material.encode(NEEDLE.format(key=key)), material.encode(f" {key}")
         head = [*material.start, *description]
-        room = length - len(head) - len(needle) - len(question) - len(answer)
-        if room < 0:
-            raise BadLength(f"the pass key prompt alone takes {length - room} tokens; {length} were asked for.")
-        before = round(cell.depth * room)
+        budget = length - len(head) - len(needle) - len(question) - len(answer)
+        if budget < 0:
+            raise BadLength(f"the pass key prompt alone takes {length - budget} tokens; {length} were asked for.")
+        before = round(cell.depth * budget)
         ids = [*head, *garbage[:before]]
         span = (len(ids), len(ids) + len(needle))
-        ids += [*needle, *garbage[: room - before], *question]
+        ids += [*needle, *garbage[: budget - before], *question]
         start = len(ids)
         ids += answer
         yield Sample("landmark", length, cell.depth, cell.index, tuple(ids), start, len(ids), (key,), len(answer), span)

@@ -53,15 +53,15 @@ def make_passkey(
     """
     key = "".join(rng.choice("0123456789") for _ in range(DIGITS))
     needle, question, answer = encode(NEEDLE.format(key=key)), encode(QUESTION), encode(key)
-    room = length - 1 - len(needle) - len(question) - len(answer)
-    if room < 0:
-        raise BadLength(f"a pass key of {DIGITS} digits needs {length - room} tokens or more; {length} were asked for.")
-    if len(haystack) < room:
-        raise BadLength(f"the haystack has {len(haystack)} tokens, {room} are needed.")
-    code = list(haystack[:room])
-    wanted = round(depth * room)
+    budget = length - 1 - len(needle) - len(question) - len(answer)
+    if budget < 0:
+        raise BadLength(f"a pass key of {DIGITS} digits needs {length - budget} tokens or more; {length} were asked for.")
+    if len(haystack) < budget:
+        raise BadLength(f"the haystack has {len(haystack)} tokens, {budget} are needed.")
+    code = list(haystack[:budget])
+    wanted = round(depth * budget)
     cuts = [i for i, token in enumerate(code) if token in newlines] or [wanted]
-    cut = 0 if depth == 0 else room if depth == 1 else min(cuts, key=lambda i: abs(i - wanted))
+    cut = 0 if depth == 0 else budget if depth == 1 else min(cuts, key=lambda i: abs(i - wanted))
     ids = [bos, *code[:cut], *needle, *code[cut:], *question, *answer]
     return PassKey(tuple(ids), len(answer), 1 + cut, len(needle))
 
@@ -74,9 +74,9 @@ def passkey(material: Material, *, length: int, count: int, seed: int, depths: S
     """
     bos = material.start[0] if material.start else material.encode("\n")[0]
     for cell in cells("passkey", length, count, seed, depths):
-        hay = material.stretch_of(material.code_ids, int(cell.hay * len(material.code_ids)), length)
+        code = material.slice_of(material.code_ids, int(cell.start * len(material.code_ids)), length)
         made = make_passkey(
-            hay, material.encode, length=length, depth=cell.depth, rng=cell.rng, bos=bos, newlines=material.newlines
+            code, material.encode, length=length, depth=cell.depth, rng=cell.rng, bos=bos, newlines=material.newlines
         )
         start = length - made.answer_length
         needle = (made.needle_start, made.needle_start + made.needle_length)

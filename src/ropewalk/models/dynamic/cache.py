@@ -100,30 +100,30 @@ class Rotated:
 
 @dataclass
 class CacheState:
-    """plan: fingerprint of the plan that filled the cache.  positions: (rows, tokens) of its keys.
+    """fingerprint: of the plan that filled the cache.  positions: (rows, tokens) of its keys.
 
     slots: the same for a static cache, (rows, capacity), -1 where nothing is; compiled calls write here.
     """
 
-    plan: str
+    fingerprint: str
     positions: torch.Tensor
     slots: torch.Tensor | None = None
     layers: dict[int, Rotated] = field(default_factory=dict)
 
 
-def bind(cache: Any, call: Call, plan: str, layer: int) -> CacheState:
+def bind(cache: Any, call: Call, fingerprint: str, layer: int) -> CacheState:
     """Tell a call which keys it will find in the cache, and the cache which the call adds. Raises CannotAttach."""
     state: CacheState | None = getattr(cache, STATE, None)
     if not call.bound:
         past = int(cache.get_seq_length(layer))
         if state and state.slots is not None and past > state.positions.shape[1] and bool((state.slots[:, :past] >= 0).all()):
             state.positions = state.slots[:, :past].clone()
-        _check(cache, state, call, plan, past)
+        _check(cache, state, call, fingerprint, past)
         new = call.positions
         if past and state:
             new = torch.cat([*_alike(state.positions[:, :past].to(new.device), new)], dim=1)
         if state is None or past == 0:
-            state = CacheState(plan, new)
+            state = CacheState(fingerprint, new)
             setattr(cache, STATE, state)
         state.positions = call.key_positions = new
         call.past, call.bound = past, True
@@ -145,10 +145,11 @@ def _note_slots(cache: Any, state: CacheState, layer: int) -> None:
     state.slots[:, : state.positions.shape[1]] = state.positions
 
 
-def _check(cache: Any, state: CacheState | None, call: Call, plan: str, past: int) -> None:
+def _check(cache: Any, state: CacheState | None, call: Call, fingerprint: str, past: int) -> None:
     if getattr(cache, "offloading", False) or any(isinstance(layer, QuantizedLayer) for layer in cache.layers):
         raise CannotAttach(
-            "this cache moves its keys off the device or rounds them: untested with keys that are rotated late.\n"
+            "this cache moves its keys off the device or rounds them: not tested with deferred rotation, which rotates keys "
+            "when they are read.\n"
             "  Use a dynamic or a static cache, or plan for one scale per request: dynamic-...-request."
         )
     if past == 0:
@@ -163,9 +164,10 @@ def _check(cache: Any, state: CacheState | None, call: Call, plan: str, past: in
             f"the cache holds {past} tokens that were not read under this plan: its keys are rotated already.\n"
             "  Start with an empty cache, after attaching."
         )
-    if state.plan != plan:
+    if state.fingerprint != fingerprint:
         raise CannotAttach(
-            f"the cache was filled under plan {state.plan}, and {plan} is attached: its values come from other scales.\n"
+            f"the cache was filled under plan {state.fingerprint}, and {fingerprint} is attached: "
+            "its values come from other scales.\n"
             "  Start with an empty cache."
         )
 
@@ -246,7 +248,7 @@ def joined(model: Any, caches: Sequence[Any]) -> DynamicCache:
         whole.update(keys, values, index)
     if states := [state for cache in caches if (state := getattr(cache, STATE, None))]:
         positions = torch.cat([pad(state.positions, (longest - state.positions.shape[1], 0)) for state in states])
-        setattr(whole, STATE, CacheState(states[0].plan, positions))
+        setattr(whole, STATE, CacheState(states[0].fingerprint, positions))
     return whole
 
 
@@ -261,5 +263,5 @@ def thinned(model: Any, cache: Any, rows: Sequence[int], length: int) -> Dynamic
         chosen = torch.tensor(rows, device=layer.keys.device)
         left.update(layer.keys[chosen, :, -length:], layer.values[chosen, :, -length:], index)
     if state := getattr(cache, STATE, None):
-        setattr(left, STATE, CacheState(state.plan, state.positions[list(rows), -length:]))
+        setattr(left, STATE, CacheState(state.fingerprint, state.positions[list(rows), -length:]))
     return left

@@ -91,7 +91,7 @@ def watched(watch: Callable[..., Any]) -> Iterator[None]:
 def _mark_channels(model: nn.Module, tables: list[LiveTable], seen: dict[nn.Module, Seen]) -> None:
     def nan(module: nn.Module, args: Any, output: Any) -> Any:
         if not isinstance(output, tuple) or len(output) != 2:
-            raise CannotAttach(f"{type(module).__name__} answers in complex numbers, which cannot be read late.")
+            raise CannotAttach(f"{type(module).__name__} answers in complex numbers, which deferred rotation cannot split.")
         return tuple(torch.full_like(half, torch.nan) for half in output)
 
     def mark(stock: Any, module: nn.Module, query: Any, key: Any, *rest: Any, **kwargs: Any) -> Any:

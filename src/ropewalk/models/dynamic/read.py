@@ -214,14 +214,14 @@ def _joined(weights: list[Any], keys: int) -> Any:
     return torch.cat([nn.functional.pad(weight, (0, keys - weight.shape[-1])) for weight in weights], dim=2)
 
 
-class OnRead:
+class DeferredTable:
     """The hooks of one rotary table: its module tells which call begins, its attention modules read within that call.
 
     readers: the attention modules to stretch, and how each rotates.  entrances: where each is handed its cache.
     """
 
-    def __init__(self, ladder: Ladder, plan: str):
-        self.ladder, self.plan = ladder, plan
+    def __init__(self, ladder: Ladder, fingerprint: str):
+        self.ladder, self.fingerprint = ladder, fingerprint
         self.readers: dict[nn.Module, Rotate] = {}
         self.entrances: dict[nn.Module, Entrance] = {}
         self._latest: Call | TracedCall | None = None
@@ -262,13 +262,13 @@ class OnRead:
         cache = self.entrances[module].cache(args, kwargs)
         layer: Any = module.layer_idx
         if isinstance(self._latest, TracedCall):
-            self._latest.bind(cache, self.plan, layer)
+            self._latest.bind(cache, self.fingerprint, layer)
             module.__dict__[READING] = TracedReading(self._latest, self.readers[module])
             return args, {**kwargs, "position_embeddings": self._latest.identity(embeddings)}
         call: Call | None = getattr(embeddings[0], CALL, self._latest)
         assert call is not None
         if cache is None and call.is_plain:
             return None  # the stock path, untouched
-        state = None if cache is None else bind(cache, call, self.plan, layer)
+        state = None if cache is None else bind(cache, call, self.fingerprint, layer)
         module.__dict__[READING] = AttentionCall(call, state, layer, self.readers[module])
         return args, {**kwargs, "position_embeddings": call.identity(embeddings)}

@@ -43,7 +43,7 @@ def check_cache(model: nn.Module, ladder: Ladder, stock: Callable[[], AbstractCo
         if its_own <= _allowed(model):
             raise CannotAttach(
                 f"with a cache {type(model).__name__} gives other logits than in one pass: {off:.1e} of their own size off.\n"
-                "  Tested with a few tokens, as every plan that rotates late is; without the plan they agree.\n"
+                "  Tested with a few tokens, as every plan with deferred rotation is; without the plan they agree.\n"
                 "  This version of transformers may hand its caches on in a way that is not known: docs/versions.md names\n"
                 "  those that were tried.\n"
                 "  Plan for one scale per request instead: dynamic-...-request."

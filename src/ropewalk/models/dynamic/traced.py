@@ -41,7 +41,7 @@ class TracedCall:
         self.of_query = self._tables(positions)
         self.of_keys: Pair | None = None
 
-    def bind(self, cache: Any, plan: str, layer: int) -> None:
+    def bind(self, cache: Any, fingerprint: str, layer: int) -> None:
         """Find out where the keys of the cache stand, and note where the new one does. Raises CannotAttach."""
         if self.of_keys is not None:
             return
@@ -50,7 +50,7 @@ class TracedCall:
             self.of_keys = self.of_query
             return
         state: CacheState | None = getattr(cache, STATE, None)
-        slots = None if state is None or state.plan != plan else state.slots
+        slots = None if state is None or state.fingerprint != fingerprint else state.slots
         if slots is None or self.ladder.semantics == RECOMPUTE:
             raise CannotAttach(
                 "compiled decoding continues a static cache that was filled under the attached plan, without torch.compile.\n"

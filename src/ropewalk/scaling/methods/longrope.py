@@ -27,7 +27,7 @@ def longrope(
 
     long_factor, short_factor: rotary_dim / 2 factors, beyond and within the original length; short None means ones.
     attention_factor: m itself; None computes it.
-    scales: one law for every scale up to the last of these. long_factor is then a list for each of them, one after another,
+    scales: one rule for every scale up to the last of these. long_factor is then a list for each of them, one after another,
         and attention_factor a number for each; between them, and from 0 and 1 at s = 1 on, ln f and m are linear in ln s.
         Such lists can be dynamic (`ropewalk fit --causal --family free` writes them); no config can name them.
 

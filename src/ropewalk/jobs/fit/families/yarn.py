@@ -15,9 +15,9 @@ FAST, SLOW, SLOPE = 32.0, 1.0, 0.1  # the paper's
 
 @family("yarn", can_be_dynamic=True)
 def yarn(rope: Rope, factor: float, dynamic: Dynamic | None) -> Space:
-    """Both ends of YaRN's ramp and its temperature slope: one law for every scale, so it can be causal.
+    """Both ends of YaRN's ramp and its temperature slope: one rule for every scale, so it can be causal.
 
-    beta_slow = 2^u0, beta_fast = beta_slow 32^(2^u1) at the largest scale, slope = 0.1 (1 + u2). A causal law has a fourth
+    beta_slow = 2^u0, beta_fast = beta_slow 32^(2^u1) at the largest scale, slope = 0.1 (1 + u2). A causal rule has a fourth
     number, beta_growth = u3: at s the fast end is beta_fast (s / factor)^u3. The ramp is the released code's, linear in pair
     index, its ends not rounded to whole pairs. u = 0 is the paper's numbers.
     """
@@ -32,7 +32,7 @@ def yarn(rope: Rope, factor: float, dynamic: Dynamic | None) -> Space:
         slow = SLOW * 2 ** u[0]
         return slow * (FAST / SLOW) ** (2 ** u[1]), slow, SLOPE * (1 + u[2])
 
-    def law(u: torch.Tensor, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+    def frequencies(u: torch.Tensor, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
         fast, slow, slope = numbers(u)
         if dynamic:
             fast = torch.maximum(fast * (scale / factor) ** u[3], slow)
@@ -50,10 +50,10 @@ def yarn(rope: Rope, factor: float, dynamic: Dynamic | None) -> Space:
 
     low, high = (-3.0, -2.0, -1.0, -0.5), (2.0, 1.0, 2.0, 2.0)
     if not dynamic:
-        return Space(low[:3], high[:3], law, stretch, ((0.0, 0.0, -0.5),))
+        return Space(low[:3], high[:3], frequencies, stretch, ((0.0, 0.0, -0.5),))
     fast, slow, slope, growth = (
         float(GROWING[name]) for name in ("beta_fast", "beta_slow", "temperature_slope", "beta_growth")
     )
     width = math.log(fast * factor**growth / slow) / math.log(FAST / SLOW)
     grown = (math.log2(slow / SLOW), math.log2(width), slope / SLOPE - 1, growth)
-    return Space(low, high, law, stretch, ((0.0, 0.0, -0.5, 0.0), grown))
+    return Space(low, high, frequencies, stretch, ((0.0, 0.0, -0.5, 0.0), grown))

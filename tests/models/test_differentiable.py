@@ -10,7 +10,7 @@ import torch
 from models.test_dynamic import FACTOR, L, N, llama
 from ropewalk.errors import CannotAttach
 from ropewalk.models.attach import attach
-from ropewalk.models.leaves import rotating_by
+from ropewalk.models.differentiable import rotating_by
 from ropewalk.models.live import find_tables, read_live
 from ropewalk.scaling.plan import make_plan
 from support.architectures import build, tiny_config
@@ -27,15 +27,15 @@ def exact_llama():
     return model
 
 
-def law_of(stretch, bend, m):
-    """The stretch's own law, every frequency times exp(bend_i) and every attention factor plus m."""
+def frequencies_of(stretch, bend, m):
+    """The stretch's own frequencies, every frequency times exp(bend_i) and every attention factor plus m."""
 
-    def law(scale):
+    def frequencies(scale):
         scaled = stretch.scaled_by(scale)
         inv_freq = torch.tensor(scaled.inv_freq, dtype=torch.float64, device=bend.device)
         return inv_freq * bend.exp(), scaled.attention_factor + m
 
-    return law
+    return frequencies
 
 
 def loss(model):
@@ -45,7 +45,7 @@ def loss(model):
 
 def in_graph(model, plan, bend, m):
     (_, stretch), *_ = plan.stretches
-    with rotating_by(model, plan, law_of(stretch, bend, m), N), torch.enable_grad():
+    with rotating_by(model, plan, frequencies_of(stretch, bend, m), N), torch.enable_grad():
         found = loss(model)
         found.backward()
     return found.item()
@@ -101,7 +101,7 @@ def test_everything_is_put_back(method):
     plan = make_plan(read_live(model), factor=FACTOR, method=method)
     (_, stretch), *_ = plan.stretches
     bend = torch.zeros(8, dtype=torch.float64, requires_grad=True)
-    with rotating_by(model, plan, law_of(stretch, bend, torch.zeros(())), N):
+    with rotating_by(model, plan, frequencies_of(stretch, bend, torch.zeros(())), N):
         assert not any(weight.requires_grad for weight in weights)
     assert [weight.requires_grad for weight in weights] == [False, *[True] * (len(weights) - 1)]
     assert not any(module.training or module.__dict__.get("gradient_checkpointing") for module in model.model.layers)
@@ -121,7 +121,7 @@ def test_activations_are_not_kept():
         kept += tensor.numel()
         return tensor
 
-    with rotating_by(model, plan, law_of(stretch, bend, torch.zeros(())), N), torch.enable_grad():
+    with rotating_by(model, plan, frequencies_of(stretch, bend, torch.zeros(())), N), torch.enable_grad():
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             model.model(IDS, use_cache=False)
         checkpointed, kept = kept, 0

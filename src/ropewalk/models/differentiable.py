@@ -1,4 +1,4 @@
-"""A live model whose rotary frequencies are leaves of a graph: what a fit differentiates."""
+"""A live model whose rotary frequencies take part in the graph: what a fit differentiates."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,15 +17,17 @@ from ropewalk.models.live import LiveTable
 from ropewalk.scaling.plan import ScalingPlan
 
 # A scale -> (inv_freq (pairs,), attention factor ()), float64, with a graph.
-Law = Callable[[float], tuple[torch.Tensor, torch.Tensor]]
+Frequencies = Callable[[float], tuple[torch.Tensor, torch.Tensor]]
 
 
-def leaf_tables(law: Law, scale: float, positions: torch.Tensor, layout: str, like: torch.Tensor) -> Pair:
-    """(cos, sin) in the module's layout and the dtype of `like`, differentiable in what the law returns.
+def differentiable_tables(
+    frequencies: Frequencies, scale: float, positions: torch.Tensor, layout: str, like: torch.Tensor
+) -> Pair:
+    """(cos, sin) in the module's layout and the dtype of `like`, differentiable in what `frequencies` returns.
 
     positions: (..., tokens), whole numbers. Angles are float64 and the cast comes last, as in `rotary.tables`.
     """
-    inv_freq, m = law(scale)
+    inv_freq, m = frequencies(scale)
     angles = positions[..., None] * inv_freq.to(positions.device)
     cos, sin = (angles.cos() * m).to(like.dtype), (angles.sin() * m).to(like.dtype)
     if layout == "halves":
@@ -35,18 +37,18 @@ def leaf_tables(law: Law, scale: float, positions: torch.Tensor, layout: str, li
     return cos, sin
 
 
-class LeafLadder(Ladder):
-    """A ladder whose every step is a law's.
+class DifferentiableTables(Ladder):
+    """A ladder whose every step is differentiable.
 
     The tables of all steps are made before the first layer and only cut afterwards: a cut saves nothing for the backward
     pass, so a layer that a checkpoint runs again saves what it saved before.
     """
 
-    def __init__(self, ladder: Ladder, law: Law, tokens: int, like: torch.Tensor):
+    def __init__(self, ladder: Ladder, frequencies: Frequencies, tokens: int, like: torch.Tensor):
         self.__dict__.update(ladder.__dict__)
         positions, layout = torch.arange(tokens, device=like.device), ladder.table.layout()
         steps = range(int(self.steps(positions[None]).max()) + 1)
-        self._full = [leaf_tables(law, self.schedule.scale(k), positions, layout, like) for k in steps]
+        self._full = [differentiable_tables(frequencies, self.schedule.scale(k), positions, layout, like) for k in steps]
 
     def tables(self, step: int, positions: torch.Tensor, like: torch.Tensor) -> Pair:
         first, tokens = int(positions[0, 0]), positions.shape[-1]
@@ -55,33 +57,33 @@ class LeafLadder(Ladder):
 
 
 @contextmanager
-def rotating_by(model: Any, plan: ScalingPlan, law: Law, tokens: int) -> Iterator[None]:
-    """For as long as the block lasts, the layers that `plan` stretches rotate as the law says, in a graph.
+def rotating_by(model: Any, plan: ScalingPlan, frequencies: Frequencies, tokens: int) -> Iterator[None]:
+    """For as long as the block lasts, the layers that `plan` stretches rotate as `frequencies` says, in a graph.
 
-    plan: says which layers, and whether the law is asked for one scale (static) or for every step of a causal schedule; its
-    own numbers are measured first, as by every attach, and then not used. One document, positions 0 to `tokens` - 1.
+    plan: says which layers, and whether `frequencies` is asked for one scale (static) or for every step of a causal schedule;
+    its own numbers are measured first, as by every attach, and then not used. One document, positions 0 to `tokens` - 1.
 
     Activations are checkpointed per layer where the model can; weights are frozen meanwhile.
     """
     with attach(model, plan) as attached, _checkpointed(model), _frozen(model):
         hooks = []
         like = torch.zeros(1, dtype=model.dtype, device=model.device)
-        late = attached._late.tables if attached._late else []
-        before = [on_read.ladder for on_read, _ in late]
-        for on_read, _ in late:
-            on_read.ladder = LeafLadder(on_read.ladder, law, tokens, like)
-        for table, stretch in [] if late else attached.tables:
-            hooks.append(table.module.register_forward_hook(_answer(table, law, stretch.factor), with_kwargs=True))
+        tables = attached._deferred.tables if attached._deferred else []
+        before = [deferred.ladder for deferred, _ in tables]
+        for deferred, _ in tables:
+            deferred.ladder = DifferentiableTables(deferred.ladder, frequencies, tokens, like)
+        for table, stretch in [] if tables else attached.tables:
+            hooks.append(table.module.register_forward_hook(_answer(table, frequencies, stretch.factor), with_kwargs=True))
         try:
             yield
         finally:
             for hook in hooks:
                 hook.remove()
-            for (on_read, _), ladder in zip(late, before, strict=True):
-                on_read.ladder = ladder
+            for (deferred, _), ladder in zip(tables, before, strict=True):
+                deferred.ladder = ladder
 
 
-def _answer(table: LiveTable, law: Law, scale: float) -> Callable[..., Any]:
+def _answer(table: LiveTable, frequencies: Frequencies, scale: float) -> Callable[..., Any]:
     layout = table.layout()
     if layout in ("complex", "unknown"):
         raise CannotAttach(
@@ -94,7 +96,7 @@ def _answer(table: LiveTable, law: Law, scale: float) -> Callable[..., Any]:
         if table.prefix and kwargs.get("layer_type", given[2]) != table.layer_type:
             return None
         positions = kwargs.get("position_ids", given[1])
-        return leaf_tables(law, scale, positions, layout, output[0])
+        return differentiable_tables(frequencies, scale, positions, layout, output[0])
 
     return hook
 
