@@ -31,7 +31,7 @@ def test_a_flag_of_every_kind_arrives(monkeypatch, tmp_path, capsys):
 
     def stop(recipe, out, teller, preflight_only):
         seen.append(recipe)
-        return job.Result(None, [], 0, 0, 0, [])
+        return job.TrainResult(None, [], 0, 0, 0, [])
 
     monkeypatch.setattr(job, "train", stop)
     code, out, _ = run(

@@ -108,7 +108,7 @@ def evaluate(
         None if original_length is None else as_length(original_length), as_protocols(protocols), as_names(tasks),
         as_texts(data) or ("library",), text_field, strict, documents, samples, as_numbers(depths, "depths"),
         questions if isinstance(questions, Mapping) else dict(map(_question, as_texts(questions))), gap, ruler_compat,
-        stop_early, tax, speed, difference, seed, None if tokenizer is None else str(tokenizer), device, dtype, attention,
+        stop_early, tax, speed, difference, seed, _named(tokenizer), device, dtype, attention,
         batch, silence,
     )  # fmt: skip
     with workers(silence) as ours:
@@ -120,3 +120,10 @@ def _question(text: str) -> tuple[str, Path]:
     if not equals or not Path(file).is_file():
         raise BadOption(f"questions has {text!r}: write qa_1=FILE or qa_2=FILE, with a file that is there.")
     return task, Path(file)
+
+
+def _named(tokenizer: Any) -> str | None:
+    """What a run says of another tokenizer; its hash is in every record."""
+    if tokenizer is None or isinstance(tokenizer, str | Path):
+        return None if tokenizer is None else str(tokenizer)
+    return str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)

@@ -30,10 +30,10 @@ CHILD = f"""
 import sys
 from pathlib import Path
 from ropewalk.jobs.evaluate.job import evaluate
-from ropewalk.jobs.evaluate.request import Request
+from ropewalk.jobs.evaluate.request import EvalRequest
 from ropewalk.jobs.evaluate.workers import workers
 with workers(silence=60) as ours:
-    evaluate(Path(sys.argv[1]), Request(**{SMALL!r}), workers=ours)
+    evaluate(Path(sys.argv[1]), EvalRequest(**{SMALL!r}), workers=ours)
 """
 
 
