@@ -149,9 +149,9 @@ def light(place: Path, wheel: Path) -> int:
     with hub(place / "hub", env.packages / "ropewalk" / "models" / "ropewalk-tiny" / "config.json") as env.hub:
         env.check_all(LIGHT)
         check_lacking(env)
-    code = "import ropewalk\ntry: ropewalk.attach\nexcept ImportError as error: print(error)"
+    code = "import ropewalk\ntry: ropewalk.rotation_tables\nexcept ImportError as error: print(error)"
     said = subprocess.run([str(env.python), "-I", "-c", code], capture_output=True, text=True).stdout.strip()
-    env.check("ropewalk[torch]" in said, f"ropewalk.attach from Python: {said}")
+    env.check("ropewalk[torch]" in said, f"ropewalk.rotation_tables from Python: {said}")
     return env.failed
 
 
