@@ -27,7 +27,7 @@ test-wheel: $(STAMP)
 
 # The drill: what a user has who installs without our constraints, first as such a user, then under the tests of live models.
 # The newest of everything that pyproject allows is resolved anew each time: 5 GB with CUDA's libraries, which come with torch.
-DRILL := tests/models tests/models tests/jobs/serve tests/jobs/train tests/checkpoints/test_export.py tests/checkpoints/test_extend.py
+DRILL := tests/models tests/jobs/serve tests/jobs/train tests/checkpoints/test_export.py tests/checkpoints/test_extend.py
 NEWEST ?= .venv-newest
 OLDEST ?= .venv-oldest
 
