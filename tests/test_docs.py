@@ -17,6 +17,7 @@ from nbclient import NotebookClient
 
 import ropewalk.cli
 from ropewalk.cli.main import NOT_VERBS, main
+from ropewalk.measure import task
 from ropewalk.scaling import method as registry
 from ropewalk.scaling.method import methods
 from support import gguf_files, synthetic
@@ -44,11 +45,12 @@ WITH_CODE = [name for name, text in TEXTS.items() if BLOCK.search(text)]
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Somewhere to write, and a registry that forgets what a page adds to it."""
-    methods()
+    """Somewhere to write, and registries that forget what a page adds to them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setattr(registry._METHODS, "entries", dict(registry._METHODS.entries))
+    for names in (registry._METHODS, task._TASKS):
+        names.known()
+        monkeypatch.setattr(names, "entries", dict(names.entries))
     return tmp_path
 
 

@@ -34,7 +34,7 @@ torch.set_num_threads(1)
 def requests(served: Served, count: int) -> list[list[int]]:
     chance = random.Random(5)
     text = "".join(read_text(path) or "" for path in itertools.islice(library_files(held_out=True), 40))
-    ids = served.tokens(text[:200_000])
+    ids = served.tokenizer(text[:200_000])["input_ids"]  # far more than one request may hold
     top = LONGEST if served.plan else served.longest - NEW
     sizes = [round(SHORTEST * (top / SHORTEST) ** chance.random()) for _ in range(count)]
     return [ids[start : start + size] for size in sizes for start in [chance.randrange(len(ids) - size)]]

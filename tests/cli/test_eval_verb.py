@@ -5,6 +5,8 @@ from functools import partial
 
 import pytest
 
+from ropewalk.api.evaluate import _tasks
+from ropewalk.measure.task import tasks
 from support.command import run
 
 SMALL = ("--documents", 2, "--samples", 1, "--depths", 0.5, "--device", "cpu", "--no-speed")
@@ -157,3 +159,8 @@ def test_perplexity_stands_beside_bits(ropewalk, tmp_path):
     pairs = re.findall(r"(\d\.\d{3}) \((\d+\.\d\d)\)", out)
     assert len(pairs) == 2
     assert all(float(ppl) == pytest.approx(2 ** float(bits), rel=2e-3) for bits, ppl in pairs)
+
+
+def test_help_lists_every_task_that_is_registered():
+    listed = _tasks().split(", ")
+    assert sorted(listed) == [name for name, task in tasks().items() if "NVIDIA/RULER" not in task.source]

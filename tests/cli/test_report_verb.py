@@ -53,7 +53,7 @@ def test_markdown_is_tables_that_markdown_understands(run, tmp_path):
     for table in done.stdout.split("\n\n"):
         lines = [line for line in table.splitlines() if line.startswith("|")]
         assert len({line.count("|") for line in lines}) <= 1, table
-    for words in ("bits per token at", "passkey, % found at", "RULER, 4 of 13 tasks", "short-context tax"):
+    for words in ("bits per token at", "passkey, % found at", "RULER, 4 of 13 tasks", "short-context degradation"):
         assert f"| {words} |" in done.stdout
 
 

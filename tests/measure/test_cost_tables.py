@@ -1,4 +1,4 @@
-"""The short-context tax and speed, from records made by hand."""
+"""Short-context degradation and speed, from records made by hand."""
 
 import pytest
 

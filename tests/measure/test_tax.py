@@ -87,7 +87,7 @@ def test_a_head_that_cannot_run_alone_gives_the_same(model, monkeypatch):
 
 @pytest.mark.parametrize("tokens", [1, 2000])
 def test_a_window_beyond_the_original_length_is_refused(model, tokens):
-    with pytest.raises(BadLength, match=f"window 0 has {tokens:,} tokens; the short-context tax is measured on 2 to"):
+    with pytest.raises(BadLength, match=f"window 0 has {tokens:,} tokens; short-context degradation is measured on 2 to"):
         next(measure_tax(model, plan_for(model, "yarn"), [[1] * tokens]))
 
 

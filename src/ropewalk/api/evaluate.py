@@ -1,5 +1,6 @@
 """`ropewalk.evaluate`: one model under many plans, measured on the same texts."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,6 +34,17 @@ if TYPE_CHECKING:
     from ropewalk.jobs.evaluate.result import Outcome
 
 
+def _tasks() -> str:
+    """The registered tasks but RULER's, read from the text of their files: help must not import what runs them."""
+    files = sorted((Path(__file__).parents[1] / "measure" / "tasks").glob("[!_]*.py"))
+    return ", ".join(
+        name
+        for file in files
+        if not file.name.startswith("ruler_")
+        for name in re.findall(r'^@task\("(\w+)"', file.read_text(encoding="utf-8"), re.MULTILINE)
+    )
+
+
 def evaluate(
     model: Annotated[Model, Flag("Folders, hub ids, or ropewalk-tiny.", metavar="MODEL...", many=True)],
     out: Annotated[Place, Flag("The run's folder; several models get one each below it.", ("-o", "--out"))] = "out/eval",
@@ -52,7 +64,7 @@ def evaluate(
         Names, Flag("position, prefix, sliding:1024,256, random:1024,4 and others by commas; - for none.")
     ] = ("position",),
     tasks: Annotated[
-        Names, Flag("passkey, needle, random_copy, ruler (all its offline ones) and others by commas; - for none.")
+        Names, Flag(f"{_tasks()}, ruler (all its offline ones) or RULER's one by one; by commas, - for none.")
     ] = ("passkey",),
     samples: Annotated[int, Flag("Samples per length and depth.", least=1)] = 20,
     depths: Annotated[Numbers, Flag("Where needles are hidden, 0 to 1, by commas.")] = (0.0, 0.25, 0.5, 0.75, 1.0),
@@ -63,7 +75,7 @@ def evaluate(
         bool, Flag("RULER's prompts byte for byte as the reference generator's.", ("--ruler-compat",))
     ] = False,
     gap: Annotated[bool, Flag("Ask each question without its needle too.", ("--gap",))] = False,
-    tax: Annotated[bool, Flag("Measure what a plan costs inside the original length.")] = True,
+    tax: Annotated[bool, Flag("Short-context degradation: what a plan costs inside the original length.")] = True,
     speed: Annotated[bool, Flag("Measure tokens per second and memory.")] = True,
     difference: Annotated[
         float | None, Flag("Bits per token: say how many documents it takes to see this difference.")

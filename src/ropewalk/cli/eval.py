@@ -1,4 +1,4 @@
-"""Measure models under many plans: loss by position, retrieval, the short-context tax, speed. Goes on where it stopped.
+"""Measure models under many plans: loss by position, retrieval, short-context degradation, speed. Goes on where it stopped.
 
 Example: `ropewalk eval ropewalk-tiny --methods none,yarn --lengths 512,1024 --documents 4 --samples 2 -o out/eval`
 """

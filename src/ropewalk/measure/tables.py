@@ -178,7 +178,7 @@ class Tax:
 
 
 def tax_table(records: Iterable[Record]) -> dict[str, Tax]:
-    """The short-context tax per method, pooled over tokens; documents are what is resampled."""
+    """Short-context degradation per method, pooled over tokens; documents are what is resampled."""
     filed: dict[str, dict[str, list[tuple[float, float, int]]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         if record.key.protocol == "tax":

@@ -1,6 +1,6 @@
-"""The short-context tax: what a stretch costs where the model needed none, on windows inside its original length.
+"""Short-context degradation: what a stretch costs where the model needed none, on windows inside its original length.
 
-The base is the model as it was loaded. A causal dynamic plan leaves it alone there bit for bit, so its tax is exactly 0; the
+The base is the model as it was loaded. A causal dynamic plan leaves it alone there bit for bit: exactly 0. The
 method `none`, attached, is not that base: its table comes from float64 and differs in the last bits.
 """
 
@@ -56,8 +56,9 @@ def measure_tax(
         ids = torch.as_tensor(window, device=model.device)[None]
         if not 2 <= ids.shape[1] <= longest:
             raise BadLength(
-                f"window {number} has {ids.shape[1]:,} tokens; the short-context tax is measured on 2 to {longest:,}, inside\n"
-                "  the original length. Cut the window, or measure beyond it with `position`, where a stretch has its use."
+                f"window {number} has {ids.shape[1]:,} tokens; short-context degradation is measured on 2 to {longest:,}, "
+                "inside the original length.\n"
+                "  Cut the window, or measure beyond it with `position`, where a stretch has its use."
             )
         head = head_of(model, ids)
         base = _states(model, ids, head is None)
@@ -111,7 +112,7 @@ def record_tax(
             if done is None:
                 raise too_large(len(m.ids))
             (found,) = done
-            check_finite(model, found.extended, m.ids, m.positions, f"{m.what} (short-context tax) under {plan.name}")
+            check_finite(model, found.extended, m.ids, m.positions, f"{m.what} (short-context degradation) under {plan.name}")
             extra = {"base_nll": found.base, "kl": found.kl}
             records.add(Record(m.key, found.extended, {**m.facts, **facts, "first": 1}, extra))
         advance(2 * m.cost)

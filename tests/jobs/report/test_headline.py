@@ -75,7 +75,8 @@ def told(**parts):
 def test_a_tile_for_everything_that_was_measured_of_the_headlines_method():
     found = told(loss=loss(yarn=2.0, none=5.5), retrieval=[TASK, {**TASK, "task": "needle"}], ruler=RULER, tax=TAX)
     assert [label for label, _, _ in found] == [
-        "reads to, with yarn", "loss at 2,048 to 4,096", "passkey at 4,096", "RULER, effective length", "short-context tax",
+        "reads to, with yarn", "loss at 2,048 to 4,096", "passkey at 4,096", "RULER, effective length",
+        "short-context degradation",
     ]  # fmt: skip
     reach, lost, keys, length, tax = found
     assert reach[1:] == ("4,096", "tokens; trained at 512")

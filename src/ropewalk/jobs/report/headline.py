@@ -101,7 +101,11 @@ def _effective(made: Made, method: str) -> Iterator[Tile]:
 def _tax(made: Made, method: str) -> Iterator[Tile]:
     if made["tax"] and method in made["tax"]["rows"]:
         row = made["tax"]["rows"][method]
-        yield "short-context tax", number(row["loss"]["value"], "signed"), f"bits per token; KL {row['kl']['value']:z.4f}"
+        yield (
+            "short-context degradation",
+            number(row["loss"]["value"], "signed"),
+            f"bits per token; KL {row['kl']['value']:z.4f}",
+        )
 
 
 SCHEMA = "ropewalk.certificate/1"

@@ -63,7 +63,7 @@ def _ruler(made: Made) -> Iterator[str]:
 
 def _tax(made: Made) -> Iterator[str]:
     if made["tax"]:
-        head = ["short-context tax", "bits per token", "KL, bits per token"]
+        head = ["short-context degradation", "bits per token", "KL, bits per token"]
         rows = made["tax"]["rows"].items()
         yield _table(head, [[m, _interval(row["loss"], "signed"), _interval(row["kl"], "z.4f")] for m, row in rows])
 
