@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ropewalk.api.arguments import Length, Names, Options, Plan, plan_from
 from ropewalk.api.running import DYNAMIC_FACTOR
-from ropewalk.errors import CannotAttach, extra_parts
+from ropewalk.errors import CannotAttach
 from ropewalk.models.source import Source
 from ropewalk.scaling.stretch import DYNAMIC
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from ropewalk.models.attach import Attached
 
 
-@extra_parts("attach")
 def attach(
     model: Any,
     plan: Plan = "dynamic-yarn",

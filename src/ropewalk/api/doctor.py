@@ -21,7 +21,7 @@ from ropewalk.api.arguments import (
     as_versions,
 )  # fmt: skip
 from ropewalk.api.running import RunMethod, plan_to_run
-from ropewalk.errors import BadOption, extra_parts
+from ropewalk.errors import BadOption
 from ropewalk.models.source import Source
 from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.units import as_length
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from ropewalk.jobs.doctor.target import Target
 
 
-@extra_parts("doctor")
 def doctor(
     target: Annotated[
         Model | None,

@@ -26,7 +26,7 @@ from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.units import as_length, as_seconds
 
 if TYPE_CHECKING:
-    from ropewalk.jobs.fit.job import FitResult
+    from ropewalk.jobs.fit.result import FitResult
 
 
 def fit(

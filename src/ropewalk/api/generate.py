@@ -12,11 +12,12 @@ from ropewalk.api.arguments import (
     MethodOptions,
     OneModel,
     OriginalLength,
+    PlanOrFile,
     To,
     as_texts,
 )
-from ropewalk.api.running import Dynamic, RunMethod, RunPlan, plan_to_run
-from ropewalk.errors import BadOption, extra_parts
+from ropewalk.api.running import Dynamic, RunMethod, plan_to_run
+from ropewalk.errors import BadOption
 from ropewalk.models.source import Source
 from ropewalk.progress import SILENT, Progress
 
@@ -27,12 +28,11 @@ if TYPE_CHECKING:
 Messages = Sequence[Mapping[str, str]]  # [{"role": "user", "content": "..."}]
 
 
-@extra_parts("generate")
 def generate(
     model: OneModel,
     prompt: str | Messages,
     *,
-    plan: RunPlan = None,
+    plan: PlanOrFile = None,
     dynamic: Dynamic = None,
     method: RunMethod = None,
     to: To = None,

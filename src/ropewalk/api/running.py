@@ -7,7 +7,6 @@ from ropewalk.errors import BadOption
 from ropewalk.models.source import Source
 from ropewalk.scaling.plan import ScalingPlan
 
-RunPlan = Annotated[Plan | None, Flag("A saved plan, instead of the options that make one.", ("--plan",))]
 RunMethod = Annotated[str | None, Flag("As for `ropewalk plan`; needs --factor or --to.")]
 Dynamic = Annotated[str | None, Flag("The scale grows with the position: yarn is --method dynamic-yarn.", metavar="METHOD")]
 

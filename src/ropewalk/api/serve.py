@@ -3,27 +3,36 @@
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from ropewalk.api.arguments import Device, Dtype, Factor, Flag, MethodOptions, OneModel, OriginalLength, To
-from ropewalk.api.running import Dynamic, RunMethod, RunPlan, plan_to_run
-from ropewalk.errors import BadOption, extra_parts
+from ropewalk.api.arguments import (
+    Device,
+    Dtype,
+    Factor,
+    Flag,
+    MethodOptions,
+    OneModel,
+    OriginalLength,
+    PlanOrFile,
+    To,
+)  # fmt: skip
+from ropewalk.api.running import Dynamic, RunMethod, plan_to_run
+from ropewalk.errors import BadOption
 from ropewalk.models.source import Source
 from ropewalk.progress import SILENT, Progress
 
-LOOPBACK = "127.0.0.1"
+HERE = "127.0.0.1"
 
 
-@extra_parts("serve")
 def serve(
     model: OneModel,
     *,
-    plan: RunPlan = None,
+    plan: PlanOrFile = None,
     dynamic: Dynamic = None,
     method: RunMethod = None,
     to: To = None,
     factor: Factor = None,
     options: MethodOptions = None,
     original_length: OriginalLength = None,
-    host: Annotated[str, Flag("Address to listen on; anything else opens the server.")] = LOOPBACK,
+    host: Annotated[str, Flag("Address to listen on; anything else opens the server.")] = HERE,
     port: Annotated[int, Flag("0 takes any that is free.")] = 8000,
     rows: Annotated[int, Flag("Answers that are written together, at most.", least=1)] = 8,
     waiting: Annotated[int, Flag("Requests that may wait; more are told 429.", least=1)] = 256,
@@ -50,12 +59,13 @@ def serve(
         if type(value) is not int or value < least or (most is not None and value > most):
             raise BadOption(f"{name} is {value!r}; it must be a whole number from {least}" + (f" to {most}." if most else "."))
     if not isinstance(host, str) or not host:
-        raise BadOption(f"host is {host!r}; it must be an address, such as {LOOPBACK}.")
+        raise BadOption(f"host is {host!r}; it must be an address, such as {HERE}.")
     source = Source(model, tokenizer=tokenizer, original_length=original_length)
     asked = plan_to_run(source, plan, method=method, dynamic=dynamic, to=to, factor=factor, options=options)
     progress.begin(source.loading)
 
-    from ropewalk.jobs.serve.app import serve as run
+    from ropewalk.jobs.serve.app import LOOPBACK
+    from ropewalk.jobs.serve.server import serve as run
     from ropewalk.models.served import opened
 
     name = served_model_name or source.name
@@ -64,7 +74,7 @@ def serve(
         def begun(address: str) -> None:
             stretch = f"{asked.name}, {asked.target_length:,} tokens" if asked else f"as it is, {served.longest:,} tokens"
             progress.note(f"{name} ({stretch}) at {address}; Ctrl-C ends it")
-            if host not in (LOOPBACK, "localhost", "::1"):
+            if host not in LOOPBACK:
                 progress.note("note: whoever reaches this address can use the model; there is no password.")
             ready(address)
 

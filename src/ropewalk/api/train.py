@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ropewalk.api.arguments import Flag, Model, Place, as_options, as_texts
-from ropewalk.errors import BadOption, extra_parts
+from ropewalk.errors import BadOption
 from ropewalk.models.source import Source
 from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.units import as_length
@@ -19,7 +19,6 @@ LENGTHS = ("to", "length", "original_length")
 LISTS = ("data", "held_out", "track")
 
 
-@extra_parts("train")
 def train(
     model: Annotated[
         Model | None, Flag("A checkpoint's folder, a hub id, ropewalk-tiny, or a recipe.", metavar="MODEL|RECIPE.yaml")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from ropewalk.api.arguments import Device, Flag, Length, Model, Names, as_names, as_texts
 from ropewalk.engines.transformers.checkpoint import is_gguf, local_checkpoint
-from ropewalk.errors import BadOption, extra_parts
+from ropewalk.errors import BadOption
 from ropewalk.models.source import Source
 from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.units import as_length
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from ropewalk.jobs.verify.witness import Witness
 
 
-@extra_parts("verify")
 def verify(
     out: Annotated[Model, Flag("What `extend` or `export` wrote: a folder, or a GGUF. Or a hub id.", metavar="OUT")],
     *,

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ropewalk.engines.engine import Engine, Loss, Rotation, rotation
+from ropewalk.engines.engine import Engine, Loss, Rotation, Written, rotation
 from ropewalk.engines.keys import layers_of, mscale
 from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers import write as transformers
@@ -54,6 +54,12 @@ def write_config(
         attempts, key=lambda a: (math.isinf(a[0][0]), abs(math.log(a[0][1])), a[0][0])
     )
     raise CannotExpress(_refusal(plan, wrong, name, found, frequency, logits))
+
+
+def written(engine: Engine, plan: ScalingPlan, config: Mapping[str, Any], version: str) -> Written:
+    """The `write` of an engine that reads config.json."""
+    carrier, new = write_config([engine], plan, config, {engine.name: version})
+    return Written({"config.json": new}, engine.commands(plan, new, "DIR"), carrier)
 
 
 def losses(engine: Engine, plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> tuple[Loss, ...]:

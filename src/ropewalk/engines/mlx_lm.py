@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ropewalk.engines.config_files import write_config
+from ropewalk.engines.config_files import written
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.engines.keys import Keys, deepseek_ratio
 from ropewalk.engines.quirks import (
@@ -88,8 +88,7 @@ def commands(plan: ScalingPlan, config: Mapping[str, Any], folder: str = "DIR") 
 
 
 def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Written:
-    carrier, new = write_config([ENGINE], plan, config, {ENGINE.name: version})
-    return Written({"config.json": new}, commands(plan, new), carrier)
+    return written(ENGINE, plan, config, version)
 
 
 ENGINE = register(Engine("mlx_lm", "MLX-LM", "0.32.2", "config.json", QUIRKS, write, commands=commands))

@@ -6,7 +6,7 @@ Run at 5.23.0 and read at 4.57; reading and writing the keys themselves: engines
 from collections.abc import Mapping
 from typing import Any
 
-from ropewalk.engines.config_files import write_config
+from ropewalk.engines.config_files import written
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.engines.facts import NULL_THETA
 from ropewalk.engines.keys import CONFIG, RAMPED, Keys, absolute_factor
@@ -164,8 +164,7 @@ def commands(plan: ScalingPlan, config: Mapping[str, Any], folder: str = "DIR") 
 
 
 def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Written:
-    carrier, new = write_config([ENGINE], plan, config, {ENGINE.name: version})
-    return Written({"config.json": new}, commands(plan, new), carrier)
+    return written(ENGINE, plan, config, version)
 
 
 ENGINE = register(Engine("transformers", "transformers", "5.23", "config.json", QUIRKS, write, commands=commands))

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ropewalk.engines.config_files import rotation_keys, write_config
+from ropewalk.engines.config_files import rotation_keys, written
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.engines.facts import ASKED, ENVIRONMENT, OLD_FLAG, PARAMS, REACHED
 from ropewalk.engines.keys import RAMPED, Keys, absolute_factor, mscale
@@ -233,8 +233,7 @@ def commands(plan: ScalingPlan, config: Mapping[str, Any], folder: str = "DIR") 
 
 
 def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Written:
-    carrier, new = write_config([ENGINE], plan, config, {ENGINE.name: version})
-    return Written({"config.json": new}, commands(plan, new), carrier)
+    return written(ENGINE, plan, config, version)
 
 
 ENGINE = register(Engine("vllm", "vLLM", "0.33", "config.json", QUIRKS, write, commands=commands, window=_window))

@@ -11,7 +11,7 @@ import urllib3
 
 from jobs.serve.test_serve import NEW, SHORT, Brake, complete, eventually, serving, streamed
 from ropewalk.jobs.serve.answer import Answer, Stop
-from ropewalk.jobs.serve.app import build_engine, build_server, listen
+from ropewalk.jobs.serve.server import build_engine, build_server, listen
 from support.serving import PLANS, TINY, opened
 
 JSON = {"Content-Type": "application/json"}

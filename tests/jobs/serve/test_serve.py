@@ -13,7 +13,7 @@ import torch
 import urllib3
 
 from ropewalk.errors import BadOption
-from ropewalk.jobs.serve.app import build_engine, build_server, listen
+from ropewalk.jobs.serve.server import build_engine, build_server, listen
 from support.serving import PLANS, TINY, alone, opened, prompts
 
 NEW = 10

@@ -25,20 +25,17 @@ Show = Callable[[Console, Any], int | None]
 
 
 def verb(
-    function: Callable[..., Any], show: Show, *, before: Callable[[Mapping[str, Any]], None] | None = None,
-    transient: bool = True, after: float | Callable[[Mapping[str, Any]], float] = 0.0,
+    function: Callable[..., Any], show: Show, *, transient: bool = True,
+    after: float | Callable[[Mapping[str, Any]], float] = 0.0,
 ) -> Callable[..., None]:  # fmt: skip
     """The command of `function`: its flags, a bar where it takes one, and what it returns, as JSON or as `show` prints it.
 
-    show: answers the exit code, where that is not 0.  before: looks at the arguments before anything heavy is imported.
-    transient: the bar leaves nothing of itself on a terminal.  after: as of a `Bar`, or made of the
-    arguments.
+    show: answers the exit code, where that is not 0.  transient: the bar leaves nothing of itself on a terminal.
+    after: as of a `Bar`, or made of the arguments.
     """
     watched = "progress" in inspect.signature(function).parameters
 
     def run(json: bool = False, **given: Any) -> None:
-        if before:
-            before(given)
         if watched:
             seconds = after(given) if callable(after) else after
             with Bar("starting", transient=transient, after=seconds) as bar:
@@ -47,7 +44,7 @@ def verb(
             result = function(**given)
         if json:
             print_json(result.to_dict())
-            code = None if not hasattr(result, "exit_code") else result.exit_code
+            code = getattr(result, "exit_code", 0)
         else:
             code = show(Console(highlight=False), result)
         if code:

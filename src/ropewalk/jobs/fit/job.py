@@ -15,9 +15,10 @@ from ropewalk.checkpoints.files import write_file
 from ropewalk.checkpoints.fingerprint import versions
 from ropewalk.checkpoints.runs import one_writer
 from ropewalk.errors import BadLength, BadOption, UnknownName
-from ropewalk.jobs.fit.compare import FITTED, Compared, baselines, bits_by_token, keep_report, read_report, report_path
+from ropewalk.jobs.fit.compare import FITTED, baselines, bits_by_token, keep_report, read_report, report_path
 from ropewalk.jobs.fit.family import Space, get_family
 from ropewalk.jobs.fit.objective import Item, Sets, answer_items, far_items, gradient, losses
+from ropewalk.jobs.fit.result import FitResult
 from ropewalk.jobs.fit.search import SearchStep, descend, evolve
 from ropewalk.jobs.fit.state import CHOICE, LEAST, REPORT, SAFETY, Budget, SearchState, load_state, state_path
 from ropewalk.measure.documents import Document
@@ -27,7 +28,6 @@ from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.schedule import CAUSAL, Dynamic
 from ropewalk.scaling.spec import ModelSpec
-from ropewalk.table import Table
 
 OPTIMISERS = ("gradient", "cma")
 OBJECTIVES = ("far", "answers")
@@ -66,49 +66,6 @@ class Fit:
             raise BadOption(f"short_weight is {self.short_weight:g}; it must be a number of 0 or more.")
         if not self.budget > 0:
             raise BadOption(f"budget is {self.budget:g} s; it must be more than 0.")
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """plan: of the lowest loss on the choosing documents, the fitted one or, where that did not win, another.
-
-    winner: its name. compared: every plan on the report documents. losses: on the choosing documents, nats.
-    documents: how many were read of each set. notes: what the budget had no room for.
-    kept: the file with the tokens and bits that compared was made of (`compare.read_report`).
-    """
-
-    plan: ScalingPlan
-    winner: str
-    compared: dict[str, Compared]
-    edges: tuple[int, ...]
-    losses: dict[str, float]
-    fitted: ScalingPlan
-    steps: int
-    dropped: int
-    seconds: float
-    documents: dict[str, int]
-    notes: tuple[str, ...]
-    kept: str
-    out: str
-
-    @property
-    def table(self) -> Table:
-        """Bits per token by position under every plan, and what the fit gains over it, with 95 % intervals."""
-        edges = [f"{a}-{b}" for a, b in zip(self.edges, self.edges[1:], strict=False)]
-        rows = tuple((name, *_written(row, with_gain=name != FITTED)) for name, row in self.compared.items())
-        return Table(("bits per token at", *edges, "beyond the window", "fit gains", "95 %"), rows, self.notes)
-
-    def to_dict(self) -> dict[str, Any]:
-        plans = {"plan": self.plan.to_dict(), "fitted": self.fitted.to_dict()}
-        return {**dataclasses.asdict(self), **plans, "fingerprint": self.plan.fingerprint}
-
-    def _repr_html_(self) -> str:
-        return self.table.to_html()
-
-
-def _written(row: Compared, *, with_gain: bool) -> tuple[str, ...]:
-    gain = (f"{row.gain.value:+.4f}", f"{row.gain.low:+.4f} to {row.gain.high:+.4f}") if with_gain else ("", "")
-    return (*(f"{value:.3f}" for value in row.buckets), f"{row.far.value:.4f}", *gain)
 
 
 def one_layer_type(spec: ModelSpec, layers: Sequence[str]) -> str:

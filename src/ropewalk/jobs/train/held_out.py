@@ -149,3 +149,8 @@ def is_flat(readings: Sequence[HeldOutLoss]) -> bool:
 def _gained(before: HeldOutLoss, after: HeldOutLoss) -> bool:
     found = compare(before.far[:, 0], after.far[:, 0], before.far[:, 1])
     return found.difference.low > 0
+
+
+def as_reading(line: dict[str, Any], edges: tuple[int, ...]) -> HeldOutLoss:
+    """Back from a line of the log."""
+    return HeldOutLoss(numpy.array(line["sums"]), edges, *line["passkeys"])

@@ -2,39 +2,34 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy
-
 from ropewalk.checkpoints import files
 from ropewalk.checkpoints.fingerprint import model_fingerprint
 from ropewalk.checkpoints.hub import checkpoint
-from ropewalk.checkpoints.runs import LOCK, one_writer
 from ropewalk.engines.transformers.checkpoint import read_config
 from ropewalk.engines.transformers.write import read as read_spec
-from ropewalk.errors import BadConfig, BadLength, BadOption, CannotWrite, NotFinite, RopewalkError, Stopped
+from ropewalk.errors import BadConfig, NotFinite, RopewalkError, Stopped
 from ropewalk.jobs.train import checkpoints as keep
 from ropewalk.jobs.train.card import Done
 from ropewalk.jobs.train.checkpoints import FREE, RUN, begin_or_compare
 from ropewalk.jobs.train.data.index import Built, Index, index_for
 from ropewalk.jobs.train.data.packing import Packing, Rows
 from ropewalk.jobs.train.export import MODEL, export, gather
-from ropewalk.jobs.train.held_out import HeldOut, HeldOutLoss, check_apart, is_flat, prepare, read
+from ropewalk.jobs.train.held_out import HeldOut, HeldOutLoss, as_reading, check_apart, is_flat, prepare, read
 from ropewalk.jobs.train.log import Log, Tell, TrainEvent, TrainResult, open_log
 from ropewalk.jobs.train.loop import Loop, Reached, make_optimizer
-from ropewalk.jobs.train.parallel import Parallel, check_rotary, memory_in_words, parallel, telling
+from ropewalk.jobs.train.parallel import Parallel, check_rotary, memory_in_words, one_run, parallel, telling
 from ropewalk.jobs.train.preflight import Preflight, Proof, check
-from ropewalk.jobs.train.recipe import Recipe, Stage
+from ropewalk.jobs.train.recipe import Recipe
 from ropewalk.jobs.train.setup import Trained, attending_by_spans, check_libraries, set_up
 from ropewalk.measure.tables import edges_of
 from ropewalk.models.attach import Attached, attach
 from ropewalk.models.load import load_tokenizer
 from ropewalk.models.placement import AUTO, find_dtype
-from ropewalk.scaling.plan import ScalingPlan, make_plan
+from ropewalk.scaling.plan import make_plan
 
 KEPT = {"step": "stage_step", "updates": "updates", "tokens": "tokens", "skipped": "skipped", "thrown_away": "thrown_away"}
 
@@ -49,7 +44,7 @@ def train(recipe: Recipe, out: Path, watch: Tell, *, preflight_only: bool = Fals
     check_libraries()
     with (
         parallel(recipe.context, recipe.replicate, recipe.device) as processes,
-        _own(out, processes),
+        one_run(out, processes),
         telling(out, processes),
         memory_in_words(),
     ):
@@ -57,21 +52,6 @@ def train(recipe: Recipe, out: Path, watch: Tell, *, preflight_only: bool = Fals
             kind = find_dtype(AUTO, processes.device.partition(":")[0])
             recipe = Recipe.model_validate({**recipe.model_dump(), "precision": kind})
         return _Run(recipe, out, processes, watch if processes.is_first else lambda event: None).go(preflight_only)
-
-
-@contextmanager
-def _own(out: Path, processes: Parallel) -> Iterator[None]:
-    """No other run writes this folder; where one does, every process of this one ends."""
-    with ExitStack() as held:
-        refused = None
-        if processes.is_first:
-            try:
-                held.enter_context(one_writer(out / LOCK))
-            except CannotWrite as error:
-                refused = error
-        if processes.agree(refused is not None):
-            raise refused or Stopped("the first process could not have the folder; its message is above.")
-        yield
 
 
 @dataclass
@@ -88,7 +68,9 @@ class _Run:
         self.source = checkpoint(recipe.model)
         self.spec = read_spec(read_config(self.source), original_length=recipe.original_length)
         self.plans = [recipe.plan(stage, self.spec) for stage in recipe.stages]
-        self.lengths = [self._length(*pair) for pair in zip(recipe.stages, self.plans, strict=True)]
+        self.lengths = [
+            recipe.row_length(stage, plan, self.processes.data) for stage, plan in zip(recipe.stages, self.plans, strict=True)
+        ]
         self.original = min(stretch.rope.original_length for _, stretch in self.plans[0].stretches)
         self.edges = edges_of(self.original, max(plan.target_length for plan in self.plans))
         self.tokenizer = load_tokenizer(self.source)
@@ -114,28 +96,6 @@ class _Run:
         return self._finish(trained, done)
 
     # Before anything is computed.
-
-    def _length(self, stage: Stage, plan: ScalingPlan) -> int:
-        length = stage.length or plan.target_length
-        if length > plan.target_length:
-            raise BadLength(
-                f"rows of {length:,} tokens do not fit a plan that reaches {plan.target_length:,}: raise the factor."
-            )
-        divides = 2 * self.recipe.context if self.recipe.context > 1 else 1
-        if length % divides:
-            raise BadLength(
-                f"rows of {length:,} tokens do not divide by {divides}: {self.recipe.context} processes hold two pieces each."
-            )
-        if stage.batch % self.processes.data:
-            raise BadOption(
-                f"a step of {stage.batch} rows does not divide over {self.processes.data} groups of processes: change --batch."
-            )
-        if plan.is_dynamic and self.recipe.context > 1:
-            raise BadOption(
-                "a causal plan rotates keys at their query's scale, and cannot share a row between processes yet.\n"
-                "  Use --context 1: more processes then hold more rows."
-            )
-        return length
 
     def _index(self) -> Index:
         """The first process tokenises; the others find it done."""
@@ -237,7 +197,7 @@ class _Run:
     def _train(self, loop: Loop, attached: Attached, log: Log) -> None:
         now, stage = loop.progress, loop.stage
         before = self._before(now.stage)
-        readings: list[HeldOutLoss] = [_as_reading(e, self.edges) for e in self.evaluations if e["stage"] == now.stage]
+        readings: list[HeldOutLoss] = [as_reading(e, self.edges) for e in self.evaluations if e["stage"] == now.stage]
         if self.held_out and now.step == 0:
             readings.append(self._evaluate(loop, before, log))
         while now.step < stage.steps:
@@ -327,7 +287,3 @@ class _Run:
 
     def _before(self, number: int) -> int:
         return sum(stage.steps for stage in self.recipe.stages[:number])
-
-
-def _as_reading(line: dict[str, Any], edges: tuple[int, ...]) -> HeldOutLoss:
-    return HeldOutLoss(numpy.array(line["sums"]), edges, *line["passkeys"])

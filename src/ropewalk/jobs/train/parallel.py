@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch import distributed
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from ropewalk.checkpoints.files import write_file
+from ropewalk.checkpoints.runs import LOCK, one_writer
 from ropewalk.errors import BadOption, CannotWrite, Mismatch, OutOfMemory, RopewalkError, Stopped, first_line
 from ropewalk.measure.faults import is_out_of_memory
 from ropewalk.models.attach import Attached
@@ -212,3 +213,18 @@ def _is_lost(error: BaseException) -> bool:
     """gloo and NCCL have no exception of their own for a peer that is gone."""
     words = ("connection", "gloo", "nccl", "peer", "timed out", "socket")
     return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+
+
+@contextmanager
+def one_run(out: Path, processes: Parallel) -> Iterator[None]:
+    """No other run writes this folder; where one does, every process of this one ends."""
+    with ExitStack() as held:
+        refused = None
+        if processes.is_first:
+            try:
+                held.enter_context(one_writer(out / LOCK))
+            except CannotWrite as error:
+                refused = error
+        if processes.agree(refused is not None):
+            raise refused or Stopped("the first process could not have the folder; its message is above.")
+        yield

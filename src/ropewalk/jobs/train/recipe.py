@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ropewalk.errors import BadConfig, UnknownName
+from ropewalk.errors import BadConfig, BadLength, BadOption, UnknownName
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 from ropewalk.scaling.spec import ModelSpec
 
@@ -93,6 +93,27 @@ class Recipe(_Strict):
             if (stage.factor is None) == (stage.to is None):
                 raise ValueError(f"stages.{number}: give factor or to, and not both")
         return self
+
+    def row_length(self, stage: Stage, plan: ScalingPlan, groups: int) -> int:
+        """Tokens of a stage's rows. Raises BadLength or BadOption for what processes cannot share.  groups: of processes."""
+        length = stage.length or plan.target_length
+        if length > plan.target_length:
+            raise BadLength(
+                f"rows of {length:,} tokens do not fit a plan that reaches {plan.target_length:,}: raise the factor."
+            )
+        divides = 2 * self.context if self.context > 1 else 1
+        if length % divides:
+            raise BadLength(
+                f"rows of {length:,} tokens do not divide by {divides}: {self.context} processes hold two pieces each."
+            )
+        if stage.batch % groups:
+            raise BadOption(f"a step of {stage.batch} rows does not divide over {groups} groups of processes: change --batch.")
+        if plan.is_dynamic and self.context > 1:
+            raise BadOption(
+                "a causal plan rotates keys at their query's scale, and cannot share a row between processes yet.\n"
+                "  Use --context 1: more processes then hold more rows."
+            )
+        return length
 
     def plan(self, stage: Stage, spec: ModelSpec) -> ScalingPlan:
         return make_plan(
