@@ -114,10 +114,10 @@ async def as_in_a_notebook(call):
 
 @pytest.mark.parametrize("around", [lambda call: call(), lambda call: asyncio.run(as_in_a_notebook(call))])
 def test_serve_answers_and_comes_back_when_it_is_told_to_end(monkeypatch, around):
-    from ropewalk.jobs.serve import app
+    from ropewalk.jobs.serve import server
 
-    servers, build, told = [], app.build_server, Notes()
-    monkeypatch.setattr(app, "build_server", lambda *a, **k: servers.append(build(*a, **k)) or servers[-1])
+    servers, build, told = [], server.build_server, Notes()
+    monkeypatch.setattr(server, "build_server", lambda *a, **k: servers.append(build(*a, **k)) or servers[-1])
 
     def ask(address):
         def go():

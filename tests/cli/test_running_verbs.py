@@ -140,7 +140,7 @@ def test_serve_answers_until_it_is_told_to_end(ending, code):
 
 def test_without_the_extra_it_says_what_to_install(go, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.delitem(sys.modules, "ropewalk.jobs.serve.app", raising=False)
+    monkeypatch.delitem(sys.modules, "ropewalk.jobs.serve.server", raising=False)
     code, _, err = go("serve", TINY)
     assert code == 2
     assert "pip install 'ropewalk[serve]'" in err

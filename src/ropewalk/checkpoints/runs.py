@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ropewalk.checkpoints.files import write_file
 from ropewalk.errors import BadConfig, CannotWrite
 
 LOCK = ".lock"  # in a run's folder, while it is written
+BEYOND = 2**30  # bytes into a lock, where nothing is written
 EMPTY = 1.0  # seconds, after which a lock that says nothing is what a killed process left
 SCHEMA = "schema"
 
@@ -88,8 +89,8 @@ def one_writer(lock: Path, what: Path | None = None) -> Iterator[None]:
         if lock.parent.exists() and not lock.parent.is_dir():
             raise CannotWrite(f"{lock.parent} is a file, and a run needs a folder: choose another place (-o).")
         lock.parent.mkdir(parents=True, exist_ok=True)
-        while not _create(lock, mine):
-            _give_way(lock, what)
+        while not _create(lock, mine) and not _take_over(lock, what, mine):
+            pass
     except OSError as error:
         if isinstance(error, CannotWrite):
             raise
@@ -116,8 +117,11 @@ def _create(lock: Path, mine: str) -> bool:
     return True
 
 
-def _give_way(lock: Path, what: Path) -> None:
-    """To a process that lives; else remove what is left of one that does not."""
+def _take_over(lock: Path, what: Path, mine: str) -> bool:
+    """What a process that is gone has left; False where it is not that file any more. Raises CannotWrite where it lives.
+
+    The file is written over, not replaced, while the system lets no one else do so: of many who find it, one gets it.
+    """
     text = _read(lock)
     holder = _holder(text)
     if holder and not _is_gone(holder):
@@ -128,13 +132,28 @@ def _give_way(lock: Path, what: Path) -> None:
             f"{'this machine' if here else holder.get('host')}, since {holder.get('since')}.\n"
             f"  Wait until it has ended, or choose another place (-o).{more}"
         )
-    aside = lock.with_name(f"{lock.name}.{os.getpid()}")  # so that of two who find it, one removes it
-    with suppress(FileNotFoundError):
-        os.replace(lock, aside)
-        if _read(aside) != text:  # it was taken between the two looks: give it back
-            with suppress(OSError):
-                os.link(aside, lock)
-        aside.unlink()
+    with suppress(FileNotFoundError), lock.open("r+", encoding="utf-8", errors="replace") as stream:
+        _lock(stream)
+        if os.path.samestat(os.fstat(stream.fileno()), lock.stat()) and stream.read() == text:
+            stream.seek(0)
+            stream.truncate()
+            stream.write(mine)
+            return True
+    return False
+
+
+def _lock(stream: TextIO) -> None:
+    """Until it is closed, or its process ends, nobody else gets past here with this file."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        stream.seek(BEYOND)  # what is locked there cannot be read by others either
+        msvcrt.locking(stream.fileno(), msvcrt.LK_LOCK, 1)
+        stream.seek(0)
+    else:
+        import fcntl
+
+        fcntl.flock(stream, fcntl.LOCK_EX)
 
 
 def _read(lock: Path) -> str:
