@@ -21,24 +21,10 @@ from ropewalk.scaling.plan import ScalingPlan, make_plan
 from ropewalk.scaling.rope import Rope
 from support import engine_oracles as oracle
 from support import gguf_files
+from support.plans import static_plans
 from support.watching import Advances
 
-PLANS = {
-    "none": ("none", {}),
-    "linear": ("linear", {}),
-    "ntk": ("ntk", {}),
-    "rope_theta": ("rope_theta", {"rope_theta": 7_777_777.0}),
-    "ntk_by_parts": ("ntk_by_parts", {}),
-    "yarn": ("yarn", {}),
-    "yarn, betas": ("yarn", {"beta_fast": 16.0, "beta_slow": 2.0}),
-    "yarn, not rounded": ("yarn", {"truncate": False}),
-    "yarn, m = 1.1": ("yarn", {"attention_factor": 1.1}),
-    "yarn, slope 0.07": ("yarn", {"temperature_slope": 0.07}),
-    "yarn, paper's ramp": ("yarn", {"ramp": "turns"}),
-    "llama3": ("llama3", {}),
-    "longrope": ("longrope", {"long_factor": tuple(1 + i / 7 for i in range(32))}),
-    "resonance": ("resonance", {}),
-}
+PLANS = {name: plan for name, plan in static_plans(32).items() if name != "proportional"}
 BY_LIST = {"yarn, betas", "yarn, not rounded", "yarn, paper's ramp", "llama3", "longrope", "resonance"}
 # As convert_hf_to_gguf.py writes them for Llama 3.1: 1 for the fast pairs, 8 for the slow ones.
 LLAMA31 = np.where(np.arange(32) < 16, 1.0, 8.0)

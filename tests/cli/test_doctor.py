@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import ropewalk
-from jobs.serve.test_serve import serving as running
 from ropewalk.cli.main import main
 from ropewalk.errors import BadConfig
 from support.fake_server import Fake, serving
 from support.published import GPT_OSS_20B, LLAMA31_8B, QWEN3_8B, QWEN3_8B_YARN
+from support.running import serving as running
 from support.serving import opened
 
 SOURCE = str(Path(ropewalk.__file__).parent.parent)

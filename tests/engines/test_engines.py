@@ -13,26 +13,11 @@ from ropewalk.errors import CannotExpress, RopewalkError, UnknownName
 from ropewalk.scaling.plan import make_plan
 from support import engine_oracles as oracle
 from support.oracles import transformers_rotary
+from support.plans import static_plans
 from support.published import GEMMA3_4B_TEXT, GPT_OSS_20B, LLAMA2_7B, LLAMA31_8B, QWEN25_7B
 
 NEW, OLD = (0, 33), (0, 31)
-PLANS = {
-    "none": ("none", {}),
-    "linear": ("linear", {}),
-    "ntk": ("ntk", {}),
-    "rope_theta": ("rope_theta", {"rope_theta": 7_777_777.0}),
-    "ntk_by_parts": ("ntk_by_parts", {}),
-    "yarn": ("yarn", {}),
-    "yarn, betas": ("yarn", {"beta_fast": 16.0, "beta_slow": 2.0}),
-    "yarn, not rounded": ("yarn", {"truncate": False}),
-    "yarn, m = 1.1": ("yarn", {"attention_factor": 1.1}),
-    "yarn, slope 0.07": ("yarn", {"temperature_slope": 0.07}),
-    "yarn, paper's ramp": ("yarn", {"ramp": "turns"}),
-    "llama3": ("llama3", {}),
-    "longrope": ("longrope", {"long_factor": tuple(1 + i / 7 for i in range(64))}),
-    "proportional": ("proportional", {"proportion": 0.25}),
-    "resonance": ("resonance", {}),
-}
+PLANS = static_plans(64)
 # Engines that read config.json: (oracle, version to write for).
 CONFIG_READERS = {
     "transformers": (lambda config, d: transformers_rotary(config, length=config["max_position_embeddings"]), ""),

@@ -1,6 +1,5 @@
 """Against our own server with the bundled model: a sound stretch passes, none fails, a doubled factor is seen."""
 
-from jobs.serve.test_serve import serving
 from ropewalk.checkpoints.hub import checkpoint
 from ropewalk.engines.transformers.checkpoint import read_config
 from ropewalk.engines.transformers.write import read
@@ -10,6 +9,7 @@ from ropewalk.jobs.doctor.live.job import WrittenConfig, examine
 from ropewalk.jobs.doctor.live.page import write_page
 from ropewalk.models.served import open_model
 from ropewalk.scaling.plan import make_plan
+from support.running import serving
 from support.serving import TINY
 
 L = 512

@@ -9,26 +9,12 @@ import pytest
 import torch
 import urllib3
 
-from jobs.serve.test_serve import NEW, SHORT, Brake, complete, eventually, serving, streamed
+from jobs.serve.test_serve import NEW, SHORT, Brake, complete, eventually, streamed
 from ropewalk.jobs.serve.answer import Answer, Stop
 from ropewalk.jobs.serve.server import build_engine, build_server, listen
-from support.serving import PLANS, TINY, opened
+from support.serving import TINY, opened
 
 JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture(scope="module", params=PLANS)
-def each(request):
-    served = opened(PLANS[request.param])
-    with serving(served) as (client, _):
-        yield served, client
-
-
-@pytest.fixture(scope="module")
-def causal():
-    served = opened(PLANS["causal"])
-    with serving(served) as (client, engine):
-        yield served, client, engine
 
 
 def post(client, body, path="completions", timeout=60):

@@ -5,7 +5,6 @@ import json
 import socket
 import threading
 import time
-from contextlib import contextmanager
 
 import openai
 import pytest
@@ -13,41 +12,12 @@ import torch
 import urllib3
 
 from ropewalk.errors import BadOption
-from ropewalk.jobs.serve.server import build_engine, build_server, listen
-from support.serving import PLANS, TINY, alone, opened, prompts
+from ropewalk.jobs.serve.server import listen
+from support.running import serving
+from support.serving import TINY, alone, opened, prompts
 
 NEW = 10
 SHORT = "def area(width, height):"
-
-
-@contextmanager
-def serving(served, rows=8, waiting=256):
-    """Yields (client, engine)."""
-    engine = build_engine(served, rows=rows, waiting=waiting)
-    with listen("127.0.0.1", 0) as opened_socket:
-        server = build_server(served, engine, TINY, "127.0.0.1")
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [opened_socket]})
-        thread.start()
-        url = f"http://127.0.0.1:{opened_socket.getsockname()[1]}/v1"
-        try:
-            yield openai.OpenAI(base_url=url, api_key="none", max_retries=0), engine
-        finally:
-            server.should_exit = True
-            thread.join()
-
-
-@pytest.fixture(scope="module", params=PLANS)
-def each(request):
-    served = opened(PLANS[request.param])
-    with serving(served) as (client, _):
-        yield served, client
-
-
-@pytest.fixture(scope="module")
-def causal():
-    served = opened(PLANS["causal"])
-    with serving(served) as (client, engine):
-        yield served, client, engine
 
 
 def complete(client, prompt, **more):

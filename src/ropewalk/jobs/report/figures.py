@@ -11,6 +11,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from ropewalk.jobs.report.marks import short
+
 # Told apart by most colour-blind readers (after Okabe & Ito 2008); a method has the same colour on every page.
 COLOURS = {
     "none": "#7d8590",
@@ -76,7 +78,7 @@ def loss_figure(
     first = _middle(*spans[0])
     ticks = [tick for i in range(26) if first <= (tick := (original << i) // 4) <= edges[-1]]
     figure.update_xaxes(
-        **AXIS, type="log", tickvals=ticks, ticktext=[_short(t) for t in ticks], title="position in the document, tokens",
+        **AXIS, type="log", tickvals=ticks, ticktext=[short(t) for t in ticks], title="position in the document, tokens",
         range=[log10(first * 0.93), log10(edges[-1] * 1.03)], hoverformat=",.0f",
     )  # fmt: skip
     figure.update_yaxes(**AXIS, title="bits per token")
@@ -126,10 +128,6 @@ def _ratio_range(own: Mapping[str, Mapping[int, float]], anchors: Sequence[Mappi
 def _middle(low: int, high: int) -> float:
     """Where a bucket is drawn: its middle on the logarithmic axis."""
     return (low * high) ** 0.5 if low else high / 2
-
-
-def _short(tokens: int) -> str:
-    return f"{tokens // 1024}k" if tokens % 1024 == 0 and tokens >= 8192 else f"{tokens:,}"
 
 
 def _finished(figure: go.Figure, *, hovermode: str) -> dict[str, Any]:

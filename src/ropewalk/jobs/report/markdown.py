@@ -1,9 +1,10 @@
 """The certificate's main tables as Markdown, to paste into a model card."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ropewalk.jobs.report.marks import number, short
+from ropewalk.table import Table
 
 Made = Mapping[str, Any]
 
@@ -14,9 +15,8 @@ def markdown(made: Made) -> str:
     return "\n\n".join([*parts, _foot(made)]) + "\n"
 
 
-def _table(head: Sequence[str], rows: Iterator[Sequence[str]] | Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return Table(tuple(head), tuple(map(tuple, rows))).to_markdown().rstrip()
 
 
 def _loss(made: Made) -> Iterator[str]:

@@ -6,6 +6,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ropewalk.scaling.units import human_bytes
+
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -34,19 +36,11 @@ def _signed(value: float, digits: int = 3) -> str:
     return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", MINUS)
 
 
-def _bytes(size: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.1f} {unit}" if unit != "B" else f"{size:.0f} B"
-        size /= 1024
-    return f"{size:.1f} TiB"
-
-
 _FORMS: dict[str, Callable[[Any], str]] = {
     "short": short,
     "times": _times,
     "signed": _signed,
-    "bytes": _bytes,
+    "bytes": human_bytes,
     "hundred": lambda share: f"{100 * share:.0f}",
     "percent0": lambda share: f"{100 * share:.0f} %",
     "percent1": lambda share: f"{100 * share:.1f} %",
