@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+import re
 import textwrap
 from collections.abc import Callable
 from typing import Annotated, Any, get_args, get_origin
@@ -11,6 +12,7 @@ import ropewalk
 from ropewalk import api
 from ropewalk.api.arguments import Flag
 
+NAMED = re.compile(r"\w+(, \w+)*: ")
 EXAMPLE = "    "  # docstring lines that are indented are code
 BLOCKS = {"serve"}  # verbs whose example never ends: shown, not run
 
@@ -46,8 +48,17 @@ def _split(doc: str) -> tuple[str, str]:
     """(prose, code): the indented lines at a docstring's end are its example."""
     lines = doc.splitlines()
     code = [line for line in lines if line.startswith(EXAMPLE)]
-    prose = "\n".join(line for line in lines if not line.startswith(EXAMPLE)).strip()
+    prose = "\n\n".join(map(_listed, "\n".join(line for line in lines if not line.startswith(EXAMPLE)).strip().split("\n\n")))
     return prose, textwrap.dedent("\n".join(code)) + "\n" if code else ""
+
+
+def _listed(paragraph: str) -> str:
+    """What a docstring says of parameters, such as "plan: further plans.  tokenizer: of a live model.", as a list."""
+    if not NAMED.match(paragraph):
+        return paragraph
+    flat = re.sub(r"\n(?!\w+(, \w+)*: )", " ", paragraph)
+    parts = [part.partition(": ") for line in flat.splitlines() for part in re.split(r"  +(?=\w+(?:, \w+)*: )", line)]
+    return "\n".join(f"- {', '.join(f'`{name}`' for name in names.split(', '))}: {words}" for names, _, words in parts)
 
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -103,12 +114,13 @@ given a `progress`, and what it returns has `to_dict()` and shows itself in a no
 import ropewalk
 
 run = ropewalk.evaluate(
-    "ropewalk-tiny", "out/three-plans", methods=["none", "yarn", "dynamic-yarn"], lengths="512,1k", documents=3, samples=2
+    "ropewalk-tiny", "out/three-plans", methods=["none", "yarn", "dynamic-yarn"],
+    lengths="512,1k", documents=3, samples=2,
 )
 run.figure().write_html("loss.html")  # in a notebook: run
 ```
 
-| | |
+| call | what it does |
 |---|---|
 {rows}
 
