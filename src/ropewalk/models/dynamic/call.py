@@ -24,9 +24,8 @@ Steps = tuple[int, ...]
 Pair = tuple[torch.Tensor, torch.Tensor]
 # (x, cos, sin) -> x rotated, by the model's own function.
 Rotate = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-# (step, positions, like) -> (cos, sin)
-Compute = Callable[[int, torch.Tensor, torch.Tensor], Pair]
 HELD = 64
+AHEAD = 64  # positions whose tables are made at once while tokens are written
 
 
 class Ladder:
@@ -45,6 +44,8 @@ class Ladder:
         self.near, self._log_n = stretch.near, stretch.log_n
         self._stretch, self._base = stretch, base
         self._held: dict[int, tuple[torch.Tensor, float]] = {}
+        self._scaled: dict[int, Scaled] = {}
+        self._ahead: dict[tuple[str, int, int, torch.dtype], Pair] = {}
         self.starts = torch.tensor(self.schedule.starts() if self.schedule.grid else (), dtype=torch.int64)
 
     @property
@@ -53,7 +54,11 @@ class Ladder:
         return self._stretch.target_length
 
     def scaled(self, step: int) -> Scaled:
-        return self._stretch.scaled_by(self.schedule.scale(step))
+        if step not in self._scaled:
+            if len(self._scaled) >= HELD:
+                self._scaled.clear()
+            self._scaled[step] = self._stretch.scaled_by(self.schedule.scale(step))
+        return self._scaled[step]
 
     def values(self, step: int) -> tuple[torch.Tensor, float]:
         """(inv_freq, float32, and the attention factor) of a step."""
@@ -97,9 +102,9 @@ class Ladder:
         """
         if not self.near or step == 0:
             return self.tables(step, positions, like)
-        (trained, _), (inv_freq, m), group = self.values(0), self.values(step), self.scaled(step).group
+        (trained, _), (inv_freq, m) = self.values(0), self.values(step)
         wide = like.new_empty(1, dtype=torch.promote_types(like.dtype, torch.float32))
-        turned = self.rotated_by(inv_freq, m * m, positions // group * group, wide)
+        turned = self.rotated_by(inv_freq, m * m, self._grouped(step, positions), wide)
         ahead = self.rotated_by(trained - inv_freq, 1.0, torch.full_like(positions[:1, :1], self.near), wide)
         cos, sin = add_angles(turned, ahead)
         return cos.to(like.dtype), sin.to(like.dtype)
@@ -113,8 +118,29 @@ class Ladder:
         """(cos, sin) of keys (rows, tokens)."""
         if not self.near or step == 0:
             return self.tables(step, positions, like)
+        return self.rotated_by(self.values(step)[0], 1.0, self._grouped(step, positions), like)
+
+    def _grouped(self, step: int, positions: torch.Tensor) -> torch.Tensor:
+        """Positions in the method's whole groups of tokens."""
         group = self.scaled(step).group
-        return self.rotated_by(self.values(step)[0], 1.0, positions // group * group, like)
+        return positions if group == 1 else positions // group * group
+
+    def of_each(self, compute: str, steps: Steps, positions: torch.Tensor, like: torch.Tensor) -> Pair:
+        """What `compute` answers for one token a row, positions (rows, 1) on the CPU. Tokens come one after the other: their
+        tables are made some at a time.
+        """
+        found, rows = [], max(len(steps), len(positions))
+        steps, positions = steps if len(steps) > 1 else steps * rows, positions.expand(rows, 1)
+        for step, position in zip(steps, positions[:, 0].tolist(), strict=True):
+            key = (compute, step, position // AHEAD, like.dtype)
+            if key not in self._ahead:
+                if len(self._ahead) >= HELD:
+                    self._ahead.clear()
+                first = position // AHEAD * AHEAD
+                self._ahead[key] = getattr(self, compute)(step, torch.arange(first, first + AHEAD)[None], like)
+            found.append([half[:, position % AHEAD, None] for half in self._ahead[key]])
+        cos, sin = (halves[0] if len(halves) == 1 else torch.cat(halves) for halves in zip(*found, strict=True))
+        return cos, sin
 
     def gain(self, positions: torch.Tensor) -> torch.Tensor | None:
         """(rows, 1, tokens, 1): what queries are multiplied by, float32; None: by nothing."""
@@ -186,7 +212,7 @@ class Call:
         self.ladder, self.positions = ladder, positions
         self.key_positions, self.past, self.bound = positions, 0, False
         self._like = like.new_empty(1) if isinstance(like, torch.Tensor) else like
-        self._tables: dict[tuple[Steps, Compute, int, int], Pair] = {}
+        self._tables: dict[tuple[Steps, str, int, int], Pair] = {}
         self._triangle: torch.Tensor | None = None
         self._masks: dict[Any, Any] = {}
         self._identity: Pair | None = None
@@ -255,11 +281,11 @@ class Call:
 
     def of_queries(self, steps: Steps, first: int, last: int) -> Pair:
         """(cos, sin) of the queries in columns first to last - 1."""
-        return self._at(steps, self.ladder.of_queries, first, last, self.positions)
+        return self._at(steps, "of_queries", first, last, self.positions)
 
     def of_near_queries(self, steps: Steps, first: int, last: int) -> Pair:
         """The same for near keys, where the plan has such."""
-        return self._at(steps, self.ladder.of_near_queries, first, last, self.positions)
+        return self._at(steps, "of_near_queries", first, last, self.positions)
 
     def of_keys(self, steps: Steps, first: int, last: int, length: int) -> Pair:
         """(cos, sin) of keys first to last - 1 of the `length` that a layer reads.
@@ -272,7 +298,7 @@ class Call:
         positions = self.key_positions
         if last > known:
             positions = pad(positions, (0, last - known))
-        return self._at(steps, self.ladder.of_keys, first, last, positions)
+        return self._at(steps, "of_keys", first, last, positions)
 
     def causal_mask(self, first: int, last: int, query: torch.Tensor) -> Any:
         """(1, 1, queries, last): what a query in columns first to last - 1 of a fresh call may look at; None if everything.
@@ -291,17 +317,21 @@ class Call:
         start = self.tokens - first
         return self._triangle[None, None, : last - first, start : start + last]
 
-    def _at(self, steps: Steps, compute: Compute, first: int, last: int, positions: torch.Tensor) -> Pair:
+    def _at(self, steps: Steps, compute: str, first: int, last: int, positions: torch.Tensor) -> Pair:
         key = (steps, compute, first, last)
         if key not in self._tables:
             self._tables[key] = self._compute(steps, compute, positions[:, first:last])
         return self._tables[key]
 
-    def _compute(self, steps: Steps, compute: Compute, positions: torch.Tensor) -> Pair:
+    def _compute(self, steps: Steps, compute: str, positions: torch.Tensor) -> Pair:
+        if positions.shape[1] == 1 and positions.device.type == "cpu" and not torch.is_grad_enabled():
+            return self.ladder.of_each(compute, steps, positions, self._like)
+        make = getattr(self.ladder, compute)
         if len(steps) == 1:
-            return compute(steps[0], positions, self._like)
+            pair: Pair = make(steps[0], positions, self._like)
+            return pair
         rows = [positions[i : i + 1] if len(positions) > 1 else positions for i in range(len(steps))]
-        pairs = [compute(step, row, self._like) for step, row in zip(steps, rows, strict=True)]
+        pairs = [make(step, row, self._like) for step, row in zip(steps, rows, strict=True)]
         return torch.cat([cos for cos, _ in pairs]), torch.cat([sin for _, sin in pairs])
 
 

@@ -93,6 +93,13 @@ class Merged:
         return self.out.to(self.dtype).transpose(1, 2)
 
 
+def mixed(first: Part, second: Part) -> torch.Tensor:
+    """Attention of the same queries over two sets of keys: (rows, queries, heads, channels)."""
+    wide = torch.promote_types(first[0].dtype, torch.float32)
+    share = torch.sigmoid(second[1] - first[1]).to(wide)[..., None]
+    return first[0].to(wide).lerp_(second[0].to(wide), share).to(first[0].dtype).transpose(1, 2).contiguous()
+
+
 def causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None) -> Merged:
     """The last n queries over all keys up to themselves: those before them, and a square.
 

@@ -9,8 +9,8 @@ from torch.nn.functional import pad
 
 from ropewalk.errors import CannotAttach
 from ropewalk.models.dynamic.cache import CacheState, Rotated, keeps, version_of
-from ropewalk.models.dynamic.call import Call, Rotate, Steps, in_order
-from ropewalk.models.dynamic.kernels import Merged, attend, can_merge, causal, windowed
+from ropewalk.models.dynamic.call import Call, Pair, Rotate, Steps, in_order
+from ropewalk.models.dynamic.kernels import attend, can_merge, causal, mixed, windowed
 
 BLOCK = 256  # queries whose mask must be spelt out are attended so many at a time
 LEAST = 0.5  # of the most negative number: what a mask adds, so that a row of nothing else stays finite
@@ -86,26 +86,23 @@ class NearReading:
     def _decode(
         self, stock: Any, module: nn.Module, query: Any, key: Any, value: Any, mask: Any, kwargs: Any, flash: bool
     ) -> Any:
-        call, w, (steps, _) = self.call, self.w, self.call.groups[0]
+        call, w, t, (steps, _) = self.call, self.w, self.call.tokens, self.call.groups[0]
         start, far_end = call.past - w + 1, call.total - w
         kept = self._kept(key, steps)
         assert kept.near is not None
         keys = kept.keys[:, :, :far_end], kept.near[:, :, start - kept.first : call.total - kept.first]
         values = value[:, :, :far_end], value[:, :, start : call.total]
-        queries = (
-            self.rotate(query, *call.of_queries(steps, 0, call.tokens)),
-            self.rotate(query, *call.of_near_queries(steps, 0, call.tokens)),
-        )
-        alone = call.tokens == 1 and mask is None
+        turns = call.once("queries", lambda: _after(call.of_queries(steps, 0, t), call.of_near_queries(steps, 0, t)))
+        turned = self.rotate(torch.cat([query, query], dim=2), *turns)  # once: every call of it costs
+        queries = turned[:, :, :t], turned[:, :, t:]
+        alone = t == 1 and mask is None
         masks = (None, None) if alone else call.once(("masks", id(mask)), lambda: self._masks(mask, start, far_end, query))
         if can_merge(stock, module, query, key, value, kwargs, flash) and (alone or query.device.type == "cpu"):
             parts = [
                 attend(q, k, v, kwargs.get("scaling"), mask=_added(seen, q))
                 for q, k, v, seen in zip(queries, keys, values, masks, strict=True)
             ]
-            merged = Merged(parts[1])
-            merged.add(parts[0])
-            return merged.answer().contiguous(), None
+            return mixed(*parts), None
         _refuse_flash(flash)
         spans = (0, far_end), (start, call.total)
         return _in_one(stock, module, queries, keys, values, masks, spans, key.shape[2], kwargs)
@@ -133,15 +130,23 @@ class NearReading:
         else:
             assert kept.near is not None
             far_from, far_end = kept.length - w, call.total - w
-            kept.keys[:, :, far_from:far_end] = self._keys(key, steps, far_from, far_end)
+            turns = call.once("keys", lambda: self._turns_of_keys(steps, key.shape[2]))
+            turned = self.rotate(torch.cat([key[:, :, far_from:far_end], key[:, :, call.past : call.total]], dim=2), *turns)
+            kept.keys[:, :, far_from:far_end] = turned[:, :, : call.tokens]
             if call.total - kept.first > kept.near.shape[2]:
                 start = call.past - w + 1
                 kept.near[:, :, : w - 1] = kept.near[:, :, start - kept.first : call.past - kept.first].clone()
                 kept.first = start
-            kept.near[:, :, call.past - kept.first : call.total - kept.first] = self._keys(key, (0,), call.past, call.total)
+            kept.near[:, :, call.past - kept.first : call.total - kept.first] = turned[:, :, call.tokens :]
             kept.length = call.total
         kept.source, kept.version, kept.fresh = key, version_of(key), False
         return kept
+
+    def _turns_of_keys(self, steps: Steps, length: int) -> Pair:
+        """Of those that become far in this call, and of its own."""
+        call, w = self.call, self.w
+        far = call.of_keys(steps, call.past - w, call.total - w, length)
+        return _after(far, call.of_keys((0,), call.past, call.total, length))
 
     def _fits(self, kept: NearRotated, key: torch.Tensor, steps: Steps) -> bool:
         room, call = kept.keys.shape, self.call
@@ -177,6 +182,13 @@ class NearReading:
                     spans = (0, seen), (0, seen)
                     found.append((start, *_in_one(stock, module, queries, keys, values, masks, spans, length, kwargs)))
         return in_order(found, length)
+
+
+def _after(first: Pair, second: Pair) -> Pair:
+    """(cos, sin) of one token after the other; a row that is alone stands for all."""
+    rows = max(len(first[0]), len(second[0]))
+    cos, sin = (torch.cat([a.expand(rows, -1, -1), b.expand(rows, -1, -1)], dim=1) for a, b in zip(first, second, strict=True))
+    return cos, sin
 
 
 def _refuse_flash(flash: bool) -> None:
