@@ -108,14 +108,14 @@ def check_tokenizer(tokenizer: Any, model: Any, name: str) -> None:
         token, i = max(outside.items(), key=lambda item: item[1])
         raise BadConfig(
             f"the tokenizer {name} does not belong to this model: {len(outside):,} of its tokens have no embedding "
-            f"(the model has {rows:,}; {token!r} is {i:,}).\n  Give the right one with --tokenizer."
+            f"(the model has {rows:,}; {token!r} is {i:,}).\n  Give the right one with tokenizer (--tokenizer)."
         )
     for kind in ("bos_token_id", "eos_token_id"):
         ours, theirs = getattr(tokenizer, kind), _stated(model, kind)
         if ours is not None and theirs and ours not in theirs:
             raise BadConfig(
                 f"the tokenizer {name} does not belong to this model: its {kind} is {ours}, the model's "
-                f"{' or '.join(map(str, sorted(theirs)))}.\n  Give the right one with --tokenizer."
+                f"{' or '.join(map(str, sorted(theirs)))}.\n  Give the right one with tokenizer (--tokenizer)."
             )
 
 

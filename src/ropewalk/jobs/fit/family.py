@@ -65,7 +65,7 @@ class SearchFamily:
             able = [name for name, family in families().items() if family.can_be_dynamic]
             raise BadOption(
                 f"{self.name} fits one list of factors for one scale, and a causal plan has many scales.\n"
-                f"  Fit it without --causal, or take the family {' or '.join(able)}, one rule for all scales."
+                f"  Fit it without causal (--causal), or take the family {' or '.join(able)}, one rule for all scales."
             )
         return self.build(rope, factor, dynamic)
 

@@ -72,7 +72,7 @@ def one_layer_type(spec: ModelSpec, layers: Sequence[str]) -> str:
     chosen = tuple(layers) or spec.stretchable
     if len(chosen) != 1:
         raise BadOption(
-            f"a fit moves one layer type at a time; this model has {', '.join(chosen) or 'none'}. Name one: --layers."
+            f"a fit moves one layer type at a time; this model has {', '.join(chosen) or 'none'}. Name one: layers (--layers)."
         )
     return chosen[0]
 

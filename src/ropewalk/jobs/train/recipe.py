@@ -107,11 +107,13 @@ class Recipe(_Strict):
                 f"rows of {length:,} tokens do not divide by {divides}: {self.context} processes hold two pieces each."
             )
         if stage.batch % groups:
-            raise BadOption(f"a step of {stage.batch} rows does not divide over {groups} groups of processes: change --batch.")
+            raise BadOption(
+                f"a step of {stage.batch} rows does not divide over {groups} groups of processes: change batch (--batch)."
+            )
         if plan.is_dynamic and self.context > 1:
             raise BadOption(
                 "a causal plan rotates keys at their query's scale, and cannot share a row between processes yet.\n"
-                "  Use --context 1: more processes then hold more rows."
+                "  Use 1 as context (--context): more processes then hold more rows."
             )
         return length
 
