@@ -188,7 +188,7 @@ def test_sliding_layers_of_gemma_3_keep_their_own_base(tmp_path, name, swa):
 
 def test_a_ramp_of_gemma_3_is_refused_with_what_would_do(tmp_path):
     path = gguf_files.bundled(tmp_path / "x.gguf", arch="gemma3", **{"attention.sliding_window": 512})
-    with pytest.raises(CannotExpress, match=r"take linear or ntk as method \(--method\)"):
+    with pytest.raises(CannotExpress, match="--method linear, or ntk"):
         stretch_gguf(open_gguf(path), plan_of(open_gguf(path), "yarn"), tmp_path / "y.gguf")
 
 

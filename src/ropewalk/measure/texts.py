@@ -266,8 +266,8 @@ def _missing(row: dict[Any, Any], name: str) -> str:
         return f"{name!r} holds {_what(row[name])} where a text is needed"
     if spoken := [str(key) for key, value in row.items() if isinstance(value, list) and _spoken(value) is not None]:
         return (
-            f"no text under {name!r} but a conversation: {spoken[0]!r} as text_field (--text-field) takes its turns one "
-            "after another, without a chat template; for the template's text write it into the file first "
+            f"no text under {name!r} but a conversation: {spoken[0]!r} as text_field (--text-field {spoken[0]}) "
+            "takes its turns one after another, without a chat template; for the template's text write it into the file first "
             "(tokenizer.apply_chat_template)"
         )
     if _turn(row) is not None and row.keys() <= {"role", "content", "from", "value", "name"}:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ropewalk.checkpoints.adapters import base_place
 from ropewalk.engines import gguf, mistral
 from ropewalk.engines.commands import Command, is_set, json_option, length_option, number_option, parse_command
 from ropewalk.engines.engine import get_engine
@@ -41,7 +42,7 @@ def resolve(target: str, find: Find, base: Path | None = None) -> Target:
     path = Path(target).expanduser()
     if not path.exists() and len(target.split()) > 1:  # no hub id has a blank
         return _of_command(parse_command(target), find, base)
-    return _of_file(target, local_checkpoint(target) or find(target))
+    return _of_file(target, base_place(local_checkpoint(target) or find(target)))
 
 
 def _of_file(title: str, path: Path) -> Target:
