@@ -118,7 +118,7 @@ def check_sliding(found: dict[str, Any], method: str) -> None:
         raise CannotExpress(
             f"{found['general.architecture']} has sliding-window layers of another base, and llama.cpp has one ramp and one "
             "temperature for all layers.\n"
-            "  A linear factor and a base reach the full-attention layers alone: take method linear or ntk (--method linear, or ntk)."
+            "  A linear factor and a base reach the full-attention layers alone: method (--method linear, or ntk)."
         )
 
 
