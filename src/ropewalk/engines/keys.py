@@ -95,6 +95,11 @@ class Keys:
         return str(self.said.get("rope_type", "default"))
 
     @property
+    def is_latent(self) -> bool:
+        """Is its attention latent (MLA)? That scales its softmax by mscale_all_dim."""
+        return any(key in self.model for key in known.LATENT)
+
+    @property
     def longest(self) -> int:
         """max_position_embeddings: the window that the text claims."""
         stated = self.model.get("max_position_embeddings") or known.DEFAULT_LENGTH.get(self.kind)
@@ -139,7 +144,8 @@ class Keys:
             return Stretch(self.rope, "ntk", self.factor)
         said = {key: value for key, value in self.said.items() if value is not None and key != "rope_theta"}
         if self.rope_type == "yarn":
-            said = {key: value for key, value in said.items() if key not in TEMPERATURE}
+            kept = {known.SOFTMAX_MSCALE} if self.is_latent else set()  # beside m: it scales the softmax too
+            said = {key: value for key, value in said.items() if key not in TEMPERATURE or key in kept}
             said |= {"attention_factor": temperature(self), "factor": self.factor}
         return read_scaling(Fields(self.model), Fields(said, "rope_parameters."), self.rope, self.longest, [])
 

@@ -22,7 +22,8 @@ def temperature(rule: Callable[[Keys], float], *reads: str) -> Effect:
         m = rule(keys)
         overlooked = [key for key in TEMPERATURE if key in keys.said and key not in reads]
         what = " and ".join(overlooked or [key for key in TEMPERATURE if key in keys.said]) or "the attention factor"
-        return Says(what, keys.but(**{**dict.fromkeys(TEMPERATURE), "attention_factor": m}))
+        gone = [key for key in TEMPERATURE if not (key == known.SOFTMAX_MSCALE and keys.is_latent)]
+        return Says(what, keys.but(**{**dict.fromkeys(gone), "attention_factor": m}))
 
     return effect
 
@@ -199,4 +200,4 @@ def unrolled(keys: Keys) -> bool:
 
 
 def is_mla(keys: Keys) -> bool:
-    return "qk_rope_head_dim" in keys.model
+    return keys.is_latent
