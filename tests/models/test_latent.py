@@ -9,9 +9,13 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from ropewalk.engines.transformers.write import read, write
-from ropewalk.errors import CannotAttach, CannotExpress, Mismatch
+from ropewalk.errors import BadOption, CannotAttach, CannotExpress, Mismatch
+from ropewalk.jobs.fit.family import get_family
+from ropewalk.jobs.fit.job import own_softmax
 from ropewalk.models.attach import attach
+from ropewalk.models.differentiable import rotating_by
 from ropewalk.scaling.plan import ScalingPlan, make_plan
+from ropewalk.scaling.schedule import CAUSAL, Dynamic
 from support.architectures import LENGTH, METHODS, MLA, build, tiny_config, yarn
 from support.published import DEEPSEEK_V3, QWEN3_8B
 
@@ -184,3 +188,27 @@ def test_what_no_keys_can_say_is_refused():
     for options in ({"beta_growth": 1.0}, {"ramp": "turns"}):
         with pytest.raises(CannotExpress, match="longrope's lists cannot say"):
             write(make_plan(spec, factor=80, options=options), copy.deepcopy(DEEPSEEK_V3))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_fit_leaves_the_softmax_to_the_model(causal):
+    """A search moves frequencies and the attention factor; what the gradient reads is the model that would be written."""
+    model = published("deepseek_v3")
+    spec = read(model.config.to_dict())
+    dynamic = Dynamic(CAUSAL, 2) if causal else None
+    space = get_family("yarn").space(spec.rope("all"), 4.0, dynamic).keeping(own_softmax(spec, "all"))
+    start, u = space.starts[-1], [0.3, -0.2, 0.4, 0.1][: space.size]
+    plans = [ScalingPlan((("all", space.stretch(point)),), 4 * LENGTH, "x") for point in (start, u)]
+    assert [dict(plan.stretch("all").options)["softmax_mscale"] for plan in plans] == [1.0, 1.0]
+    assert plans[0].stretch("all").scaled().attention_factor == 1.0  # one of its starts is DeepSeek's own
+
+    point = torch.tensor(u, dtype=torch.float64)
+    with attach(model, plans[1]):
+        wanted = logits(model)
+    with rotating_by(model, plans[0], lambda scale: space.frequencies(point, scale), TOKENS):
+        found = logits(model)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+    lists = get_family("free").space(spec.rope("all"), 4.0, None).keeping(own_softmax(spec, "all"))
+    with pytest.raises(BadOption, match=r"longrope has no word for that\. Take the family yarn"):
+        lists.stretch([0.0] * lists.size)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ropewalk.engines.config_files import rotation_keys, written
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
-from ropewalk.engines.keys import RAMPED, Keys, absolute_factor, mscale
+from ropewalk.engines.keys import RAMPED, Keys, absolute_factor, deepseek_ratio, mscale
 from ropewalk.engines.quirks import (
     STRETCH_IT,
     drops,
@@ -57,6 +57,8 @@ def _mla_type(keys: Keys) -> Says | None:
         return None
     what = " and ".join(unread) if keys.rope_type == "yarn" else f'rope_type "{keys.rope_type}"'
     own = keys.but(rope_type="yarn", attention_factor=None, attn_factor=None)
+    if keys.said.get("attention_factor") == 1:
+        own = own.but(mscale=None, mscale_all_dim=None, attention_factor=deepseek_ratio(keys))
     return Says(f"{what} of a DeepSeek model: it becomes yarn", own)
 
 

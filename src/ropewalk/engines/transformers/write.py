@@ -247,12 +247,11 @@ def _as_named(stretch: Stretch, options: Mapping[str, Option], nested: bool) -> 
     truncate = options.get("truncate", True)
     if nested and not truncate:
         return None
-    spelled: dict[str, Any] = {"rope_type": "yarn", "factor": float(stretch.factor), "attention_factor": m}
-    if softmax := options.get("softmax_mscale"):  # as published, where m is 1: engines read these two, and not all read m
-        spelled |= {"mscale_all_dim": softmax}
-        if m == 1:
-            spelled = {**spelled, "mscale": softmax}
-            del spelled["attention_factor"]
+    temperature: dict[str, Any] = {"attention_factor": m}
+    if softmax := options.get("softmax_mscale"):  # as published where m is 1: every engine reads these two, not all read m
+        temperature = {"mscale": softmax} if m == 1 else temperature
+        temperature["mscale_all_dim"] = softmax
+    spelled = {"rope_type": "yarn", "factor": float(stretch.factor), **temperature}
     return {**spelled, "beta_fast": fast, "beta_slow": slow, "truncate": truncate}
 
 
@@ -261,7 +260,7 @@ def _as_longrope(stretch: Stretch) -> dict[str, Any]:
     scaled, rope = stretch.scaled(), stretch.rope
     if not all(scaled.inv_freq):
         raise CannotExpress(f"{stretch.name} stops some pairs altogether, which longrope's factors cannot say.")
-    if scaled.softmax_factor != 1:
+    if dict(stretch.options).get("softmax_mscale"):
         raise CannotExpress(
             f"{stretch.name} with softmax_mscale scales the softmax too, which longrope's lists cannot say.\n"
             "  yarn's own keys can, without beta_growth and with ramp index."
