@@ -212,3 +212,17 @@ def test_a_fit_leaves_the_softmax_to_the_model(causal):
     lists = get_family("free").space(spec.rope("all"), 4.0, None).keeping(own_softmax(spec, "all"))
     with pytest.raises(BadOption, match=r"longrope has no word for that\. Take the family yarn"):
         lists.stretch([0.0] * lists.size)
+
+
+def test_near_distances_as_trained_keep_the_softmax_of_the_far_ones():
+    """Of one layer, at the last token, near everything: no distance is stretched, and the softmax is what the scale says."""
+    model = published("deepseek_v3", num_hidden_layers=1)
+    config = model.config.to_dict()
+    plan = make_plan(read(config), factor=4, method="near-100-yarn-static")
+    (_, stretch) = plan.stretches[0]
+    plain = stock(model, write(make_plan(read(config), factor=1, method="none"), config))
+    for layer in plain.model.layers:
+        layer.self_attn.scaling *= deepseeks(stretch.largest_scale, 1.0)
+    ids = IDS[:, :100]  # every distance is below 100
+    with attach(model, plan):
+        torch.testing.assert_close(logits(model, ids), logits(plain, ids), rtol=1e-4, atol=1e-4)

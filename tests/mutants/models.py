@@ -42,7 +42,7 @@ MUTANTS = {
         ("latent softmax of one scale", "self.scaled(step).softmax_factor / base", "self.scaled(0).softmax_factor / base"),
     ],
     ("scaling/methods/yarn.py", "tests/models/test_latent.py"): [
-        ("latent softmax not squared", "sharper * sharper)", "sharper)"),
+        ("latent softmax not squared", "softmax_factor=sharper * sharper", "softmax_factor=sharper"),
     ],
     ("engines/transformers/write.py", "tests/models/test_latent.py"): [
         ("latent softmax not written", 'temperature["mscale_all_dim"] = softmax', "pass"),

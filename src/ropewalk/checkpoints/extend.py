@@ -66,7 +66,8 @@ def model_card(
     for layer_type, stretch in plan.stretches:
         rope, method = stretch.rope, get_method(stretch.method)
         options = ", ".join(f"{name}={value}" for name, value in stretch.options if not isinstance(value, tuple))
-        m, softmax = stretch.scaled().attention_factor, stretch.scaled().softmax_factor
+        m = stretch.scaled_by(stretch.largest_scale).attention_factor
+        softmax = stretch.softmax_factor
         rows.append(
             f"| {layer_type} | {stretch.name}{f' ({options})' if options else ''} | {stretch.factor:g} | "
             f"{rope.original_length:,} | {rope.rope_theta:g} | {m:.4f}{'' if softmax == 1 else f', softmax x{softmax:.4f}'} |"

@@ -81,7 +81,7 @@ class Attached:
         self._request = RequestScale()
         self._hooks: list[Any] = []
         deferred = [(table, stretch) for table, stretch in tables if defers_rotation(stretch)]
-        self._deferred = DeferredRotation(model, plan.fingerprint, deferred) if deferred else None
+        self._deferred = DeferredRotation(model, plan.fingerprint, deferred, self._request) if deferred else None
         self._undone = False
 
     def __enter__(self) -> "Attached":
@@ -143,7 +143,7 @@ class Attached:
             if defers_rotation(stretch):
                 continue
             if not stretch.dynamic:
-                _check_softmax(table, stretch.scaled().softmax_factor, "the plan")
+                _check_softmax(table, stretch.softmax_factor, "the plan")
             for length in (fixed,) if fixed else _lengths(stretch):
                 _compare(furthest(table, stretch.scaled(length), looked_at(stretch, length)), "the plan")
 
@@ -154,7 +154,7 @@ def _check_ladder(ladder: Ladder, table: LiveTable) -> None:
     last = schedule.step(2**62)
     for step in {0, last // 2, last}:
         with ladder.at(step):
-            length = round(schedule.original_length * schedule.scale(step))
+            length = min(round(schedule.original_length * schedule.scale(step)), ladder.reach)
             tolerance = ROUNDINGS if step else COMPUTED_IN_FLOAT32  # step 0 is the model's own table
             positions = [position for position in (0, 1, 2, 7, length // 2, length - 1) if position < length]
             _compare(furthest(table, ladder.scaled(step), positions, tolerance), "the plan")
@@ -181,7 +181,7 @@ def _check_trained(tables: list[LiveTable], current: Stretch) -> None:
     for table in tables:
         try:
             _compare(beside_its_config(table, current), "its config")
-            _check_softmax(table, current.scaled().softmax_factor, "its config")
+            _check_softmax(table, current.softmax_factor, "its config")
         except Mismatch as error:
             raise Mismatch(
                 f"{error}  Measured before anything was changed. Either the model's code ignores its config, or its buffers\n"
@@ -230,7 +230,7 @@ def _check_table(table: LiveTable, stretch: Stretch) -> None:
 
 
 def _check_latent(model: nn.Module, table: LiveTable, stretch: Stretch) -> None:
-    if stretch.scaled().softmax_factor != 1 and not table.latent:
+    if stretch.softmax_factor != 1 and not table.latent:
         raise CannotAttach(
             f"the plan has softmax_mscale, which scales the softmax of latent attention (MLA); {type(model).__name__} has\n"
             "  none whose softmax scale can be set. Leave softmax_mscale out: yarn's attention factor sharpens what rotates."

@@ -154,9 +154,7 @@ def prove(plan: ScalingPlan, config: Mapping[str, Any]) -> None:
 
 def _check_softmax(plan: ScalingPlan, fields: Fields) -> None:
     """Latent attention multiplies its softmax scale by what mscale_all_dim says; other attention does not."""
-    if any(stretch.scaled().softmax_factor != 1 for _, stretch in plan.stretches) and not any(
-        key in fields for key in known.LATENT
-    ):
+    if any(stretch.softmax_factor != 1 for _, stretch in plan.stretches) and not any(key in fields for key in known.LATENT):
         raise CannotExpress(
             "the plan has softmax_mscale, which scales the softmax of latent attention (MLA), and this config has none.\n"
             "  Leave softmax_mscale out: yarn's attention factor sharpens what rotates."
@@ -192,6 +190,8 @@ def spell(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str
     """
     rope, options = stretch.rope, dict(stretch.options)
     base = {"rope_theta": float(rope.rope_theta)}
+    if stretch.near:
+        stretch.scaled()  # says why no config can
     if stretch.dynamic:
         if stretch.method != "ntk" or stretch.dynamic != Dynamic(REQUEST):
             raise CannotExpress(
@@ -226,8 +226,8 @@ def spell(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str
 
 def spell_as_lists(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str, Any]:
     """longrope keys for any static stretch, with m under both of the names that engines read it by."""
-    if stretch.dynamic:
-        raise CannotExpress(f"longrope's lists are static, and {stretch.name} is not.")
+    if not stretch.is_one_table:
+        raise CannotExpress(f"longrope's lists are static and for every distance, and {stretch.name} is not.")
     m = stretch.scaled().attention_factor
     base = {"rope_theta": float(stretch.rope.rope_theta), "original_max_position_embeddings": stretch.rope.original_length}
     return {**_as_longrope(stretch), **base, "short_mscale": m, "long_mscale": m}

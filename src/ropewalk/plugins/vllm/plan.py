@@ -108,6 +108,8 @@ def schedule_of(plan: ScalingPlan) -> Schedule:
     """The one schedule of all stretches; CannotExpress where they are not one scale per request, from a finite grid."""
     for _, stretch in plan.stretches:
         dynamic = stretch.dynamic
+        if stretch.near:
+            stretch.scaled()  # says why vLLM's one table per scale cannot
         if dynamic is None:
             raise CannotExpress(
                 f"the plan is {stretch.name}, one scale for every request: that needs no plugin, a config can say it:\n"
@@ -118,7 +120,7 @@ def schedule_of(plan: ScalingPlan) -> Schedule:
                 f"the plan is {stretch.name}. vLLM caches rotated keys, so that a request keeps one scale for life, and each\n"
                 f"  scale has a table: that is the meaning request, on a grid. For instance: {EXAMPLE}"
             )
-        if stretch.scaled().softmax_factor != 1:
+        if stretch.softmax_factor != 1:
             raise CannotExpress(
                 f"the plan is {stretch.name} with softmax_mscale, and vLLM fixes the softmax scale when it builds the model:\n"
                 "  a request cannot change it. Serve a static plan: ropewalk export MODEL --for vllm."

@@ -51,7 +51,7 @@ def yarn(
     shares = interpolated(rope, beta_fast=beta_fast, beta_slow=beta_slow, truncate=truncate, ramp=ramp)
     m = temperature_slope * math.log(factor) + 1.0 if attention_factor is None else attention_factor
     sharper = mscale(factor, softmax_mscale)
-    return Scaled(blend(rope, factor, shares), m, sharper * sharper)
+    return Scaled(blend(rope, factor, shares), m, softmax_factor=sharper * sharper)
 
 
 def mscale(factor: float, slope: float = 1.0) -> float:
