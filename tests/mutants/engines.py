@@ -1,6 +1,10 @@
 """Faults of one line in the engines: by file and its tests, (what, the line that is, the line that it becomes)."""
 
 MUTANTS = {
+    ("engines/transformers/write.py", "tests/models/test_latent.py"): [
+        ("latent softmax not written", 'temperature["mscale_all_dim"] = softmax', "pass"),
+        ("a ramp in turns drops the latent softmax", 'or options.get("softmax_mscale") or fast', "or fast"),
+    ],
     ("engines/transformers/read.py", "tests/engines/test_transformers_read.py"): [
         ("head_dim for rotary_dim", "    return int(head * share)\n", "    return head\n"),
         (

@@ -1,9 +1,48 @@
 """Faults of one line in live models: by file and its tests, (what, the line that is, the line that it becomes)."""
 
 MUTANTS = {
+    ("models/dynamic/kernels.py", "tests/models/test_near.py"): [
+        ("merged by the wrong weight", "torch.sigmoid(sums - logs)", "torch.sigmoid(logs - sums)"),
+        ("sums of parts forgotten", "logs.copy_(torch.logaddexp(logs, sums))", "pass"),
+        ("near and far by the wrong weight", "torch.sigmoid(second[1] - first[1])", "torch.sigmoid(first[1] - second[1])"),
+        (
+            "a window of one more",
+            "key[:, :, 1:n].flip(2), value[:, :, 1:n].flip(2)",
+            "key[:, :, : n - 1].flip(2), value[:, :, : n - 1].flip(2)",
+        ),
+        ("the rest of a window left out", "    if n < window:\n", "    if False:\n"),
+        ("a kernel that is wrong is believed", "<= 16 * max(", "<= 1e9 * max("),
+    ],
+    ("models/dynamic/near.py", "tests/models/test_near.py"): [
+        (
+            "far from w + 1 on",
+            "far = torch.arange(far_end, device=like.device) <= mine - self.w",
+            "far = torch.arange(far_end, device=like.device) < mine - self.w",
+        ),
+        ("near at w", "for part in (behind >= w, behind < w)", "for part in (behind > w, behind <= w)"),
+        ("no gain", "query = query * gain.to(query.dtype)", "pass"),
+        ("kept keys of another step believed", "same = kept.fresh and kept.steps == steps and", "same = kept.fresh and"),
+        ("stale keys believed", "same = kept.fresh and kept.steps", "same = kept.steps"),
+        (
+            "scale of doubled channels",
+            'kwargs.get("scaling") or getattr(module, "scaling", None) or q_far.shape[-1] ** -0.5',
+            "(2 * q_far.shape[-1]) ** -0.5",
+        ),
+        ("jumps taken for columns", "contiguous = call.is_even and not", "contiguous = not"),
+    ],
+    ("models/dynamic/call.py", "tests/models/test_near.py"): [
+        ("no shift at w", "torch.full_like(positions[:1, :1], self.near)", "torch.full_like(positions[:1, :1], 0)"),
+        ("m once", "turned = self.rotated_by(inv_freq, m * m,", "turned = self.rotated_by(inv_freq, m,"),
+        (
+            "near without m",
+            "return self.rotated_by(trained, m * m, positions, like)",
+            "return self.rotated_by(trained, 1.0, positions, like)",
+        ),
+        ("groups not whole", "positions // group * group", "positions"),
+        ("the wrong token ahead", "half[:, position % AHEAD, None]", "half[:, 0, None]"),
+        ("any mask is plain", 'answer: bool = self.once(("hides", id(mask)), look)', "answer: bool = True"),
+    ],
     ("models/dynamic/read.py", "tests/models/test_dynamic_parts.py"): [
-        ("merged by the wrong weight", "log_earlier - log_sum", "log_sum - log_earlier"),
-        ("blocks out of order", "order = sorted(range(len(spans)), key=spans.__getitem__)", "order = list(range(len(spans)))"),
         ("pictures pass", "bool((positions == positions[:1]).all())", "bool((positions == positions[:1]).any())"),
         ("position_bias passes", '("position_bias", "cu_seq_lens_q")', '("cu_seq_lens_q",)'),
         ("flash restarts", "if flash and mask is None and call.restarts:", "if False:"),
@@ -41,13 +80,6 @@ MUTANTS = {
     ("models/dynamic/call.py", "tests/models/test_latent.py"): [
         ("latent softmax of one scale", "self.scaled(step).softmax_factor / base", "self.scaled(0).softmax_factor / base"),
     ],
-    ("scaling/methods/yarn.py", "tests/models/test_latent.py"): [
-        ("latent softmax not squared", "softmax_factor=sharper * sharper", "softmax_factor=sharper"),
-    ],
-    ("engines/transformers/write.py", "tests/models/test_latent.py"): [
-        ("latent softmax not written", 'temperature["mscale_all_dim"] = softmax', "pass"),
-        ("a ramp in turns drops the latent softmax", 'or options.get("softmax_mscale") or fast', "or fast"),
-    ],
     ("models/attach.py", "tests/models/test_attach.py"): [
         ("one step of a schedule is enough", "for step in {0, last // 2, last}:", "for step in {0}:"),
     ],
@@ -59,6 +91,7 @@ MUTANTS = {
         ),
     ],
     ("models/dynamic/call.py", "tests/models/test_dynamic_parts.py"): [
+        ("blocks out of order", "found = sorted(found, key=lambda piece: piece[0])", "found = list(found)"),
         ("a step late", "self.starts, right=True", "self.starts, right=False"),
         ("one beyond the reach", "if position >= self.reach:", "if position > self.reach:"),
         (

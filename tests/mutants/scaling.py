@@ -1,6 +1,38 @@
 """Faults of one line in the mathematics: by file and its tests, (what, the line that is, the line that it becomes)."""
 
 MUTANTS = {
+    ("scaling/methods/yarn.py", "tests/models/test_latent.py"): [
+        ("latent softmax not squared", "softmax_factor=sharper * sharper", "softmax_factor=sharper"),
+    ],
+    ("scaling/names.py", "tests/scaling/test_near.py"): [
+        ("half by default lost", "HALF = 0.5", "HALF = 0.25"),
+        ("static is causal", "None if rest == [STATIC] else", "Dynamic() if rest == [STATIC] else"),
+        ("log_n not read", "log_n = rest[:1] == [LOG_N]", "log_n = False"),
+        ("a share of 1", "if 0 < share < 1:", "if 0 < share:"),
+    ],
+    ("scaling/stretch.py", "tests/scaling/test_near.py"): [
+        (
+            "w not taken off",
+            "return (self.target_length - self.near) / (self.rope.original_length - self.near)",
+            "return self.factor * 1.0",
+        ),
+        (
+            "a far table for every distance",
+            "        if self.near:\n            raise CannotExpress(",
+            "        if False:\n            raise CannotExpress(",
+        ),
+        (
+            "w as long as the window",
+            "1 <= self.near < self.rope.original_length",
+            "1 <= self.near <= self.rope.original_length",
+        ),
+        ("near is one table", "return not self.dynamic and not self.near", "return not self.dynamic"),
+        ("exports keep near", "return replace(self, near=0,", "return replace(self, near=self.near,"),
+    ],
+    ("scaling/schedule.py", "tests/scaling/test_near.py"): [
+        ("steps begin w too early", "found.append(self.near + _whole", "found.append(_whole"),
+        ("steps as long as without near", "return self.original_length - self.near", "return self.original_length"),
+    ],
     ("scaling/ramp.py", "tests/scaling/test_ramp.py"): [
         ("inverted ramp", "(1 - share) * theta + share * theta / factor", "share * theta + (1 - share) * theta / factor"),
         (
@@ -51,9 +83,9 @@ MUTANTS = {
         ("resonance rounds down", "round(2 * math.pi", "math.floor(2 * math.pi"),
     ],
     ("scaling/stretch.py", "tests/scaling/test_plan.py"): [
-        ("dynamic s not clamped at 1", "min(max(1.0, length / self.rope", "min(max(0.5, length / self.rope"),
-        ("dynamic s = L / l", "length / self.rope.original_length)", "self.rope.original_length / length)"),
-        ("dynamic s not capped", "self.rope.original_length), self.factor)", "self.rope.original_length), 1e9)"),
+        ("dynamic s not clamped at 1", "min(max(1.0, far), self", "min(max(0.5, far), self"),
+        ("dynamic s = L / l", "max(1.0, far)", "max(1.0, 1 / far)"),
+        ("dynamic s not capped", "max(1.0, far), self.largest_scale)", "max(1.0, far), 1e9)"),
     ],
     ("scaling/plan.py", "tests/scaling/test_plan.py"): [
         ("target for original length", "(target_length or 1) / rope.original_length", "(target_length or 1) / 4096"),
