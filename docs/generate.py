@@ -16,7 +16,7 @@ from ropewalk.engines.transformers.write import read
 from ropewalk.errors import CannotExpress
 from ropewalk.jobs.explore.models import preset_files
 from ropewalk.jobs.explore.page import explorer
-from ropewalk.scaling.method import Method, Option, Scaled, get_method, methods
+from ropewalk.scaling.method import Method, Option, Scaled, far_methods, get_method
 from ropewalk.scaling.plan import make_plan
 from ropewalk.scaling.rope import Rope
 
@@ -42,6 +42,11 @@ CHOSEN: dict[str, tuple[Choose, str]] = {
         "Drawn with yarn's factors as its list: longrope can carry any static method.",
     ),
     "rope_theta": (lambda rope, s: {"rope_theta": 10 * rope.rope_theta}, "Drawn with ten times the trained base."),
+    "rerope": (lambda rope, s: {}, "Far distances alone, see [near](../near.md); no pair turns."),
+    "self_extend": (
+        lambda rope, s: {},
+        "Far distances alone, see [near](../near.md); positions count in whole groups besides.",
+    ),
     "proportional": (
         lambda rope, s: {"proportion": 0.5},
         "Drawn with proportion 0.5; a grey column to the top is a pair that does not turn at all.",
@@ -150,7 +155,8 @@ def _needed(method: Method) -> str:
 
 def method_page(method: Method) -> str:
     rule, said = _rule_and_options(method)
-    command = f"$ ropewalk plan ropewalk-tiny --factor 8 --method {method.name}{_needed(method)}"
+    name = f"near-{method.name}" if method.needs_near else method.name
+    command = f"$ ropewalk plan ropewalk-tiny --factor 8 --method {name}{_needed(method)}"
     return (
         f"# {method.name}\n\n{method.summary}\n\n{_pictures(method)}\n## The rule\n\n{rule}\n\nSource: {method.source}.\n\n"
         f"## Options\n\n{_options(method, said)}\n## On the bundled model\n\n```console\n{command}\n```\n"
@@ -340,19 +346,20 @@ Whatever you serve with, compare its log-probabilities with transformers' on one
 
 
 def index_page() -> str:
-    rows = [f"| [{name}]({name}.md) | {method.summary} |" for name, method in methods().items()]
+    rows = [f"| [{name}]({name}.md) | {method.summary} |" for name, method in far_methods().items()]
     return (
         "# Methods\n\nA method is one function in one file of `scaling/methods/`; these pages are made from its docstring, "
         "its signature and its numbers.\n\n| method | rule |\n|---|---|\n"
         + "\n".join(rows)
-        + "\n| [dynamic](dynamic.md), dynamic-METHOD | Choose s = max(1, l / L) from a length l. |\n\n"
+        + "\n| [dynamic](dynamic.md), dynamic-METHOD | Choose s = max(1, l / L) from a length l. |"
+        "\n| [near](../near.md), near-METHOD | Distances below w as trained, the others by the method. |\n\n"
         "Which one to take: [choosing a method](../choosing.md).\n"
     )
 
 
 def pages() -> dict[str, str]:
     """Every generated page: its path below docs/, and its Markdown."""
-    made = {f"methods/{name}.md": method_page(method) for name, method in methods().items()}
+    made = {f"methods/{name}.md": method_page(method) for name, method in far_methods().items()}
     method_pages = {"methods/index.md": index_page(), "methods/dynamic.md": dynamic_page(), **made}
     return {"engines.md": engines_page(), **method_pages, **api_reference.pages()}
 

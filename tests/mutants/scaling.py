@@ -11,6 +11,9 @@ MUTANTS = {
         ("a share of 1", "if 0 < share < 1:", "if 0 < share:"),
     ],
     ("scaling/stretch.py", "tests/scaling/test_near.py"): [
+        ("dynamic s not clamped at 1", "min(max(1.0, far), self", "min(max(0.5, far), self"),
+        ("dynamic s = L / l", "max(1.0, far)", "max(1.0, 1 / far)"),
+        ("dynamic s not capped", "max(1.0, far), self.largest_scale)", "max(1.0, far), 1e9)"),
         (
             "w not taken off",
             "return (self.target_length - self.near) / (self.rope.original_length - self.near)",
@@ -82,11 +85,7 @@ MUTANTS = {
     ("scaling/methods/resonance.py", "tests/scaling/test_methods.py"): [
         ("resonance rounds down", "round(2 * math.pi", "math.floor(2 * math.pi"),
     ],
-    ("scaling/stretch.py", "tests/scaling/test_plan.py"): [
-        ("dynamic s not clamped at 1", "min(max(1.0, far), self", "min(max(0.5, far), self"),
-        ("dynamic s = L / l", "max(1.0, far)", "max(1.0, 1 / far)"),
-        ("dynamic s not capped", "max(1.0, far), self.largest_scale)", "max(1.0, far), 1e9)"),
-    ],
+    ("scaling/stretch.py", "tests/scaling/test_plan.py"): [],
     ("scaling/plan.py", "tests/scaling/test_plan.py"): [
         ("target for original length", "(target_length or 1) / rope.original_length", "(target_length or 1) / 4096"),
         ("fingerprint holds the model's name", '        del data["model"]\n', ""),

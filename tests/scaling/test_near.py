@@ -84,6 +84,9 @@ def test_scales_of_lengths():
     request = Stretch(ROPE, "linear", 8.0, (), Dynamic("request"), 256)
     assert request.scale_at(512) == 1
     assert request.scale_at(1024) == 3
+    for near, lengths in {0: (256, 512, 1024, 2**20), 256: (256, 512, 1024, 2**20)}.items():
+        scales = [Stretch(ROPE, "linear", 8.0, (), Dynamic("rotate"), near).scale_at(length) for length in lengths]
+        assert scales == ([1, 1, 2, 8] if near == 0 else [1, 1, 3, 15])
     assert pairs(static)["stretched"] == 32
     assert Stretch(ROPE, "rerope", 8.0, (), None, 256).scaled_by(15.0).inv_freq == (0.0,) * 32
     for method in far_methods():

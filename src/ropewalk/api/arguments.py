@@ -43,7 +43,7 @@ class Flag:
 
 # Parameters that several verbs have.
 OneModel = Annotated[Model, Flag("A checkpoint's folder, a config.json, a hub id, or ropewalk-tiny.", metavar="MODEL")]
-Method = Annotated[str, Flag(f"One of {', '.join(methods())}, dynamic (over ntk) or dynamic-METHOD.")]
+Method = Annotated[str, Flag(f"One of {', '.join(methods())}, dynamic (over ntk), dynamic-METHOD or near-METHOD.")]
 To = Annotated[Length | None, Flag("Target length: 131072, 128k or 1m (k = 1024).", metavar="TOKENS")]
 Factor = Annotated[float | None, Flag("s = target length / original length.")]
 MethodOptions = Annotated[
