@@ -1,7 +1,6 @@
 """Stretch a GGUF: new metadata, the same weights, in about the time that a copy takes; read back before it has its name."""
 
 import dataclasses
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 from ropewalk.checkpoints.gguf_edit import content, cut, is_stretched, original, stretched, write
 from ropewalk.engines import gguf, llama_cpp
 from ropewalk.engines.engine import get_engine, rotation, understood
-from ropewalk.engines.gguf_file import FREQS, LONG, SHORT, GGUFDocument, decoded, read
+from ropewalk.engines.gguf_file import FREQS, LONG, SHORT, GGUFDocument, decoded, floats, read
 from ropewalk.engines.keys import Keys
 from ropewalk.engines.own_files import only_stretch
 from ropewalk.engines.transformers import known
@@ -36,7 +35,7 @@ SLIDES_ALIKE = frozenset({"gpt-oss", "phi3"})
 def metadata(document: GGUFDocument, factors: bytes) -> dict[str, Any]:
     """The short keys, as engines/gguf.py reads them; rope_freqs.weight as a list of numbers where it is there."""
     found = {name: decoded(raw) for name, raw in document.keys if len(raw) <= BRIEF}
-    return {**found, FREQS: list(struct.unpack(f"<{len(factors) // 4}f", factors))} if factors else found
+    return {**found, FREQS: floats(factors)} if factors else found
 
 
 def read_spec(found: dict[str, Any], original_length: int | None = None) -> ModelSpec:

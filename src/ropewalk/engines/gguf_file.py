@@ -58,10 +58,15 @@ class Tensor:
     offset: int
 
     @property
+    def count(self) -> int:
+        """Numbers."""
+        return prod(self.shape)
+
+    @property
     def size(self) -> int:
         """Bytes."""
         numbers, block = BLOCKS[self.kind]
-        return prod(self.shape) // numbers * block
+        return self.count // numbers * block
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,11 @@ def length(piece: Piece) -> int:
 def packed_text(text: str) -> bytes:
     raw = text.encode()
     return struct.pack("<Q", len(raw)) + raw
+
+
+def floats(raw: bytes) -> list[float]:
+    """The numbers of a list of float32."""
+    return list(struct.unpack(f"<{len(raw) // 4}f", raw))
 
 
 def decoded(raw: bytes) -> Any:

@@ -10,20 +10,36 @@ from safetensors import SafetensorError
 from transformers.models.auto import modeling_auto as auto
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING as METHODS
 
+from ropewalk.checkpoints.gguf_places import find_gguf
 from ropewalk.checkpoints.hub import checkpoint
 from ropewalk.engines.transformers.checkpoint import local_checkpoint, read_config
 from ropewalk.errors import BadConfig, first_line
+from ropewalk.models.from_gguf.checkpoint import check_memory, folder_of, tokenizer_folder
+from ropewalk.progress import SILENT, Progress
 
 
-def load_model(model: str | Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu", attention: str = "sdpa") -> Any:
+def load_model(
+    model: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    attention: str = "sdpa",
+    progress: Progress = SILENT,
+) -> Any:
     """A causal language model in evaluation mode; of a model that also sees pictures, the whole, to be read with texts.
 
-    model: a folder, a hub id, or `ropewalk-tiny`.
+    model: a folder, a GGUF, a hub id, or `ropewalk-tiny`. A GGUF is dequantised once, into a folder that is kept.
     attention: transformers' attention implementation: "sdpa", "eager" or "flash_attention_2".
 
     Raises BadConfig where a class, a package or a weight is missing: transformers would make up missing weights by chance.
     """
-    folder = checkpoint(model)
+    source = find_gguf(model)
+    if source is None:
+        folder = checkpoint(model)
+    else:
+        kind = str(dtype).removeprefix("torch.")
+        check_memory(source, kind, device)
+        folder = folder_of(source, kind, progress)
     quiet()
     config = read_config(folder)
     _check_quantised(model, config)
@@ -88,7 +104,8 @@ def quiet() -> None:
 
 def load_tokenizer(model: str | Path) -> Any:
     """The model's tokenizer. Of a hub id that is not here yet only the tokenizer's files are fetched, not the weights."""
-    place = local_checkpoint(model) or str(model)
+    source = find_gguf(model)
+    place = tokenizer_folder(source) if source else local_checkpoint(model) or str(model)
     try:
         return transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
