@@ -108,7 +108,7 @@ def evaluate(
         run = ropewalk.evaluate("ropewalk-tiny", "out/eval", methods="none,yarn", lengths="512,1024", documents=4)
         run.tables, run.figure(), run.to_dict()
     """
-    source = Source(model, tokenizer=tokenizer, original_length=original_length)
+    source = Source(model, tokenizer=tokenizer, original_length=original_length, progress=progress)
     source.spec  # noqa: B018  (what is not there is told before anything heavy is imported)
 
     from ropewalk.jobs.evaluate.job import evaluate as run

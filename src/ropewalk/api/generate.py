@@ -80,7 +80,7 @@ def generate(
         raise BadOption(f"chat is {chat!r}; it must be True, False or 'auto'.")
     if not isinstance(stop, str | Sequence):
         raise BadOption(f"stop is {stop!r}; it must be a text, or a list of texts.")
-    source = Source(model, tokenizer=tokenizer, original_length=original_length)
+    source = Source(model, tokenizer=tokenizer, original_length=original_length, progress=progress)
     asked = plan_to_run(source, plan, method=method, dynamic=dynamic, to=to, factor=factor, options=options)
     progress.begin(source.loading)
 

@@ -60,7 +60,7 @@ def serve(
             raise BadOption(f"{name} is {value!r}; it must be a whole number from {least}" + (f" to {most}." if most else "."))
     if not isinstance(host, str) or not host:
         raise BadOption(f"host is {host!r}; it must be an address, such as {HERE}.")
-    source = Source(model, tokenizer=tokenizer, original_length=original_length)
+    source = Source(model, tokenizer=tokenizer, original_length=original_length, progress=progress)
     asked = plan_to_run(source, plan, method=method, dynamic=dynamic, to=to, factor=factor, options=options)
     progress.begin(source.loading)
 

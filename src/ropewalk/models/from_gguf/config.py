@@ -1,5 +1,6 @@
 """The config.json of transformers that a GGUF's header says."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from ropewalk.engines.transformers.fields import Fields
 from ropewalk.engines.transformers.layers import FULL, SLIDING
 from ropewalk.errors import BadConfig
 from ropewalk.models.from_gguf.layouts import LAYOUTS, Layout, biases_of, layout_of
-from ropewalk.models.from_gguf.opened import OpenedGGUF
+from ropewalk.models.from_gguf.opened import OpenedGGUF, shortest
 from ropewalk.scaling.method import same
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.spec import ModelSpec, Provenance
@@ -23,6 +24,7 @@ from ropewalk.scaling.stretch import Stretch
 EMBEDDINGS, HEAD = "token_embd.weight", "output.weight"
 GEMMA_PATTERN, GEMMA_27B = 6, 62  # every n-th layer sees all; layers of the model with a softmax scale of its own
 EXPERTS = "expert_count"
+FLOAT32_ROUNDING = 2e-7  # relative
 MAMBA_KEYS = ("ssm.state_size", "attention.kv_lora_rank", "attention.scale", "logit_scale", "residual_scale")
 
 
@@ -96,7 +98,7 @@ class Sizes:
         return {
             "vocab_size": vocabulary.shape[1], "hidden_size": self.hidden, "num_hidden_layers": self.layers,
             "intermediate_size": self.needed("feed_forward_length"), "num_attention_heads": self.heads,
-            "num_key_value_heads": self.kv_heads, "head_dim": self.head, "rms_norm_eps": float(f"{eps:.7g}"),
+            "num_key_value_heads": self.kv_heads, "head_dim": self.head, "rms_norm_eps": shortest(eps),
             "max_position_embeddings": self.needed("context_length"),
         }  # fmt: skip
 
@@ -164,7 +166,16 @@ def _stretched(config: dict[str, Any], keys: Keys, layer_type: str, opened: Open
     stretch = _stretch(keys, opened)
     if same(Stretch(stretch.rope).scaled(), stretch.scaled()):
         return config
-    return config_language.write(ScalingPlan(((layer_type, stretch),), keys.longest), config)
+    plan = ScalingPlan(((layer_type, stretch),), keys.longest)
+    new = config_language.write(plan, config)
+    if "attention_factor" not in dict(stretch.options):  # it is the method's own, which transformers computes
+        for name in ("rope_parameters", "rope_scaling"):
+            part = new.get(name)
+            for inner in (part, *part.values()) if isinstance(part, dict) else ():
+                if isinstance(inner, dict):
+                    inner.pop("attention_factor", None)
+        config_language.prove(plan, new)
+    return new
 
 
 def _stretch(keys: Keys, opened: OpenedGGUF) -> Stretch:
@@ -172,13 +183,23 @@ def _stretch(keys: Keys, opened: OpenedGGUF) -> Stretch:
     alone = FREQS in opened.found and keys.said.get("attention_factor") == 1.0 and stretch.method == "longrope"
     bands = bands_of(opened.found[FREQS], keys.rope) if alone else None
     if bands is None:
-        return stretch
+        return _own_factor_left_out(stretch)
     length = keys.rope.original_length if keys.states_length else bands.original_length
     return (
         Stretch(replace(keys.rope, original_length=length), "llama3", bands.factor)
         if length == bands.original_length
         else stretch
     )
+
+
+def _own_factor_left_out(stretch: Stretch) -> Stretch:
+    """An attention factor in float32 that is the method's own is none that was chosen."""
+    options = dict(stretch.options)
+    m = options.pop("attention_factor", None)
+    if not isinstance(m, float) or (stretch.method == "longrope" and stretch.factor == 1):
+        return stretch
+    own = replace(stretch, options=tuple(sorted(options.items())))
+    return own if math.isclose(own.scaled().attention_factor, m, rel_tol=FLOAT32_ROUNDING) else stretch
 
 
 NAMES = {

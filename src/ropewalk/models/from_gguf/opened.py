@@ -1,5 +1,6 @@
 """An opened GGUF: its keys, and its tensors over all of its files. Nothing but headers is read."""
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,4 +86,13 @@ def _factors(path: Path, document: GGUFDocument, tensor: Tensor) -> list[float]:
             f"{tensor.name} of {path} has shape {list(tensor.shape)} and type {tensor.kind}, and is a list of float32."
         )
     with path.open("rb") as origin:
-        return floats(content(cut(document.data, tensor.offset, tensor.offset + tensor.size), origin))
+        found = floats(content(cut(document.data, tensor.offset, tensor.offset + tensor.size), origin))
+    return [shortest(number) for number in found]
+
+
+def shortest(number: float) -> float:
+    """The decimal that somebody wrote, of which a float32 keeps the nearest binary number: 1.01, not 1.0099999904632568."""
+    for digits in range(6, 9):
+        if struct.pack("<f", float(f"{number:.{digits}g}")) == struct.pack("<f", number):
+            return float(f"{number:.{digits}g}")
+    return number

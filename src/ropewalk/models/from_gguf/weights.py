@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -53,9 +52,14 @@ def jobs_of(opened: OpenedGGUF, config: Mapping[str, Any]) -> list[Job]:
         if name is None:
             continue
         _check_kind(library, tensor)
-        rows = rows_of(layout, tensor.name, prod(tensor.shape[1:]), heads.__getitem__)
+        rows = rows_of(layout, tensor.name, tensor.count // width_of(tensor), heads.__getitem__)
         found.append(Job(name, tensor, *opened.start(tensor.name), rows, shift_of(layout, tensor.name)))
     return found
+
+
+def width_of(tensor: Tensor) -> int:
+    """Numbers in a row; a bias is a column."""
+    return tensor.shape[0] if len(tensor.shape) > 1 or BLOCKS[tensor.kind][0] > 1 else 1
 
 
 def package() -> Any:
@@ -136,7 +140,7 @@ def _in_order(pool: ThreadPoolExecutor, work: Iterator[Callable[[], Any]]) -> It
 
 def _pieces(jobs: list[Job], dtype: str) -> Iterator[Callable[[], Any]]:
     for job in jobs:
-        width = job.tensor.shape[0]
+        width = width_of(job.tensor)
         rows, step = job.tensor.count // width, max(PIECE // width, 1)
         for first in range(0, rows, step):
             yield partial(_piece, job, first, min(first + step, rows), dtype)
@@ -148,7 +152,7 @@ def _piece(job: Job, first: int, last: int, dtype: str) -> tuple[memoryview, int
     import torch
 
     library, (numbers, size) = package(), BLOCKS[job.tensor.kind]
-    width = job.tensor.shape[0] // numbers * size
+    width = width_of(job.tensor) // numbers * size
     raw = numpy.memmap(job.file, numpy.uint8, "r", job.start, (job.tensor.size // width, width))
     taken = raw[first:last] if job.rows is None else raw[job.rows[first:last]]
     found = library.quants.dequantize(numpy.ascontiguousarray(taken), library.GGMLQuantizationType(job.tensor.kind))
