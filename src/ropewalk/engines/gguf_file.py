@@ -129,11 +129,6 @@ def packed_text(text: str) -> bytes:
     return struct.pack("<Q", len(raw)) + raw
 
 
-def floats(raw: bytes) -> list[float]:
-    """The numbers of a list of float32."""
-    return list(struct.unpack(f"<{len(raw) // 4}f", raw))
-
-
 def decoded(raw: bytes) -> Any:
     """The value of a key, from its type and bytes."""
     return _Cursor(raw).value()

@@ -41,14 +41,16 @@ def folder_of(path: Path, dtype: str = EXACT, progress: Progress = SILENT, *, ke
     source = opened(path)
     kind = dtype if dtype in DTYPES else EXACT
     config = config_of(source)
-    jobs = jobs_of(source, config)
     weights = DTYPES[kind][1] * source.numbers
 
     def fill(folder: Path) -> dict[str, str]:
+        jobs = jobs_of(source, config)
         hashes = _small(folder, source, {**config, "dtype": kind})
         progress.begin(f"dequantising {path.name} to {kind} ({human_bytes(weights)})", source.numbers)
         with (folder / WEIGHTS).open("wb") as stream:
-            return hashes | {WEIGHTS: write_weights(jobs, kind, stream, progress)}
+            hashes[WEIGHTS] = write_weights(jobs, kind, stream, progress)
+        progress.begin(f"loading {path.name}")
+        return hashes
 
     return store.kept(source.parts, kind, weights + _size(source), fill, progress, keep=keep)
 

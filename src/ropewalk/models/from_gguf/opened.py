@@ -9,7 +9,7 @@ from typing import Any
 from ropewalk.checkpoints.gguf import metadata
 from ropewalk.checkpoints.gguf_edit import content, cut
 from ropewalk.checkpoints.gguf_places import parts_of
-from ropewalk.engines.gguf_file import FLOAT32, FREQS, LONG, SHORT, GGUFDocument, Tensor, floats, read
+from ropewalk.engines.gguf_file import FLOAT32, FREQS, LONG, SHORT, GGUFDocument, Tensor, read
 from ropewalk.errors import BadConfig
 
 
@@ -86,8 +86,8 @@ def _factors(path: Path, document: GGUFDocument, tensor: Tensor) -> list[float]:
             f"{tensor.name} of {path} has shape {list(tensor.shape)} and type {tensor.kind}, and is a list of float32."
         )
     with path.open("rb") as origin:
-        found = floats(content(cut(document.data, tensor.offset, tensor.offset + tensor.size), origin))
-    return [shortest(number) for number in found]
+        raw = content(cut(document.data, tensor.offset, tensor.offset + tensor.size), origin)
+    return [shortest(number) for (number,) in struct.iter_unpack("<f", raw)]
 
 
 def shortest(number: float) -> float:
