@@ -12,6 +12,8 @@ import numpy as np
 import torch
 import transformers
 
+from support.gguf_files import add_keys
+
 SIZES = {
     "vocab_size": 512, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 3, "num_attention_heads": 4,
     "num_key_value_heads": 2, "max_position_embeddings": 256, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
@@ -30,7 +32,7 @@ LLAMA3 = {
 }  # fmt: skip
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
 LONGROPE = {
-    "rope_type": "longrope", "long_factor": PHI_LONG, "short_factor": PHI_SHORT, "original_max_position_embeddings": 64,
+    "rope_type": "longrope", "long_factor": PHI_LONG, "short_factor": PHI_SHORT, "original_max_position_embeddings": 256,
     "partial_rotary_factor": 0.75,
 }  # fmt: skip
 GEMMA_ROPES = {
@@ -55,7 +57,10 @@ SHAPES = {
     ),
     "phi3": ("phi3", "phi3", {"rope_parameters": _rope(1e4), "original_max_position_embeddings": 256}),
     "phi3 with longrope": (
-        "phi3", "phi3", {"rope_parameters": _rope(1e4, **LONGROPE), "original_max_position_embeddings": 64},
+        "phi3", "phi3",
+        {
+            "rope_parameters": _rope(1e4, **LONGROPE), "original_max_position_embeddings": 256, "max_position_embeddings": 1024,
+        },
     ),
 }  # fmt: skip
 
@@ -82,9 +87,7 @@ def write_shape(path: Path, name, model, kind="F32", **keys) -> Path:
     arch = SHAPES[name][0]
     writer = gguf.GGUFWriter(path, arch)
     _add_header(writer, arch, model.config)
-    for key, value in keys.items():
-        add = {str: writer.add_string, int: writer.add_uint32, float: writer.add_float32, list: writer.add_array}[type(value)]
-        add(key, value)
+    add_keys(writer, keys)
     if not any(key.startswith("tokenizer.") for key in keys):
         writer.add_tokenizer_model("no_vocab")
     number = next(number for number, found in gguf.MODEL_ARCH_NAMES.items() if found == arch)
@@ -132,7 +135,8 @@ def _add_header(writer, arch, config):
     if rope["rope_type"] == "yarn":
         writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
     if rope["rope_type"] == "longrope":
-        scale, length = config.max_position_embeddings / config.original_max_position_embeddings, 64
+        length = config.original_max_position_embeddings
+        scale = config.max_position_embeddings / length
         writer.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(scale) / math.log(length)))
 
 

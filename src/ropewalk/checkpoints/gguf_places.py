@@ -20,9 +20,9 @@ def find_gguf(model: str | Path) -> Path | None:
     if path.is_dir():
         found = only_gguf(path)
         return found and parts_of(found)[0]
-    if path.exists() or not is_hub_gguf(model):
+    if path.exists():
         return parts_of(path)[0] if is_gguf(path) else None
-    return fetched_gguf(str(model))
+    return fetched_gguf(str(model)) if is_hub_gguf(model) else None
 
 
 def only_gguf(folder: Path) -> Path | None:

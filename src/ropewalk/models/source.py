@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ropewalk.engines.transformers.checkpoint import is_gguf, local_checkpoint, read_config
+from ropewalk.engines.transformers.checkpoint import is_gguf, is_hub_gguf, local_checkpoint, read_config
 from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadOption, RopewalkError
 from ropewalk.progress import SILENT, Progress
@@ -56,7 +56,11 @@ class Source:
         """Its file, where it is a GGUF; of one in parts the first."""
         from ropewalk.checkpoints.gguf_places import find_gguf
 
-        return find_gguf(self.given) if self.is_named else None
+        if not self.is_named:
+            return None
+        path = Path(self.given).expanduser()  # by its name it is one, there or not: whoever opens it says that it is not
+        missing = path.suffix.lower() == ".gguf" and not path.exists() and not is_hub_gguf(self.given)
+        return path if missing else find_gguf(self.given)
 
     @cached_property
     def place(self) -> Path:
