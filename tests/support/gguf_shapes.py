@@ -59,7 +59,8 @@ SHAPES = {
     "phi3 with longrope": (
         "phi3", "phi3",
         {
-            "rope_parameters": _rope(1e4, **LONGROPE), "original_max_position_embeddings": 256, "max_position_embeddings": 1024,
+            "rope_parameters": _rope(1e4, **LONGROPE), "original_max_position_embeddings": 256,
+            "max_position_embeddings": 1024,
         },
     ),
 }  # fmt: skip

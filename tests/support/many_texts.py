@@ -6,10 +6,11 @@ from pathlib import Path
 import ropewalk
 
 WORDS = (
-    "the quick brown Fox jumps over Lazy DOGS can't we'll I'VE they'd naïve façade Straße ΑΒΓ αβγ Привет мир 你好世界 こんにちは "
-    "안녕하세요 مرحبا שלום हिन्दी ไทย 12345 3.14159 1,000,000 0x1F ½ ² Ⅷ ٣٤٥ foo_bar CamelCase HTTPServer <tag/> {}[]()*&^%$#@! ... "
-    "--- == != ++ \\n \u2003 \u200b e\u0301 ﬁ 👍🏽 👨‍👩‍👧 🇩🇪"
-).split(" ") + ["\u00a0", "\t", "\n", "\r\n", "\n\n", "    a  b", " "]
+    "the quick brown Fox jumps over Lazy DOGS can't we'll I'VE they'd naïve façade Straße ΑΒΓ αβγ Привет мир 你好世界 "
+    "こんにちは 안녕하세요 مرحبا שלום हिन्दी ไทย 12345 3.14159 1,000,000 0x1F ½ ² Ⅷ ٣٤٥ foo_bar CamelCase HTTPServer <tag/> "
+    "{}[]()*&^%$#@! ... --- == != ++ \\n \u2003 \u200b e\u0301 ﬁ 👍🏽 👨\u200d👩\u200d👧 🇩🇪"
+).split(" ")
+WORDS += ["\u00a0", "\t", "\n", "\r\n", "\n\n", "    a  b", " "]
 RANGES = (
     (0x20, 0x7F), (0xA0, 0x250), (0x370, 0x530), (0x590, 0x700), (0x900, 0xA00), (0xE00, 0xE80), (0x2000, 0x2070),
     (0x3040, 0x3100), (0x4E00, 0x5000), (0xAC00, 0xAD00), (0x1F300, 0x1F6FF), (0x1D400, 0x1D500), (1, 0x20), (0xFE00, 0xFE10),

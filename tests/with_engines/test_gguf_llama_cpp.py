@@ -26,8 +26,8 @@ from with_engines.judge import ask, need_llama_cpp, tokens
 pytestmark = pytest.mark.engines
 SMOL = Path(os.environ.get("ROPEWALK_SMOLLM2", "/nowhere"))
 IDS = torch.randint(3, 512, (96,), generator=torch.Generator().manual_seed(1)).tolist()
-# Of a logit, whose standard deviation is 1.5: measured 1.2e-5 to 4.8e-5, and 2.3e-3 of Gemma 3, whose GELU ggml takes from a table
-# in float16. transformers' own model, of which the GGUF was made, is as far from llama.cpp as what was read back.
+# Of a logit, whose standard deviation is 1.5: measured 1.2e-5 to 4.8e-5, and 2.3e-3 of Gemma 3, whose GELU ggml takes from a
+# table in float16. transformers' own model, of which the GGUF was made, is as far from llama.cpp as what was read back.
 FLOAT32_NOISE = {"gemma3": 6e-3}
 NOISE = 1.5e-4
 # llama.cpp rounds what a quantised matrix is multiplied with to 8 bits (F16, BF16: to theirs), which Ropewalk does not. Mean
@@ -63,7 +63,7 @@ def test_every_shape_gives_the_logits_of_llama_cpp(name, tmp_path):
 
 
 def test_long_lists_are_used_beyond_the_original_window(tmp_path):
-    """llama.cpp chooses by the context that it is started with, which is the text's here; above, 96 tokens had the short ones."""
+    """llama.cpp chooses by the context that it is started with, which is the text's here; above, 96 tokens had the short."""
     path = write_shape(tmp_path / "x.gguf", "phi3 with longrope", random_model("phi3 with longrope"))
     long = (IDS * 4)[:320]
     assert apart(read_by_us(path, long), ask(path, ids=long)["logits"]) < NOISE

@@ -97,6 +97,27 @@ def named(layout: Layout, tensor: Tensor, layers: int) -> str | None:
     )
 
 
+def check_shape(tensor: Tensor, config: Mapping[str, Any]) -> None:
+    """BadConfig where it is larger or smaller than the header says that the model is."""
+    hidden, inner, head = config["hidden_size"], config["intermediate_size"], config["head_dim"]
+    query, value = head * config["num_attention_heads"], head * config["num_key_value_heads"]
+    fused = config["model_type"] == "phi3"
+    rows = {
+        "attn_q": query, "attn_k": value, "attn_v": value, "attn_qkv": query + 2 * value, "attn_output": hidden,
+        "ffn_gate": inner, "ffn_up": 2 * inner if fused else inner, "ffn_down": hidden, "attn_q_norm": head,
+        "attn_k_norm": head, "token_embd": config["vocab_size"], "output": config["vocab_size"],
+    }  # fmt: skip
+    part, kind = tensor.name.split(".")[-2:]
+    width = {"attn_output": query, "ffn_down": inner}.get(part, hidden)
+    matrix = kind == "weight" and not part.endswith("norm")
+    wanted = (width, rows[part]) if matrix else (rows.get(part, hidden),)
+    if tensor.shape != wanted:
+        raise BadConfig(
+            f"{tensor.name} has shape {list(tensor.shape)}, and by the header it must be {list(wanted)}:\n"
+            "  the file contradicts itself. Is it the model that its name says?"
+        )
+
+
 def biases_of(layout: Layout, tensors: Mapping[str, Tensor], layers: int) -> dict[str, bool]:
     """The keys of the config that say which parts have a bias. BadConfig where only some of the parts of one key have."""
     found: dict[str, bool] = {}

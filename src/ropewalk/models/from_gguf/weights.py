@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from ropewalk.engines.gguf_file import BLOCKS, Tensor
 from ropewalk.errors import BadConfig, extra_parts
-from ropewalk.models.from_gguf.layouts import layout_of, named, rows_of, shift_of
+from ropewalk.models.from_gguf.layouts import check_shape, layout_of, named, rows_of, shift_of
 from ropewalk.models.from_gguf.opened import OpenedGGUF
 from ropewalk.progress import SILENT, Progress
 
@@ -51,6 +51,7 @@ def jobs_of(opened: OpenedGGUF, config: Mapping[str, Any]) -> list[Job]:
         name = named(layout, tensor, config["num_hidden_layers"])
         if name is None:
             continue
+        check_shape(tensor, config)
         _check_kind(library, tensor)
         rows = rows_of(layout, tensor.name, tensor.count // width_of(tensor), heads.__getitem__)
         found.append(Job(name, tensor, *opened.start(tensor.name), rows, shift_of(layout, tensor.name)))
