@@ -81,9 +81,9 @@ def test_fit(type_, file, tmp_path):
 
 
 def test_extend_writes_a_checkpoint_and_says_what_it_is_of(type_, file, tmp_path):
-    code, _, err = type_("extend", file, "--factor", 4, "-o", "wide")
+    code, out, _ = type_("extend", file, "--factor", 4, "-o", "wide")
     assert code == 0
-    assert "tiny.gguf was dequantised to float32" in err.replace("\n", " ")
+    assert "tiny.gguf was dequantised to float32" in out.replace("\n", " ")
     card = (tmp_path / "wide" / "README.md").read_text()
     assert "base_model: tiny.gguf" in card
     assert "The weights are those of the GGUF `tiny.gguf`, dequantised to float32" in card
@@ -100,8 +100,9 @@ def test_export_stays_a_gguf(type_, file, tmp_path):
     assert ropewalk.read(tmp_path / "y.gguf").scaling[0][1].factor == 4
 
 
-def test_train_proves_what_it_would_do(type_, file, source, data):
-    code, out, err = type_("train", file, "--recipe", "tiny-cpu", "--data", data, "--preflight", "-o", "out")
+def test_train_proves_what_it_would_do(type_, file, data):
+    more = ("--length", 64, "--to", 1024, "--long-share", 0, "--steps", 2, "--batch", 128)
+    code, out, err = type_("train", file, "--data", data, "--preflight", "-o", "out", *more)
     assert code == 0, out + err
 
 

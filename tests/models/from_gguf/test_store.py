@@ -159,5 +159,5 @@ def test_several_processes_make_one(files, cache, tmp_path):
 def test_progress_counts_every_number(files, cache, models):
     watch = Watching()
     folder_of(files[0], progress=watch)
-    assert watch.what == "dequantising 0.gguf to float32 (8.5 MiB)"
+    assert watch.what == "dequantising 0.gguf to float32 (7.8 MiB)"
     assert watch.done == watch.total == sum(weight.numel() for weight in models[0].state_dict().values())
