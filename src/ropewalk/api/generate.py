@@ -59,7 +59,7 @@ def generate(
 ) -> "WrittenText":
     """Read a prompt and write at most `max_new_tokens` after it.
 
-    model: a folder, a hub id, ropewalk-tiny, or a live transformers model, which is afterwards as it was.
+    model: a folder, a GGUF, a hub id, ropewalk-tiny, or a live transformers model, which is afterwards as it was.
     prompt: a text, or the messages of a conversation: [{"role": "user", "content": "..."}].
     chat: True puts a text into the model's chat template; "auto" does where it has one; None takes a text as it is.
     stream: called with each piece of the text as soon as it is written.

@@ -45,7 +45,7 @@ def serve(
 ) -> None:
     """Serve /v1/completions and, with a chat template, /v1/chat/completions; comes back when it is interrupted or terminated.
 
-    model: a folder, a hub id, ropewalk-tiny, or a live transformers model, which is afterwards as it was.
+    model: a folder, a GGUF, a hub id, ropewalk-tiny, or a live transformers model, which is afterwards as it was.
     host: on any other address than 127.0.0.1, whoever reaches it can use the model: there is no password.
     ready: called with the address once requests are taken.  tokenizer: of a live model that no folder here holds.
     progress: told of every request, and while a prompt is read.
