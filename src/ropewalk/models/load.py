@@ -14,7 +14,7 @@ from ropewalk.checkpoints.gguf_places import find_gguf
 from ropewalk.checkpoints.hub import checkpoint
 from ropewalk.engines.transformers.checkpoint import local_checkpoint, read_config
 from ropewalk.errors import BadConfig, first_line
-from ropewalk.models.from_gguf.checkpoint import check_memory, folder_of, tokenizer_folder
+from ropewalk.models.from_gguf.checkpoint import folder_of, tokenizer_folder
 from ropewalk.progress import SILENT, Progress
 
 
@@ -37,9 +37,7 @@ def load_model(
     if source is None:
         folder = checkpoint(model)
     else:
-        kind = str(dtype).removeprefix("torch.")
-        check_memory(source, kind, device)
-        folder = folder_of(source, kind, progress)
+        folder = folder_of(source, str(dtype).removeprefix("torch."), progress, device=device)
     quiet()
     config = read_config(folder)
     _check_quantised(model, config)

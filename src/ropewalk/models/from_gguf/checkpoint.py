@@ -6,6 +6,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from ropewalk.checkpoints.gguf_places import parts_of
 from ropewalk.engines.transformers.checkpoint import CONFIG
 from ropewalk.errors import BadConfig, OutOfMemory
 from ropewalk.models.from_gguf import store
@@ -19,6 +20,7 @@ from ropewalk.scaling.units import human_bytes
 WEIGHTS, GENERATION = "model.safetensors", "generation_config.json"
 SMALL = 2**20  # bytes, about, of the other files beside a vocabulary of no size
 PER_TOKEN = 128  # bytes of a vocabulary, about
+WORDS = "tokenizer"  # what is kept without weights
 EXACT = "float32"  # what every quantised number is in
 
 
@@ -36,12 +38,21 @@ def opened(path: Path) -> OpenedGGUF:
     return _opened(path, (stat.st_mtime_ns, stat.st_size, stat.st_ino))
 
 
-def folder_of(path: Path, dtype: str = EXACT, progress: Progress = SILENT, *, keep: bool = True) -> Path:
-    """The folder with config, tokenizer and weights in `dtype`. Raises RopewalkError for what cannot be read or kept."""
-    source = opened(path)
+def folder_of(
+    path: Path, dtype: str = EXACT, progress: Progress = SILENT, *, keep: bool = True, device: str = ""
+) -> Path:  # fmt: skip
+    """The folder with config, tokenizer and weights in `dtype`. Raises RopewalkError for what cannot be read or kept.
+
+    device: where the model will be; OutOfMemory before anything is dequantised where a CPU's memory cannot hold it.
+    """
     kind = dtype if dtype in DTYPES else EXACT
-    config = config_of(source)
-    weights = DTYPES[kind][1] * source.numbers
+    found = store.find(parts_of(path), kind) if keep else None
+    if found is not None:
+        _check_memory(path, kind, device, (found / WEIGHTS).stat().st_size)
+        return found
+    source = opened(path)
+    config, weights = config_of(source), DTYPES[kind][1] * source.numbers
+    _check_memory(path, kind, device, weights)
 
     def fill(folder: Path) -> dict[str, str]:
         jobs = jobs_of(source, config)
@@ -57,12 +68,14 @@ def folder_of(path: Path, dtype: str = EXACT, progress: Progress = SILENT, *, ke
 
 def tokenizer_folder(path: Path) -> Path:
     """The folder with config and tokenizer alone. BadConfig for a GGUF that has none, or one that is not read."""
+    if (found := store.find(parts_of(path), WORDS)) is not None:
+        return found
     source = opened(path)
     words = _words(source)
     if isinstance(words, BadConfig):
         raise words
     fill = partial(_small, source=source, config=config_of(source))
-    return store.kept(source.parts, "tokenizer", _size(source), fill, SILENT)
+    return store.kept(source.parts, WORDS, _size(source), fill, SILENT)
 
 
 def _small(folder: Path, source: OpenedGGUF, config: Mapping[str, Any]) -> dict[str, str]:
@@ -93,15 +106,14 @@ def _size(source: OpenedGGUF) -> int:
     return SMALL + PER_TOKEN * (embeddings.shape[-1] if embeddings else 0)
 
 
-def check_memory(path: Path, dtype: str, device: str) -> None:
-    """OutOfMemory before anything is dequantised, where the model would not fit."""
+def _check_memory(path: Path, dtype: str, device: str, needed: int) -> None:
+    if device != "cpu":
+        return
     import psutil
 
-    needed = (4 if dtype not in DTYPES else DTYPES[dtype][1]) * opened(path).numbers
     free = psutil.virtual_memory().available
-    if device == "cpu" and needed > free:
+    if needed > free:
         raise OutOfMemory(
-            f"{path.name} has {opened(path).numbers:,} numbers, which are {human_bytes(needed)} in {dtype}, and "
-            f"{human_bytes(free)} of memory are free.\n"
+            f"{path.name} is {human_bytes(needed)} in {dtype}, and {human_bytes(free)} of memory are free.\n"
             "  --dtype bfloat16 takes half of float32; plan, doctor and export need no weights."
         )

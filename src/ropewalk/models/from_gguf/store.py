@@ -79,6 +79,15 @@ def _code() -> str:
     return f"{code_hash(PARTS)} {library}"
 
 
+def find(files: tuple[Path, ...], kind: str) -> Path | None:
+    """What is kept of a GGUF, or was made for this process; it is whole, and used now."""
+    key = key_of(files, kind)
+    if key in _made:
+        return _made[key]
+    folder = root() / key
+    return folder if limit() and _is_whole(folder) else None
+
+
 def kept(files: tuple[Path, ...], kind: str, size: int, fill: Fill, progress: Progress, *, keep: bool = True) -> Path:
     """The folder that `fill` makes of a GGUF: the one that is kept, or a new one.
 
