@@ -1,10 +1,12 @@
 """The model that an argument names: a checkpoint on this machine or on a hub, or a live transformers model."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ropewalk.checkpoints.adapters import Adapter, base_place, find_adapter
 from ropewalk.engines.transformers.checkpoint import is_gguf, is_hub_gguf, local_checkpoint, read_config
 from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadOption, RopewalkError
@@ -63,6 +65,11 @@ class Source:
         return path if missing else find_gguf(self.given)
 
     @cached_property
+    def adapter(self) -> Adapter | None:
+        """Where it is an adapter, whose base is what is read and loaded."""
+        return find_adapter(local_checkpoint(self.given)) if self.is_named else None
+
+    @cached_property
     def place(self) -> Path:
         """The folder or config.json on this machine that the config is read from."""
         path = self.gguf or local_checkpoint(self.given)
@@ -70,7 +77,7 @@ class Source:
             from ropewalk.checkpoints.hub import checkpoint
 
             path = checkpoint(self.given, weights=False)
-        return path
+        return base_place(path)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -90,7 +97,8 @@ class Source:
     @cached_property
     def spec(self) -> ModelSpec:
         if self.gguf is None:
-            return read(self.config, original_length=self.original_length)
+            spec = read(self.config, original_length=self.original_length)
+            return replace(spec, warnings=(*spec.warnings, self.adapter.note)) if self.adapter else spec
         from ropewalk.models.from_gguf.checkpoint import opened
         from ropewalk.models.from_gguf.config import spec_of
 
@@ -161,13 +169,15 @@ class Source:
             from ropewalk.models.live import live_fingerprint
 
             return live_fingerprint(self.given)
-        from ropewalk.checkpoints.fingerprint import model_fingerprint
+        from ropewalk.checkpoints.fingerprint import adapted_fingerprint, model_fingerprint
 
         if self.gguf is not None:
             from ropewalk.checkpoints.gguf_places import parts_of
             from ropewalk.models.from_gguf.store import content_of
 
             return content_of(parts_of(self.gguf))
+        if self.adapter:
+            return adapted_fingerprint(self.adapter, note)
         return model_fingerprint(self.folder, note)
 
 
@@ -177,6 +187,8 @@ def loading(model: str | Path) -> str:
         found = local_checkpoint(model)
     except RopewalkError:  # whoever loads it says why it cannot be
         found = None
+    if adapter := find_adapter(found):
+        return f"loading {adapter.base}, and the adapter {adapter.folder.name} into it"
     folder = found.parent if found and found.is_file() else found or Path("/nowhere")
     weights = [found] if found and is_gguf(found) else folder.glob("*.safetensors")
     size = sum(path.stat().st_size for path in weights)

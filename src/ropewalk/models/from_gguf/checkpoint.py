@@ -115,5 +115,5 @@ def _check_memory(path: Path, dtype: str, device: str, needed: int) -> None:
     if needed > free:
         raise OutOfMemory(
             f"{path.name} is {human_bytes(needed)} in {dtype}, and {human_bytes(free)} of memory are free.\n"
-            "  --dtype bfloat16 takes half of float32; plan, doctor and export need no weights."
+            "  dtype bfloat16 (--dtype) takes half of float32; plan, doctor and export need no weights."
         )

@@ -21,7 +21,7 @@ ENDS = (
 ).split()
 STRIPPED = ("phi-3", "phi3")  # in general.name: blanks after a special token are no part of the text
 NOT_STRIPPED = ("<unk>", "<s>", "<|endoftext|>")
-WITHOUT = "  Give another with --tokenizer, or take the model's safetensors."
+WITHOUT = "  Give another as tokenizer (--tokenizer), or take the model's safetensors."
 OWN = "tokenizer.ggml."
 
 

@@ -165,6 +165,6 @@ def _piece(job: Job, first: int, last: int, dtype: str) -> tuple[memoryview, int
         raise BadConfig(
             f"{job.tensor.name} holds numbers that are not finite in {dtype}: the file is damaged, or was made so.\n"
             "  Compare its SHA-256 with the one that its maker published."
-            + ("" if dtype != "float16" else "\n  If that agrees: --dtype bfloat16 reaches further.")
+            + ("" if dtype != "float16" else "\n  If that agrees: dtype bfloat16 (--dtype) reaches further.")
         )
     return made.contiguous().view(torch.uint8).numpy().data.cast("B"), made.numel()
