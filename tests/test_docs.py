@@ -20,7 +20,7 @@ from ropewalk.cli.main import NOT_VERBS, main
 from ropewalk.measure import task
 from ropewalk.scaling import method as registry
 from ropewalk.scaling.method import far_methods, methods
-from support import gguf_files, synthetic
+from support import gguf_files, gguf_words, synthetic
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -78,7 +78,7 @@ def lines(text):
 def test_the_code_of_a_page_runs_in_order(page, folder, capsys, monkeypatch):
     namespace = {"__name__": "__page__"}
     if page == "gguf.md":
-        gguf_files.bundled(folder / "ropewalk-tiny.gguf")
+        gguf_files.bundled(folder / "ropewalk-tiny.gguf", words=gguf_words.of_bytes(bos_token_id=0, eos_token_id=0))
     for language, body in BLOCK.findall(TEXTS[page]):
         if language == "python":
             capsys.readouterr()

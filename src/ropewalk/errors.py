@@ -31,12 +31,13 @@ EXTRAS = {
     "report": (),  # of what torch brings: a verb that is called like an extra asks for that one
     "torch": (
         "torch", "transformers", "tokenizers", "safetensors", "numpy", "psutil", "plotly", "jinja2", "markupsafe",
+        "gguf",
     ),
     "train": ("pydantic", "yaml"),
     "lora": ("peft",),
     "fit": ("cma",),
     "serve": ("fastapi", "uvicorn", "starlette"),
-    "verify": ("gguf", "mlx", "mlx_lm"),
+    "verify": ("mlx", "mlx_lm"),
     "ruler": ("wonderwords",),
     "data": ("pyarrow", "datasets"),
     "lm-eval": ("lm_eval", "accelerate"),

@@ -17,8 +17,13 @@ NAMES = {
 }  # fmt: skip
 
 
-def bundled(path: Path, arch: str = "llama", factors: np.ndarray | None = None, **keys: float | int | str) -> Path:
-    """The bundled model, matrices in Q8_0, as convert_hf_to_gguf.py lays out a Llama; `keys` without the architecture."""
+def bundled(
+    path: Path, arch: str = "llama", factors: np.ndarray | None = None, words: dict | None = None, **keys: float | int | str
+) -> Path:
+    """The bundled model, matrices in Q8_0, as convert_hf_to_gguf.py lays out a Llama; `keys` without the architecture.
+
+    words: keys of its tokenizer, of support.gguf_words; without, tokens that mean nothing.
+    """
     config = read_config(bundled_model())
     writer = gguf.GGUFWriter(path, arch)
     writer.add_name("ropewalk-tiny")
@@ -34,15 +39,28 @@ def bundled(path: Path, arch: str = "llama", factors: np.ndarray | None = None, 
     for name, item in keys.items():
         add = {str: writer.add_string, int: writer.add_uint32, float: writer.add_float32}[type(item)]
         add(name if name.startswith("split.") else f"{arch}.{name}", item)
-    writer.add_token_list([f"word{i}" for i in range(config["vocab_size"])])
-    writer.add_token_scores([-i / 7 for i in range(config["vocab_size"])])
-    writer.add_bool("tokenizer.ggml.add_bos_token", True)
+    if words is None:
+        writer.add_token_list([f"word{i}" for i in range(config["vocab_size"])])
+        writer.add_token_scores([-i / 7 for i in range(config["vocab_size"])])
+        writer.add_bool("tokenizer.ggml.add_bos_token", True)
+    else:
+        add_keys(writer, words)
     _add_tensors(writer, config, factors)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def add_keys(writer: gguf.GGUFWriter, keys: dict) -> None:
+    """By the type of each value."""
+    by_type = {
+        str: writer.add_string, bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32,
+        list: writer.add_array,
+    }  # fmt: skip
+    for name, value in keys.items():
+        by_type[type(value)](name, value)
 
 
 def _add_tensors(writer: gguf.GGUFWriter, config: dict, factors: np.ndarray | None) -> None:

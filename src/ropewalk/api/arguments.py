@@ -24,7 +24,7 @@ Pairs = Mapping[str, Any] | Names  # {"vllm": "0.31"}, or "vllm=0.31,sglang=0.5.
 Plan = ScalingPlan | str | Path  # a plan, or the file that holds one
 Plans = Plan | Sequence[Plan] | Mapping[str, Plan]
 Chat = bool | Literal["auto"]
-Model = Any  # a folder, a hub id, ropewalk-tiny, or a live transformers model
+Model = Any  # a folder, a GGUF, a hub id, ropewalk-tiny, or a live transformers model
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Flag:
 
 
 # Parameters that several verbs have.
-OneModel = Annotated[Model, Flag("A checkpoint's folder, a config.json, a hub id, or ropewalk-tiny.", metavar="MODEL")]
+OneModel = Annotated[Model, Flag("A checkpoint's folder, a config.json, a GGUF, a hub id, or ropewalk-tiny.", metavar="MODEL")]
 Method = Annotated[str, Flag(f"One of {', '.join(methods())}, dynamic (over ntk), dynamic-METHOD or near-METHOD.")]
 To = Annotated[Length | None, Flag("Target length: 131072, 128k or 1m (k = 1024).", metavar="TOKENS")]
 Factor = Annotated[float | None, Flag("s = target length / original length.")]

@@ -124,9 +124,10 @@ def _resolved(target: Any, config: Path | None) -> "Target":
         return of_config(source.name or "this config", source.config)
 
     def find(model: str) -> Path:
+        from ropewalk.checkpoints.gguf_places import find_gguf
         from ropewalk.checkpoints.hub import checkpoint
 
-        return checkpoint(model, weights=False)
+        return find_gguf(model) or checkpoint(model, weights=False)
 
     return resolve(str(target), find, config)
 
@@ -134,7 +135,7 @@ def _resolved(target: Any, config: Path | None) -> "Target":
 def _measured(target: Any, device: str, dtype: str, progress: Progress) -> "Diagnosis":
     from ropewalk.jobs.doctor.diagnosis import of_tables
 
-    source = Source(target)
+    source = Source(target, progress=progress)
     source.spec  # noqa: B018  (what is not there is told before anything heavy is imported)
     progress.begin(source.loading)
     from ropewalk.models.checkup import checkup

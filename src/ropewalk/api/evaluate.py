@@ -46,7 +46,7 @@ def _tasks() -> str:
 
 
 def evaluate(
-    model: Annotated[Model, Flag("Folders, hub ids, or ropewalk-tiny.", metavar="MODEL...", many=True)],
+    model: Annotated[Model, Flag("Folders, GGUFs, hub ids, or ropewalk-tiny.", metavar="MODEL...", many=True)],
     out: Annotated[Place, Flag("The run's folder; several models get one each below it.", ("-o", "--out"))] = "out/eval",
     *,
     methods: Annotated[
@@ -100,7 +100,7 @@ def evaluate(
 ) -> "Outcome":
     """Loss by position, retrieval, what short contexts pay, and speed: paired over the same documents and prompts.
 
-    model: a folder, a hub id, ropewalk-tiny, or a live transformers model, which stays as it is.
+    model: a folder, a GGUF, a hub id, ropewalk-tiny, or a live transformers model, which stays as it is.
     plan: further plans, objects or files; a mapping names them.
 
     Every reading is kept in `out` as soon as it is there: called again, it goes on. Raises RopewalkError where it cannot run.
@@ -108,7 +108,7 @@ def evaluate(
         run = ropewalk.evaluate("ropewalk-tiny", "out/eval", methods="none,yarn", lengths="512,1024", documents=4)
         run.tables, run.figure(), run.to_dict()
     """
-    source = Source(model, tokenizer=tokenizer, original_length=original_length)
+    source = Source(model, tokenizer=tokenizer, original_length=original_length, progress=progress)
     source.spec  # noqa: B018  (what is not there is told before anything heavy is imported)
 
     from ropewalk.jobs.evaluate.job import evaluate as run

@@ -26,7 +26,7 @@ class Explorer:
 def explore(
     model: Annotated[
         Model | None,
-        Flag("Open on this model: a folder, a config.json, a hub id, or ropewalk-tiny.", metavar="[MODEL]"),
+        Flag("Open on this model: a folder, a config.json, a GGUF, a hub id, or ropewalk-tiny.", metavar="[MODEL]"),
     ] = None,
     out: Annotated[Place, Flag("The file to write; an older explorer is replaced.", ("-o", "--out"))] = "explorer.html",
     *,
@@ -36,7 +36,7 @@ def explore(
 ) -> Explorer:
     """Write one HTML page that shows what each method does to the pairs of a model. It needs no network, and no torch.
 
-    model: a folder, a config.json, a hub id, ropewalk-tiny, a live transformers model, its config, or a dict.
+    model: a folder, a config.json, a GGUF, a hub id, ropewalk-tiny, a live transformers model, its config, or a dict.
 
     Raises OutputExists for an `out` that is something else than an older explorer, without `force`.
 

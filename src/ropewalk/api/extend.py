@@ -65,7 +65,7 @@ def extend(
 ) -> Extended:
     """Write a stretched checkpoint into the folder `out`. Weights are linked where that can be, and never loaded.
 
-    model: a folder, a hub id, ropewalk-tiny, or a live model that was loaded from one of them.
+    model: a folder, a hub id, ropewalk-tiny, a live model that was loaded from one of them, or a GGUF, which is dequantised.
     plan: a ScalingPlan, its file, or a method's name; none makes one of `to` or `factor` and the others.
 
     The config is read back and proved against the plan before anything is copied. Raises CannotExpress where transformers has
@@ -74,16 +74,19 @@ def extend(
         made = ropewalk.extend("ropewalk-tiny", "yarn", "tiny-4k", to="4k")
         made.config["max_position_embeddings"], made.notes
     """
-    source = Source(model, original_length=original_length)
+    source = Source(model, original_length=original_length, progress=progress)
     spec = source.spec
     chosen = plan_from(spec, source.name, plan, to=to, factor=factor, method=method, options=options, layers=layers)
     if out is None:
         raise BadOption("out is missing: -o names the folder to write.")
 
+    from ropewalk.checkpoints.extend import dequantised, file_notes
     from ropewalk.checkpoints.extend import extend as write
-    from ropewalk.checkpoints.extend import file_notes
 
     folder, place = source.folder, as_place(out)
     progress.begin(f"writing {place}")
-    config = write(folder, chosen, place, force=force)
-    return Extended(place, chosen, config, (*spec.warnings, *plan_notes(spec, chosen), *file_notes(folder)))
+    if source.gguf is None:
+        config, more = write(folder, chosen, place, force=force), file_notes(folder)
+    else:
+        config, more = write(folder, chosen, place, force=force, gguf=source.gguf.name), (dequantised(source.gguf.name),)
+    return Extended(place, chosen, config, (*spec.warnings, *plan_notes(spec, chosen), *more))

@@ -69,7 +69,7 @@ def fit(
     seconds = as_seconds(budget)
     if to is not None and factor is not None:
         raise BadOption("give a target length (to) or a factor, and not both.")
-    source = Source(model, tokenizer=tokenizer, original_length=original_length)
+    source = Source(model, tokenizer=tokenizer, original_length=original_length, progress=progress)
     spec = source.spec
 
     from ropewalk.jobs.fit.job import Fit, one_layer_type, run_fit

@@ -59,7 +59,7 @@ def generate(
 ) -> "WrittenText":
     """Read a prompt and write at most `max_new_tokens` after it.
 
-    model: a folder, a hub id, ropewalk-tiny, or a live transformers model, which is afterwards as it was.
+    model: a folder, a GGUF, a hub id, ropewalk-tiny, or a live transformers model, which is afterwards as it was.
     prompt: a text, or the messages of a conversation: [{"role": "user", "content": "..."}].
     chat: True puts a text into the model's chat template; "auto" does where it has one; None takes a text as it is.
     stream: called with each piece of the text as soon as it is written.
@@ -80,7 +80,7 @@ def generate(
         raise BadOption(f"chat is {chat!r}; it must be True, False or 'auto'.")
     if not isinstance(stop, str | Sequence):
         raise BadOption(f"stop is {stop!r}; it must be a text, or a list of texts.")
-    source = Source(model, tokenizer=tokenizer, original_length=original_length)
+    source = Source(model, tokenizer=tokenizer, original_length=original_length, progress=progress)
     asked = plan_to_run(source, plan, method=method, dynamic=dynamic, to=to, factor=factor, options=options)
     progress.begin(source.loading)
 

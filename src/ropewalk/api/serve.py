@@ -45,7 +45,7 @@ def serve(
 ) -> None:
     """Serve /v1/completions and, with a chat template, /v1/chat/completions; comes back when it is interrupted or terminated.
 
-    model: a folder, a hub id, ropewalk-tiny, or a live transformers model, which is afterwards as it was.
+    model: a folder, a GGUF, a hub id, ropewalk-tiny, or a live transformers model, which is afterwards as it was.
     host: on any other address than 127.0.0.1, whoever reaches it can use the model: there is no password.
     ready: called with the address once requests are taken.  tokenizer: of a live model that no folder here holds.
     progress: told of every request, and while a prompt is read.
@@ -60,7 +60,7 @@ def serve(
             raise BadOption(f"{name} is {value!r}; it must be a whole number from {least}" + (f" to {most}." if most else "."))
     if not isinstance(host, str) or not host:
         raise BadOption(f"host is {host!r}; it must be an address, such as {HERE}.")
-    source = Source(model, tokenizer=tokenizer, original_length=original_length)
+    source = Source(model, tokenizer=tokenizer, original_length=original_length, progress=progress)
     asked = plan_to_run(source, plan, method=method, dynamic=dynamic, to=to, factor=factor, options=options)
     progress.begin(source.loading)
 

@@ -21,7 +21,7 @@ LISTS = ("data", "held_out", "track")
 
 def train(
     model: Annotated[
-        Model | None, Flag("A checkpoint's folder, a hub id, ropewalk-tiny, or a recipe.", metavar="MODEL|RECIPE.yaml")
+        Model | None, Flag("A checkpoint's folder, a GGUF, a hub id, ropewalk-tiny, or a recipe.", metavar="MODEL|RECIPE.yaml")
     ] = None,
     out: Annotated[Place, Flag("The run's folder.", ("-o", "--out"))] = "out/train",
     *,
@@ -32,7 +32,7 @@ def train(
 ) -> "TrainResult":
     """Prove that everything is in place, train stage by stage, evaluate by context length on the way, and export.
 
-    model: a folder, a hub id or ropewalk-tiny; or a recipe's file, which names its model.
+    model: a folder, a GGUF, a hub id or ropewalk-tiny; or a recipe's file, which names its model.
     recipe: the name of one that comes along (such as "tiny-cpu"), a YAML file, a mapping, or a `Recipe`.
     fields: any key of a recipe, in place of what it says. Those of a stage (factor, to, method, options, steps, batch, rate,
     length, ...) count for every stage; lora_rank and the like are of the adapters. `dtype` is another name of `precision`.

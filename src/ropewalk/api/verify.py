@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ropewalk.api.arguments import Device, Flag, Length, Model, Names, as_names, as_texts
-from ropewalk.engines.transformers.checkpoint import is_gguf, local_checkpoint
+from ropewalk.checkpoints.gguf_places import find_gguf
 from ropewalk.errors import BadOption
 from ropewalk.models.source import Source
 from ropewalk.progress import SILENT, Progress
@@ -102,8 +102,7 @@ def _absent(target: str, names: Sequence[str], pythons: Mapping[str, Path]) -> t
     from ropewalk.jobs.verify.witness import chosen
 
     asked = chosen(names) if names else []
-    found = local_checkpoint(target)
-    if found and is_gguf(found) and any(witness.reads != "GGUF" for witness in asked):
+    if find_gguf(target) and any(witness.reads != "GGUF" for witness in asked):
         return [], 0  # it is not for them, here or not
     return [witness for witness in asked if find(witness, pythons.get(witness.name)) is None], len(asked)
 

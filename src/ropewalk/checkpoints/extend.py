@@ -51,6 +51,11 @@ UNTOUCHED = (
     "The weights are those of `{source}`, untouched. Only the rotary embedding in `config.json` was changed, by Ropewalk,\n"
     "following the plan in `ropewalk.json` (fingerprint `{fingerprint}`)."
 )
+DEQUANTISED = (
+    "The weights are those of the GGUF `{source}`, dequantised to float32: the numbers that it held, not those of the model\n"
+    "that it was quantised from. The rotary embedding in `config.json` was changed by Ropewalk, following the plan in\n"
+    "`ropewalk.json` (fingerprint `{fingerprint}`)."
+)
 NOT_MEASURED = (
     "Nothing yet: stretching a window says that the model *can* be asked to read this far, not that it reads well. "
     "Static scaling also changes short inputs. Evaluate both ends before relying on it."
@@ -58,9 +63,9 @@ NOT_MEASURED = (
 
 
 def model_card(
-    source: Path, plan: ScalingPlan, config: Mapping[str, Any], measured: str = NOT_MEASURED, done: str = UNTOUCHED
+    source: str, plan: ScalingPlan, config: Mapping[str, Any], measured: str = NOT_MEASURED, done: str = UNTOUCHED
 ) -> str:
-    """done: what was done to the weights; it may name {source} and {fingerprint}."""
+    """source: its name.  done: what was done to the weights; it may name {source} and {fingerprint}."""
     rows = ["| layers | method | factor | original length | rope_theta | attention factor |", "|---|---|---|---|---|---|"]
     rules = []
     for layer_type, stretch in plan.stretches:
@@ -75,11 +80,11 @@ def model_card(
         rules.append(f"*{stretch.name}*: {method.summary} Source: {method.source}.")
     keys = rotation_keys(config)
     return CARD_TEXT.format(
-        source=source.name,
-        name=source.name,
+        source=source,
+        name=source,
         target=plan.target_length,
         method=plan.name,
-        done=done.replace("{source}", source.name).replace("{fingerprint}", plan.fingerprint),
+        done=done.replace("{source}", source).replace("{fingerprint}", plan.fingerprint),
         table="\n".join(rows),
         rules="\n\n".join(dict.fromkeys(rules)),
         measured=measured,
@@ -95,17 +100,18 @@ OTHER_COPIES = (*PICKLES, "*.gguf", "*.onnx", "*.onnx_data", "*.h5", "*.msgpack"
 MISTRAL = ("params.json", "consolidated*.safetensors", "consolidated*.safetensors.index.json")
 
 
-def extend(source: Path, plan: ScalingPlan, out: Path, *, force: bool = False) -> dict[str, Any]:
+def extend(source: Path, plan: ScalingPlan, out: Path, *, force: bool = False, gguf: str = "") -> dict[str, Any]:
     """Copy the checkpoint in `source` to `out` with the plan in its config. Returns the config written.
 
     Weights are hard-linked where the file system allows it, copied otherwise, and never loaded.
     What `write` gives has been read back and says the plan's frequencies; nothing is copied before that.
+    gguf: the name of the file that `source` was made of.
     """
     check_places(source, out)
     config = read_config(source)
     written = transformers.write(plan, config)
     with new_folder(out, force=force) as folder:
-        fill(folder, source, plan, written)
+        fill(folder, source, plan, written, gguf)
     return written
 
 
@@ -123,7 +129,12 @@ def check_places(source: Path, out: Path) -> None:
         )
 
 
-def fill(folder: Path, source: Path, plan: ScalingPlan, config: Mapping[str, Any]) -> None:
+def dequantised(gguf: str) -> str:
+    """What to say of a checkpoint that was made of a GGUF."""
+    return f"{gguf} was dequantised to float32: 4 bytes a number, and no better than it was quantised. `export` stays a GGUF."
+
+
+def fill(folder: Path, source: Path, plan: ScalingPlan, config: Mapping[str, Any], gguf: str = "") -> None:
     """Make `folder` a checkpoint: the files of `source`, with `config` in place of its own, the plan and a card."""
     skipped = {CONFIG, CARD, PLAN, *left_out(source)}
     for path in _files(source):
@@ -135,7 +146,8 @@ def fill(folder: Path, source: Path, plan: ScalingPlan, config: Mapping[str, Any
     for settings, key in WINDOWS.items():
         _widen(folder / settings, key, config)
     (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
-    (folder / CARD).write_text(model_card(source, plan, config) + _said_of_code(source), encoding="utf-8")
+    card = model_card(gguf or source.name, plan, config, done=DEQUANTISED if gguf else UNTOUCHED)
+    (folder / CARD).write_text(card + _said_of_code(source), encoding="utf-8")
 
 
 def left_out(source: Path) -> list[str]:

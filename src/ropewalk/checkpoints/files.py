@@ -60,7 +60,7 @@ def sweep(out: Path, *, often: bool = False) -> None:
 
 def discard(path: Path) -> None:
     """Remove what a dead process left, and say so on stderr."""
-    size = _size(path)
+    size = size_of(path)
     _remove(path)
     _say(f"removed {path.name} ({size:,} bytes), which a run that was killed had left.")
 
@@ -98,6 +98,21 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def held(path: Path) -> Iterator[bool]:
+    """Whether the lock of a file was free, and is ours until the end; where there are no locks, it is as if it were."""
+    if fcntl is None:
+        yield True
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(_locked(path))
+        except OSError:
+            yield False
+            return
+        yield True
+
+
+@contextmanager
 def _held(path: Path) -> Iterator[None]:
     """As `_locked`, where that can be."""
     with contextlib.ExitStack() as stack:
@@ -106,7 +121,7 @@ def _held(path: Path) -> Iterator[None]:
         yield
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
     """Bytes."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.lstat().st_size for file in files if file.is_file())

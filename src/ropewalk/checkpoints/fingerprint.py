@@ -34,7 +34,7 @@ def model_fingerprint(folder: Path, say: Callable[[str], None] = lambda sentence
     unread = sum(path.stat().st_size for path in paths if path.stat().st_size >= LARGE and not _remembered(path))
     if unread >= TOLD:
         say(f"reading {unread / 1e9:.1f} GB once, so that this model is known again")
-    told = [[path.name, _hash_of(path)] for path in paths]
+    told = [[path.name, file_hash(path)] for path in paths]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
@@ -55,16 +55,18 @@ def versions() -> dict[str, str]:
 
 
 @cache
-def code_hash() -> str:
+def code_hash(parts: tuple[str, ...] = CODE) -> str:
+    """parts: folders of the package."""
     digest = hashlib.sha256()
     root = Path(str(files("ropewalk")))
-    for path in sorted(path for part in CODE for path in (root / part).rglob("*.py")):
+    for path in sorted(path for part in parts for path in (root / part).rglob("*.py")):
         digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def _hash_of(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """SHA-256 of its bytes; of a large file that has not changed since it was last read, without reading it."""
     before = _state(path)
     if before["size"] >= LARGE and (known := _remembered(path)):
         return known
@@ -86,9 +88,13 @@ def _state(path: Path) -> dict[str, int]:
     }  # fmt: skip
 
 
+def cache_root() -> Path:
+    """What can be made again lies here."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ropewalk"
+
+
 def _memory(path: Path) -> Path:
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "ropewalk" / "fingerprints" / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:24]}.json"
+    return cache_root() / "fingerprints" / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:24]}.json"
 
 
 def _remembered(path: Path) -> str | None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from ropewalk.checkpoints.gguf_edit import content, cut, is_stretched, original, stretched, write
 from ropewalk.engines import gguf, llama_cpp
 from ropewalk.engines.engine import get_engine, rotation, understood
+from ropewalk.engines.gguf_bands import WORDS, bands_of
 from ropewalk.engines.gguf_file import FREQS, LONG, SHORT, GGUFDocument, decoded, read
 from ropewalk.engines.keys import Keys
 from ropewalk.engines.own_files import only_stretch
@@ -47,7 +48,7 @@ def read_spec(found: dict[str, Any], original_length: int | None = None) -> Mode
     """
     keys = gguf.keys_of(found)
     check_graph(keys.kind, found)
-    length, source = (original_length, "given by you") if original_length else _length(keys, FREQS in found)
+    length, source = (original_length, "given by you") if original_length else _length(keys, found.get(FREQS))
     rope = dataclasses.replace(keys.rope, original_length=length)
     stretch = understood(get_engine("llama_cpp"), keys).stretch()  # not as written: betas, for one, are not loaded
     readings = (
@@ -63,7 +64,7 @@ def read_spec(found: dict[str, Any], original_length: int | None = None) -> Mode
     return ModelSpec(keys.kind, ropes, old, keys.longest, readings=readings)
 
 
-def _length(keys: Keys, has_factors: bool) -> tuple[int, str]:
+def _length(keys: Keys, factors: Sequence[float] | None) -> tuple[int, str]:
     where = f"{keys.kind}.rope.scaling.original_context_length"
     if keys.states_length:
         return keys.rope.original_length, where
@@ -72,9 +73,11 @@ def _length(keys: Keys, has_factors: bool) -> tuple[int, str]:
         "max_position_embeddings": keys.longest,
     }
     fact = known.published_length(config, keys.rope.rope_theta)
+    if factors and not fact and (bands := bands_of(factors, keys.rope)):
+        return bands.original_length, WORDS
     if keys.rope_type != "default" and not fact:  # factors are read as longrope
         raise BadConfig(
-            f"the window is stretched already ({FREQS if has_factors else keys.rope_type}), and {where} is missing:\n"
+            f"the window is stretched already ({FREQS if factors else keys.rope_type}), and {where} is missing:\n"
             "  the file does not say from what. Give original_length (--original-length), as in the model's card: 8192 for\n"
             "  Llama 3.1."
         )

@@ -7,6 +7,7 @@ Example: `ropewalk plan ropewalk-tiny --to 4096 --method yarn`
 
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,12 @@ def _run(
 ) -> None:
     model = given.pop("model")
     source = Source(model, original_length=given.pop("original_length", None))
-    config, spec = source.config, source.spec
+    spec = source.any_spec
+    config = source.config if source.gguf is None else None
     plan = make(source, **given) if given.get("to") or given.get("factor") else None
     length = plan.target_length if plan else spec.max_length
-    training = plan_train.asked_for(train, config, plan, gpus, lora, tokens, batch, mfu, price, simulate)
+    shape = source.config if train else {}
+    training = plan_train.asked_for(train, shape, plan, gpus, lora, tokens, batch, mfu, price, simulate)
     found = asked_for(model, data, text_field, max_tokens, cache, length)
     if json:
         more = ({"data": found} if found else {}) | ({"training": plan_train.as_dict(training)} if training else {})
@@ -72,7 +75,7 @@ def _run(
 
 
 def _print_all(
-    console: Console, model: str, path: Path, spec: ModelSpec, plan: ScalingPlan | None, config: dict[str, Any]
+    console: Console, model: str, path: Path, spec: ModelSpec, plan: ScalingPlan | None, config: dict[str, Any] | None
 ) -> None:
     _print_spec(console, model, path, spec)
     if plan is None:
@@ -82,14 +85,24 @@ def _print_all(
             console.print(f"[yellow]note[/] {escape(sentence)}")
         _print_plan(console, plan)
         _print_cache(console, spec, plan.target_length)
+        if config is None:
+            _print_gguf(console, plan, path)
+            return
         _print_paste(console, plan, config)
         _print_losses(console, plan, config)
 
 
-def _as_dict(model: str, spec: ModelSpec, plan: ScalingPlan | None, config: dict[str, Any]) -> dict[str, Any]:
+def _as_dict(
+    model: str, spec: ModelSpec, plan: ScalingPlan | None, config: dict[str, Any] | None
+) -> dict[str, Any]:  # fmt: skip
     found = {"model": model, "spec": dataclasses.asdict(spec)}
     if plan is None:
         return found
+    of_config = {} if config is None else {
+        "paste": _paste(plan, config),
+        "paste_in": ".".join(text_path(opened(config))),
+        "losses": [{"said": loss.said, **dataclasses.asdict(loss)} for loss in _losses(plan, config)],
+    }  # fmt: skip
     return {
         **found,
         "notes": [*spec.warnings, *plan_notes(spec, plan)],
@@ -101,9 +114,7 @@ def _as_dict(model: str, spec: ModelSpec, plan: ScalingPlan | None, config: dict
         },
         "softmax_factor": {name: stretch.softmax_factor for name, stretch in plan.stretches},
         "cache_bytes": {"fp16": spec.cache_bytes(plan.target_length, 2), "fp8": spec.cache_bytes(plan.target_length, 1)},
-        "paste": _paste(plan, config),
-        "paste_in": ".".join(text_path(opened(config))),
-        "losses": [{"said": loss.said, **dataclasses.asdict(loss)} for loss in _losses(plan, config)],
+        **of_config,
     }
 
 
@@ -153,6 +164,17 @@ def _print_cache(console: Console, spec: ModelSpec, length: int) -> None:
     if spec.cache:
         fp16, fp8 = spec.cache_bytes(length, 2), spec.cache_bytes(length, 1)
         console.print(f"\nKV cache at {length:,} tokens: {human_bytes(fp16)} in fp16, {human_bytes(fp8)} in fp8, per sequence")
+
+
+def _print_gguf(console: Console, plan: ScalingPlan, path: Path) -> None:
+    """What a GGUF is stretched with: a config has no part in it."""
+    name = escape(shlex.quote(str(path)))
+    stretch = f"--to {plan.target_length} --method {plan.name}"
+    more = ", with the options of this plan" if any(one.options for _, one in plan.stretches) else ""
+    console.print(
+        f"\nTo measure it: [bold]ropewalk eval {name} --methods none,{plan.name} --lengths {plan.target_length}[/]\n"
+        f"To write it into a copy of the GGUF{more}: [bold]ropewalk export {name} {stretch} -o OUT.gguf[/]"
+    )
 
 
 def _paste(plan: ScalingPlan, config: dict[str, Any]) -> dict[str, Any]:

@@ -56,10 +56,15 @@ class Tensor:
     offset: int
 
     @property
+    def count(self) -> int:
+        """Numbers."""
+        return prod(self.shape)
+
+    @property
     def size(self) -> int:
         """Bytes."""
         numbers, block = BLOCKS[self.kind]
-        return prod(self.shape) // numbers * block
+        return self.count // numbers * block
 
 
 @dataclass(frozen=True, slots=True)

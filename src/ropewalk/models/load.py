@@ -11,26 +11,41 @@ from transformers.models.auto import modeling_auto as auto
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING as METHODS
 
 from ropewalk.checkpoints.adapters import base_checkpoint, find_adapter
+from ropewalk.checkpoints.gguf_places import find_gguf
 from ropewalk.checkpoints.hub import checkpoint
 from ropewalk.checkpoints.weights import weights_of
 from ropewalk.engines.transformers.checkpoint import local_checkpoint, read_config, text_of
 from ropewalk.errors import BadConfig, first_line
 from ropewalk.models.adapters import tokenizer_place, with_adapter
+from ropewalk.models.from_gguf.checkpoint import folder_of, tokenizer_folder
+from ropewalk.progress import SILENT, Progress
 
 CONFIG_VERBS = "  The verbs that read configs (plan, doctor, explore, extend, export) work without its weights."
 
 
-def load_model(model: str | Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu", attention: str = "sdpa") -> Any:
+def load_model(
+    model: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    attention: str = "sdpa",
+    progress: Progress = SILENT,
+) -> Any:
     """A causal language model in evaluation mode; of a model that also sees pictures, the whole, to be read with texts.
 
-    model: a folder, a hub id, or `ropewalk-tiny`; an adapter's folder loads its base, and the adapter into it.
+    model: a folder, a GGUF, a hub id, or `ropewalk-tiny`; an adapter's folder loads its base, and the adapter into it.
+    A GGUF is dequantised once, into a folder that is kept.
     attention: transformers' attention implementation: "sdpa", "eager" or "flash_attention_2".
 
     Raises BadConfig where a class, a package or a weight is missing: transformers would make up missing weights by chance.
     """
-    folder = checkpoint(model)
+    source = find_gguf(model)
+    if source is None:
+        folder = checkpoint(model)
+    else:
+        folder = folder_of(source, str(dtype).removeprefix("torch."), progress, device=device)
     if adapter := find_adapter(folder):
-        base = load_model(base_checkpoint(adapter), dtype=dtype, device=device, attention=attention)
+        base = load_model(base_checkpoint(adapter), dtype=dtype, device=device, attention=attention, progress=progress)
         return with_adapter(base, adapter)
     quiet()
     config = read_config(folder)
@@ -108,7 +123,8 @@ def quiet() -> None:
 
 def load_tokenizer(model: str | Path) -> Any:
     """The model's tokenizer. Of a hub id that is not here yet only the tokenizer's files are fetched, not the weights."""
-    place = tokenizer_place(local_checkpoint(model) or str(model))
+    source = find_gguf(model)
+    place = tokenizer_folder(source) if source else tokenizer_place(local_checkpoint(model) or str(model))
     try:
         return transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.checkpoints.adapters import Adapter, base_place, find_adapter
-from ropewalk.engines.transformers.checkpoint import is_gguf, local_checkpoint, read_config
+from ropewalk.engines.transformers.checkpoint import is_gguf, is_hub_gguf, local_checkpoint, read_config
 from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadOption, RopewalkError
+from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.spec import ModelSpec
 from ropewalk.scaling.units import as_length, human_bytes
 
@@ -17,13 +18,16 @@ from ropewalk.scaling.units import as_length, human_bytes
 class Source:
     """Nothing heavy is imported before a model is loaded, and of a hub id only the config is fetched until then.
 
-    model: a folder, a config.json, a GGUF, a hub id, ropewalk-tiny, a live transformers model; or, where only its rotation
-    is asked for, a config (transformers' own, or a dict) or a ModelSpec.
+    model: a folder, a config.json, a GGUF (of a hub: owner/name:FILE), a hub id, ropewalk-tiny, a live transformers model;
+    or, where only its rotation is asked for, a config (transformers' own, or a dict) or a ModelSpec.
     original_length: tokens that the model was trained at, where its config is wrong.
+    progress: told while a GGUF is dequantised.
     """
 
-    def __init__(self, model: Any, *, tokenizer: Any = None, original_length: int | str | None = None):
-        self.given, self._tokenizer = model, tokenizer
+    def __init__(
+        self, model: Any, *, tokenizer: Any = None, original_length: int | str | None = None, progress: Progress = SILENT
+    ):
+        self.given, self._tokenizer, self.progress = model, tokenizer, progress
         self.original_length = None if original_length is None else as_length(original_length)
         self.is_named = isinstance(model, str | Path)
         self.is_live = not self.is_named and hasattr(getattr(model, "config", None), "to_dict")
@@ -51,8 +55,14 @@ class Source:
 
     @cached_property
     def gguf(self) -> Path | None:
-        """Its file, where it is a GGUF."""
-        return Path(self.given).expanduser() if self.is_named and is_gguf(self.given) else None
+        """Its file, where it is a GGUF; of one in parts the first."""
+        from ropewalk.checkpoints.gguf_places import find_gguf
+
+        if not self.is_named:
+            return None
+        path = Path(self.given).expanduser()  # by its name it is one, there or not: whoever opens it says that it is not
+        missing = path.suffix.lower() == ".gguf" and not path.exists() and not is_hub_gguf(self.given)
+        return path if missing else find_gguf(self.given)
 
     @cached_property
     def adapter(self) -> Adapter | None:
@@ -62,7 +72,7 @@ class Source:
     @cached_property
     def place(self) -> Path:
         """The folder or config.json on this machine that the config is read from."""
-        path = local_checkpoint(self.given)
+        path = self.gguf or local_checkpoint(self.given)
         if path is None:
             from ropewalk.checkpoints.hub import checkpoint
 
@@ -71,6 +81,12 @@ class Source:
 
     @cached_property
     def config(self) -> dict[str, Any]:
+        """Of a GGUF as its header says it: BadConfig for an architecture whose weights are not read."""
+        if self.gguf is not None:
+            from ropewalk.models.from_gguf.checkpoint import opened
+            from ropewalk.models.from_gguf.config import config_of
+
+            return config_of(opened(self.gguf), self.original_length)
         if self.is_named:
             return read_config(self.place)
         if isinstance(self.given, ModelSpec):
@@ -80,17 +96,25 @@ class Source:
 
     @cached_property
     def spec(self) -> ModelSpec:
-        spec = read(self.config, original_length=self.original_length)
-        return replace(spec, warnings=(*spec.warnings, self.adapter.note)) if self.adapter else spec
+        if self.gguf is None:
+            spec = read(self.config, original_length=self.original_length)
+            return replace(spec, warnings=(*spec.warnings, self.adapter.note)) if self.adapter else spec
+        from ropewalk.models.from_gguf.checkpoint import opened
+        from ropewalk.models.from_gguf.config import spec_of
+
+        return spec_of(opened(self.gguf), self.original_length)
 
     @property
     def any_spec(self) -> ModelSpec:
-        """Of a GGUF too."""
-        if self.gguf is None:
-            return self.spec
-        from ropewalk.checkpoints.gguf import open_gguf
+        """Of a GGUF whose weights are not read too."""
+        if self.gguf is not None:
+            from ropewalk.checkpoints.gguf import open_gguf
+            from ropewalk.models.from_gguf.checkpoint import opened
+            from ropewalk.models.from_gguf.config import is_readable
 
-        return open_gguf(self.gguf).spec(self.original_length)
+            if not is_readable(opened(self.gguf).arch):
+                return open_gguf(self.gguf).spec(self.original_length)
+        return self.spec
 
     @cached_property
     def folder(self) -> Path:
@@ -99,6 +123,10 @@ class Source:
 
         if not (self.is_named or self.is_live):
             raise BadOption("a config holds no weights, and they are needed here: name the model, or give it live.")
+        if self.gguf is not None:
+            from ropewalk.models.from_gguf.checkpoint import folder_of
+
+            return folder_of(self.gguf, progress=self.progress)
         if self.is_live and local_checkpoint(self.name) is None:
             raise BadOption(f"{self.name} is a live model, and no folder here holds it. Save it and give the folder.")
         return checkpoint(self.name)
@@ -113,7 +141,10 @@ class Source:
         from ropewalk.models.placement import own_device
 
         place, kind = self.placement(device, dtype)
-        return load_model(self.folder, dtype=getattr(torch, kind), device=own_device(place), attention=attention)
+        named = self.folder if self.gguf is None else self.gguf
+        return load_model(
+            named, dtype=getattr(torch, kind), device=own_device(place), attention=attention, progress=self.progress
+        )
 
     def placement(self, device: str = "auto", dtype: str = "auto") -> tuple[str, str]:
         """(device, dtype) by name: those asked for, or those that a live model has."""
@@ -140,6 +171,11 @@ class Source:
             return live_fingerprint(self.given)
         from ropewalk.checkpoints.fingerprint import adapted_fingerprint, model_fingerprint
 
+        if self.gguf is not None:
+            from ropewalk.checkpoints.gguf_places import parts_of
+            from ropewalk.models.from_gguf.store import content_of
+
+            return content_of(parts_of(self.gguf))
         if self.adapter:
             return adapted_fingerprint(self.adapter, note)
         return model_fingerprint(self.folder, note)
@@ -154,5 +190,6 @@ def loading(model: str | Path) -> str:
     if adapter := find_adapter(found):
         return f"loading {adapter.base}, and the adapter {adapter.folder.name} into it"
     folder = found.parent if found and found.is_file() else found or Path("/nowhere")
-    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    weights = [found] if found and is_gguf(found) else folder.glob("*.safetensors")
+    size = sum(path.stat().st_size for path in weights)
     return f"loading {model}" + (f" ({human_bytes(size)} of weights)" if size else "")

@@ -9,6 +9,7 @@ import typer
 from rich.bar import Bar
 from rich.table import Table
 
+from ropewalk.checkpoints.gguf_places import find_gguf
 from ropewalk.cli.parts import progress
 from ropewalk.cli.parts.console import Console
 from ropewalk.engines.transformers.checkpoint import local_checkpoint
@@ -47,7 +48,7 @@ def asked_for(
     from ropewalk.measure.texts import TEXT_FIELD
     from ropewalk.models.load import load_tokenizer
 
-    local = local_checkpoint(model)
+    local = None if find_gguf(model) else local_checkpoint(model)
     tokenizer = load_tokenizer(local.parent if local and local.is_file() else model)
     with (
         nullcontext(cache) if cache else tempfile.TemporaryDirectory() as folder,

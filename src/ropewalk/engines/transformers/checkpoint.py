@@ -1,6 +1,7 @@
 """Finding and reading a checkpoint's config.json on disk; no torch, no network."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -15,6 +16,9 @@ LARGEST_CONFIG = 32 * 2**20  # bytes; the largest published config.json files ar
 TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config", "vlm_config")
 Config = TypeVar("Config", bound=Mapping[str, Any])
 GGUF_MAGIC = b"GGUF"
+HUB_GGUF = re.compile(
+    r"[\w.-]+/[\w.-]+:[\w.+-]+(/[\w.+-]+)*"
+)  # owner/name:file.gguf, or owner/name:Q4_K_M as llama.cpp has it
 
 
 def is_gguf(model: str | Path) -> bool:
@@ -27,6 +31,11 @@ def is_gguf(model: str | Path) -> bool:
             return stream.read(4) == GGUF_MAGIC
     except OSError:
         return False
+
+
+def is_hub_gguf(model: str | Path) -> bool:
+    """Whether it is written as a file of a hub's repository."""
+    return HUB_GGUF.fullmatch(str(model)) is not None
 
 
 def bundled_model() -> Path:
@@ -44,6 +53,8 @@ def local_checkpoint(model: str | Path) -> Path | None:
         return path
     if str(model) == BUNDLED:
         return bundled_model()
+    if is_hub_gguf(model):
+        return None
     looks_like_a_path = path.is_absolute() or str(model).startswith((".", "~")) or str(model).endswith((".json", ".gguf"))
     if looks_like_a_path or str(model).count("/") != 1:
         raise BadConfig(
@@ -59,11 +70,7 @@ def read_config(path: Path) -> dict[str, Any]:
     if not file.is_file():
         raise BadConfig(no_config(path))
     if is_gguf(file):
-        raise BadConfig(
-            f"{file} is a GGUF, and a config.json is needed here.\n"
-            f"  `ropewalk doctor {file.name}` says what llama.cpp makes of it, and "
-            f"`ropewalk export {file.name} --to 32k -o OUT.gguf` stretches it."
-        )
+        raise BadConfig(f"{file} is a GGUF, and a config.json is needed here.")
     try:
         if file.stat().st_size > LARGEST_CONFIG:
             raise BadConfig(f"{file} is {file.stat().st_size:,} bytes; no config is that large. Is it a weights file?")

@@ -266,10 +266,12 @@ def _as_longrope(stretch: Stretch) -> dict[str, Any]:
             "  yarn's own keys can, without beta_growth and with ramp index."
         )
     long = [theta / new for theta, new in zip(rope.inv_freq, scaled.inv_freq, strict=True)]
-    short = long
+    short, options = long, dict(stretch.options)
     if stretch.method == "longrope":
-        given = dict(stretch.options).get("short_factor")
+        given, own = options.get("short_factor"), options.get("long_factor")
         short = list(given) if isinstance(given, tuple) else [1.0] * len(long)
+        if isinstance(own, tuple) and stretch.factor > 1 and "scales" not in options:
+            long = list(own)  # as they were searched, and not as a quotient of theirs
     return {
         "rope_type": "longrope",
         "factor": float(stretch.factor),

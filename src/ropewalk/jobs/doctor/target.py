@@ -8,15 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.checkpoints.adapters import base_place
+from ropewalk.checkpoints.gguf_places import find_gguf
 from ropewalk.engines import gguf, mistral
 from ropewalk.engines.commands import Command, is_set, json_option, length_option, number_option, parse_command
 from ropewalk.engines.engine import get_engine
 from ropewalk.engines.gguf_file import read_header
 from ropewalk.engines.keys import GGUF, Keys, layers_of
 from ropewalk.engines.transformers import known
-from ropewalk.engines.transformers.checkpoint import CONFIG, is_gguf, local_checkpoint, read_config, text_of
-from ropewalk.errors import BadConfig, first_line
+from ropewalk.engines.transformers.checkpoint import (
+    CONFIG,
+    is_gguf,
+    is_hub_gguf,
+    local_checkpoint,
+    read_config,
+    text_of,
+)
+from ropewalk.errors import BadConfig, BadOption, RopewalkError, first_line
 from ropewalk.jobs.doctor.llama_flags import reached, with_flags, with_overrides
+from ropewalk.jobs.doctor.ollama_files import find_model, is_modelfile, of_hub, read_modelfile
 from ropewalk.jobs.doctor.overrides import Overridden, overridden, pasted_outside
 from ropewalk.scaling.spec import is_local
 
@@ -42,7 +51,9 @@ def resolve(target: str, find: Find, base: Path | None = None) -> Target:
     path = Path(target).expanduser()
     if not path.exists() and len(target.split()) > 1:  # no hub id has a blank
         return _of_command(parse_command(target), find, base)
-    return _of_file(target, base_place(local_checkpoint(target) or find(target)))
+    if is_modelfile(path):
+        return _of_modelfile(target, path, find)
+    return _of_file(target, find_gguf(target) or base_place(local_checkpoint(target) or find(target)))
 
 
 def _of_file(title: str, path: Path) -> Target:
@@ -91,8 +102,30 @@ def _null_theta(text: Mapping[str, Any]) -> bool:
     return (inside or ("rope_theta" in text and text["rope_theta"] is None)) and not stated
 
 
+def _of_modelfile(title: str, path: Path, find: Find) -> Target:
+    """Ollama hands llama.cpp no rope flags: what its GGUF says counts, and num_ctx up to the window that it states."""
+    file = read_modelfile(path)
+    found = find_model(file.source, path.parent)
+    if found is None:
+        raise BadConfig(
+            f"{path} is FROM {file.source}, which is no file beside it and not among Ollama's models here.\n"
+            "  `ollama pull` fetches it; or look at the GGUF behind it."
+        )
+    gguf_file = find_gguf(found)
+    if gguf_file is None:
+        layers = layers_of(read_config(local_checkpoint(found) or find(found)))
+    else:
+        layers = gguf.layers_of(read_header(gguf_file))
+    asked, window = file.context, layers[0].longest
+    said = "" if asked is None else f", num_ctx {asked:,}"
+    capped = f", which Ollama cuts to {window:,}" if asked and asked > window else ""
+    return Target(f"{title} (FROM {file.source}{said}{capped})", ("ollama",), layers)
+
+
 def _of_command(command: Command, find: Find, base: Path | None) -> Target:
-    _check_readable(command, base)
+    command = _located(command, base)
+    if command.engine == "ollama" and is_modelfile(Path(command.model)):
+        return _of_modelfile(command.model, Path(command.model), find)
     name = (command.options.get("hf-config-path") if command.engine == "vllm" else None) or command.model
     path = base or _served(name) or find(name)
     if is_gguf(path):
@@ -116,31 +149,52 @@ def _of_command(command: Command, find: Find, base: Path | None) -> Target:
 
 def _served(model: str) -> Path | None:
     try:
-        return local_checkpoint(model)
+        return find_gguf(model) or local_checkpoint(model)
     except BadConfig as error:
         hint = "If the command runs on another machine, or in a container, give its config.json or GGUF as config (--config)."
         raise BadConfig(f"{first_line(error)}\n  {hint}") from None
 
 
-def _check_readable(command: Command, base: Path | None) -> None:
-    """BadConfig for what names a model that cannot be here, or options that are written elsewhere."""
+def _located(command: Command, base: Path | None) -> Command:
+    """With its model as it is found here. BadConfig for what cannot be here, or options that are written elsewhere."""
     if "config" in command.options and command.engine in ("vllm", "sglang"):
         raise BadConfig(
             "--config of this command holds options that are not read here. Write them on the command line instead."
         )
     if base is not None:
-        return
-    if command.model == command.options.get("hf-repo") or "://" in command.model:
+        return command
+    if "://" in command.model:
         raise BadConfig(
             f"{command.model} is a GGUF that llama.cpp downloads itself, and it is not looked for.\n"
             "  Give the file, or the config.json of the model, as config (--config)."
         )
-    if command.engine == "ollama" and not is_gguf(command.model):
+    if command.model == command.options.get("hf-repo"):
+        return dataclasses.replace(command, model=_of_hub(command))
+    if command.engine != "ollama" or is_gguf(command.model):
+        return command
+    named = command.options.get("file") or command.model  # ollama create NAME -f Modelfile
+    found = find_model(named)
+    if found is None or not (is_gguf(found) or is_hub_gguf(found) or is_modelfile(Path(found))):
         raise BadConfig(
-            f"Ollama serves names of its own library, and {command.model} is no GGUF.\n"
+            f"Ollama serves names of its own library, and {named} is no GGUF.\n"
             "  Give the GGUF behind it as config (--config):\n"
             "  `ollama show --modelfile NAME` prints its path, which can also be read as `ropewalk doctor PATH --for ollama`."
         )
+    return dataclasses.replace(command, model=found)
+
+
+def _of_hub(command: Command) -> str:
+    """The file that llama.cpp would download, which is fetched: -hf owner/name:QUANT, or -hf owner/name -hff FILE."""
+    file = command.options.get("hf-file")
+    name = f"{command.model.partition(':')[0]}:{file}" if file else of_hub(command.model)
+    try:
+        return str(find_gguf(name) or name)
+    except BadOption:
+        raise
+    except RopewalkError as error:
+        raise BadConfig(
+            f"{first_line(error)}\n  Give the file, or the config.json of the model, as config (--config)."
+        ) from None
 
 
 def _of_config(command: Command, config: Mapping[str, Any]) -> Target:

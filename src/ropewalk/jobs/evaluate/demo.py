@@ -44,7 +44,7 @@ def run_demo(out: Path, demo: Demo, progress: Progress = SILENT) -> Outcome:
     outcome = evaluate(out, demo.request, progress)
     plan, source = outcome.prepared.plans[WRITTEN], outcome.prepared.source.folder
     extend(source, plan, out / "checkpoint", force=True)
-    card = model_card(source, plan, read_config(out / "checkpoint"), measured=_measured(outcome))
+    card = model_card(source.name, plan, read_config(out / "checkpoint"), measured=_measured(outcome))
     write_file(out / "checkpoint" / CARD, card)
     return outcome
 

@@ -136,7 +136,9 @@ def evaluate(
     source: the model, where it is a live one; else it is found by `request.model`.
     """
     workers = workers or Workers()
-    source = source or Source(request.model, tokenizer=request.tokenizer, original_length=request.original_length)
+    source = source or Source(
+        request.model, tokenizer=request.tokenizer, original_length=request.original_length, progress=progress
+    )
     say = progress.note
     device, dtype = source.placement(request.device, request.dtype)
     request = replace(request, device=device, dtype=dtype)

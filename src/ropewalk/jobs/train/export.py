@@ -66,7 +66,7 @@ def export(
         _replace_weights(folder, model, config)
         done = replace(done, changed=[name for name, sums in _sums(model).items() if sums != before.get(name)], of=len(before))
         told = what_was_done(source.name, recipe, done)
-        write_file(folder / CARD, model_card(source, plan, written, what_was_measured(recipe, done), told))
+        write_file(folder / CARD, model_card(source.name, plan, written, what_was_measured(recipe, done), told))
         return check_export(folder)
 
 

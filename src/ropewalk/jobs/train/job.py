@@ -8,7 +8,6 @@ from typing import Any
 
 from ropewalk.checkpoints import files
 from ropewalk.checkpoints.fingerprint import model_fingerprint
-from ropewalk.checkpoints.hub import checkpoint
 from ropewalk.engines.transformers.checkpoint import read_config
 from ropewalk.engines.transformers.write import read as read_spec
 from ropewalk.errors import BadConfig, NotFinite, RopewalkError, Stopped
@@ -29,6 +28,7 @@ from ropewalk.measure.tables import edges_of
 from ropewalk.models.attach import Attached, attach
 from ropewalk.models.load import load_tokenizer
 from ropewalk.models.placement import AUTO, find_dtype
+from ropewalk.models.source import Source
 from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.plan import make_plan
 
@@ -70,7 +70,7 @@ class _Run:
 
     def go(self, preflight_only: bool) -> TrainResult:
         recipe = self.recipe
-        self.source = checkpoint(recipe.model)
+        self.source = Source(recipe.model, progress=self.reading).folder
         self.spec = read_spec(read_config(self.source), original_length=recipe.original_length)
         self.plans = [recipe.plan(stage, self.spec) for stage in recipe.stages]
         self.lengths = [

@@ -58,7 +58,7 @@ class Lora(_Strict):
 class Recipe(_Strict):
     """A run. Fields of stages given as flags count for every stage."""
 
-    model: str = Field(description="A checkpoint's folder, a hub id, or ropewalk-tiny.")
+    model: str = Field(description="A checkpoint's folder, a GGUF, a hub id, or ropewalk-tiny.")
     data: tuple[str, ...] = Field(min_length=1, description="Files, folders, globs, owner/name:split.")
     text_field: str = Field("text", description="The key of the text in rows; several with commas between them are joined.")
     held_out: tuple[str, ...] = Field((), description="Documents for the evaluation on the way; none evaluates nothing.")

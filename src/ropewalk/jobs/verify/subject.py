@@ -1,8 +1,6 @@
 """What is verified: a checkpoint or a GGUF, the plan that it is meant to carry, and its twin without any scaling."""
 
-import contextlib
 import dataclasses
-import io
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,22 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
 from ropewalk.checkpoints.export import SUMMARY
 from ropewalk.checkpoints.extend import PLAN
 from ropewalk.checkpoints.gguf import factors_of, metadata, open_gguf, stretch_gguf
 from ropewalk.checkpoints.gguf_edit import PLAN as GGUF_PLAN
+from ropewalk.checkpoints.gguf_places import find_gguf, parts_of
 from ropewalk.checkpoints.hub import checkpoint
 from ropewalk.checkpoints.weights import weight_files
 from ropewalk.engines import gguf, llama_cpp
 from ropewalk.engines.gguf_file import read
 from ropewalk.engines.transformers import write as config_language
-from ropewalk.engines.transformers.checkpoint import CONFIG, is_gguf, read_config, text_of
-from ropewalk.errors import BadConfig, BadOption, CannotExpress, first_line
+from ropewalk.engines.transformers.checkpoint import CONFIG, read_config, text_of
+from ropewalk.errors import BadConfig, BadOption, CannotExpress
 from ropewalk.jobs.verify.as_gguf import package, write_gguf
 from ropewalk.jobs.verify.witness import Witness, chosen, witnesses
-from ropewalk.models.load import load_model, quiet
+from ropewalk.models.from_gguf.checkpoint import folder_of
+from ropewalk.models.load import load_model
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.spec import ALL_LAYERS
 from ropewalk.scaling.stretch import Stretch
@@ -147,8 +146,8 @@ def scratch() -> "tempfile.TemporaryDirectory[str]":
 def subjects(target: str, place: Path) -> Iterator[Subject]:
     """One for a checkpoint or a GGUF; of an export, one for each folder with weights.  place: for the copies."""
     path = Path(target).expanduser()
-    if path.is_file() and is_gguf(path):
-        yield of_gguf(path, place)
+    if (found := None if (path / SUMMARY).is_file() else find_gguf(target)) is not None:
+        yield of_gguf(found, place)
     elif (path / SUMMARY).is_file():
         yield from _of_export(path, place)
     else:
@@ -202,6 +201,8 @@ def asked(subject: Subject, names: Sequence[str]) -> list[Witness]:
 
 def of_gguf(path: Path, place: Path) -> Subject:
     """A GGUF that `ropewalk export` stretched, or its maker.  place: for the copies in float32, 4 bytes per weight, twice."""
+    if len(parts_of(path)) > 1:
+        raise BadConfig(f"{path} is one of several files. Join them first: `llama-gguf-split --merge {path.name} WHOLE.gguf`.")
     plan = _plan(path)
     check_stretched(plan, path)
     control = stretch_gguf(open_gguf(path), without_scaling(plan), place / "control.gguf").out
@@ -244,12 +245,5 @@ def as_float32(path: Path, out: Path) -> Path:
 
 
 def _load(path: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Any:
-    quiet()
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that no setting turns off
-            loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
-                path.parent, gguf_file=path.name, dtype=dtype, trust_remote_code=False
-            )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise BadConfig(f"transformers cannot read this GGUF, so there is no reference: {first_line(error)}") from error
-    return loaded.to(device).eval()
+    """A copy that is thrown away: what is made of it is not kept either."""
+    return load_model(folder_of(path, str(dtype).removeprefix("torch."), keep=False), dtype=dtype, device=device)
