@@ -16,7 +16,7 @@ INSTRUCTION = (
     source="copying by n-gram look-up: Jelassi et al. 2024, arXiv:2402.01032, with text for random letters",
 )  # fmt: skip
 def quote(scene: Scene, rung: int) -> Hidden:
-    """So many tokens of a passage hidden elsewhere, after the first sixteen of it are shown again.
+    """So many tokens of a passage hidden in other text, after the first sixteen of it are shown again.
 
     Some tokens of real text can be guessed: `--gap` asks without the passage. The shown beginning stands nowhere else.
     """
@@ -28,8 +28,9 @@ def quote(scene: Scene, rung: int) -> Hidden:
 
 
 def _passage(scene: Scene) -> list[int]:
-    """From where a line begins, outside the haystack."""
-    ids, newlines = scene.material.code_ids, scene.material.newlines
+    """From where a line begins, outside the haystack. No answer begins with a blank: one of blanks alone says nothing."""
+    material = scene.material
+    ids, newlines = material.code_ids, material.newlines
     free = len(ids) - scene.length - SHOWN - MOST
     if free < 1:
         raise BadLength(
@@ -39,9 +40,9 @@ def _passage(scene: Scene) -> list[int]:
     around = "".join(map(chr, scene.haystack))
     for _ in range(TRIES):
         at = (scene.start + scene.length + scene.rng.randrange(free)) % len(ids)
-        passage = scene.material.slice_of(ids, at, SHOWN + MOST + 200)
+        passage = material.slice_of(ids, at, SHOWN + MOST + 200)
         line = next((i for i, token in enumerate(passage[:200]) if token in newlines), 0)
         found = passage[line : line + SHOWN + MOST]
-        if "".join(map(chr, found[:SHOWN])) not in around:
+        if material.decode(found[SHOWN : SHOWN + 1]).strip() and "".join(map(chr, found[:SHOWN])) not in around:
             return found
     raise BadLength(f"in {TRIES} tries every passage began with words of the haystack: the text repeats itself too much.")
