@@ -19,7 +19,20 @@ EXPLAINED = {name for name, _, meaning, *_ in ROWS for name in CODE.findall(f"{n
 EXPLAINED |= {f"{name[:-1]}{i}" for name in EXPLAINED if name.endswith("_1") for i in (2, 3)}  # "niah_single_1 to 3"
 
 
-@pytest.mark.parametrize("name", [*methods(), *SEMANTICS, *KINDS, *dict.fromkeys(by_rung(name)[0] for name in tasks()), *families(), "gradient", "cma", "far", "answers"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *methods(),
+        *SEMANTICS,
+        *KINDS,
+        *dict.fromkeys(by_rung(name)[0] for name in tasks()),
+        *families(),
+        "gradient",
+        "cma",
+        "far",
+        "answers",
+    ],
+)
 def test_every_name_that_a_flag_takes_is_explained(name):
     assert name in EXPLAINED
 

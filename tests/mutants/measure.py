@@ -12,7 +12,7 @@ MUTANTS = {
         ("a beginning that stands elsewhere too", "not in around:", "not in '':"),
     ],
     ("measure/tasks/ladder_walk.py", "tests/measure/tasks/test_ladders.py"): [
-        ("the wrong walk is asked for", "asked[0] + \"\".join(roads[1]) + asked[1]", "asked[1] + \"\".join(roads[1]) + asked[0]"),
+        ("the wrong walk is asked for", 'asked[0] + "".join(roads[1]) + asked[1]', 'asked[1] + "".join(roads[1]) + asked[0]'),
     ],
     ("measure/tasks/ladder_keys.py", "tests/measure/tasks/test_ladders.py"): [
         ("one key too few", "while len(found) <= rung:", "while len(found) < max(rung, 1):"),
