@@ -4,8 +4,8 @@
     python runs/real.py [--budget 40m] [-o out/real] [--model FILE OR FOLDER]
 
 Loss by position, pass keys, short-context degradation and the certificate, in bfloat16. It reads one document first, and more
-as long as there is time: each step asks for more of the same, and finds what the ones before have read. Called again it goes on:
-with what an interrupted step did not finish, then with the next. What will not fit into the budget is said, and not begun.
+as long as there is time: each step asks for more of the same, and finds what the ones before have read. Called again it goes
+on: with what an interrupted step did not finish, then with the next. What will not fit into the budget is said, and not begun.
 """
 
 import argparse
