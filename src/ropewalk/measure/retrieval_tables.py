@@ -1,7 +1,7 @@
 """Tables of retrieval as pure functions of records: depth by length, and how far a model gets."""
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -100,19 +100,14 @@ def shares_by_length(grid: Grid) -> dict[int, ScoreCell]:
 
 
 def ladder_shares(grids: Mapping[str, Mapping[str, Grid]]) -> dict[tuple[str, int], dict[str, dict[int, ScoreCell]]]:
-    """(ladder, length) to method to rung to cell, all depths together, for ladders with two rungs or more."""
+    """(ladder, length) to method to rung to cell, all depths together."""
     found: dict[tuple[str, int], dict[str, dict[int, ScoreCell]]] = defaultdict(lambda: defaultdict(dict))
     for task, methods in grids.items():
         stem, rung = by_rung(task)
         for method, grid in methods.items() if stem != task else ():
             for length, cell in shares_by_length(grid).items():
                 found[stem, length][method][rung] = cell
-    several = {stem for stem, count in Counter(by_rung(task)[0] for task in grids).items() if count > 1}
-    return {
-        key: {m: dict(sorted(row.items())) for m, row in rows.items()}
-        for key, rows in sorted(found.items())
-        if key[0] in several
-    }
+    return {key: {method: dict(sorted(row.items())) for method, row in rows.items()} for key, rows in sorted(found.items())}
 
 
 TaskScores = dict[int, dict[str, list[float]]]

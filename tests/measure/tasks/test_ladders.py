@@ -28,8 +28,6 @@ TRIED = [
     "quote-32",
     "walk-1",
     "walk-4",
-    "values-1",
-    "values-6",
 ]
 NONE = plans(["none"])["none"]
 TEMPLATE = (
@@ -86,8 +84,6 @@ def quoted(text, shift=0):
 def perfect(stem, text):
     if stem in ("keys", "digits"):
         return told(text)["pass"]
-    if stem == "values":
-        return ", ".join(sorted(re.findall(r"One of the pass keys is (\d+)\.", text)))
     return walked(text, *asked_walk(text)) if stem == "walk" else quoted(text)
 
 
@@ -97,8 +93,6 @@ def elsewhere(stem, text):
         return next((value for name, value in told(text).items() if name != "pass"), "12321")
     if stem == "digits":
         return re.findall(r"x_\d+ = (\d+)", text)[3]
-    if stem == "values":
-        return ", ".join(re.findall(r"x_\d+ = (\d+)", text)[:6])
     return walked(text, *asked_walk(text, 0)) if stem == "walk" else quoted(text, shift=30)
 
 
@@ -180,7 +174,6 @@ def test_a_rung_hides_what_its_number_says(name, material):
         found = {
             "keys": len(told(text)) - 1,
             "digits": len(told(text)["pass"]) if stem == "digits" else 0,
-            "values": len(set(re.findall(r"pass keys is (\d+)", text))),
             "walk": said.count("goes on to") + 1,
             "quote": len(sample.answer),
         }[stem]
@@ -253,11 +246,11 @@ def chatting(material):
     return made
 
 
-@pytest.mark.parametrize("name", ["keys-2", "walk-2", "values-3", "digits-6", "quote-4"])
+@pytest.mark.parametrize("name", ["keys-2", "walk-2", "digits-6", "quote-4"])
 def test_in_a_chat_template_the_question_is_the_users_and_the_reply_is_begun(name, chatting):
     """What the tokenizer's own template makes of the conversation, the reply's beginning after it."""
     stem = name.split("-")[0]
-    begun = {"keys": " The pass key is ", "digits": " The pass key is ", "values": " The pass keys are "}
+    begun = {"keys": " The pass key is ", "digits": " The pass key is "}
     for sample in samples(chatting, name, chat=True, count=2):
         text = chatting.tokenizer.decode(sample.prompt, skip_special_tokens=False)
         user, reply = re.fullmatch(r"(?s).*?\[user\](.*)\[/\]\[bot\](.*)", text).groups()
@@ -297,17 +290,17 @@ def test_samples_of_a_run_are_in_the_template_where_it_is_asked_for(chatting):
 
 
 def test_rungs_stand_side_by_side_in_the_order_of_their_numbers():
-    """8 of 10 and 2 of 10; a ladder with one rung is an ordinary task."""
+    """8 of 10, 2 of 10 and all of 10; what is no rung is in no such table."""
     records = [
         answer(NONE, task, 512, depth, i, float(i < hits))
-        for task, hits in (("keys-16", 1), ("keys-2", 4), ("quote-1", 5))
+        for task, hits in (("keys-16", 1), ("keys-2", 4), ("quote-1", 5), ("needle", 2))
         for depth in (0.0, 1.0)
         for i in range(5)
     ]
     grids = retrieval_grids(records)
-    assert list(grids) == ["keys-2", "keys-16", "quote-1"]
+    assert list(grids) == ["keys-2", "keys-16", "needle", "quote-1"]
     shares = ladder_shares(grids)
-    assert list(shares) == [("keys", 512)]
+    assert list(shares) == [("keys", 512), ("quote", 512)]
     row = shares["keys", 512]["none"]
     assert {rung: (cell.share.value, cell.tries) for rung, cell in row.items()} == {2: (0.8, 10), 16: (0.2, 10)}
     assert row[2].written() == "80 (49-94)"  # Wilson's interval of 8 of 10: Brown, Cai & DasGupta 2001
