@@ -94,10 +94,10 @@ def test_without_a_network_it_says_where_the_file_goes(fetching, monkeypatch, tm
 
 def test_the_cost_of_a_step_by_hand(real):
     """A window of 4,096: 8,192 units inside it, at twice 24,576, at four times 81,920; three methods, two of them pay for two
-    passes of each document inside; two depths."""
+    passes of each document inside; one depth."""
     job = real.Job(4096, 4)
     assert job.cost(real.Step(1)) == 3 * 81_920
-    assert job.cost(real.Step(2, 1)) == 3 * 2 * 81_920 + 3 * 2 * (8192 + 24_576) + 2 * 2 * 2 * 8192
+    assert job.cost(real.Step(2, 1)) == 3 * 2 * 81_920 + 3 * (8192 + 24_576) + 2 * 2 * 2 * 8192
 
 
 def test_each_step_asks_for_what_the_one_before_asked_and_more(real):
