@@ -1,4 +1,4 @@
-"""Causal dynamic YaRN against stock static YaRN, side by side on one machine: decoding, prefill and peak memory.
+"""Plans that rotate on read against stock static YaRN, side by side on one machine: decoding, prefill and peak memory.
 
 A Llama of the bundled model's shape with random weights, window 512, stretched 8 times. Run: python runs/benchmarks/dynamic.py
 """
@@ -21,6 +21,7 @@ WINDOW, FACTOR = 512, 8
 LONG = WINDOW * FACTOR
 YARN = {"rope_type": "yarn", "factor": float(FACTOR), "original_max_position_embeddings": WINDOW}
 PLAIN = {"rope_type": "default"}
+METHODS = {"causal": "dynamic-yarn", "near": "near-linear", "recompute": "dynamic-yarn-recompute"}
 
 
 def bundled_shape(**rope: Any) -> LlamaForCausalLM:
@@ -34,9 +35,10 @@ def bundled_shape(**rope: Any) -> LlamaForCausalLM:
 
 
 def sides() -> dict[str, LlamaForCausalLM]:
-    """Three models with the same weights: stock static YaRN, causal dynamic YaRN, and recomputation."""
-    made = {"static": bundled_shape(**YARN), "causal": bundled_shape(**PLAIN), "recompute": bundled_shape(**PLAIN)}
-    for name, method in (("causal", "dynamic-yarn"), ("recompute", "dynamic-yarn-recompute")):
+    """Models with the same weights: stock static YaRN, causal dynamic YaRN, near distances, and recomputation."""
+    made = {"static": bundled_shape(**YARN)}
+    for name, method in METHODS.items():
+        made[name] = bundled_shape(**PLAIN)
         attach(made[name], make_plan(read_live(made[name]), factor=FACTOR, method=method))
     return made
 
@@ -65,7 +67,7 @@ Times = dict[str, list[float]]
 def decoding_against_static(rounds: int) -> Times:
     """Around 4096 tokens, a few tokens each in turns."""
     models = sides()
-    caches = {name: prefill(models[name], LONG - 5 * rounds * 4 - 16) for name in ("causal", "static")}
+    caches = {name: prefill(models[name], LONG - 5 * rounds * 4 - 16) for name in ("causal", "near", "static")}
     works = {name: lambda name=name: decode(models[name], caches[name], 4) for name in caches}
     return seconds_of(works, 5 * rounds, warm=2)
 
@@ -87,7 +89,7 @@ def decoding_against_recompute(rounds: int) -> Times:
 @torch.no_grad()
 def prefill_against_static(rounds: int) -> Times:
     models = sides()
-    return seconds_of({name: lambda name=name: prefill(models[name]) for name in ("causal", "static")}, rounds)
+    return seconds_of({name: lambda name=name: prefill(models[name]) for name in ("causal", "near", "static")}, rounds)
 
 
 @torch.no_grad()
@@ -107,20 +109,20 @@ def peak_memory(rounds: int) -> dict[str, dict[str, float]]:
 
     One run says little: where the allocator puts a few large blocks moves it by a tenth.
     """
-    runs = in_turns({side: lambda side=side: child(__file__, "--peak", side) for side in ("causal", "static")}, rounds)
+    runs = in_turns({side: lambda side=side: child(__file__, "--peak", side) for side in ("causal", "near", "static")}, rounds)
     return {side: {when: statistics.median(one[when] for one in found) for when in found[0]} for side, found in runs.items()}
 
 
 TIMES = {
-    "a token after 4096, causal dynamic against stock static YaRN": decoding_against_static,
-    "a token after 4096, causal dynamic against recomputing": decoding_against_recompute,
-    "reading 4096 tokens (8 L), causal dynamic against stock static YaRN": prefill_against_static,
+    "a token after 4096": decoding_against_static,
+    "a token after 4096, against recomputing": decoding_against_recompute,
+    "reading 4096 tokens (8 L)": prefill_against_static,
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--peak", choices=("causal", "static"), help="print one side's peak memory and nothing else")
+    parser.add_argument("--peak", choices=("causal", "near", "static"), help="print one side's peak memory and nothing else")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
@@ -129,14 +131,20 @@ def main() -> None:
         peak(args.peak)
         return
     for name, bench in TIMES.items():
-        ours, theirs = bench(args.rounds).values()
-        a, b = statistics.median(ours) * 1000, statistics.median(theirs) * 1000
-        print(f"{name}, ms: {a:.2f}, {b:.2f}; times as fast: {ratio(theirs, ours)}", flush=True)
-    found = peak_memory(args.rounds)
-    print("peak resident MB:", json.dumps(found))
-    whole = found["causal"]["decoding"] / found["static"]["decoding"]
-    added = [found[side]["decoding"] - found[side]["before"] for side in ("causal", "static")]
-    print(f"peak, causal against static: whole process {whole:.2f}, added by reading {added[0] / added[1]:.2f}")
+        found = bench(args.rounds)
+        *ours, rival = found
+        for side in ours:
+            a, b = (statistics.median(found[of]) * 1000 for of in (side, rival))
+            print(
+                f"{name}, {side} against {rival}, ms: {a:.2f}, {b:.2f}; times as fast: {ratio(found[rival], found[side])}",
+                flush=True,
+            )
+    peaks = peak_memory(args.rounds)
+    print("peak resident MB:", json.dumps(peaks))
+    for side in ("causal", "near"):
+        whole = peaks[side]["decoding"] / peaks["static"]["decoding"]
+        added = [peaks[of]["decoding"] - peaks[of]["before"] for of in (side, "static")]
+        print(f"peak, {side} against static: whole process {whole:.2f}, added by reading {added[0] / added[1]:.2f}")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from ropewalk.models.attach import attach
 from ropewalk.models.caches import Entrance, cache_argument
 from ropewalk.models.dynamic import selftest
 from ropewalk.models.dynamic.cache import Rotated, _alike, _fits, keeps
-from ropewalk.models.dynamic.call import Call, _groups, ends
-from ropewalk.models.dynamic.read import BLOCK, AttentionCall, DeferredTable, _joined, _one_each, block_of
+from ropewalk.models.dynamic.call import Call, _groups, ends, in_order
+from ropewalk.models.dynamic.read import BLOCK, AttentionCall, DeferredTable, _one_each, block_of
 
 
 def row(*numbers):
@@ -154,8 +154,11 @@ def test_three_positions_for_a_token_must_be_one():
 def test_weights_of_parts_are_joined_over_all_keys():
     """Two columns that saw three keys, then one that saw four: zeros where nothing was seen."""
     first, second = torch.full((1, 1, 2, 3), 1 / 3), torch.full((1, 1, 1, 4), 1 / 4)
-    assert _joined([first, second], 4)[0, 0].tolist() == [[pytest.approx(1 / 3)] * 3 + [0]] * 2 + [[0.25] * 4]
-    assert _joined([first, None], 4) is None
+    early, late = torch.zeros(1, 2, 1, 5), torch.ones(1, 1, 1, 5)
+    output, weights = in_order([(2, late, second), (0, early, first)], 4)
+    assert output[0, :, 0, 0].tolist() == [0, 0, 1]
+    assert weights[0, 0].tolist() == [[pytest.approx(1 / 3)] * 3 + [0]] * 2 + [[0.25] * 4]
+    assert in_order([(0, early, first), (2, late, None)], 4)[1] is None
 
 
 def test_hooks_are_taken_off():
@@ -288,7 +291,7 @@ def outcome(monkeypatch, planned_off, stock_off):
 
     monkeypatch.setattr(selftest, "_off", off)
     schedule = SimpleNamespace(original_length=64)
-    ladder = SimpleNamespace(schedule=schedule, reach=256, semantics="causal", starts=(64,))
+    ladder = SimpleNamespace(schedule=schedule, reach=256, semantics="causal", starts=(64,), near=0)
     selftest.check_cache(llama(), ladder, contextlib.nullcontext)
     return tried
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadConfig, BadLength, BadOption, RopewalkError, UnknownName
-from ropewalk.scaling.plan import ScalingPlan, make_plan, parse_method
+from ropewalk.scaling.names import read_name
+from ropewalk.scaling.plan import ScalingPlan, make_plan
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.stretch import Stretch, normal_options
 from support.published import CONFIGS, GEMMA3_4B_TEXT, LLAMA2_7B, QWEN3_8B
@@ -136,7 +137,7 @@ def test_errors_of_make_plan():
         make_plan(read(CONFIGS["COMMAND_R7B"]), factor=2)
     for name, hint in (("dynamic-yarm", "dynamic-yarn"), ("yarm", "yarn"), ("dynamc", "dynamic")):
         with pytest.raises(UnknownName, match=f"no scaling method is called '{name}'. Did you mean '{hint}'"):
-            parse_method(name)
+            read_name(name)
     with pytest.raises(BadLength, match=r"target_length is .*; it must be a whole number of tokens, 1 to"):
         make_plan(LLAMA2, factor=1e9)  # 4096e9 tokens: a plan that could not be read back
 

@@ -6,7 +6,8 @@ import mpmath
 import pytest
 
 from ropewalk.errors import BadOption, UnknownName
-from ropewalk.scaling.plan import ScalingPlan, parse_method
+from ropewalk.scaling.names import read_name
+from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.schedule import SEMANTICS, Dynamic, Schedule
 from ropewalk.scaling.stretch import Stretch
@@ -60,7 +61,7 @@ def test_without_a_grid_every_length_has_its_own_scale():
     ],
 )
 def test_names_and_json_give_the_stretch_back(name):
-    method, dynamic = parse_method(name)
+    method, dynamic, *_ = read_name(name)
     stretch = Stretch(Rope(64, 1e4, 512), method, 8.0, (), dynamic)
     assert stretch.name == name
     plan = ScalingPlan((("all", stretch),), 4096)
@@ -68,9 +69,9 @@ def test_names_and_json_give_the_stretch_back(name):
 
 
 def test_defaults():
-    assert parse_method("dynamic") == ("ntk", Dynamic("causal", 2))
-    assert parse_method("dynamic-yarn-request") == ("yarn", Dynamic("request", 0))
-    assert parse_method("dynamic-recompute") == ("ntk", Dynamic("recompute", 0))
+    assert read_name("dynamic") == ("ntk", Dynamic("causal", 2), None, False)
+    assert read_name("dynamic-yarn-request") == ("yarn", Dynamic("request", 0), None, False)
+    assert read_name("dynamic-recompute") == ("ntk", Dynamic("recompute", 0), None, False)
     assert set(SEMANTICS) == {"causal", "request", "rotate", "recompute"}
 
 
@@ -97,4 +98,4 @@ def test_bad_input():
         Stretch(Rope(4, 1e4, 512), "longrope", 8.0, (("long_factor", (1.0, 2.0)),), Dynamic())
     for name in ("dynamic-yarn-causal-x", "dynamic-causal-2-3", "dynamic-warn", "yarn-causal"):
         with pytest.raises(UnknownName):
-            parse_method(name)
+            read_name(name)

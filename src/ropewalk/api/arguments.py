@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from ropewalk.errors import BadConfig, BadOption, UnknownName
 from ropewalk.scaling.method import Option, methods
-from ropewalk.scaling.plan import ScalingPlan, make_plan, parse_method
+from ropewalk.scaling.names import read_name
+from ropewalk.scaling.plan import ScalingPlan, make_plan
 from ropewalk.scaling.spec import ModelSpec
 from ropewalk.scaling.units import as_length
 
@@ -182,7 +183,7 @@ def plan_from(
 def is_method(name: str) -> bool:
     """Whether it is how a method is written, a dynamic one too."""
     try:
-        parse_method(name)
+        read_name(name)
     except UnknownName:
         return False
     return True

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ropewalk.api.arguments import Length, Names, Options, Plan, plan_from
+from ropewalk.api.arguments import Length, Names, Options, Plan, is_method, plan_from
 from ropewalk.api.running import DYNAMIC_FACTOR
 from ropewalk.errors import CannotAttach
 from ropewalk.models.source import Source
-from ropewalk.scaling.stretch import DYNAMIC
+from ropewalk.scaling.names import read_name
 
 if TYPE_CHECKING:
     from ropewalk.models.attach import Attached
@@ -44,7 +44,7 @@ def attach(
     from ropewalk.models.live import read_live
 
     read_live(model)  # what is no model of transformers is told in the words of attaching
-    if isinstance(plan, str) and plan.startswith(DYNAMIC) and to is None and factor is None:
+    if isinstance(plan, str) and is_method(plan) and read_name(plan).dynamic and to is None and factor is None:
         factor = DYNAMIC_FACTOR
     source = Source(model, original_length=original_length)
     return put(model, plan_from(source.spec, source.name, plan, to=to, factor=factor, options=options, layers=layers))

@@ -82,8 +82,8 @@ def plan_export(config: Mapping[str, Any], plan: ScalingPlan, engines: Sequence[
 
 
 def ladder(plan: ScalingPlan) -> list[tuple[str, ScalingPlan]]:
-    """(folder, static plan): the plan itself, or for a dynamic one every power of two below its factor, and the factor."""
-    if not plan.is_dynamic:
+    """(folder, static plan): the plan itself, or, where one table does not say it, powers of two up to its factor."""
+    if plan.is_one_table:
         return [("", plan)]
     top = max(stretch.factor for _, stretch in plan.stretches)
     steps = [2.0**k for k in range(1, math.ceil(math.log2(top)))] if top > 1 else []
@@ -92,7 +92,7 @@ def ladder(plan: ScalingPlan) -> list[tuple[str, ScalingPlan]]:
 
 def _static(plan: ScalingPlan, factor: float) -> ScalingPlan:
     stretches = tuple(
-        (name, dataclasses.replace(stretch, factor=min(factor, stretch.factor), dynamic=None))
+        (name, dataclasses.replace(stretch.far_alone, factor=min(factor, stretch.factor), dynamic=None))
         for name, stretch in plan.stretches
     )
     reached = max(stretch.target_length for _, stretch in stretches)

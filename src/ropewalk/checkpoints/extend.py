@@ -66,7 +66,7 @@ def model_card(
     for layer_type, stretch in plan.stretches:
         rope, method = stretch.rope, get_method(stretch.method)
         options = ", ".join(f"{name}={value}" for name, value in stretch.options if not isinstance(value, tuple))
-        m = stretch.scaled().attention_factor
+        m = stretch.scaled_by(stretch.largest_scale).attention_factor
         rows.append(
             f"| {layer_type} | {stretch.name}{f' ({options})' if options else ''} | {stretch.factor:g} | "
             f"{rope.original_length:,} | {rope.rope_theta:g} | {m:.4f} |"

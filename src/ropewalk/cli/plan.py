@@ -96,7 +96,9 @@ def _as_dict(model: str, spec: ModelSpec, plan: ScalingPlan | None, config: dict
         "plan": plan.to_dict(),
         "fingerprint": plan.fingerprint,
         "pairs": {name: pairs(stretch) for name, stretch in plan.stretches},
-        "attention_factor": {name: stretch.scaled().attention_factor for name, stretch in plan.stretches},
+        "attention_factor": {
+            name: stretch.scaled_by(stretch.largest_scale).attention_factor for name, stretch in plan.stretches
+        },
         "cache_bytes": {"fp16": spec.cache_bytes(plan.target_length, 2), "fp8": spec.cache_bytes(plan.target_length, 1)},
         "paste": _paste(plan, config),
         "paste_in": ".".join(text_path(opened(config))),
@@ -123,20 +125,19 @@ def _print_spec(console: Console, model: str, path: Path, spec: ModelSpec) -> No
 
 def _print_plan(console: Console, plan: ScalingPlan) -> None:
     for layer_type, stretch in plan.stretches:
-        count, m = pairs(stretch), stretch.scaled().attention_factor
+        most, count = stretch.largest_scale, pairs(stretch)
+        m = stretch.scaled_by(most).attention_factor
         where = "" if layer_type == "all" else f" on {escape(layer_type)}"
         console.print(
             f"\n[bold]{stretch.name}[/]{where}: {stretch.rope.original_length:,} -> {plan.target_length:,} tokens, "
             f"factor {stretch.factor:g}, attention factor {m:.4f}"
         )
+        if stretch.near:
+            console.print(f"  near: distances below {stretch.near:,} tokens turn as trained; far, from there on, as follows")
         if stretch.dynamic:
             console.print("  the factor grows with the length; shown at the target length")
-        console.print(
-            f"  pairs: {count['kept']} kept, {count['ramped']} ramped, {count['stretched']} stretched by {stretch.factor:g}"
-        )
-        console.print(
-            f"  [cyan]{bars(count['slowed_by'], stretch.factor)}[/]  slowed by 1 to {stretch.factor:g}, fastest pair first"
-        )
+        console.print(f"  pairs: {count['kept']} kept, {count['ramped']} ramped, {count['stretched']} stretched by {most:g}")
+        console.print(f"  [cyan]{bars(count['slowed_by'], most)}[/]  slowed by 1 to {most:g}, fastest pair first")
 
 
 def bars(slowed: list[float], factor: float) -> str:

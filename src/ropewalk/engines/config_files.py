@@ -38,9 +38,10 @@ def write_config(
     engines: Sequence[Engine], plan: ScalingPlan, config: Mapping[str, Any], versions: Mapping[str, str]
 ) -> Carrier:
     """The first carrier that every named engine computes as planned; CannotExpress with the least wrong one's error."""
-    if plan.is_dynamic:
+    if not plan.is_one_table:
         raise CannotExpress(
-            "a dynamic plan is never written into a config: no two engines agree what `dynamic` means.\n"
+            f"{plan.name} is never written into a config: one table of frequencies for every length and distance is all that\n"
+            "  a config can say, and no two engines agree what `dynamic` means.\n"
             "  Write a ladder of static factors (`ropewalk export` does), or attach the plan to a live model."
         )
     attempts = []

@@ -13,8 +13,8 @@ from ropewalk.scaling.stretch import Stretch
 
 def only_stretch(plan: ScalingPlan, engine: str) -> Stretch:
     """The one static stretch of a plan, for formats that hold one table."""
-    if plan.is_dynamic:
-        raise CannotExpress(f"a dynamic plan is never written for {engine}: write a ladder of static factors instead.")
+    if not plan.is_one_table:
+        raise CannotExpress(f"{plan.name} is never written for {engine}: write a ladder of static factors instead.")
     if len(plan.stretches) != 1:
         raise CannotExpress(
             f"{engine}'s format holds one rotary table; this plan stretches {len(plan.stretches)} layer types."

@@ -53,7 +53,7 @@ def can_reuse(model: Any, plan: ScalingPlan) -> bool:
 
     Sliding-window, compressed and recurrent layers forget what cutting back would need.
     """
-    if plan.is_dynamic or not is_prefix_consistent(plan):
+    if not plan.is_one_table or not is_prefix_consistent(plan):
         return False
     cache = DynamicCache(config=model.config)
     return all(type(layer) is DynamicLayer for layer in cache.layers) and (bool(cache.layers) or _only_attends(model))

@@ -81,7 +81,7 @@ class Attached:
         self._request = RequestScale()
         self._hooks: list[Any] = []
         deferred = [(table, stretch) for table, stretch in tables if defers_rotation(stretch)]
-        self._deferred = DeferredRotation(model, plan.fingerprint, deferred) if deferred else None
+        self._deferred = DeferredRotation(model, plan.fingerprint, deferred, self._request) if deferred else None
         self._undone = False
 
     def __enter__(self) -> "Attached":
@@ -151,7 +151,7 @@ def _check_ladder(ladder: Ladder, table: LiveTable) -> None:
     last = schedule.step(2**62)
     for step in {0, last // 2, last}:
         with ladder.at(step):
-            length = round(schedule.original_length * schedule.scale(step))
+            length = min(round(schedule.original_length * schedule.scale(step)), ladder.reach)
             tolerance = ROUNDINGS if step else COMPUTED_IN_FLOAT32  # step 0 is the model's own table
             positions = [position for position in (0, 1, 2, 7, length // 2, length - 1) if position < length]
             _compare(furthest(table, ladder.scaled(step), positions, tolerance), "the plan")

@@ -34,7 +34,7 @@ def _way_out(prompt: int, longest: int) -> str:
 
 def cache_bytes(spec: ModelSpec, plan: ScalingPlan | None, length: int, dtype: torch.dtype, rows: int = 1) -> int:
     """Key-value cache of `rows` sequences of `length` tokens; 0 where the config does not tell."""
-    deferred = plan and any(s.dynamic and s.dynamic.semantics != REQUEST for _, s in plan.stretches)
+    deferred = plan and any(s.near or (s.dynamic and s.dynamic.semantics != REQUEST) for _, s in plan.stretches)
     return int(rows * spec.cache_bytes(length, dtype.itemsize) * (KEYS_KEPT_ROTATED if deferred else 1))
 
 

@@ -25,10 +25,12 @@ class Scaled:
 
     inv_freq: rotary_dim / 2 frequencies in radians per token, float64, fastest first.
     attention_factor: m, multiplies cos and sin of every pair, so attention logits by m^2.
+    group: positions count in whole groups of so many tokens: the angle at p is theta' group floor(p / group).
     """
 
     inv_freq: tuple[float, ...]
     attention_factor: float = 1.0
+    group: int = 1
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(theta) and theta >= 0 for theta in self.inv_freq):
@@ -39,13 +41,17 @@ class Scaled:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A registered method: call it with (rope, factor, **options)."""
+    """A registered method: call it with (rope, factor, **options).
+
+    needs_near: a rule for far distances alone, which says nothing of near ones (`near.py`).
+    """
 
     name: str
     function: Callable[..., Scaled]
     source: str
     defaults: Mapping[str, Option]
     required: frozenset[str]
+    needs_near: bool = False
 
     @property
     def summary(self) -> str:
@@ -66,21 +72,26 @@ class Method:
 _METHODS: Registry[Method] = Registry("scaling method", "ropewalk.scaling.methods")
 
 
-def method(name: str, *, source: str) -> Callable[[Callable[..., Scaled]], Callable[..., Scaled]]:
+def method(name: str, *, source: str, needs_near: bool = False) -> Callable[[Callable[..., Scaled]], Callable[..., Scaled]]:
     """Register a method under `name`; `source` says where the rule was published."""
 
     def register(function: Callable[..., Scaled]) -> Callable[..., Scaled]:
         options = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
         required = frozenset(p.name for p in options if p.default is p.empty)
         defaults = {p.name: None if p.default is p.empty else p.default for p in options}
-        _METHODS.add(name, Method(name, function, source, defaults, required))
+        _METHODS.add(name, Method(name, function, source, defaults, required, needs_near))
         return function
 
     return register
 
 
 def methods() -> Mapping[str, Method]:
-    """Every registered method by name, in name order."""
+    """Every registered method that can stand alone, by name, in name order."""
+    return {name: known for name, known in far_methods().items() if not known.needs_near}
+
+
+def far_methods() -> Mapping[str, Method]:
+    """Every registered method, by name: each can turn what lies beyond the near distances."""
     return _METHODS.known()
 
 

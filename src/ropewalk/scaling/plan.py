@@ -9,14 +9,16 @@ from typing import Any
 
 from ropewalk.errors import BadConfig, BadLength, BadOption, UnknownName
 from ropewalk.scaling.carry import carried
-from ropewalk.scaling.method import Option, methods
+from ropewalk.scaling.method import Option
+from ropewalk.scaling.names import Named, read_name
 from ropewalk.scaling.rope import LARGEST_LENGTH, Rope, is_whole
-from ropewalk.scaling.schedule import REQUEST, SEMANTICS, Dynamic
+from ropewalk.scaling.schedule import REQUEST, Dynamic
 from ropewalk.scaling.spec import ModelSpec
-from ropewalk.scaling.stretch import DYNAMIC, Stretch, normal_options, pairs
+from ropewalk.scaling.stretch import Stretch, normal_options, pairs
 from ropewalk.table import Table
 
 SCHEMA = "ropewalk.plan/1"
+NEAR_SCHEMA = "ropewalk.plan/2"  # plans with near distances: what reads 1 alone must not take them for others
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,11 @@ class ScalingPlan:
     @property
     def is_dynamic(self) -> bool:
         return any(stretch.dynamic for _, stretch in self.stretches)
+
+    @property
+    def is_one_table(self) -> bool:
+        """Is every stretch one table of frequencies? If not, no config can say it: it needs a live model."""
+        return all(stretch.is_one_table for _, stretch in self.stretches)
 
     @property
     def name(self) -> str:
@@ -73,10 +80,12 @@ class ScalingPlan:
                 "factor": stretch.factor,
                 "options": dict(stretch.options),
                 "dynamic": dataclasses.asdict(stretch.dynamic) if stretch.dynamic else False,
+                **({"near": stretch.near, "log_n": stretch.log_n} if stretch.near else {}),
             }
             for name, stretch in self.stretches
         }
-        return {"schema": SCHEMA, "model": self.model, "target_length": self.target_length, "stretches": stretches}
+        schema = NEAR_SCHEMA if any(stretch.near for _, stretch in self.stretches) else SCHEMA
+        return {"schema": schema, "model": self.model, "target_length": self.target_length, "stretches": stretches}
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=2) + "\n"
@@ -91,10 +100,13 @@ class ScalingPlan:
             data = json.loads(text)
             if "plan" in data:
                 data = data["plan"]
-            if data["schema"] != SCHEMA:
-                raise BadConfig(f"this plan's schema is {data['schema']!r}; this version reads {SCHEMA!r}.")
+            if data["schema"] not in (SCHEMA, NEAR_SCHEMA):
+                raise BadConfig(
+                    f"this plan's schema is {data['schema']!r}; this version reads {SCHEMA!r} and {NEAR_SCHEMA!r}."
+                )
+            has_near = data["schema"] == NEAR_SCHEMA
             return ScalingPlan(
-                stretches=tuple((name, _read_stretch(raw)) for name, raw in data["stretches"].items()),
+                stretches=tuple((name, _read_stretch(raw, has_near)) for name, raw in data["stretches"].items()),
                 target_length=data["target_length"],
                 model=str(data.get("model", "")),
             )
@@ -108,15 +120,21 @@ class ScalingPlan:
 
 
 def _row(name: str, stretch: Stretch, target_length: int) -> tuple[str, ...]:
-    count, m = pairs(stretch), stretch.scaled().attention_factor
-    numbers = f"{stretch.rope.original_length:,}", f"{target_length:,}", f"{stretch.factor:g}", f"{m:.4f}"
+    count, m = pairs(stretch), stretch.scaled_by(stretch.largest_scale).attention_factor
+    near = f", near {stretch.near:,}" if stretch.near else ""
+    numbers = f"{stretch.rope.original_length:,}{near}", f"{target_length:,}", f"{stretch.largest_scale:g}", f"{m:.4f}"
     return (name, *numbers, *(str(count[kind]) for kind in ("kept", "ramped", "stretched")))
 
 
-def _read_stretch(raw: Mapping[str, Any]) -> Stretch:
+def _read_stretch(raw: Mapping[str, Any], has_near: bool) -> Stretch:
+    if not has_near and not {"near", "log_n"}.isdisjoint(raw):
+        raise BadConfig(f"near and log_n belong to plans of the schema {NEAR_SCHEMA!r}, and this one says {SCHEMA!r}.")
+    near, log_n = raw.get("near", 0), raw.get("log_n", False)
+    if not isinstance(log_n, bool):
+        raise BadConfig(f"log_n is {log_n!r}; it must be true or false.")
     rope = Rope(**{name: raw["rope"][name] for name in ("rotary_dim", "rope_theta", "original_length")})
     options = normal_options(raw["method"], raw["options"])
-    return Stretch(rope, raw["method"], raw["factor"], options, _read_dynamic(raw["dynamic"]))
+    return Stretch(rope, raw["method"], raw["factor"], options, _read_dynamic(raw["dynamic"]), near, log_n)
 
 
 def _read_dynamic(raw: object) -> Dynamic | None:
@@ -133,32 +151,6 @@ def _whole(name: str, value: object) -> None:
         raise BadLength(f"{name} is {value!r}; it must be a whole number of tokens, 1 to {LARGEST_LENGTH}.")
 
 
-def parse_method(name: str) -> tuple[str, Dynamic | None]:
-    """(method, how dynamic) of a name: dynamic[-METHOD][-SEMANTICS[-GRID]], or a method's own name.
-
-    "dynamic" is over ntk, the classic, and causal on two steps per octave; "dynamic-yarn-rotate" and "dynamic-causal-4" are
-    others.
-    """
-    if not isinstance(name, str):
-        raise BadOption(f"method is {name!r}; it must be a name, such as yarn.")
-    first, *rest = name.split("-")
-    if first != DYNAMIC:
-        return _known(name, name), None
-    method = _known(rest.pop(0), name) if rest and rest[0] not in SEMANTICS else "ntk"
-    if not rest:
-        return method, Dynamic()
-    if rest[0] not in SEMANTICS or len(rest) > 2 or not all(grid.isdecimal() for grid in rest[1:]):
-        _known("", name)
-    return method, Dynamic(rest[0], int(rest[1]) if rest[1:] else None)
-
-
-def _known(method: str, name: str) -> str:
-    if method not in methods():
-        close = (f"{DYNAMIC}-{m}" for m in ("linear", "yarn", *SEMANTICS))
-        raise UnknownName("scaling method", name, [*methods(), DYNAMIC, *close])
-    return method
-
-
 def make_plan(
     spec: ModelSpec,
     *,
@@ -171,7 +163,7 @@ def make_plan(
 ) -> ScalingPlan:
     """Stretch a model by `factor`, or by the smallest factor that reaches `target_length` tokens.
 
-    method: a registered method, or a dynamic one as `parse_method` reads it: "dynamic", "dynamic-yarn".
+    method: a name as `read_name` reads it: "yarn", "dynamic-yarn", "near-linear".
     layer_types: what to stretch; by default every layer type that looks at the whole window.
     A layer type that is stretched by this method already keeps its own options, but for those in `options` (carry.py).
     """
@@ -182,7 +174,7 @@ def make_plan(
         )
     if not isinstance(options, Mapping | None):
         raise BadOption(f"options are {options!r}; write them as {{'beta_fast': 16}}.")
-    name, dynamic = parse_method(method)
+    wanted = read_name(method)
     if (factor is None) == (target_length is None):
         given = "neither is" if factor is None else "both are"
         raise BadLength(f"give either a factor or a target length, and not both: {given} there.")
@@ -196,10 +188,10 @@ def make_plan(
             "nothing to stretch here: only sliding-window layers rotate, and they never look further back than they were "
             "trained to.\n  Name them as layer types to stretch them all the same."
         )
-    if layer_types is None and name != "none":
+    if layer_types is None and wanted.method != "none":
         _check_window(spec)
     stretches = tuple(
-        (layer_type, _stretch(spec, layer_type, name, dynamic, factor, target_length, options or {})) for layer_type in chosen
+        (layer_type, _stretch(spec, layer_type, wanted, factor, target_length, options or {})) for layer_type in chosen
     )
     reached = target_length or max(stretch.target_length for _, stretch in stretches)
     return ScalingPlan(stretches, reached, model)
@@ -220,8 +212,7 @@ def _check_window(spec: ModelSpec) -> None:
 def _stretch(
     spec: ModelSpec,
     layer_type: str,
-    method: str,
-    dynamic: Dynamic | None,
+    named: Named,
     factor: float | None,
     target_length: int | None,
     options: Mapping[str, Option],
@@ -236,5 +227,6 @@ def _stretch(
                 "  window as the original), give original_length yourself."
             )
     scale = factor if factor is not None else (target_length or 1) / rope.original_length
-    own = carried(spec, layer_type, method, scale, options)
-    return Stretch(rope, method, scale, normal_options(method, {**own, **options}), dynamic)
+    own = carried(spec, layer_type, named.method, scale, options)
+    chosen, near = normal_options(named.method, {**own, **options}), named.near_tokens(rope.original_length)
+    return Stretch(rope, named.method, scale, chosen, named.dynamic, near, named.log_n)

@@ -55,9 +55,10 @@ class Dynamic:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """s(p) = max(1, (p + 1) / L), rounded up to 2^(k/g) and capped at `factor`: the scale of the query at position p.
+    """The scale of the query at position p: s(p) = max(1, (p + 1 - w) / (L - w)), rounded up to 2^(k/g), capped at `factor`.
 
     original_length: L, tokens.  factor: the largest scale.  grid: g, steps per octave; 0 does not round.
+    near: w, the distances that are read as trained; the scale is of what lies beyond them. 0: everything is scaled.
 
     Steps count the scales: step 0 is scale 1. With a grid the first position of every step is found in whole numbers, so
     that no rounding can move a boundary.
@@ -66,6 +67,7 @@ class Schedule:
     original_length: int
     factor: float
     grid: int
+    near: int = 0
 
     def step(self, position: int) -> int:
         """Which step the query at `position` (from 0) is in."""
@@ -75,20 +77,20 @@ class Schedule:
 
     def scale(self, step: int) -> float:
         """The scale of a step, between 1 and the factor."""
-        s = 2.0 ** (step / self.grid) if self.grid else (self.original_length + step) / self.original_length
+        s = 2.0 ** (step / self.grid) if self.grid else (self._far + step) / self._far
         return min(s, self.factor)
 
     def scale_of(self, position: int) -> float:
         return self.scale(self.step(position))
 
     def starts(self) -> tuple[int, ...]:
-        """The first position of steps 1, 2, ...: the least p with (p + 1) / L > 2^(k/g), k = 0, 1, ..., of a gridded schedule.
+        """The first position of steps 1, 2, ... of a gridded schedule: the least p with (p + 1 - w) / (L - w) > 2^(k/g).
 
-        p + 1 > L 2^(k/g) is (p + 1)^g > L^g 2^k, so p is the whole part of the g-th root of L^g 2^k.
+        With n = p - w and M = L - w that is (n + 1)^g > M^g 2^k, so n is the whole part of the g-th root of M^g 2^k.
         """
         found, k = [], 0
         while 2.0 ** (k / self.grid) < self.factor:
-            found.append(_whole_root(self.original_length**self.grid << k, self.grid))
+            found.append(self.near + _whole_root(self._far**self.grid << k, self.grid))
             k += 1
         # Of a window so short that steps coincide, only the last one counts, as bisect_right has it.
         return tuple(found)
@@ -96,7 +98,12 @@ class Schedule:
     @property
     def _last(self) -> int:
         """The longest length that has a scale of its own."""
-        return -int(-self.original_length * self.factor // 1)
+        return self.near - int(-self._far * self.factor // 1)
+
+    @property
+    def _far(self) -> int:
+        """Trained distances that are left for what is far."""
+        return self.original_length - self.near
 
 
 def _whole_root(n: int, degree: int) -> int:

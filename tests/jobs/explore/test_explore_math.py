@@ -11,7 +11,8 @@ from ropewalk.errors import RopewalkError
 from ropewalk.jobs.explore.models import describe, preset_files
 from ropewalk.jobs.explore.page import write_explorer
 from ropewalk.scaling.method import get_method
-from ropewalk.scaling.plan import make_plan, parse_method
+from ropewalk.scaling.names import read_name
+from ropewalk.scaling.plan import make_plan
 from ropewalk.scaling.schedule import Dynamic
 from ropewalk.scaling.stretch import Stretch
 from support.browser import Watched, launched
@@ -112,7 +113,7 @@ def test_every_frequency_is_the_ground_floors(page, preset):
     for rope in ropes:
         for name, options in CASES:
             for factor in FACTORS:
-                method, _ = parse_method(name)
+                method = read_name(name).method
                 wanted.append(get_method(method)(rope, factor, **options))
                 asked.append([describe_rope(rope), name, factor, options])
 
@@ -219,7 +220,7 @@ def test_it_offers_every_method_of_the_registry_that_needs_no_list(page):
 
     offered = page.evaluate("window.ropewalk.methodNames()")
 
-    assert {parse_method(name)[0] for name in offered} == set(methods()) - {"longrope"}
+    assert {read_name(name).method for name in offered} == set(methods()) - {"longrope"}
 
 
 def test_what_the_page_refuses_python_refuses_too(page):

@@ -35,7 +35,7 @@ def write_own(plan: ScalingPlan, target: dict[str, Any], kind: str) -> None:
 
 def _base(stretch: Stretch) -> float | None:
     """The base that says it all, or None."""
-    if stretch.dynamic:
+    if not stretch.is_one_table:
         return None
     if stretch.method == "ntk":
         return stretched_theta(stretch.rope, stretch.factor)
@@ -53,6 +53,8 @@ def _set_base(target: dict[str, Any], theta: float, kind: str, own: OwnCode) -> 
 
 def _scaling(stretch: Stretch, own: OwnCode) -> dict[str, Any] | None:
     """The rope_scaling that its code takes, with these keys and no others: InternLM2's config counts them."""
+    if stretch.near:
+        return None
     if stretch.dynamic:
         fits = stretch.method == "ntk" and stretch.dynamic == Dynamic(REQUEST) and "dynamic" in own.types
         return {own.word: "dynamic", "factor": 1.0} if fits else None

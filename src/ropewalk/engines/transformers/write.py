@@ -191,6 +191,8 @@ def spell(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str
     """
     rope, options = stretch.rope, dict(stretch.options)
     base = {"rope_theta": float(rope.rope_theta)}
+    if stretch.near:
+        stretch.scaled()  # says why no config can
     if stretch.dynamic:
         if stretch.method != "ntk" or stretch.dynamic != Dynamic(REQUEST):
             raise CannotExpress(
@@ -225,8 +227,8 @@ def spell(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str
 
 def spell_as_lists(stretch: Stretch, *, nested: bool = False, kind: str = "") -> dict[str, Any]:
     """longrope keys for any static stretch, with m under both of the names that engines read it by."""
-    if stretch.dynamic:
-        raise CannotExpress(f"longrope's lists are static, and {stretch.name} is not.")
+    if not stretch.is_one_table:
+        raise CannotExpress(f"longrope's lists are static and for every distance, and {stretch.name} is not.")
     m = stretch.scaled().attention_factor
     base = {"rope_theta": float(stretch.rope.rope_theta), "original_max_position_embeddings": stretch.rope.original_length}
     return {**_as_longrope(stretch), **base, "short_mscale": m, "long_mscale": m}

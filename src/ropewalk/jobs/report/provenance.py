@@ -83,8 +83,8 @@ def _plan(name: str, plan: ScalingPlan) -> dict[str, str]:
     options = ", ".join(f"{key} = {value}" for key, value in stretch.options if not isinstance(value, tuple))
     return {
         "name": name,
-        "factor": f"1 to {stretch.factor:g}" if stretch.dynamic else f"{stretch.factor:g}",
-        "attention_factor": f"{stretch.scaled().attention_factor:.4f}",
+        "factor": f"1 to {stretch.largest_scale:g}" if stretch.dynamic else f"{stretch.largest_scale:g}",
+        "attention_factor": f"{stretch.scaled_by(stretch.largest_scale).attention_factor:.4f}",
         "options": options or "defaults",
         "fingerprint": plan.fingerprint,
     }

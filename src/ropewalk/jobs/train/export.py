@@ -60,7 +60,7 @@ def export(
     else:
         _put(model, weights)
     config = read_config(source)
-    written = config if plan.is_dynamic else transformers.write(plan, config)
+    written = transformers.write(plan, config) if plan.is_one_table else config
     with _writing(run / MODEL) as folder:
         fill(folder, source, plan, written)
         _replace_weights(folder, model, config)

@@ -108,9 +108,9 @@ class Recipe(_Strict):
             )
         if stage.batch % groups:
             raise BadOption(f"a step of {stage.batch} rows does not divide over {groups} groups of processes: change --batch.")
-        if plan.is_dynamic and self.context > 1:
+        if not plan.is_one_table and self.context > 1:
             raise BadOption(
-                "a causal plan rotates keys at their query's scale, and cannot share a row between processes yet.\n"
+                f"{plan.name} rotates keys when their query reads them, and cannot share a row between processes yet.\n"
                 "  Use --context 1: more processes then hold more rows."
             )
         return length

@@ -84,7 +84,7 @@ def plan_of(folder: Path, config: Mapping[str, Any]) -> ScalingPlan:
 
 def check_stretched(plan: ScalingPlan, where: Path) -> None:
     plain = dict(without_scaling(plan).stretches)
-    if all(stretch.scaled() == plain[name].scaled() for name, stretch in plan.stretches):
+    if all(not stretch.near and stretch.scaled() == plain[name].scaled() for name, stretch in plan.stretches):
         raise BadOption(
             f"the plan of {where} changes no frequency: with and without it are the same, and nothing can be seen."
         )

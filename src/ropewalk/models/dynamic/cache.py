@@ -188,11 +188,11 @@ def _see(cache: Any, state: CacheState, layer: int) -> None:
     rotated = state.layers.get(layer)
     if rotated is not None:
         live = getattr(cache.layers[layer], "keys", None)
-        rotated.fresh = live is rotated.source and rotated.version == _version(live)
+        rotated.fresh = live is rotated.source and rotated.version == version_of(live)
         rotated.source = None  # or it would outlive the cache's own
 
 
-def _version(tensor: torch.Tensor | None) -> int | None:
+def version_of(tensor: torch.Tensor | None) -> int | None:
     return None if tensor is None or tensor.is_inference() else tensor._version
 
 
@@ -221,7 +221,7 @@ def rotated_keys(
     else:
         kept.keys[:, :, call.past : total] = new
         kept.length = total
-    kept.source, kept.version, kept.fresh = key, _version(key), False
+    kept.source, kept.version, kept.fresh = key, version_of(key), False
     return kept.keys[:, :, :length]
 
 

@@ -1,17 +1,22 @@
 """One forward pass of a plan that rotates on read: where its tokens stand, and the steps its queries read at."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch.nn.attention.bias import causal_lower_right
+from torch.nn.functional import pad
 
 from ropewalk.errors import BadLength
+from ropewalk.models.dynamic.request import RequestScale
 from ropewalk.models.live import LiveTable
 from ropewalk.scaling.method import Scaled
-from ropewalk.scaling.schedule import CAUSAL
+from ropewalk.scaling.names import STATIC
+from ropewalk.scaling.schedule import CAUSAL, REQUEST
 from ropewalk.scaling.stretch import Stretch
 
 # One step for every row, or one per row.
@@ -20,19 +25,27 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 # (x, cos, sin) -> x rotated, by the model's own function.
 Rotate = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 HELD = 64
+AHEAD = 64  # positions whose tables are made at once while tokens are written
 
 
 class Ladder:
     """cos and sin of a live rotary module at every step of a schedule, by the module's own forward.
 
     base: its frequencies and attention factor at step 0, bit for bit those of the unstretched model.
+    request: how long the request is, for stretches whose scale it sets.
+
+    With `near` distances a step's values are of far ones; near ones turn by step 0's. Keys are then rotated without the
+    attention factor, and queries by its square, so that one key serves queries of every step that find it near.
     """
 
-    def __init__(self, table: LiveTable, stretch: Stretch, base: tuple[torch.Tensor, float]):
-        assert stretch.dynamic
-        self.table, self.schedule, self.semantics = table, stretch.schedule, stretch.dynamic.semantics
+    def __init__(self, table: LiveTable, stretch: Stretch, base: tuple[torch.Tensor, float], request: RequestScale):
+        self.table, self.schedule, self.request = table, stretch.schedule, request
+        self.semantics = stretch.dynamic.semantics if stretch.dynamic else STATIC
+        self.near, self._log_n = stretch.near, stretch.log_n
         self._stretch, self._base = stretch, base
         self._held: dict[int, tuple[torch.Tensor, float]] = {}
+        self._scaled: dict[int, Scaled] = {}
+        self._ahead: dict[tuple[str, int, int, torch.dtype], Pair] = {}
         self.starts = torch.tensor(self.schedule.starts() if self.schedule.grid else (), dtype=torch.int64)
 
     @property
@@ -41,7 +54,11 @@ class Ladder:
         return self._stretch.target_length
 
     def scaled(self, step: int) -> Scaled:
-        return self._stretch.scaled_by(self.schedule.scale(step))
+        if step not in self._scaled:
+            if len(self._scaled) >= HELD:
+                self._scaled.clear()
+            self._scaled[step] = self._stretch.scaled_by(self.schedule.scale(step))
+        return self._scaled[step]
 
     def values(self, step: int) -> tuple[torch.Tensor, float]:
         """(inv_freq, float32, and the attention factor) of a step."""
@@ -78,6 +95,59 @@ class Ladder:
         """(cos, sin) for positions (rows, tokens), in the dtype of `like` and the module's own layout."""
         return self.rotated_by(*self.values(step), positions, like)
 
+    def of_queries(self, step: int, positions: torch.Tensor, like: torch.Tensor) -> Pair:
+        """(cos, sin) of queries (rows, tokens), to meet keys that `of_keys` turned at that step; far keys, if some are near.
+
+        The far angle theta w + theta' (p - k - w) is that of a query at theta' p + (theta - theta') w and a key at theta' k.
+        """
+        if not self.near or step == 0:
+            return self.tables(step, positions, like)
+        (trained, _), (inv_freq, m) = self.values(0), self.values(step)
+        wide = like.new_empty(1, dtype=torch.promote_types(like.dtype, torch.float32))
+        turned = self.rotated_by(inv_freq, m * m, self._grouped(step, positions), wide)
+        ahead = self.rotated_by(trained - inv_freq, 1.0, torch.full_like(positions[:1, :1], self.near), wide)
+        cos, sin = add_angles(turned, ahead)
+        return cos.to(like.dtype), sin.to(like.dtype)
+
+    def of_near_queries(self, step: int, positions: torch.Tensor, like: torch.Tensor) -> Pair:
+        """(cos, sin) of queries that meet near keys, which `of_keys` turned at step 0."""
+        (trained, _), (_, m) = self.values(0), self.values(step)
+        return self.rotated_by(trained, m * m, positions, like)
+
+    def of_keys(self, step: int, positions: torch.Tensor, like: torch.Tensor) -> Pair:
+        """(cos, sin) of keys (rows, tokens)."""
+        if not self.near or step == 0:
+            return self.tables(step, positions, like)
+        return self.rotated_by(self.values(step)[0], 1.0, self._grouped(step, positions), like)
+
+    def _grouped(self, step: int, positions: torch.Tensor) -> torch.Tensor:
+        """Positions in the method's whole groups of tokens."""
+        group = self.scaled(step).group
+        return positions if group == 1 else positions // group * group
+
+    def of_each(self, compute: str, steps: Steps, positions: torch.Tensor, like: torch.Tensor) -> Pair:
+        """What `compute` answers for one token a row, positions (rows, 1) on the CPU. Tokens come one after the other: their
+        tables are made some at a time.
+        """
+        found, rows = [], max(len(steps), len(positions))
+        steps, positions = steps if len(steps) > 1 else steps * rows, positions.expand(rows, 1)
+        for step, position in zip(steps, positions[:, 0].tolist(), strict=True):
+            key = (compute, step, position // AHEAD, like.dtype)
+            if key not in self._ahead:
+                if len(self._ahead) >= HELD:
+                    self._ahead.clear()
+                first = position // AHEAD * AHEAD
+                self._ahead[key] = getattr(self, compute)(step, torch.arange(first, first + AHEAD)[None], like)
+            found.append([half[:, position % AHEAD, None] for half in self._ahead[key]])
+        cos, sin = (halves[0] if len(halves) == 1 else torch.cat(halves) for halves in zip(*found, strict=True))
+        return cos, sin
+
+    def gain(self, positions: torch.Tensor) -> torch.Tensor | None:
+        """(rows, 1, tokens, 1): what queries are multiplied by, float32; None: by nothing."""
+        if not self._log_n:
+            return None
+        return ((positions + 1).log() / math.log(self.schedule.original_length)).clamp(min=1)[:, None, :, None]
+
     def rotated_by(self, inv_freq: torch.Tensor, m: Any, positions: torch.Tensor, like: torch.Tensor) -> Pair:
         """(cos, sin) as the module computes them from these frequencies and this attention factor."""
         extra = {"layer_type": self.table.layer_type} if self.table.prefix else {}
@@ -99,6 +169,11 @@ class Ladder:
         """The step of every query, (rows, tokens), on the CPU. Raises BadLength for one that the plan does not reach."""
         positions = positions.to("cpu", torch.int64).contiguous()
         self._check_reach(int(positions.max()) if positions.numel() else 0)
+        if self.semantics == STATIC:
+            return torch.full_like(positions, self.schedule.step(2**62))
+        if self.semantics == REQUEST:
+            start, last = int(positions.amin(-1).max()), int(positions.max())
+            return torch.full_like(positions, self.schedule.step(self.request.length(start, last) - 1))
         if self.semantics != CAUSAL:
             positions = ends(positions)
         if self.schedule.grid:
@@ -114,9 +189,14 @@ class Ladder:
             )
 
 
+def add_angles(a: Pair, b: Pair) -> Pair:
+    """(cos, sin) of the sums of the angles, in any layout; factors multiply."""
+    return a[0] * b[0] - a[1] * b[1], a[1] * b[0] + a[0] * b[1]
+
+
 def ends(positions: torch.Tensor) -> torch.Tensor:
     """The last position of the document that each token belongs to; a document starts where positions do not grow."""
-    starts = torch.nn.functional.pad(positions[:, 1:] <= positions[:, :-1], (1, 0)).long().cumsum(1)
+    starts = pad(positions[:, 1:] <= positions[:, :-1], (1, 0)).long().cumsum(1)
     longest = torch.zeros_like(positions).scatter_reduce(1, starts, positions, "amax", include_self=False)
     return longest.gather(1, starts)
 
@@ -132,8 +212,9 @@ class Call:
         self.ladder, self.positions = ladder, positions
         self.key_positions, self.past, self.bound = positions, 0, False
         self._like = like.new_empty(1) if isinstance(like, torch.Tensor) else like
-        self._tables: dict[tuple[Steps, bool, int, int], Pair] = {}
+        self._tables: dict[tuple[Steps, str, int, int], Pair] = {}
         self._triangle: torch.Tensor | None = None
+        self._masks: dict[Any, Any] = {}
         self._identity: Pair | None = None
         self.groups = _groups(ladder.steps(positions))
         self.is_plain = all(step == 0 for steps, _ in self.groups for step in steps)
@@ -147,6 +228,52 @@ class Call:
         """Do positions fall or stand still anywhere: packed documents, or padding?"""
         return bool((self.positions[:, 1:] <= self.positions[:, :-1]).any())
 
+    @property
+    def total(self) -> int:
+        """Keys that have been seen, this call's among them."""
+        return self.key_positions.shape[-1]
+
+    @cached_property
+    def is_even(self) -> bool:
+        """Is the distance of two tokens that of their columns? Not where positions jump. Columns of padding before the first
+        token do not count: a mask hides them.
+        """
+        columns = torch.arange(self.total, device=self.key_positions.device)
+        ahead = self.key_positions - columns
+        offset = ahead[:, -1:]
+        return bool(((ahead == offset) | (columns < -offset)).all())
+
+    @property
+    def is_padded(self) -> bool:
+        """Are there columns before the first token of a row?"""
+        return bool((self.key_positions[:, -1] < self.total - 1).any())
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What is the same for every layer of this call."""
+        if key not in self._masks:
+            self._masks[key] = make()
+        return self._masks[key]
+
+    def hides_nothing(self, mask: torch.Tensor | None, keys: int) -> bool:
+        """Does a layer's mask only say that no query sees what comes after it, of `keys` keys that have all been seen?"""
+        if mask is None:
+            return True
+        if mask.dim() != 4 or mask.shape[-2:] != (self.tokens, self.total) or keys != self.total:
+            return False
+
+        def look() -> bool:
+            seen = mask if mask.dtype == torch.bool else mask == 0
+            rows = torch.arange(self.past, self.total, device=mask.device)[:, None]
+            return bool((seen == (torch.arange(keys, device=mask.device) <= rows)).all())
+
+        answer: bool = self.once(("hides", id(mask)), look)
+        return answer
+
+    def where_keys_stand(self, length: int) -> torch.Tensor:
+        """(rows, length) positions of the keys that a layer reads: a static cache's empty slots at 0; or a window's tail."""
+        known = self.key_positions
+        return pad(known, (0, length - self.total)) if length > self.total else known[:, self.total - length :]
+
     def identity(self, embeddings: Pair) -> Pair:
         if self._identity is None:
             self._identity = torch.ones_like(embeddings[0]), torch.zeros_like(embeddings[1])
@@ -154,20 +281,24 @@ class Call:
 
     def of_queries(self, steps: Steps, first: int, last: int) -> Pair:
         """(cos, sin) of the queries in columns first to last - 1."""
-        return self._at(steps, True, first, last, self.positions)
+        return self._at(steps, "of_queries", first, last, self.positions)
+
+    def of_near_queries(self, steps: Steps, first: int, last: int) -> Pair:
+        """The same for near keys, where the plan has such."""
+        return self._at(steps, "of_near_queries", first, last, self.positions)
 
     def of_keys(self, steps: Steps, first: int, last: int, length: int) -> Pair:
         """(cos, sin) of keys first to last - 1 of the `length` that a layer reads.
 
         More than have been seen: a static cache, whose empty slots are masked. Fewer: a window's tail.
         """
-        known = self.key_positions.shape[-1]
+        known = self.total
         if length < known:
             first, last = first + known - length, last + known - length
         positions = self.key_positions
         if last > known:
-            positions = torch.nn.functional.pad(positions, (0, last - known))
-        return self._at(steps, False, first, last, positions)
+            positions = pad(positions, (0, last - known))
+        return self._at(steps, "of_keys", first, last, positions)
 
     def causal_mask(self, first: int, last: int, query: torch.Tensor) -> Any:
         """(1, 1, queries, last): what a query in columns first to last - 1 of a fresh call may look at; None if everything.
@@ -186,17 +317,21 @@ class Call:
         start = self.tokens - first
         return self._triangle[None, None, : last - first, start : start + last]
 
-    def _at(self, steps: Steps, query: bool, first: int, last: int, positions: torch.Tensor) -> Pair:
-        key = (steps, query, first, last)
+    def _at(self, steps: Steps, compute: str, first: int, last: int, positions: torch.Tensor) -> Pair:
+        key = (steps, compute, first, last)
         if key not in self._tables:
-            self._tables[key] = self._compute(steps, positions[:, first:last])
+            self._tables[key] = self._compute(steps, compute, positions[:, first:last])
         return self._tables[key]
 
-    def _compute(self, steps: Steps, positions: torch.Tensor) -> Pair:
+    def _compute(self, steps: Steps, compute: str, positions: torch.Tensor) -> Pair:
+        if positions.shape[1] == 1 and positions.device.type == "cpu" and not torch.is_grad_enabled():
+            return self.ladder.of_each(compute, steps, positions, self._like)
+        make = getattr(self.ladder, compute)
         if len(steps) == 1:
-            return self.ladder.tables(steps[0], positions, self._like)
+            pair: Pair = make(steps[0], positions, self._like)
+            return pair
         rows = [positions[i : i + 1] if len(positions) > 1 else positions for i in range(len(steps))]
-        pairs = [self.ladder.tables(step, row, self._like) for step, row in zip(steps, rows, strict=True)]
+        pairs = [make(step, row, self._like) for step, row in zip(steps, rows, strict=True)]
         return torch.cat([cos for cos, _ in pairs]), torch.cat([sin for _, sin in pairs])
 
 
@@ -210,3 +345,13 @@ def _groups(steps: torch.Tensor) -> list[tuple[Steps, list[tuple[int, int]]]]:
     for first, last in pairwise(edges):
         found.setdefault(tuple(steps[:, first].tolist()), []).append((first, last))
     return list(found.items())
+
+
+def in_order(
+    found: list[tuple[int, torch.Tensor, torch.Tensor | None]], keys: int
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Outputs, and weights over all keys where there are any, of groups of queries by the column each starts at."""
+    found = sorted(found, key=lambda piece: piece[0])
+    output = torch.cat([output for _, output, _ in found], dim=1)
+    weights = [pad(weight, (0, keys - weight.shape[-1])) for _, _, weight in found if weight is not None]
+    return output, torch.cat(weights, dim=2) if len(weights) == len(found) else None

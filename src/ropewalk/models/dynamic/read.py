@@ -6,41 +6,16 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ropewalk.errors import CannotAttach
 from ropewalk.models.caches import Entrance
 from ropewalk.models.dynamic.cache import CacheState, bind, keeps, rotated_keys
-from ropewalk.models.dynamic.call import Call, Ladder, Pair, Rotate, Steps
+from ropewalk.models.dynamic.call import Call, Ladder, Pair, Rotate, Steps, in_order
+from ropewalk.models.dynamic.kernels import can_merge, causal
+from ropewalk.models.dynamic.near import NearReading
 from ropewalk.models.dynamic.traced import TracedCall, TracedReading, check_unseen, is_traced
-
-PRECISE = (torch.float32, torch.float64)  # shorter types would be rounded once more between the two
-
-
-def can_split(stock: Any, module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, kwargs: Any) -> bool:
-    """Is `stock`, given no mask, the causal kernel that `split_causal` calls?"""
-    plain = stock is sdpa_attention_forward and not kwargs.get("dropout") and kwargs.get("position_bias") is None
-    kernel = query.device.type == "cpu" and query.dtype in PRECISE and query.shape[3] == key.shape[3] == value.shape[3]
-    told = kwargs.get("is_causal")
-    return plain and kernel and not torch.is_grad_enabled() and (getattr(module, "is_causal", True) if told is None else told)
-
-
-def split_causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None) -> torch.Tensor:
-    """Attention of the last n queries.  query: (rows, heads, n, channels).  key, value: (rows, key heads, tokens, channels).
-
-    Answers (rows, n, heads, channels), as transformers' attention functions do.
-    """
-    attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    before = key.shape[2] - query.shape[2]
-    out, log_sum = attend(query, key[:, :, before:], value[:, :, before:], 0.0, True, scale=scaling)
-    if before:
-        earlier, log_earlier = attend(query, key[:, :, :before], value[:, :, :before], 0.0, False, scale=scaling)
-        out = out.lerp_(earlier, torch.sigmoid(log_earlier - log_sum)[..., None])
-    answer: torch.Tensor = out.transpose(1, 2).contiguous()
-    return answer
-
 
 READING = "_ropewalk_reading"
 CALL = "_ropewalk_call"
@@ -136,6 +111,9 @@ class AttentionCall:
         call, groups = self.call, self.call.groups
         if self.state is None:
             check_unseen(module, key.shape[2], call.tokens)
+        if call.ladder.near and not call.is_plain:
+            reading = NearReading(call, self.state, self.layer, self.rotate)
+            return reading.attend(stock, module, query, key, value, mask, kwargs, flash)
         if len(groups) == 1:
             rotated, keys = self._single(query, key, groups[0][0])
             return stock(module, rotated, keys, value, mask, **kwargs)
@@ -149,21 +127,18 @@ class AttentionCall:
         kwargs = {name: value for name, value in kwargs.items() if name != "position_ids"}  # they count for whole calls
         if self.state is not None:
             self.state.layers.pop(self.layer, None)
-        spans, outputs, weights = [], [], []
-        split = mask is None and can_split(stock, module, query, key, value, kwargs)
+        found = []
+        split = mask is None and query.device.type == "cpu" and can_merge(stock, module, query, key, value, kwargs)
         for first, last, keys, steps in self._parts(key, call.tokens if split or flash else block_of(query)):
             q = self.rotate(query[:, :, first:last], *call.of_queries(steps, first, last))
             values, weight = value[:, :, : keys.shape[2]], None
             if split and first:
-                output = split_causal(q, keys, values, kwargs.get("scaling"))
+                output = causal(q, keys, values, kwargs.get("scaling")).answer().contiguous()
             else:
                 seen = self._mask(mask, first, last, keys.shape[2], q, flash)
                 output, weight = stock(module, q, keys, values, seen, **kwargs)
-            spans.append(first)
-            outputs.append(output)
-            weights.append(weight)
-        order = sorted(range(len(spans)), key=spans.__getitem__)
-        return torch.cat([outputs[i] for i in order], dim=1), _joined([weights[i] for i in order], key.shape[2])
+            found.append((first, output, weight))
+        return in_order(found, key.shape[2])
 
     def _single(self, query: torch.Tensor, key: torch.Tensor, steps: Steps) -> tuple[torch.Tensor, torch.Tensor]:
         """Queries and keys of a call that reads at one step per row."""
@@ -206,12 +181,6 @@ def _one_each(positions: torch.Tensor) -> torch.Tensor:
             "  Texts can be read, uncompiled. For pictures plan for one scale per request: dynamic-...-request."
         )
     return positions
-
-
-def _joined(weights: list[Any], keys: int) -> Any:
-    if any(weight is None for weight in weights):
-        return None
-    return torch.cat([nn.functional.pad(weight, (0, keys - weight.shape[-1])) for weight in weights], dim=2)
 
 
 class DeferredTable:

@@ -31,6 +31,14 @@ class RequestScale:
         finally:
             self.n_tokens = None
 
+    def length(self, start: int, last: int) -> int:
+        """Tokens of the request that a call from position `start` to `last` belongs to."""
+        if self.n_tokens is None:
+            _check_fresh(start)
+        else:
+            _check_within(last, self.n_tokens)
+        return self.n_tokens or last + 1
+
 
 class ScalePerCall:
     """Forward pre-hook of a rotary module: sets the frequencies for the length of this very call.
@@ -49,11 +57,7 @@ class ScalePerCall:
             return
         positions = kwargs.get("position_ids", given[1])
         start, last = torch.stack([positions.amin(dim=-1).max(), positions.max()]).tolist()
-        if self.request.n_tokens is None:
-            _check_fresh(start)
-        else:
-            _check_within(last, self.request.n_tokens)
-        self.table.set(self.stretch.scaled(self.request.n_tokens or last + 1))
+        self.table.set(self.stretch.scaled(self.request.length(start, last)))
 
 
 def _check_fresh(start: int) -> None:

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -15,9 +15,10 @@ from ropewalk.models.caches import cache_argument, cache_of
 from ropewalk.models.dynamic.cache import STATE
 from ropewalk.models.dynamic.call import Ladder
 from ropewalk.models.dynamic.probe import evaluating, some_ids
-from ropewalk.scaling.schedule import CAUSAL, RECOMPUTE
+from ropewalk.scaling.schedule import CAUSAL, RECOMPUTE, REQUEST
 
 COUNT, BEFORE, SHORTER = 11, 7, 3  # tokens of the first row, how many before the step, by how many the second row has fewer
+FAR = 3
 EDGES = (6, 7, 8)  # where the calls part: a prefill, a token before the step and one after it, a chunk
 
 
@@ -31,11 +32,14 @@ def check_cache(model: nn.Module, ladder: Ladder, stock: Callable[[], AbstractCo
     Raises CannotAttach where the plan's answers differ, or where a cache that must be refused goes unnoticed.
     """
     positions = torch.arange(*_span(ladder))
+    if ladder.near:  # a few tokens far before the others
+        positions[:FAR] = torch.arange(min(FAR, len(positions)))
     if ladder.semantics == RECOMPUTE:
         _must_refuse(model, positions)
         return
     for lengths in ((len(positions), max(len(positions) - SHORTER, 1)), (len(positions),)):
-        off = _off(model, positions, lengths, planned=True)
+        with ladder.request.of(int(positions[-1]) + 1) if ladder.semantics == REQUEST else nullcontext():
+            off = _off(model, positions, lengths, planned=True)
         if off <= _allowed(model):
             return
         with stock():
@@ -87,7 +91,8 @@ def _off(model: Any, positions: torch.Tensor, lengths: tuple[int, ...], planned:
             return math.inf
         if planned and getattr(cache, STATE, None) is None:
             raise _unnoticed(model)
-        whole = model(ids, position_ids=places, use_cache=False).logits[0].double()
+        more = {"attention_mask": torch.ones_like(ids)} if _jumps(positions) else {}
+        whole = model(ids, position_ids=places, use_cache=False, **more).logits[0].double()
         for row, length in enumerate(lengths):
             alone = whole[:length]  # rows begin alike, and what follows changes nothing before it
             difference = together[row, -length:].double() - alone
@@ -106,12 +111,17 @@ def _in_calls(model: Any, ids: torch.Tensor, places: torch.Tensor, lengths: tupl
     cache, logits = None, []
     for first, last in pairwise([0, *(edge for edge in EDGES if edge < count), count]):
         more: dict[str, Any] = {} if cache is None else cache_argument(model, cache)
-        if len(lengths) > 1:
+        if len(lengths) > 1 or _jumps(places[0]):
             more["attention_mask"] = mask[:, :last]
         output = model(tokens[:, first:last], position_ids=places[:, first:last], use_cache=True, **more)
         cache = cache_of(output)
         logits.append(output.logits)
     return torch.cat(logits, dim=1), cache
+
+
+def _jumps(positions: torch.Tensor) -> bool:
+    """Without a mask of ones transformers takes a jump of positions for the start of another document."""
+    return bool((positions.diff() != 1).any())
 
 
 def _must_refuse(model: Any, positions: torch.Tensor) -> None:

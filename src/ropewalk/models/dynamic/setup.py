@@ -11,8 +11,10 @@ from ropewalk.errors import CannotAttach
 from ropewalk.models.dynamic.call import Ladder
 from ropewalk.models.dynamic.probe import TOKENS, probe, run
 from ropewalk.models.dynamic.read import BASES, DeferredTable, registered
+from ropewalk.models.dynamic.request import RequestScale
 from ropewalk.models.dynamic.selftest import check_cache
 from ropewalk.models.live import LiveTable
+from ropewalk.scaling.names import STATIC
 from ropewalk.scaling.schedule import REQUEST
 from ropewalk.scaling.spec import is_local
 from ropewalk.scaling.stretch import Stretch
@@ -20,18 +22,19 @@ from ropewalk.scaling.stretch import Stretch
 
 def defers_rotation(stretch: Stretch) -> bool:
     """Does this stretch rotate keys when they are read?"""
-    return stretch.dynamic is not None and stretch.dynamic.semantics != REQUEST
+    return stretch.near > 0 or (stretch.dynamic is not None and stretch.dynamic.semantics != REQUEST)
 
 
 class DeferredRotation:
     """All tables of a plan whose rotation is deferred, on one model."""
 
-    def __init__(self, model: nn.Module, fingerprint: str, tables: list[tuple[LiveTable, Stretch]]):
+    def __init__(self, model: nn.Module, fingerprint: str, tables: list[tuple[LiveTable, Stretch]], request: RequestScale):
         self.model = model
         self._config: Any = model.config.get_text_config()  # type: ignore[union-attr, operator]
         self._before: str = self._config._attn_implementation
         self.tables = [
-            (DeferredTable(Ladder(table, stretch, _base(table, stretch)), fingerprint), table) for table, stretch in tables
+            (DeferredTable(Ladder(table, stretch, _base(table, stretch), request), fingerprint), table)
+            for table, stretch in tables
         ]
 
     def install(self) -> None:
@@ -85,8 +88,9 @@ class DeferredRotation:
         return kind == table.layer_type if table.prefix else is_local(table.layer_type) or not is_local(kind)
 
     def _tests(self) -> list[tuple[DeferredTable, int]]:
-        tops = [(o, o.ladder.schedule.step(2**62)) for o, _ in self.tables]
-        return [(deferred, step) for deferred, top in tops for step in dict.fromkeys((0, top))]
+        tops = [(o, 0 if o.ladder.near else o.ladder.schedule.step(2**62)) for o, _ in self.tables]
+        found = [(deferred, step) for deferred, top in tops for step in dict.fromkeys((0, top))]
+        return [(deferred, step) for deferred, step in found if deferred.ladder.semantics != STATIC]
 
     def _logits(self, deferred: DeferredTable, step: int, on_read: bool) -> torch.Tensor:
         """Logits of a few tokens that all read at `step`: by the stock path with that step's table, or on read."""

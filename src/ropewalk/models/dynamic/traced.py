@@ -24,8 +24,11 @@ def check_unseen(module: nn.Module, keys: int, tokens: int) -> None:
 
 
 def is_traced(ladder: Ladder, positions: torch.Tensor) -> bool:
-    """Is this call compiled into one graph? Longer calls are split where their positions say, so they are left to Python."""
-    return torch.compiler.is_compiling() and positions.shape[1] == 1 and ladder.schedule.grid > 0
+    """Is this call compiled into one graph? Longer calls are split where their positions say, so they are left to Python.
+
+    So are near distances, where a key is turned in two ways.
+    """
+    return torch.compiler.is_compiling() and positions.shape[1] == 1 and ladder.schedule.grid > 0 and not ladder.near
 
 
 class TracedCall:

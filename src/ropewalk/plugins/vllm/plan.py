@@ -108,6 +108,8 @@ def schedule_of(plan: ScalingPlan) -> Schedule:
     """The one schedule of all stretches; CannotExpress where they are not one scale per request, from a finite grid."""
     for _, stretch in plan.stretches:
         dynamic = stretch.dynamic
+        if stretch.near:
+            stretch.scaled()  # says why vLLM's one table per scale cannot
         if dynamic is None:
             raise CannotExpress(
                 f"the plan is {stretch.name}, one scale for every request: that needs no plugin, a config can say it:\n"
