@@ -39,8 +39,9 @@ class Step:
     samples: int = 0
 
     def __str__(self) -> str:
-        keys = f" and {self.samples * len(DEPTHS)} pass keys a length" if self.samples else ""
-        return f"{self.documents} document{'s' * (self.documents > 1)}{keys}"
+        keys = self.samples * len(DEPTHS)
+        asked = f" and {keys} pass key{'s' * (keys > 1)} a length" if keys else ""
+        return f"{self.documents} document{'s' * (self.documents > 1)}{asked}"
 
 
 STEPS = (Step(1), Step(2, 1), Step(2, 2), Step(3, 3), Step(4, 4), Step(6, 6), Step(8, 10), Step(12, 20), Step(16, 20))
