@@ -330,8 +330,8 @@ Written on a Llama with L = 4,096, as the doctor says it. An engine that is not 
   `rope_parameters`. Ropewalk writes both.
 - **float32.** cos is off by 5e-4 at 32 k tokens, 5e-3 at 131 k, 4e-2 at 1 M (fastest pair), wherever
   angles are computed in it.
-- **DeepSeek's attention** multiplies its softmax by (0.1 mscale_all_dim ln s + 1)^2, on channels that do not rotate. A plan
-  reaches rotated channels alone, so a plan of another factor is refused for such a config.
+- **DeepSeek's attention** multiplies its softmax by (0.1 mscale_all_dim ln s + 1)^2, on channels that do not rotate too. Plans
+  say so by yarn's `softmax_mscale`; a model's own is carried on to another factor, written as `mscale` and `mscale_all_dim`.
 - **Others, by reading or running them once:** litgpt 2685705 inverts yarn's ramp; LLaMA-Factory 0.9.5 sets L to the new length
   before `dynamic`, which then never triggers; the YaRN authors' repository ignores `rope_theta` for its Llama yarn.
 

@@ -52,6 +52,30 @@ def test_an_empty_list_is_said():
     assert str(UnknownName("option of none", "beta", [])) == "no option of none is called 'beta'.\n  known: none"
 
 
+# --- whoever calls from Python has arguments, and flags in brackets only
+
+# Of these the messages are about a command line that was given to be read, whose flags are the matter.
+READ_COMMANDS = {"jobs/doctor/llama_flags.py", "jobs/doctor/target.py"}
+
+
+def said(raised: ast.Raise) -> str:
+    """The words of a message; what it is filled with is left out."""
+    return "".join(node.value for node in ast.walk(raised) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+def test_errors_below_the_command_line_speak_of_arguments():
+    spoken = {}
+    for floor in ("api", "jobs", "measure", "models", "checkpoints", "scaling"):
+        for path in (SOURCE / floor).rglob("*.py"):
+            for raised in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(raised, ast.Raise):
+                    plain = re.sub(r"`[^`]*`|\([^()]*\)|torchrun .*", "", said(raised))
+                    if flags := re.findall(r"(?<![\w-])--[a-z][a-z-]+", plain):
+                        spoken[path.relative_to(SOURCE).as_posix(), raised.lineno] = flags
+
+    assert not {place: flags for place, flags in spoken.items() if place[0] not in READ_COMMANDS}
+
+
 # --- packages that an extra brings
 
 

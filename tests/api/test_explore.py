@@ -6,6 +6,7 @@ import pytest
 
 import ropewalk
 from ropewalk.engines.transformers.checkpoint import bundled_model
+from ropewalk.progress import Silent
 from support.refusing import NO_LENGTHS, NO_MODELS, refuses
 
 
@@ -30,3 +31,14 @@ def test_what_is_no_model(tmp_path, model):
 @pytest.mark.parametrize("wrong", [*({"original_length": length} for length in NO_LENGTHS), {"out": 3}, {"out": "."}])
 def test_other_arguments_of_the_wrong_kind(tmp_path, wrong):
     refuses(ropewalk.explore, "ropewalk-tiny", **{"out": tmp_path / "page.html"} | wrong)
+
+
+def test_it_says_what_it_is_doing(tmp_path):
+    stages = []
+
+    class Watch(Silent):
+        def begin(self, what, total=None, *, found=False):
+            stages.append(what)
+
+    ropewalk.explore(out=tmp_path / "page.html", progress=Watch())
+    assert stages == ["writing the explorer"]

@@ -244,7 +244,7 @@ def test_the_original_length_is_what_the_file_says_or_the_model_is_known_by(tmp_
 
 
 def test_a_stretched_window_whose_original_is_not_said_is_asked_for(files, tmp_path):
-    with pytest.raises(BadConfig, match="Give --original-length"):
+    with pytest.raises(BadConfig, match=r"Give original_length \(--original-length\)"):
         open_gguf(files["llama31"]).spec()
     path = gguf_files.bundled(tmp_path / "x.gguf", **{"rope.scaling.type": "linear", "rope.scaling.factor": 2.0})
     with pytest.raises(BadConfig, match=r"\(linear\)"):

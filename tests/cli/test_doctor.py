@@ -106,8 +106,8 @@ def test_trainer_and_rollout(doctor):
         (["HERE/x.json", "--versions", "vllm"], "Write ENGINE=VERSION"),
         (["HERE/x.json", "--versions", "vllm=soon"], "'soon' is not a version"),
         (["HERE/x.json", "--for", "mlx", "--versions", "vllm=0.31"], "not among the engines looked at"),
-        (["--trainer", "HERE/x.json"], "--trainer and --rollout go together"),
-        (["--trainer", "HERE/x.json", "--rollout", "HERE/x.json", "--for", "vllm"], "--for names two engines"),
+        (["--trainer", "HERE/x.json"], "trainer and rollout (--trainer, --rollout) go together"),
+        (["--trainer", "HERE/x.json", "--rollout", "HERE/x.json", "--for", "vllm"], "engines (--for) names two"),
     ],
 )
 def test_bad_input_is_exit_code_2(doctor, args, words):
@@ -186,12 +186,15 @@ def test_stacks_that_are_not_decided_are_exit_code_3(doctor):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--trainer", "HERE/x.json", "--rollout", "URL", "--for", "vllm"], "leave out --for, --versions and --plot"),
+        (["--trainer", "HERE/x.json", "--rollout", "URL", "--for", "vllm"], "leave out engines (--for), versions and plot"),
         (["--trainer", "vllm serve x", "--rollout", "URL"], "a command line, which is read and not run"),
         (["--trainer", "URL", "--rollout", "URL", "--method", "yarn", "--factor", "2"], "both are servers here"),
-        (["--trainer", "URL", "--rollout", "URL", "--timeout", "0"], "--timeout is 0"),
+        (["--trainer", "URL", "--rollout", "URL", "--timeout", "0"], "timeout (--timeout) is 0"),
         (["--trainer", "URL", "--rollout", "http://127.0.0.1:9"], "cannot be reached"),
-        (["--trainer", "URL", "--rollout", "URL"], "Say it with --original-length, or give --config"),
+        (
+            ["--trainer", "URL", "--rollout", "URL"],
+            "original_length (--original-length), or give config (--config)",
+        ),
         (["HERE/x.json", "--method", "yarn", "--factor", "2"], "beside a server's address"),
     ],
 )
@@ -224,5 +227,5 @@ def unknown(name, weights=True):
 def test_a_server_is_not_read(doctor):
     code, _, err = doctor("http://127.0.0.1:9", "--for", "vllm")
     assert code == 2
-    assert "leave out --for" in err
+    assert "leave out engines (--for)" in err
     assert doctor("http://127.0.0.1:9")[0] == 2  # nobody there

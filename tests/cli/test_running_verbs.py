@@ -83,7 +83,7 @@ def test_no_plan_static_plan_and_saved_plan(go, tmp_path):
         (["generate", TINY, "--prompt", "a", "--plan", "p", "--factor", "2"], "leave out the other options"),
         (["generate", TINY, "--prompt", "a", "--temperature", "-1"], "temperature is -1"),
         (["generate", TINY, "--prompt", "a", "--dtype", "int8"], "no dtype is called 'int8'"),
-        (["generate", TINY, "--prompt", "a", "--device", "gpu0"], "device 'gpu0' cannot be used here"),
+        (["generate", TINY, "--prompt", "a", "--device", "gpu0"], "device is 'gpu0', which cannot be used here"),
         (["generate", TINY, "--prompt", "a", "--dynamic", "yarn-recompute"], "Plan for causal"),
         (["serve", TINY, "--dynamic", "longrope"], "longrope"),
         (["serve", TINY, "--host", "256.1.1.1"], "cannot listen on 256.1.1.1"),

@@ -29,7 +29,7 @@ def test_every_key_of_a_recipe_is_a_flag():
 def test_a_flag_of_every_kind_arrives(monkeypatch, tmp_path, capsys):
     seen = []
 
-    def stop(recipe, out, teller, preflight_only):
+    def stop(recipe, out, teller, reading, preflight_only):
         seen.append(recipe)
         return job.TrainResult(None, [], 0, 0, 0, [])
 

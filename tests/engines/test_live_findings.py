@@ -3,7 +3,7 @@
 import pytest
 
 from ropewalk.engines.transformers.write import read, write
-from ropewalk.errors import BadLength, CannotExpress
+from ropewalk.errors import BadLength
 from ropewalk.scaling.plan import make_plan
 
 SIZES = dict(hidden_size=64, num_attention_heads=2, num_hidden_layers=4, max_position_embeddings=128, rope_theta=1e4)
@@ -46,5 +46,9 @@ def test_query_temperature_keeps_its_length():
 def test_a_softmax_scale_is_not_dropped_silently():
     yarn = dict(rope_type="yarn", factor=40.0, original_max_position_embeddings=64, mscale=1.0, mscale_all_dim=1.0)
     config = {"model_type": "deepseek_v3", **SIZES, "qk_rope_head_dim": 16, "rope_scaling": yarn}
-    with pytest.raises(CannotExpress, match="mscale_all_dim"):
-        write(make_plan(read(config), factor=4), config)
+    kept = write(make_plan(read(config), factor=80), config)["rope_parameters"]
+    assert (kept["mscale"], kept["mscale_all_dim"], kept["factor"]) == (1.0, 1.0, 80.0)
+    gone = write(make_plan(read(config), factor=4, method="ntk"), config)[
+        "rope_parameters"
+    ]  # replaced, and said by plan's note
+    assert not {"mscale", "mscale_all_dim"} & gone.keys()

@@ -65,8 +65,7 @@ def test_what_we_write_is_what_transformers_computes(name, method):
     except CannotExpress:
         partial = name in ("PYTHIA_14B", "GLM4_9B", "PHI3_MINI_128K")
         assert (
-            name == "DEEPSEEK_V3"  # its softmax scale, trained with mscale_all_dim, would be dropped
-            or (method, partial) == ("proportional", True)
+            (method, partial) == ("proportional", True)
             or (method, name) == ("dynamic-request", "PHI3_MINI_128K")  # nothing but longrope
         )
         return
@@ -150,15 +149,14 @@ def test_gpt_neox_keeps_its_own_name_for_the_base():
     assert written["rotary_emb_base"] == written["rope_theta"] == pytest.approx(1e4 * 4 ** (32 / 30))
 
 
-def test_deepseeks_softmax_temperature_is_kept_or_the_plan_refused():
-    """It multiplies logits by 1.87 at s = 40, on channels that do not rotate too: no plan of another factor can say that."""
+def test_deepseeks_softmax_temperature_is_kept_and_grows_with_the_factor():
+    """It multiplies logits by 1.87 at s = 40, on channels that do not rotate too."""
     spec = read(DEEPSEEK_V3)
     same = write(ScalingPlan(spec.scaling, spec.max_length), DEEPSEEK_V3)
 
     assert same["rope_parameters"]["mscale_all_dim"] == same["rope_parameters"]["mscale"] == 1.0
-    with pytest.raises(CannotExpress, match=r"mscale_all_dim, which also scales the softmax"):
-        write(make_plan(spec, factor=80), DEEPSEEK_V3)
-    assert any(w.startswith("mscale_all_dim: this model's attention also multiplies its softmax") for w in spec.warnings)
+    wider = write(make_plan(spec, factor=80), DEEPSEEK_V3)
+    assert {**wider["rope_parameters"], "factor": 40.0} == same["rope_parameters"]
 
 
 def test_a_multimodal_model_is_written_inside_its_text_config():

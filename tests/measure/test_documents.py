@@ -49,7 +49,7 @@ def test_a_folder_is_read_in_name_order_and_what_is_not_text_is_named(folder):
     places = {str(p.place).replace(str(folder), ""): p.reason for p in texts.problems}
     assert places.pop("/latin.txt") == "not UTF-8 (byte 3)"
     assert places.pop("/rows.jsonl:2").startswith("not JSON: Expecting property name")
-    assert places.pop("/rows.jsonl:4") == "no text under 'text' (there is: title); name it with --text-field"
+    assert places.pop("/rows.jsonl:4") == "no text under 'text' (there is: title); name it with text_field (--text-field)"
     assert "a JSON list" in places.pop("/rows.jsonl:5")
     assert places.pop("/rows.jsonl:6") == "'text' holds a number where a text is needed"
     assert places.pop("/rows.jsonl:7") == "not UTF-8 (byte 10 of the line)"

@@ -51,7 +51,6 @@ REASONS = {
     "codegen": (CannotAttach, "inside its attention code"),
     # transformers 5.23.0 modeling_phimoe.py computes frequencies from the config in every forward and ignores its buffer.
     "phimoe": (Mismatch, "PhimoeRotaryEmbedding does not rotate as the plan says"),
-    "deepseek_v3": (CannotAttach, "mscale_all_dim"),
 }
 
 

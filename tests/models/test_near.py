@@ -4,9 +4,11 @@ The reference is written anew here: every query and key has its own angle, by th
 """
 
 import copy
+import json
 import math
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +18,8 @@ from ropewalk.errors import BadLength, CannotAttach
 from ropewalk.models.attach import attach
 from ropewalk.models.caches import cache_argument
 from ropewalk.models.dynamic import kernels, near
+from ropewalk.models.live import read_live
+from ropewalk.scaling.plan import make_plan
 from support.architectures import FAMILIES, build, plan_of, tiny_config
 from support.deferred import (
     FACTOR,
@@ -145,6 +149,33 @@ def test_gradients_are_the_references(name, attention):
         got = gradients(model, model(ids, labels=ids).loss)
     for weight, gradient in wanted.items():
         assert largest(got[weight], gradient) < CLOSE * max(1.0, float(gradient.abs().max())), weight
+
+
+# --- the authors' own code
+
+
+def numbers(shape, seed, scale):
+    """The same on every machine and under every version of PyTorch."""
+    i = torch.arange(1, math.prod(shape) + 1, dtype=torch.float64)
+    x = torch.sin(i * (seed * 0.7391 + 12.9898)) * 43758.5453
+    return ((x - x.floor()) * 2 - 1).reshape(shape) * scale
+
+
+@pytest.mark.parametrize("name", ["rerope", "leaky_rerope", "self_extend"])
+def test_presets_are_their_authors_released_code(name):
+    """One layer's attention beside what their forward gave for these weights; scale 5 for Leaky ReRoPE, groups of 5."""
+    golden = json.loads((Path(__file__).parent.parent / "golden" / "near_authors.json").read_text(encoding="utf-8"))
+    model = llama(torch.float64)
+    attention = model.model.layers[0].self_attn
+    for seed, part in enumerate((attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj), 1):
+        part.weight.data = numbers(part.weight.shape, seed, 0.25)
+    hidden = numbers((1, 200, 64), 5, 1.0)
+    plan = make_plan(read_live(model), factor=4.5 if name == "leaky_rerope" else FACTOR, method=name)
+    with attach(model, plan), torch.no_grad():
+        embeddings = model.model.rotary_emb(hidden, torch.arange(200)[None])
+        found = attention(hidden, position_embeddings=embeddings, attention_mask=None)[0][0]
+    wanted = torch.tensor(golden["outputs"][name], dtype=torch.float64)
+    assert largest(found[golden["rows"], : golden["channels"]], wanted) < 1e-5
 
 
 # --- one function of the prefix

@@ -39,7 +39,7 @@ MUTANTS = {
         ("dynamic written with its factor", '"dynamic", "factor": 1.0', '"dynamic", "factor": 2.0'),
         ("nested truncate written", "if nested and not truncate:", "if False:"),
         ("carrier inverted", "[theta / new for theta, new", "[new / theta for theta, new"),
-        ("m not written", '"factor": float(stretch.factor), "attention_factor": m}', '"factor": float(stretch.factor)}'),
+        ("m not written", 'temperature: dict[str, Any] = {"attention_factor": m}', "temperature: dict[str, Any] = {}"),
         ("the caller's config changed", "copy.deepcopy(dict(opened(config)))", "dict(opened(config))"),
         ("not read back", "    prove(plan, new)\n", ""),
     ],

@@ -31,6 +31,23 @@ MUTANTS = {
     ("models/live.py", "tests/models/test_attach.py"): [
         ("tables 4,096 times further off", "ROUNDINGS = 3 * 2.0**-24", "ROUNDINGS = 3 * 2.0**-12"),
     ],
+    ("models/live.py", "tests/models/test_latent.py"): [
+        ("latent softmax is not set", "plain_softmax(module) * factor", "getattr(module, SCALING)"),
+        ("latent softmax stays", "zip(self.table.latent, self.softmax, strict=True)", "()"),
+    ],
+    ("models/attach.py", "tests/models/test_latent.py"): [
+        ("latent softmax is not measured", "abs(found / wanted - 1) > 1e-6", "False"),
+    ],
+    ("models/dynamic/call.py", "tests/models/test_latent.py"): [
+        ("latent softmax of one scale", "self.scaled(step).softmax_factor / base", "self.scaled(0).softmax_factor / base"),
+    ],
+    ("scaling/methods/yarn.py", "tests/models/test_latent.py"): [
+        ("latent softmax not squared", "softmax_factor=sharper * sharper", "softmax_factor=sharper"),
+    ],
+    ("engines/transformers/write.py", "tests/models/test_latent.py"): [
+        ("latent softmax not written", 'temperature["mscale_all_dim"] = softmax', "pass"),
+        ("a ramp in turns drops the latent softmax", 'or options.get("softmax_mscale") or fast', "or fast"),
+    ],
     ("models/attach.py", "tests/models/test_attach.py"): [
         ("one step of a schedule is enough", "for step in {0, last // 2, last}:", "for step in {0}:"),
     ],

@@ -65,5 +65,7 @@ MUTANTS = {
     ],
     ("scaling/method.py", "tests/scaling/test_methods.py"): [
         ("logits by m", "logits = sharper * sharper", "logits = sharper"),
+        ("softmax apart from what rotates", "logits = sharper * sharper * softmax", "logits = sharper * sharper"),
+        ("softmax of what does not rotate", "if _ratio(softmax, 1.0) > _ratio(logits, 1.0):", "if False:"),
     ],
 }

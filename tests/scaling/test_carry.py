@@ -5,7 +5,7 @@ import math
 import pytest
 
 from ropewalk.engines.transformers.write import read, write
-from ropewalk.errors import BadOption, CannotExpress
+from ropewalk.errors import BadOption
 from ropewalk.scaling.plan import make_plan
 from ropewalk.scaling.plan_notes import plan_notes
 from ropewalk.scaling.stretch import Stretch
@@ -119,7 +119,9 @@ def test_what_is_carried_is_said(model, words):
     assert all(word in said for word in words), said
 
 
-def test_deepseeks_softmax_is_still_not_written_for_another_factor():
-    with pytest.raises(CannotExpress, match="scales the softmax"):
-        config = LONG["deepseek-ai/DeepSeek-V3"].config
-        write(widened(config)[1], config)
+def test_deepseeks_softmax_is_carried_on():
+    config = LONG["deepseek-ai/DeepSeek-V3"].config
+    spec, plan = widened(config)
+    assert "its own attention_factor" not in (said := " ".join(plan_notes(spec, plan)))
+    assert "softmax_mscale 1 carried on" in said
+    assert write(plan, config)["rope_parameters"]["mscale_all_dim"] == 1.0

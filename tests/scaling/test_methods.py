@@ -417,3 +417,14 @@ def test_two_tables_differ_by_their_worst_pair_and_by_the_square_of_m():
     assert not same(one, Scaled((1.0, 0.5 * (1 + 1e-7)), 1.0), 1e-9)
     assert not same(one, Scaled((1.0, 0.5), 1.0001))
     assert not same(one, None)
+
+
+def test_the_softmax_counts_where_channels_rotate_and_where_they_do_not():
+    one = Scaled((1.0, 0.5), 1.0)
+
+    assert difference(one, Scaled((1.0, 0.5), 2.0, softmax_factor=3.0)) == (1.0, 12.0)  # rotated 2^2 x 3, others 3
+    assert difference(one, Scaled((1.0, 0.5), 2.0, softmax_factor=0.25)) == (1.0, 0.25)  # rotated 1, others a quarter
+    assert not same(one, Scaled((1.0, 0.5), 2.0, softmax_factor=0.25))
+    for wrong in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(BadOption, match="softmax_factor is"):
+            Scaled((1.0,), 1.0, softmax_factor=wrong)

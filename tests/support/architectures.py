@@ -122,7 +122,6 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 # Architectures that a plan cannot stretch, each for its own reason: see test_refusals in test_architectures.py.
-SCALED_SOFTMAX = yarn(1e4, factor=2.0, mscale=1.0, mscale_all_dim=1.0)
 REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("GPT-2", {}),
     "bloom": ("BLOOM", {}),
@@ -132,7 +131,6 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "codegen": ("CodeGen", dict(rotary_dim=16, num_attention_heads=4)),
     "phimoe": ("Phi-3.5-MoE", {}),
     "falcon": ("Falcon with ALiBi", dict(alibi=True)),
-    "deepseek_v3": ("DeepSeek-V3, stretched by its own yarn", dict(MLA, rope_parameters=SCALED_SOFTMAX)),
 }
 
 

@@ -230,10 +230,10 @@ def line(entry: Entry) -> str:
     for name, rope in spec.ropes:
         stretch = dict(spec.scaling).get(name) or Stretch(rope)
         factor = "" if stretch.method == "none" else f" x{stretch.factor:g}"
-        m = stretch.scaled().attention_factor
+        m, softmax = stretch.scaled().attention_factor, stretch.scaled().softmax_factor
         parts.append(
             f"{name} {rope.rotary_dim}d b={rope.rope_theta:.8g} L={rope.original_length} {stretch.name}{factor}"
-            f"{'' if m == 1 else f' m={m:.4f}'}"
+            f"{'' if m == 1 else f' m={m:.4f}'}{'' if softmax == 1 else f' softmax x{softmax:.4f}'}"
         )
     unrotated = f"; {spec.unrotated_layers} layers unrotated" if spec.unrotated_layers else ""
     notes = "".join(f"\n    note: {warning}" for warning in spec.warnings)

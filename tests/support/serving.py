@@ -13,7 +13,7 @@ from ropewalk.models.served import Served, open_model
 from ropewalk.scaling.plan import make_plan
 
 TINY = "ropewalk-tiny"
-PLANS = {"none": None, "static": "yarn", "causal": "dynamic-yarn"}
+PLANS = {"none": None, "static": "yarn", "causal": "dynamic-yarn", "near": "near-linear"}
 
 
 def opened(method: str | None, factor: float = 8) -> Served:

@@ -165,8 +165,7 @@ def plan_from(
     if plan is not None:
         if any(value is not None for value in (to, factor, options, layers)):
             raise BadOption(
-                "the plan (--plan) already says what to stretch and how far; leave out --to and --factor: no to, factor,\n"
-                "  options or layers beside it."
+                "the plan (--plan) already says what to stretch and how far; leave out to, factor, options and layers."
             )
         return as_plan(plan)
     return make_plan(

@@ -80,7 +80,7 @@ def doctor(
     base = None if config is None else as_place(config)
     running = any(is_address(side) for side in (trainer, rollout) if side)
     if (method or factor or plan is not None) and not running:
-        raise BadOption("--method, --factor and --plan stretch a trainer or rollout beside a server's address.")
+        raise BadOption("method, factor and plan (--method ...) stretch a trainer or rollout beside a server's address.")
     if running or (target is not None and is_address(target)):
         from ropewalk.jobs.doctor.live.open import AskedServer
 
@@ -88,19 +88,19 @@ def doctor(
         asked = AskedServer(base, model, length, original, passages, margin, timeout, api_key_env)
     if trainer or rollout:
         if not (trainer and rollout) or target is not None or numeric:
-            raise BadOption("--trainer and --rollout go together, and without TARGET or --numeric.")
+            raise BadOption("trainer and rollout (--trainer, --rollout) go together, and without target or numeric.")
         if not running:
             from ropewalk.jobs.doctor.diagnosis import of_pair
 
             return of_pair(_resolved(trainer, base), _resolved(rollout, base), names, at)
         if names or at or plot:
-            raise BadOption("running stacks are asked, not read: leave out --for, --versions and --plot.")
+            raise BadOption("running stacks are asked, not read: leave out engines (--for), versions and plot.")
         return _stacks(str(trainer), str(rollout), asked, (method, factor, plan), device, dtype, progress)
     if target is None or target == "":
         raise BadOption("name a TARGET: a folder, a config.json, a GGUF, or a command line in quotes.")
     if is_address(target):
         if names or at or numeric:
-            raise BadOption("a running server is asked, not read: leave out --for, --versions and --numeric.")
+            raise BadOption("a running server is asked, not read: leave out engines (--for), versions and numeric.")
         from ropewalk.jobs.doctor.live.open import diagnose
 
         return diagnose(target, asked, plot=None if plot is None else as_place(plot), force=force, progress=progress)
@@ -149,7 +149,7 @@ def _stacks(
 ) -> "Diagnosis":  # fmt: skip
     models = [side for side in (trainer, rollout) if not is_address(side)]
     if any(part is not None for part in stretch) and not models:
-        raise BadOption("--method, --factor and --plan stretch the side that is a model; both are servers here.")
+        raise BadOption("method, factor and plan (--method ...) stretch the side that is a model; both are servers here.")
     method, factor, plan = stretch
     plans = {side: plan_to_run(_source(side), plan, method=method, factor=factor) for side in models}
     from ropewalk.jobs.doctor.stacks.open import diagnose

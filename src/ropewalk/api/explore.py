@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from ropewalk.api.arguments import Flag, Force, Model, OriginalLength, Place, as_place
 from ropewalk.models.source import Source
+from ropewalk.progress import SILENT, Progress
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ def explore(
     *,
     original_length: OriginalLength = None,
     force: Force = False,
+    progress: Progress = SILENT,
 ) -> Explorer:
     """Write one HTML page that shows what each method does to the pairs of a model. It needs no network, and no torch.
 
@@ -41,6 +43,7 @@ def explore(
         page = ropewalk.explore("ropewalk-tiny", "explorer.html")
         page.out, page.size
     """
+    progress.begin("writing the explorer")
     from ropewalk.jobs.explore.page import opened, write_explorer
 
     place, shown, notes = as_place(out), None, ()  # type: Path, dict[str, Any] | None, tuple[str, ...]

@@ -175,12 +175,13 @@ def _check_gguf(
     for name in engines:
         if get_engine(name).name not in READERS:
             raise BadOption(
-                f"{get_engine(name).title} reads no GGUF that is stretched here. --for llama.cpp,ollama is what is meant."
+                f"{get_engine(name).title} reads no GGUF that is stretched here. What is meant is "
+                'engines="llama.cpp,ollama" (--for llama.cpp,ollama).'
             )
     if (out is None) != in_place:
-        raise BadOption("say where to: out (-o FILE for a copy, or --in-place); one of the two.")
+        raise BadOption("say where to: out (-o FILE) for a copy, or in_place (--in-place); one of the two.")
     if restore and (plan is not None or any(length is not None for length in lengths)):
-        raise BadOption("restore gives back what was there before; leave out --to, --factor and --plan.")
+        raise BadOption("restore gives back what was there before; leave out to, factor and plan (--to, --factor, --plan).")
 
 
 def _restored(path: Path, out: Path | None, force: bool, progress: Progress) -> GgufExport:

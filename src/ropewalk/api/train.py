@@ -61,7 +61,8 @@ def train(
     from ropewalk.jobs.train.telling import Telling
 
     first = os.environ.get("RANK", "0") == "0"
-    return run(chosen, Path(out), Telling(progress if first else SILENT), preflight_only=preflight)
+    shown = progress if first else SILENT
+    return run(chosen, Path(out), Telling(shown), shown, preflight_only=preflight)
 
 
 def _name(model: Any) -> str:

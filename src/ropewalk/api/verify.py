@@ -50,7 +50,7 @@ def verify(
         done.exit_code, done.table, done.verified[0].testimonies
     """
     if not _above_0(tolerance) or not _above_0(timeout):
-        raise BadOption("--tolerance and --timeout must be above 0.")
+        raise BadOption("tolerance and timeout (--tolerance, --timeout) must be above 0.")
     source, names = Source(out), as_names(engines or ())
     target = source.name
     if not (source.is_named or source.is_live):

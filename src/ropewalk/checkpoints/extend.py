@@ -67,9 +67,10 @@ def model_card(
         rope, method = stretch.rope, get_method(stretch.method)
         options = ", ".join(f"{name}={value}" for name, value in stretch.options if not isinstance(value, tuple))
         m = stretch.scaled_by(stretch.largest_scale).attention_factor
+        softmax = stretch.softmax_factor
         rows.append(
             f"| {layer_type} | {stretch.name}{f' ({options})' if options else ''} | {stretch.factor:g} | "
-            f"{rope.original_length:,} | {rope.rope_theta:g} | {m:.4f} |"
+            f"{rope.original_length:,} | {rope.rope_theta:g} | {m:.4f}{'' if softmax == 1 else f', softmax x{softmax:.4f}'} |"
         )
         rules.append(f"*{stretch.name}*: {method.summary} Source: {method.source}.")
     keys = rotation_keys(config)

@@ -131,7 +131,7 @@ def new_folder(out: Path, *, force: bool = False) -> Iterator[Path]:
     """
     sweep(out)
     if out.exists() and not force:
-        raise OutputExists(f"{out} exists already. Choose another name, or replace it with --force.")
+        raise OutputExists(f"{out} exists already. Choose another name, or replace it: force (--force).")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=prefix(out.name), dir=out.parent))
@@ -173,7 +173,7 @@ def new_file(out: Path, *, force: bool = False) -> Iterator[tuple[Path, BinaryIO
     """
     sweep(out)
     if out.exists() and not force:
-        raise OutputExists(f"{out} exists already. Choose another name, or replace it with --force.")
+        raise OutputExists(f"{out} exists already. Choose another name, or replace it: force (--force).")
     part = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

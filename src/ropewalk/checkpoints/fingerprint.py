@@ -14,6 +14,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
+from ropewalk.checkpoints.adapters import Adapter, base_checkpoint
 from ropewalk.checkpoints.files import write_file
 
 DECIDING = (  # weights, configs, the tokenizer's files
@@ -34,6 +35,12 @@ def model_fingerprint(folder: Path, say: Callable[[str], None] = lambda sentence
     if unread >= TOLD:
         say(f"reading {unread / 1e9:.1f} GB once, so that this model is known again")
     told = [[path.name, _hash_of(path)] for path in paths]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+def adapted_fingerprint(adapter: Adapter, say: Callable[[str], None] = lambda sentence: None) -> str:
+    """Of an adapter, and of the base under it."""
+    told = [model_fingerprint(base_checkpoint(adapter), say), model_fingerprint(adapter.folder, say)]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 

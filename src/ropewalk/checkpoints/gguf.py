@@ -75,7 +75,8 @@ def _length(keys: Keys, has_factors: bool) -> tuple[int, str]:
     if keys.rope_type != "default" and not fact:  # factors are read as longrope
         raise BadConfig(
             f"the window is stretched already ({FREQS if has_factors else keys.rope_type}), and {where} is missing:\n"
-            "  the file does not say from what. Give --original-length, as in the model's card: 8192 for Llama 3.1."
+            "  the file does not say from what. Give original_length (--original-length), as in the model's card: 8192 for\n"
+            "  Llama 3.1."
         )
     if fact:
         return fact.original_length, fact.source
@@ -117,7 +118,7 @@ def check_sliding(found: dict[str, Any], method: str) -> None:
         raise CannotExpress(
             f"{found['general.architecture']} has sliding-window layers of another base, and llama.cpp has one ramp and one "
             "temperature for all layers.\n"
-            "  A linear factor and a base reach the full-attention layers alone: --method linear, or ntk."
+            "  A linear factor and a base reach the full-attention layers alone: method (--method linear, or ntk)."
         )
 
 
@@ -255,7 +256,7 @@ def _write(
     if out is not None and out.is_dir():
         raise BadOption(f"{out} is a folder. Name the file to write.")
     if out is not None and out.exists() and out.samefile(path):
-        raise BadOption(f"{out} is the file itself. To change it, say --in-place.")
+        raise BadOption(f"{out} is the file itself. To change it, ask for that: in_place (--in-place).")
     write(document, path, out or path, check, force=force or out is None, durable=out is None, progress=progress)
 
 

@@ -18,10 +18,8 @@ from typing import BinaryIO
 
 from ropewalk.checkpoints.files import new_file
 from ropewalk.engines.gguf_file import (
-    ARRAY,
     FLOAT32,
     FREQS,
-    STRING,
     ByteSpan,
     GGUFDocument,
     Piece,
@@ -29,6 +27,7 @@ from ropewalk.engines.gguf_file import (
     length,
     packed_text,
 )
+from ropewalk.engines.gguf_values import ARRAY, STRING
 from ropewalk.errors import BadConfig, CannotExpress, CannotWrite
 from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.units import human_bytes

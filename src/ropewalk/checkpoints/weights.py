@@ -8,24 +8,34 @@ from ropewalk.errors import BadConfig
 
 INDEX = "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+NOT_FETCHED = "\n  Of a hub's model, pickles (*.bin) are never fetched, and it may have those alone."
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The checkpoint's safetensors files, each checked to be complete. Never opens a pickle."""
+    """The checkpoint's safetensors files, each checked to be complete."""
+    files = weights_of(folder)
+    for path in files:
+        check_safetensors(path)
+    return files
+
+
+def weights_of(folder: Path) -> list[Path]:
+    """The checkpoint's safetensors files; BadConfig where one is not there, or pickles are, which are never opened."""
     index = folder / INDEX
     files = _shards(folder, index) if index.is_file() else sorted(folder.glob("*.safetensors"))
     if not files:
         pickled = [path.name for pattern in PICKLES for path in folder.glob(pattern)]
-        hint = (
-            f"\n  It has {pickled[0]}, a pickle, which can run code when opened: convert it with "
-            "`model.save_pretrained(...)` on a machine you trust."
-            if pickled
-            else ""
-        )
-        raise BadConfig(f"{folder} has no *.safetensors file.{hint}")
-    for path in files:
-        check_safetensors(path)
+        raise BadConfig(f"{folder} has no *.safetensors file.{_convert(folder, pickled) if pickled else NOT_FETCHED}")
     return files
+
+
+def _convert(folder: Path, pickled: list[str]) -> str:
+    return (
+        f"\n  It has {pickled[0]}, a pickle, which can run code when opened: convert it on a machine you trust, with\n"
+        f'  python -c "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; '
+        f"[M.from_pretrained('{folder}', dtype='auto').save_pretrained('{folder}-safetensors'), "
+        f"T.from_pretrained('{folder}').save_pretrained('{folder}-safetensors')]\""
+    )
 
 
 def _shards(folder: Path, index: Path) -> list[Path]:

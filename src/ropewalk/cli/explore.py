@@ -14,4 +14,4 @@ def _print(console: Console, page: Explorer) -> None:
     print(f"{page.out}: {page.size / 1024:.0f} KiB, open it in a browser; it needs no network")
 
 
-run = verb(explore, _print)
+run = verb(explore, _print, after=2.0)

@@ -99,6 +99,7 @@ def _as_dict(model: str, spec: ModelSpec, plan: ScalingPlan | None, config: dict
         "attention_factor": {
             name: stretch.scaled_by(stretch.largest_scale).attention_factor for name, stretch in plan.stretches
         },
+        "softmax_factor": {name: stretch.softmax_factor for name, stretch in plan.stretches},
         "cache_bytes": {"fp16": spec.cache_bytes(plan.target_length, 2), "fp8": spec.cache_bytes(plan.target_length, 1)},
         "paste": _paste(plan, config),
         "paste_in": ".".join(text_path(opened(config))),
@@ -127,10 +128,11 @@ def _print_plan(console: Console, plan: ScalingPlan) -> None:
     for layer_type, stretch in plan.stretches:
         most, count = stretch.largest_scale, pairs(stretch)
         m = stretch.scaled_by(most).attention_factor
+        softmax = stretch.softmax_factor
         where = "" if layer_type == "all" else f" on {escape(layer_type)}"
         console.print(
             f"\n[bold]{stretch.name}[/]{where}: {stretch.rope.original_length:,} -> {plan.target_length:,} tokens, "
-            f"factor {stretch.factor:g}, attention factor {m:.4f}"
+            f"factor {stretch.factor:g}, attention factor {m:.4f}{'' if softmax == 1 else f', softmax x{softmax:.4f}'}"
         )
         if stretch.near:
             console.print(f"  near: distances below {stretch.near:,} tokens turn as trained; far, from there on, as follows")

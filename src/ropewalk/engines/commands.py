@@ -137,7 +137,7 @@ def parse_command(text: str) -> Command:
     named = options.get("model") or options.get("model-path") or options.get("hf-repo") or options.get("model-url")
     model = named or _positional(plain) or _looks_like_a_model(eaten)
     if not model:
-        raise BadConfig("the command line names no model.\n  Give one, or the config it serves as --config.")
+        raise BadConfig("the command line names no model.\n  Give one, or the config it serves as config (--config).")
     return Command(launch.engine, model, options, environment, program)
 
 

@@ -27,8 +27,9 @@ def read(data: Mapping[str, Any]) -> tuple[Keys, ...]:
     said = {
         "rope_type": "yarn", "factor": needed(fields, "rope_factor"), LENGTH: original, "attention_factor": 1.0,
         "beta_fast": fields.number("beta_fast") or 32.0, "beta_slow": fields.number("beta_slow") or 1.0,
+        "mscale_all_dim": fields.number("mscale") or 0.0,
     }  # fmt: skip
-    model = {"max_position_embeddings": needed_whole(fields, "max_seq_len"), "mscale": fields.number("mscale") or 0.0}
+    model = {"max_position_embeddings": needed_whole(fields, "max_seq_len"), "qk_rope_head_dim": rope.rotary_dim}
     return (Keys(ALL_LAYERS, said, rope, model, "ModelArgs"),)
 
 
@@ -49,12 +50,13 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Wr
     if abs(m - 1) > 1e-12:
         raise CannotExpress(
             f"DeepSeek's code scales the softmax of every channel, not cos and sin: logits x{m * m:.4g} of rotated channels\n"
-            "  alone cannot be said. ntk_by_parts, whose attention factor is 1, can."
+            "  alone cannot be said. ntk_by_parts, whose attention factor is 1, can, and so can yarn with\n"
+            "  attention_factor 1 and softmax_mscale."
         )
     new = {
         "qk_rope_head_dim": stretch.rope.rotary_dim, "rope_theta": stretch.rope.rope_theta, "rope_factor": stretch.factor,
         "original_seq_len": stretch.rope.original_length, "max_seq_len": plan.target_length, "beta_fast": fast,
-        "beta_slow": slow, "mscale": 0.0,
+        "beta_slow": slow, "mscale": float(dict(stretch.options).get("softmax_mscale", 0.0)),  # type: ignore[arg-type]
     }  # fmt: skip
     prove(ENGINE, plan, new, version)
     return Written({"config.json": new}, (), "ModelArgs")

@@ -4,9 +4,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ropewalk.engines.facts import NO_FACTOR
 from ropewalk.engines.gguf_file import FREQS, LONG, SHORT
-from ropewalk.engines.keys import GGUF, LENGTH, Keys, mscale
+from ropewalk.engines.keys import GGUF, LENGTH, Beside, Keys, mscale
 from ropewalk.engines.own_files import is_ramped, options
 from ropewalk.engines.transformers.fields import Fields
 from ropewalk.engines.transformers.layers import FULL, SLIDING
@@ -15,8 +14,6 @@ from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.spec import ALL_LAYERS
 from ropewalk.scaling.stretch import Stretch
 
-# A mark of a command line in Keys.model: nothing that a config could hold.
-SHIFTS = "ropewalk.context_shift"
 ARCHITECTURES = {
     "mistral": "llama", "mixtral": "llama", "llama4_text": "llama4", "gemma3_text": "gemma3", "deepseek_v2": "deepseek2",
     "deepseek_v3": "deepseek2", "gpt_oss": "gpt-oss", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
@@ -99,7 +96,7 @@ def keys_of(metadata: Mapping[str, Any]) -> Keys:
     theta = fields.number(key("rope.freq_base")) or 10_000.0
     rope = Rope(_rotary_dim(fields, str(arch)), theta, original or longest)
     model: dict[str, Any] = {"model_type": arch, "max_position_embeddings": longest}
-    said = _scaling(fields, str(arch), model)
+    said, no_factor = _scaling(fields, str(arch))
     names = {
         "rope.scaling.attn_factor": "attn_factor", "rope.scaling.yarn_attn_factor": "attention_factor",
         "rope.scaling.yarn_beta_fast": "beta_fast", "rope.scaling.yarn_beta_slow": "beta_slow",
@@ -111,7 +108,7 @@ def keys_of(metadata: Mapping[str, Any]) -> Keys:
     if arch == "deepseek2" and kind == "yarn":  # its temperature goes to the softmax, and m cancels on cos and sin
         model["qk_rope_head_dim"], said["attention_factor"] = rope.rotary_dim, 1.0
     long, short = fields.numbers(FREQS) or fields.numbers(LONG), fields.numbers(FREQS) or fields.numbers(SHORT)
-    keys = Keys(ALL_LAYERS, said, rope, model, GGUF)
+    keys = Keys(ALL_LAYERS, said, rope, model, GGUF, beside=Beside(no_factor=no_factor))
     if long and kind not in ("linear", "yarn"):
         m = said.pop("attn_factor", 1.0)
         said |= {
@@ -155,9 +152,12 @@ def _check_rotates(fields: Fields, arch: str) -> None:
         raise NoRope(f"this {arch} model does not rotate: {switch} is false, which llama.cpp takes for no rotary embedding.")
 
 
-def _scaling(fields: Fields, arch: str, model: dict[str, Any]) -> dict[str, Any]:
-    """The type and the factor. Without a type it is linear; without a factor, or with 0, the scale is 1; rope.scale_linear is
-    the factor's name of before 2024, and still read where the new one is absent."""
+def _scaling(fields: Fields, arch: str) -> tuple[dict[str, Any], bool]:
+    """The type and the factor, and whether a type stands there without one.
+
+    Without a type it is linear; without a factor, or with 0, the scale is 1; rope.scale_linear is the factor's name of
+    before 2024, and still read where the new one is absent.
+    """
     where = f"{arch}.rope.scaling.type"
     kind = fields.text(where)
     if kind is not None and kind not in TYPES:
@@ -166,15 +166,13 @@ def _scaling(fields: Fields, arch: str, model: dict[str, Any]) -> dict[str, Any]
     if factor is None:
         factor = fields.number(f"{arch}.rope.scale_linear")
     if kind is None and not factor:
-        return {"rope_type": "default"}
+        return {"rope_type": "default"}, False
     rope_type = TYPES[kind or "linear"]
     if rope_type == "linear" and not factor:
-        model[NO_FACTOR] = True
-        return {"rope_type": "default"}
-    if rope_type == "yarn" and not factor:
-        model[NO_FACTOR] = True  # as it was meant: context_length over the original one
-        return {"rope_type": "yarn"}
-    return {"rope_type": rope_type} | ({"factor": factor} if factor else {})
+        return {"rope_type": "default"}, True
+    if rope_type == "yarn" and not factor:  # as it was meant: context_length over the original one
+        return {"rope_type": "yarn"}, True
+    return {"rope_type": rope_type} | ({"factor": factor} if factor else {}), False
 
 
 def _with_factors(keys: Keys, factors: Sequence[float]) -> Keys:

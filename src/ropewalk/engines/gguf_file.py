@@ -12,6 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ropewalk.engines.gguf_values import Cursor
 from ropewalk.engines.transformers.checkpoint import GGUF_MAGIC as MAGIC
 from ropewalk.errors import BadConfig
 
@@ -19,11 +20,8 @@ T = TypeVar("T")
 
 FREQS = "rope_freqs.weight"
 LONG, SHORT = "rope_factors_long.weight", "rope_factors_short.weight"
-SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
-STRING, ARRAY, FLOAT32 = 8, 9, 0
-LONGEST_NAME = 65_535  # bytes; the format allows no longer key
+FLOAT32 = 0
 MOST_KEYS, MOST_TENSORS = 100_000, 1_000_000
-KEPT = 4096  # items of an array; vocabularies are passed over
 LARGEST_HEADER = 64 * 2**20  # bytes; vocabularies of 256,000 words take about 10 million
 ALIGNMENT = "general.alignment"
 LARGEST_ALIGNMENT = 2**20  # bytes; every published file has 32
@@ -126,7 +124,7 @@ def packed_text(text: str) -> bytes:
 
 def decoded(raw: bytes) -> Any:
     """The value of a key, from its type and bytes."""
-    return _Cursor(raw).value()
+    return Cursor(raw).value()
 
 
 def read(path: Path) -> GGUFDocument:
@@ -157,89 +155,8 @@ def _mapped(path: Path, take: Callable[[Any, int], T], purpose: str, hint: str) 
         raise BadConfig(f"{path} cannot be read: {error.strerror}.") from None
 
 
-class _Cursor:
-    """errors: what becomes of text that is not UTF-8; as it is, it comes out as it was."""
-
-    def __init__(self, buffer: Any, at: int = 0, end: int | None = None, errors: str = "surrogateescape"):
-        self.buffer, self.at, self.end, self.errors = buffer, at, len(buffer) if end is None else end, errors
-
-    def take(self, count: int) -> bytes:
-        self.skip(count)
-        return bytes(self.buffer[self.at - count : self.at])
-
-    def skip(self, count: int) -> None:
-        if count > self.end - self.at:
-            raise ValueError("it ends before its header does")
-        self.at += count
-
-    def number(self, form: str) -> Any:
-        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
-
-    def text(self) -> str:
-        return self.take(self.number("<Q")).decode("utf-8", errors=self.errors)
-
-    def name(self) -> str:
-        length = self.number("<Q")
-        if not length:
-            raise ValueError("a name is empty")
-        if length > LONGEST_NAME:
-            raise ValueError(f"a name of {length} bytes is longer than the format allows, or it ends before its header does")
-        return self.take(length).decode("utf-8", errors=self.errors)
-
-    def value(self) -> Any:
-        kind, count = self._kind()
-        return self._item(kind) if count is None else [self._item(kind) for _ in range(count)]
-
-    def brief_value(self) -> Any:
-        """Of long lists of words the beginning, and nothing of long lists of numbers."""
-        kind, count = self._kind()
-        if count is None:
-            return self._item(kind)
-        kept = min(count, KEPT) if kind == STRING or count <= KEPT else 0
-        items = [self._item(kind) for _ in range(kept)]
-        self._pass(kind, count - kept)
-        return items
-
-    def raw_value(self) -> bytes:
-        """Type and value, passed over without being taken apart."""
-        start = self.at
-        kind, count = self._kind()
-        self._pass(kind, 1 if count is None else count)
-        return bytes(self.buffer[start : self.at])
-
-    def _kind(self) -> tuple[int, int | None]:
-        """(type, items); no number of items where the value is not a list."""
-        kind = self.number("<I")
-        return (self.number("<I"), self.number("<Q")) if kind == ARRAY else (kind, None)
-
-    def _item(self, kind: int) -> Any:
-        return self.text() if kind == STRING else self.number(_form(kind))
-
-    def _pass(self, kind: int, count: int) -> None:
-        if kind == STRING:
-            self._pass_texts(count)
-        else:
-            self.skip(count * struct.calcsize(_form(kind)))
-
-    def _pass_texts(self, count: int) -> None:
-        """A vocabulary, in one tight loop: 130,000 words in a fortieth of a second."""
-        at, length_at = self.at, struct.Struct("<Q").unpack_from
-        try:
-            for _ in range(count):
-                at += 8 + length_at(self.buffer, at)[0]
-        except (struct.error, OverflowError):  # a length beyond the end, or beyond what a machine counts to
-            at = self.end + 1
-        self.skip(at - self.at)
-
-
-def _form(kind: int) -> str:
-    if kind not in SCALARS:
-        raise ValueError(f"value type {kind} is not of the format")
-    return SCALARS[kind]
-
-
 def _document(file: Any, size: int) -> GGUFDocument:
-    cursor = _Cursor(file, end=min(size, LARGEST_HEADER), errors="strict")
+    cursor = Cursor(file, end=min(size, LARGEST_HEADER), errors="strict")
     version, tensor_count, key_count = _start(cursor)
     keys = tuple(_unique("key", ((cursor.name(), cursor.raw_value()) for _ in range(key_count))))
     infos = ((name, _tensor(cursor, name)) for name in (cursor.name() for _ in range(tensor_count)))
@@ -256,7 +173,7 @@ def _document(file: Any, size: int) -> GGUFDocument:
 
 
 def _header(file: Any, size: int) -> dict[str, Any]:
-    cursor = _Cursor(file, errors="replace")
+    cursor = Cursor(file, errors="replace")
     _, tensors, keys = _start(cursor)
     found = {cursor.name(): cursor.brief_value() for _ in range(keys)}
     infos = [_tensor(cursor, cursor.name()) for _ in range(tensors)]
@@ -275,10 +192,10 @@ def _floats(file: Any, info: Tensor, start: int) -> list[float]:
         raise ValueError(f"{info.name} has tensor type {info.kind}, not float32")
     if start > len(file):
         raise ValueError(f"{info.name} lies beyond its end")
-    return list(struct.unpack(f"<{info.shape[0]}f", _Cursor(file, start).take(4 * info.shape[0])))
+    return list(struct.unpack(f"<{info.shape[0]}f", Cursor(file, start).take(4 * info.shape[0])))
 
 
-def _start(cursor: _Cursor) -> tuple[int, int, int]:
+def _start(cursor: Cursor) -> tuple[int, int, int]:
     if cursor.take(4) != MAGIC:
         raise ValueError("it does not start with GGUF")
     version = cursor.number("<I")
@@ -292,7 +209,7 @@ def _start(cursor: _Cursor) -> tuple[int, int, int]:
     return version, tensors, keys
 
 
-def _tensor(cursor: _Cursor, name: str) -> Tensor:
+def _tensor(cursor: Cursor, name: str) -> Tensor:
     dimensions = cursor.number("<I")
     if dimensions > 4:
         raise ValueError(f"{name} has {dimensions} dimensions")

@@ -30,6 +30,35 @@ RAMPED = ("yarn", "llama3")
 CONFIG, GGUF, FLAGS = "config.json", "GGUF", "command line"
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a command line or a reader knows beside the config.
+
+    asked: tokens, as --max-model-len or --context-length has them.  server: llama-server runs it, which caps a slot.
+    environment: names that are set in front of the command.  old_flag: --rope-scaling was given.
+    shifts: --context-shift was.  base_raised: the base was raised by hand, a stretch of unknown reach.
+    reached: tokens that the model was trained or stretched to, where the text now claims more.
+    no_factor: a GGUF names a scaling type without a factor.  null_theta: rope_theta is written as null.
+    lost_share: partial_rotary_factor of the dict that an override replaced.  theta_beside: an override of rope_theta alone.
+    outside: keys above text_config, where nobody looks.  params: those of params.json, which vLLM prefers.
+    Of the last three, the Keys that are read instead; of `outside` with what to say before them.
+    """
+
+    asked: int | None = None
+    server: bool = False
+    environment: tuple[str, ...] = ()
+    old_flag: bool = False
+    shifts: bool = False
+    base_raised: bool = False
+    reached: int | None = None
+    no_factor: bool = False
+    null_theta: bool = False
+    lost_share: float | None = None
+    theta_beside: "Keys | None" = None
+    outside: "tuple[str, Keys] | None" = None
+    params: "Keys | None" = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Keys:
     """What is written about the rotation of one layer type.
@@ -42,6 +71,7 @@ class Keys:
     nested: whether the keys stood in a dict of their own layer type.
     lost_theta: the override replaced the dict that held the base.
     ignored: what else is written, where no engine looks.
+    beside: what is known that no config can hold.
     """
 
     layer_type: str
@@ -53,6 +83,7 @@ class Keys:
     nested: bool = False
     lost_theta: bool = False
     ignored: tuple[Ignored, ...] = ()
+    beside: Beside = Beside()
 
     @property
     def kind(self) -> str:
@@ -62,6 +93,11 @@ class Keys:
     @property
     def rope_type(self) -> str:
         return str(self.said.get("rope_type", "default"))
+
+    @property
+    def is_latent(self) -> bool:
+        """Is its attention latent (MLA)? That scales its softmax by mscale_all_dim."""
+        return any(key in self.model for key in known.LATENT)
 
     @property
     def longest(self) -> int:
@@ -92,6 +128,10 @@ class Keys:
         new = {key: value for key, value in {**self.said, **said}.items() if value is not None}
         return dataclasses.replace(self, said=new, rope=rope or self.rope)
 
+    def knowing(self, **more: Any) -> "Keys":
+        """The same with more known beside it: fields of `Beside`."""
+        return dataclasses.replace(self, beside=dataclasses.replace(self.beside, **more))
+
     def with_length(self, length: int) -> "Keys":
         return self.but(dataclasses.replace(self.rope, original_length=length))
 
@@ -104,7 +144,8 @@ class Keys:
             return Stretch(self.rope, "ntk", self.factor)
         said = {key: value for key, value in self.said.items() if value is not None and key != "rope_theta"}
         if self.rope_type == "yarn":
-            said = {key: value for key, value in said.items() if key not in TEMPERATURE}
+            kept = {known.SOFTMAX_MSCALE} if self.is_latent else set()  # beside m: it scales the softmax too
+            said = {key: value for key, value in said.items() if key not in TEMPERATURE or key in kept}
             said |= {"attention_factor": temperature(self), "factor": self.factor}
         return read_scaling(Fields(self.model), Fields(said, "rope_parameters."), self.rope, self.longest, [])
 
@@ -201,4 +242,7 @@ def _as_meant(config: Mapping[str, Any]) -> dict[str, Any]:
     return new
 
 
-__all__ = ["ALL_LAYERS", "CONFIG", "FLAGS", "GGUF", "LENGTH", "Keys", "deepseek_ratio", "layers_of", "mscale", "temperature"]
+__all__ = [
+    "ALL_LAYERS", "CONFIG", "FLAGS", "GGUF", "LENGTH",
+    "Beside", "Keys", "deepseek_ratio", "layers_of", "mscale", "temperature",
+]  # fmt: skip

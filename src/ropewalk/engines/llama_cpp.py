@@ -6,7 +6,6 @@ from typing import Any
 
 from ropewalk.engines import gguf
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
-from ropewalk.engines.facts import ASKED, BASE, NO_FACTOR, SERVER
 from ropewalk.engines.gguf_file import FREQS
 from ropewalk.engines.keys import CONFIG, FLAGS, GGUF, RAMPED, Keys, deepseek_ratio, mscale
 from ropewalk.engines.own_files import is_ramped, only_stretch, options, prove
@@ -66,7 +65,7 @@ def _lists(keys: Keys) -> Says | None:
 
 def _long_lists(keys: Keys) -> Says | None:
     """One list per context: the long one where -c, or else context_length, is above the original length."""
-    context = keys.model.get(ASKED) or keys.longest
+    context = keys.beside.asked or keys.longest
     held = keys.text == GGUF or keys.kind in LISTS
     return long_lists_always(keys) if held and context > keys.rope.original_length else None
 
@@ -84,7 +83,7 @@ def _proportional(keys: Keys) -> Says | None:
 
 
 def _no_factor(keys: Keys) -> Says | None:
-    if not keys.model.get(NO_FACTOR) or keys.text == FLAGS:
+    if not keys.beside.no_factor or keys.text == FLAGS:
         return None
     if keys.rope_type == "default":
         return Says('rope.scaling.type "linear" without a factor: the scale is 1')
@@ -94,23 +93,23 @@ def _no_factor(keys: Keys) -> Says | None:
 def _beyond(keys: Keys) -> Says | None:
     """llama-cli reads on; llama-server caps a slot at context_length, which yarn's flags alone raise (llama-context.cpp)."""
     said = past_the_window(keys)
-    if said is None or not keys.model.get(SERVER) or (keys.model.get(ASKED) or 0) <= keys.longest:
+    if said is None or not keys.beside.server or (keys.beside.asked or 0) <= keys.longest:
         return said
     return dataclasses.replace(said, what=f"{said.what} (newer llama-server caps a slot at {keys.longest:,} instead)")
 
 
 def _slot(keys: Keys) -> Says | None:
     """A stretch by flags that are not yarn's leaves n_ctx_train as it was, and a slot of the server is capped there."""
-    asked = keys.model.get(ASKED) or 0
-    stretched = keys.model.get(BASE) or (keys.text == FLAGS and keys.rope_type != "yarn")
-    if not keys.model.get(SERVER) or not stretched or asked <= keys.longest or past_the_window(keys):
+    asked = keys.beside.asked or 0
+    stretched = keys.beside.base_raised or (keys.text == FLAGS and keys.rope_type != "yarn")
+    if not keys.beside.server or not stretched or asked <= keys.longest or past_the_window(keys):
         return None
     return Says("at context_length, whatever these flags stretch", window=keys.longest)
 
 
 def _shift(keys: Keys) -> Says | None:
     m = keys.scaled().attention_factor
-    if keys.rope_type != "yarn" or not keys.model.get(gguf.SHIFTS) or is_mla(keys):
+    if keys.rope_type != "yarn" or not keys.beside.shifts or is_mla(keys):
         return None
     return Says(f"yarn with a context shift: each one multiplies cached keys by {mscale(keys.factor) if m else 0:.4f}")
 

@@ -4,11 +4,10 @@ It serves through llama.cpp and hands it no rope flags, so only what the GGUF ho
 capped by the GGUF's context_length, and nothing else of the rotary embedding.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ropewalk.engines import gguf, llama_cpp
+from ropewalk.engines import llama_cpp
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.engines.keys import CONFIG, GGUF, Keys
 from ropewalk.errors import CannotExpress
@@ -18,7 +17,7 @@ AT = "ollama fb30760"
 
 
 def _shifts(keys: Keys) -> Says | None:
-    shifting = dataclasses.replace(keys, model={**keys.model, gguf.SHIFTS: True})
+    shifting = keys.knowing(shifts=True)
     (shift,) = [quirk for quirk in llama_cpp.QUIRKS if quirk.verb is Verb.DRIFTS]
     return shift.effect(shifting)
 

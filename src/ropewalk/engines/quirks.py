@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Mapping
 
 from ropewalk.engines.engine import Says
-from ropewalk.engines.facts import ASKED, BASE, LOST_SHARE, OUTSIDE, REACHED, THETA_BESIDE
 from ropewalk.engines.keys import CONFIG, RAMPED, TEMPERATURE, Keys
 from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.layers import FULL
@@ -23,7 +22,8 @@ def temperature(rule: Callable[[Keys], float], *reads: str) -> Effect:
         m = rule(keys)
         overlooked = [key for key in TEMPERATURE if key in keys.said and key not in reads]
         what = " and ".join(overlooked or [key for key in TEMPERATURE if key in keys.said]) or "the attention factor"
-        return Says(what, keys.but(**{**dict.fromkeys(TEMPERATURE), "attention_factor": m}))
+        gone = [key for key in TEMPERATURE if not (key == known.SOFTMAX_MSCALE and keys.is_latent)]
+        return Says(what, keys.but(**{**dict.fromkeys(gone), "attention_factor": m}))
 
     return effect
 
@@ -143,23 +143,20 @@ STRETCH_IT = "Stretch the model to what is asked, or ask for less."
 
 def outside(keys: Keys) -> Says | None:
     """Keys above text_config: the model is built from text_config alone."""
-    what, read = keys.model.get(OUTSIDE, ("", None))
-    return Says(what, read) if isinstance(read, Keys) else None
+    return Says(*keys.beside.outside) if keys.beside.outside else None
 
 
 def theta_beside(keys: Keys) -> Says | None:
     """An override of rope_theta alone: transformers 5 moved the base into rope_parameters when the config was read."""
-    read = keys.model.get(THETA_BESIDE)
-    if not isinstance(read, Keys):
-        return None
-    return Says("rope_theta beside rope_parameters, which holds the base", read)
+    read = keys.beside.theta_beside
+    return Says("rope_theta beside rope_parameters, which holds the base", read) if read else None
 
 
 def past_the_window(keys: Keys) -> Says | None:
     """A window that is asked for and that nothing stretches to."""
-    reached = keys.model.get(REACHED) or max(keys.target, keys.longest)
-    asked = keys.model.get(ASKED) or (keys.longest if REACHED in keys.model else 0)
-    if asked <= reached or keys.model.get(BASE) or is_local(keys.layer_type):
+    reached = keys.beside.reached or max(keys.target, keys.longest)
+    asked = keys.beside.asked or (keys.longest if keys.beside.reached is not None else 0)
+    if asked <= reached or keys.beside.base_raised or is_local(keys.layer_type):
         return None
     return Says(f"positions {reached:,}..{asked - 1:,} are read unstretched")
 
@@ -170,7 +167,7 @@ def other_window(choose: Callable[[Mapping[str, int]], str]) -> Effect:
     def effect(keys: Keys) -> Says | None:
         stated = {name: value for name in known.OTHER_WINDOWS if isinstance(value := keys.model.get(name), int) and value}
         chosen = choose(stated) if stated and keys.text == CONFIG else ""
-        if not chosen or stated[chosen] >= (keys.model.get(ASKED) or keys.longest):
+        if not chosen or stated[chosen] >= (keys.beside.asked or keys.longest):
             return None
         return Says(f"at {chosen}, which it takes before max_position_embeddings", window=stated[chosen])
 
@@ -179,7 +176,7 @@ def other_window(choose: Callable[[Mapping[str, int]], str]) -> Effect:
 
 def lost_share(keys: Keys) -> Says | None:
     """An override put a new dict in the place of the one that held partial_rotary_factor."""
-    share = keys.model.get(LOST_SHARE)
+    share = keys.beside.lost_share
     if not share or keys.kind in known.DEFAULT_PARTIAL:
         return None
     whole = round(keys.rope.rotary_dim / share)
@@ -203,4 +200,4 @@ def unrolled(keys: Keys) -> bool:
 
 
 def is_mla(keys: Keys) -> bool:
-    return "qk_rope_head_dim" in keys.model
+    return keys.is_latent

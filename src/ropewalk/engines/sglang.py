@@ -6,7 +6,6 @@ from typing import Any
 
 from ropewalk.engines.config_files import rotation_keys, written
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
-from ropewalk.engines.facts import ASKED, ENVIRONMENT, REACHED
 from ropewalk.engines.keys import RAMPED, Keys, deepseek_ratio, mscale
 from ropewalk.engines.quirks import (
     STRETCH_IT,
@@ -69,7 +68,7 @@ def _mrope_mscale(keys: Keys) -> Says | None:
 
 
 def _switch(keys: Keys) -> Says | None:
-    longest = keys.model.get(ASKED) or keys.longest  # at the original length no position is beyond it
+    longest = keys.beside.asked or keys.longest  # at the original length no position is beyond it
     if keys.rope_type != "longrope" or keys.said.get("long_factor") == keys.said.get("short_factor"):
         return None
     if longest <= keys.rope.original_length:
@@ -100,7 +99,7 @@ def _multiplied_window(keys: Keys) -> Says | None:
 
 def _short_window(keys: Keys) -> Says | None:
     stated = "original_max_position_embeddings" in keys.said
-    if keys.rope_type != "yarn" or not stated or keys.longest >= keys.target or keys.model.get(ASKED):
+    if keys.rope_type != "yarn" or not stated or keys.longest >= keys.target or keys.beside.asked:
         return None
     return Says(f"at max_position_embeddings, below the {keys.target:,} that factor says", window=keys.longest)
 
@@ -117,14 +116,14 @@ def _old_v5(keys: Keys) -> Says | None:
 
 
 def _asked(keys: Keys) -> Says | None:
-    asked, derived = keys.model.get(ASKED), _window(keys, ())
-    if not asked or asked <= derived or LONGER in keys.model.get(ENVIRONMENT, ()):
+    asked, derived = keys.beside.asked, _window(keys, ())
+    if not asked or asked <= derived or LONGER in keys.beside.environment:
         return None
     return Says(f"--context-length {asked:,}, above the {derived:,} that it derives", runs=False)
 
 
 def _beyond(keys: Keys) -> Says | None:
-    return past_the_window(keys) if REACHED in keys.model or LONGER in keys.model.get(ENVIRONMENT, ()) else None
+    return past_the_window(keys) if keys.beside.reached is not None or LONGER in keys.beside.environment else None
 
 
 def _first(stated: Mapping[str, int]) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 
 from ropewalk.engines.config_files import written
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
-from ropewalk.engines.facts import NULL_THETA
 from ropewalk.engines.keys import CONFIG, RAMPED, Keys, absolute_factor
 from ropewalk.engines.quirks import (
     INSIDE,
@@ -41,7 +40,7 @@ def _new_spelling(keys: Keys) -> Says | None:
 
 
 def _null_theta(keys: Keys) -> Says | None:
-    return Says("rope_theta: null (TypeError when the model is built)", runs=False) if keys.model.get(NULL_THETA) else None
+    return Says("rope_theta: null (TypeError when the model is built)", runs=False) if keys.beside.null_theta else None
 
 
 def _no_theta(keys: Keys) -> Says | None:

@@ -6,8 +6,7 @@ from typing import Any
 
 from ropewalk.engines.config_files import rotation_keys, written
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
-from ropewalk.engines.facts import ASKED, ENVIRONMENT, OLD_FLAG, PARAMS, REACHED
-from ropewalk.engines.keys import RAMPED, Keys, absolute_factor, mscale
+from ropewalk.engines.keys import RAMPED, Keys, absolute_factor, deepseek_ratio, mscale
 from ropewalk.engines.quirks import (
     STRETCH_IT,
     drops,
@@ -58,6 +57,8 @@ def _mla_type(keys: Keys) -> Says | None:
         return None
     what = " and ".join(unread) if keys.rope_type == "yarn" else f'rope_type "{keys.rope_type}"'
     own = keys.but(rope_type="yarn", attention_factor=None, attn_factor=None)
+    if keys.said.get("attention_factor") == 1:
+        own = own.but(mscale=None, mscale_all_dim=None, attention_factor=deepseek_ratio(keys))
     return Says(f"{what} of a DeepSeek model: it becomes yarn", own)
 
 
@@ -112,38 +113,38 @@ def _short_window(keys: Keys) -> Says | None:
 
 
 def _old_flag(keys: Keys) -> Says | None:
-    return Says("--rope-scaling, which is gone", runs=False) if keys.model.get(OLD_FLAG) else None
+    return Says("--rope-scaling, which is gone", runs=False) if keys.beside.old_flag else None
 
 
 def _asked(keys: Keys) -> Says | None:
     """--max-model-len above the window that is derived from the config is a ValueError."""
-    asked, derived = keys.model.get(ASKED), _window(keys, ())
-    if not asked or asked <= derived or LONGER in keys.model.get(ENVIRONMENT, ()):
+    asked, derived = keys.beside.asked, _window(keys, ())
+    if not asked or asked <= derived or LONGER in keys.beside.environment:
         return None
     return Says(f"--max-model-len {asked:,}, above the {derived:,} that it derives (ValueError)", runs=False)
 
 
 def _asked_before(keys: Keys) -> Says | None:
     """Before 0.32 yarn's window was L s."""
-    return None if keys.rope_type == "yarn" and (keys.model.get(ASKED) or 0) <= keys.target else _asked(keys)
+    return None if keys.rope_type == "yarn" and (keys.beside.asked or 0) <= keys.target else _asked(keys)
 
 
 def _params_first(keys: Keys) -> Says | None:
     """Mistral's own format wins where params.json and consolidated*.safetensors are there (config_format auto)."""
-    read = keys.model.get(PARAMS)
-    if not isinstance(read, Keys):
+    read = keys.beside.params
+    if read is None:
         return None
     return Says(f"config.json beside params.json, which it takes instead ({read.longest:,} tokens)", read)
 
 
 def _beyond(keys: Keys) -> Says | None:
     """A window that it derives, or is allowed to; _asked has said where it stops instead. Its table ends there, or before."""
-    return past_the_window(keys) if REACHED in keys.model or LONGER in keys.model.get(ENVIRONMENT, ()) else None
+    return past_the_window(keys) if keys.beside.reached is not None or LONGER in keys.beside.environment else None
 
 
 def _long_lists(keys: Keys) -> Says | None:
     """max_model_len above L chooses the long lists for good; M = L, or a smaller --max-model-len, the short ones."""
-    longest = keys.model.get(ASKED) or keys.longest
+    longest = keys.beside.asked or keys.longest
     return long_lists_always(keys) if longest > keys.rope.original_length else None
 
 

@@ -122,7 +122,7 @@ def too_few(choice: Choice, *, tokens: int, count: int, needed: int | None = Non
     lines += [f"  {problem.place}: {problem.reason}" for problem in choice.problems[:3]]
     if needed is not None:
         lines.append(f"  To see the difference asked about, about {needed} are needed.")
-    lines.append("  Give more or longer texts with --data, ask for fewer --documents, or for a shorter --lengths.")
+    lines.append("  Give more or longer texts as data (--data), ask for fewer documents, or for shorter lengths (--lengths).")
     return "\n".join(lines)
 
 

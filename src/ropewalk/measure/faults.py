@@ -70,7 +70,7 @@ def attempt(read: Callable[[], R]) -> tuple[R] | None:
 def too_large(tokens: int) -> OutOfMemory:
     return OutOfMemory(
         f"one sequence of {tokens:,} tokens does not fit into memory, even alone.\n"
-        "  Ask for shorter --lengths, load the weights as --dtype bfloat16, or use a larger device.\n"
+        "  Ask for shorter lengths (--lengths), load the weights as bfloat16 (--dtype bfloat16), or use a larger device.\n"
         "  What was finished is kept."
     )
 
@@ -89,8 +89,8 @@ def check_finite(model: Any, nll: numpy.ndarray, ids: Sequence[int], positions: 
         f"the loss of {len(wrong)} of {len(nll)} tokens of {what} is not a number: the first is token {position} "
         f"({float(nll[wrong[0]])}).\n"
         f"  {first_bad_layer(model, ids)}\n"
-        f"  The weights are read as {str(model.dtype).removeprefix('torch.')}. float16 overflows beyond 65,504: try --dtype "
-        "bfloat16 or float32.\n  Nothing was recorded for it."
+        f"  The weights are read as {str(model.dtype).removeprefix('torch.')}. float16 overflows beyond 65,504: try "
+        "bfloat16 or float32 as dtype (--dtype).\n  Nothing was recorded for it."
     )
 
 

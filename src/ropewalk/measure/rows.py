@@ -274,7 +274,7 @@ def _columns(path: Path, batches: Callable[[], Iterator[Any]], column: str, read
         for batch in batches():
             if missing := [name for name in wanted if name not in batch.schema.names]:
                 there = ", ".join(batch.schema.names)
-                yield Problem(str(path), f"no column {missing[0]!r} (there is: {there}); name it with --text-field")
+                yield Problem(str(path), f"no column {missing[0]!r} (there is: {there}); name it: text_field (--text-field)")
                 break
             for row in batch.select(wanted).to_pylist():
                 number += 1

@@ -194,7 +194,7 @@ class Texts:
 
     def _note(self, place: str, reason: str) -> None:
         if self.strict:
-            raise BadConfig(f"{place}: {reason}.\n  Without --strict it would be counted and passed over.")
+            raise BadConfig(f"{place}: {reason}.\n  Without strict (--strict) it would be counted and passed over.")
         self.problems.append(Problem(place, reason))
 
 
@@ -266,8 +266,9 @@ def _missing(row: dict[Any, Any], name: str) -> str:
         return f"{name!r} holds {_what(row[name])} where a text is needed"
     if spoken := [str(key) for key, value in row.items() if isinstance(value, list) and _spoken(value) is not None]:
         return (
-            f"no text under {name!r} but a conversation: --text-field {spoken[0]} takes its turns one after another, without "
-            "a chat template; for the template's text write it into the file first (tokenizer.apply_chat_template)"
+            f"no text under {name!r} but a conversation: {spoken[0]!r} as text_field (--text-field {spoken[0]}) "
+            "takes its turns one after another, without a chat template; for the template's text write it into the file first "
+            "(tokenizer.apply_chat_template)"
         )
     if _turn(row) is not None and row.keys() <= {"role", "content", "from", "value", "name"}:
         return (
@@ -277,7 +278,7 @@ def _missing(row: dict[Any, Any], name: str) -> str:
         return f"no text under {name!r} but numbers under {ids[0]!r}, of a tokenizer that is not known here: give the texts"
     texts = [str(key) for key, value in row.items() if isinstance(value, str)]
     several = f"; {','.join(texts)} joins several" if len(texts) > 1 else ""
-    return f"no text under {name!r} (there is: {there or 'nothing'}); name it with --text-field{several}"
+    return f"no text under {name!r} (there is: {there or 'nothing'}); name it with text_field (--text-field){several}"
 
 
 def _what(value: Any) -> str:

@@ -96,6 +96,7 @@ class Attached:
             table.set_plain()
             keep_float32(table)
             if defers_rotation(stretch):
+                table.set_softmax(stretch.scaled_by(1.0).softmax_factor)  # the rest multiplies queries
                 continue
             table.set(stretch.scaled())
             if stretch.dynamic:
@@ -141,6 +142,8 @@ class Attached:
         for table, stretch in self.tables:
             if defers_rotation(stretch):
                 continue
+            if not stretch.dynamic:
+                _check_softmax(table, stretch.softmax_factor, "the plan")
             for length in (fixed,) if fixed else _lengths(stretch):
                 _compare(furthest(table, stretch.scaled(length), looked_at(stretch, length)), "the plan")
 
@@ -178,6 +181,7 @@ def _check_trained(tables: list[LiveTable], current: Stretch) -> None:
     for table in tables:
         try:
             _compare(beside_its_config(table, current), "its config")
+            _check_softmax(table, current.softmax_factor, "its config")
         except Mismatch as error:
             raise Mismatch(
                 f"{error}  Measured before anything was changed. Either the model's code ignores its config, or its buffers\n"
@@ -196,7 +200,7 @@ def _check_fits(model: nn.Module, plan: ScalingPlan, spec: ModelSpec, tables: di
         _check_rope(stretch, spec, name)
         for table in tables[name]:
             _check_table(table, stretch)
-    _check_softmax(model)
+            _check_latent(model, table, stretch)
 
 
 def _check_rope(stretch: Stretch, spec: ModelSpec, name: str) -> None:
@@ -225,15 +229,18 @@ def _check_table(table: LiveTable, stretch: Stretch) -> None:
         )
 
 
-def _check_softmax(model: nn.Module) -> None:
-    """Multi-head latent attention multiplies its softmax scale by m(s)^2 once, when it is built (key mscale_all_dim)."""
-    for module in model.modules():
-        width, scaling = getattr(module, "qk_head_dim", None), getattr(module, "scaling", None)
-        if isinstance(width, int) and isinstance(scaling, float) and abs(scaling * width**0.5 - 1) > 1e-6:
-            raise CannotAttach(
-                f"{type(module).__name__} has a softmax scale of {scaling:.6f}, {scaling * width**0.5:.4f} times "
-                f"1/sqrt({width}):\n"
-                "  its config's stretch (mscale_all_dim) was built into the attention, on all channels. A plan's attention\n"
-                "  factor reaches the rotated channels alone, so it can neither keep nor replace it.\n"
-                "  Change the factor in the config's own yarn keys instead."
+def _check_latent(model: nn.Module, table: LiveTable, stretch: Stretch) -> None:
+    if stretch.softmax_factor != 1 and not table.latent:
+        raise CannotAttach(
+            f"the plan has softmax_mscale, which scales the softmax of latent attention (MLA); {type(model).__name__} has\n"
+            "  none whose softmax scale can be set. Leave softmax_mscale out: yarn's attention factor sharpens what rotates."
+        )
+
+
+def _check_softmax(table: LiveTable, wanted: float, who: str) -> None:
+    """Latent attention holds its softmax scale as a number: set when it was built, or by `attach`."""
+    for module, found in zip(table.latent, table.softmax_factors(), strict=True):
+        if abs(found / wanted - 1) > 1e-6:
+            raise Mismatch(
+                f"{type(module).__name__} multiplies its softmax scale by {found:.6f}; as {who} says, it is {wanted:.6f}.\n"
             )

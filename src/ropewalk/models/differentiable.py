@@ -88,7 +88,7 @@ def _answer(table: LiveTable, frequencies: Frequencies, scale: float) -> Callabl
     if layout in ("complex", "unknown"):
         raise CannotAttach(
             f"{type(table.module).__name__} answers in an order ({layout}) through which no gradient is taken here.\n"
-            "  The search without gradients needs none: --optimiser cma."
+            '  The search without gradients needs none: optimiser="cma" (--optimiser cma).'
         )
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Pair) -> Any:

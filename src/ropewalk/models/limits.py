@@ -23,7 +23,7 @@ def check_length(prompt: int, new: int, longest: int, *, plan: ScalingPlan | Non
     whose = f"the plan ({plan.name}) reaches" if plan else "the model was made for"
     raise BadLength(
         f"the request needs {prompt + new:,} tokens ({prompt:,} of prompt and {new:,} new), and {whose} {longest:,}.\n"
-        f"  {_way_out(prompt, longest)}, or stretch further: a larger --factor or --to."
+        f"  {_way_out(prompt, longest)}, or stretch further: a larger factor (--factor), or to (--to)."
     )
 
 

@@ -31,11 +31,13 @@ class LiveTable:
     """One rotary table of a live model: buffers and a scalar of `module`, whose names start with `prefix`.
 
     layer_type: the name a plan gives it.  prefix: "" where the module has one table, "<layer type>_" where it has several.
+    latent: the attention modules (MLA) whose softmax scale a stretch sets besides.
     """
 
     module: nn.Module
     layer_type: str
     prefix: str = ""
+    latent: tuple[nn.Module, ...] = ()
 
     @property
     def inv_freq(self) -> torch.Tensor:
@@ -49,6 +51,16 @@ class LiveTable:
             if hasattr(self.module, name):
                 setattr(self.module, name, torch.tensor(scaled.inv_freq, dtype=torch.float32, device=device))
         setattr(self.module, f"{self.prefix}attention_scaling", scaled.attention_factor)
+        self.set_softmax(scaled.softmax_factor)
+
+    def set_softmax(self, factor: float) -> None:
+        """factor: of 1 / sqrt(width), what attention has without a stretch."""
+        for module in self.latent:
+            setattr(module, SCALING, plain_softmax(module) * factor)
+
+    def softmax_factors(self) -> list[float]:
+        """What each attention module multiplies its softmax scale by."""
+        return [getattr(module, SCALING) / plain_softmax(module) for module in self.latent]
 
     def set_plain(self) -> None:
         """Stop transformers from choosing frequencies by itself (its dynamic and longrope rules)."""
@@ -97,6 +109,20 @@ class LiveTable:
             return self.module(like, row, **extra)
 
 
+SCALING = "scaling"  # of an attention module: its softmax scale
+
+
+def latent_attention(model: nn.Module) -> tuple[nn.Module, ...]:
+    """The modules of multi-head latent attention, whose softmax scale is a number that is set when they are built."""
+    found = (module for module in model.modules() if isinstance(getattr(module, "qk_head_dim", None), int))
+    return tuple(module for module in found if isinstance(getattr(module, SCALING, None), float))
+
+
+def plain_softmax(module: Any) -> float:
+    scale: float = module.qk_head_dim ** (-0.5)
+    return scale
+
+
 class Saved:
     """What a rotary module held before it was changed; `restore` puts the same tensors back."""
 
@@ -106,6 +132,7 @@ class Saved:
         self.table = table
         names = [*(f"{table.prefix}{name}" for name in self.NAMES), "rope_type"]
         self.values = {name: value for name in names if (value := getattr(table.module, name, MISSING)) is not MISSING}
+        self.softmax = [getattr(module, SCALING) for module in table.latent]
         for name, value in self.values.items():
             if isinstance(value, torch.Tensor):  # transformers' longrope writes into its buffers in place
                 setattr(table.module, name, value.clone())
@@ -114,6 +141,8 @@ class Saved:
         device = self.table.inv_freq.device
         for name, value in self.values.items():
             setattr(self.table.module, name, value.to(device) if isinstance(value, torch.Tensor) else value)
+        for module, scale in zip(self.table.latent, self.softmax, strict=True):
+            setattr(module, SCALING, scale)
 
 
 def keep_float32(table: LiveTable) -> None:
@@ -152,9 +181,10 @@ def find_tables(model: nn.Module, spec: ModelSpec) -> dict[str, list[LiveTable]]
             f"{spec.model_type} computes its rotation inside its attention code, from constants: there is no table to set."
         )
     tables: dict[str, list[LiveTable]] = {}
+    latent = latent_attention(model)
     for module in model.modules():
         if _config_type(module, spec.model_type) == spec.model_type:
-            for table in _tables_of(module, spec):
+            for table in _tables_of(module, spec, latent):
                 tables.setdefault(table.layer_type, []).append(table)
     if not tables:
         raise CannotAttach(
@@ -169,10 +199,10 @@ def _config_type(module: nn.Module, default: str) -> str:
     return getattr(getattr(module, "config", None), "model_type", default)
 
 
-def _tables_of(module: nn.Module, spec: ModelSpec) -> Iterator[LiveTable]:
+def _tables_of(module: nn.Module, spec: ModelSpec, latent: tuple[nn.Module, ...]) -> Iterator[LiveTable]:
     if hasattr(module, "inv_freq") and hasattr(module, "attention_scaling"):
         # One table serves whatever rotates: all layers, or (Cohere 2) the sliding-window ones.
-        yield LiveTable(module, spec.ropes[0][0])
+        yield LiveTable(module, spec.ropes[0][0], latent=latent)
     for layer_type, _ in spec.ropes:
         if hasattr(module, f"{layer_type}_inv_freq") and hasattr(module, f"{layer_type}_attention_scaling"):
             yield LiveTable(module, layer_type, f"{layer_type}_")

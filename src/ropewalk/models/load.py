@@ -10,29 +10,42 @@ from safetensors import SafetensorError
 from transformers.models.auto import modeling_auto as auto
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING as METHODS
 
+from ropewalk.checkpoints.adapters import base_checkpoint, find_adapter
 from ropewalk.checkpoints.hub import checkpoint
-from ropewalk.engines.transformers.checkpoint import local_checkpoint, read_config
+from ropewalk.checkpoints.weights import weights_of
+from ropewalk.engines.transformers.checkpoint import local_checkpoint, read_config, text_of
 from ropewalk.errors import BadConfig, first_line
+from ropewalk.models.adapters import tokenizer_place, with_adapter
+
+CONFIG_VERBS = "  The verbs that read configs (plan, doctor, explore, extend, export) work without its weights."
 
 
 def load_model(model: str | Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu", attention: str = "sdpa") -> Any:
     """A causal language model in evaluation mode; of a model that also sees pictures, the whole, to be read with texts.
 
-    model: a folder, a hub id, or `ropewalk-tiny`.
+    model: a folder, a hub id, or `ropewalk-tiny`; an adapter's folder loads its base, and the adapter into it.
     attention: transformers' attention implementation: "sdpa", "eager" or "flash_attention_2".
 
     Raises BadConfig where a class, a package or a weight is missing: transformers would make up missing weights by chance.
     """
     folder = checkpoint(model)
+    if adapter := find_adapter(folder):
+        base = load_model(base_checkpoint(adapter), dtype=dtype, device=device, attention=attention)
+        return with_adapter(base, adapter)
     quiet()
     config = read_config(folder)
+    weights_of(folder)
     _check_quantised(model, config)
     how = dict(dtype=dtype, use_safetensors=True, trust_remote_code=False, attn_implementation=attention)
+    packed = "quantization_config" in {**config, **text_of(config)}
     try:
         loaded, found = _class_for(model, config).from_pretrained(folder, output_loading_info=True, **how)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError) as error:
-        raise BadConfig(f"{model} cannot be loaded: {first_line(error)}") from error
+        besides = f"\n{CONFIG_VERBS}" if packed else ""
+        raise BadConfig(f"{model} cannot be loaded: {first_line(error)}{besides}") from error
     _check_weights(model, found)
+    if packed:
+        _of_one_kind(loaded, dtype)
     return loaded.to(device).eval()
 
 
@@ -54,7 +67,7 @@ def _class_for(model: str | Path, config: Mapping[str, Any]) -> Any:
 
 def _check_quantised(model: str | Path, config: Mapping[str, Any]) -> None:
     """transformers passes over a way of quantising that it does not know, and reads packed weights as missing ones."""
-    said = config.get("quantization_config")
+    said = text_of(config).get("quantization_config") or config.get("quantization_config")
     if not isinstance(said, Mapping):
         return
     method = str(said.get("quant_method") or ("bitsandbytes" if said.get("load_in_4bit") or said.get("load_in_8bit") else ""))
@@ -64,8 +77,15 @@ def _check_quantised(model: str | Path, config: Mapping[str, Any]) -> None:
         raise BadConfig(
             f"{model} cannot be loaded: its weights are quantised by {method or 'a method that it does not name'!r}, which "
             f"transformers {transformers.__version__} does not read.\n"
-            "  The verbs that read configs (plan, doctor, extend) work without its weights."
+            f"{CONFIG_VERBS}"
         )
+
+
+def _of_one_kind(model: Any, dtype: torch.dtype) -> None:
+    """Weights that transformers unpacks, as it does with fp8 on a CPU, come in bfloat16 whatever was asked for (5.23)."""
+    for weight in model.parameters():
+        if weight.dtype == torch.bfloat16:
+            weight.data = weight.data.to(dtype)
 
 
 def _check_weights(model: str | Path, found: Mapping[str, Any]) -> None:
@@ -88,7 +108,7 @@ def quiet() -> None:
 
 def load_tokenizer(model: str | Path) -> Any:
     """The model's tokenizer. Of a hub id that is not here yet only the tokenizer's files are fetched, not the weights."""
-    place = local_checkpoint(model) or str(model)
+    place = tokenizer_place(local_checkpoint(model) or str(model))
     try:
         return transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -108,14 +128,14 @@ def check_tokenizer(tokenizer: Any, model: Any, name: str) -> None:
         token, i = max(outside.items(), key=lambda item: item[1])
         raise BadConfig(
             f"the tokenizer {name} does not belong to this model: {len(outside):,} of its tokens have no embedding "
-            f"(the model has {rows:,}; {token!r} is {i:,}).\n  Give the right one with --tokenizer."
+            f"(the model has {rows:,}; {token!r} is {i:,}).\n  Give the right one with tokenizer (--tokenizer)."
         )
     for kind in ("bos_token_id", "eos_token_id"):
         ours, theirs = getattr(tokenizer, kind), _stated(model, kind)
         if ours is not None and theirs and ours not in theirs:
             raise BadConfig(
                 f"the tokenizer {name} does not belong to this model: its {kind} is {ours}, the model's "
-                f"{' or '.join(map(str, sorted(theirs)))}.\n  Give the right one with --tokenizer."
+                f"{' or '.join(map(str, sorted(theirs)))}.\n  Give the right one with tokenizer (--tokenizer)."
             )
 
 

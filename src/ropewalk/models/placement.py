@@ -16,7 +16,7 @@ def find_device(asked: str) -> str:
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         torch.zeros(1, device=asked)
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+    except (RuntimeError, AssertionError, TypeError) as error:  # torch without CUDA asserts
         reason = first_line(error)
         raise BadOption(
             f"device is {asked!r}, which cannot be used here: {reason}\n  Use cpu, cuda, cuda:N, mps or auto."

@@ -7,12 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ropewalk.errors import BadLength, BadOption, UnknownName, first_line
+from ropewalk.errors import BadLength, BadOption, UnknownName
 from ropewalk.models.attach import Attached, attach
 from ropewalk.models.live import read_live
-from ropewalk.models.placement import AUTO
+from ropewalk.models.placement import AUTO, find_device
 from ropewalk.models.source import Source
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.spec import ModelSpec
@@ -86,8 +84,7 @@ def open_model(
     source = model if isinstance(model, Source) else Source(model)
     if dtype not in (AUTO, *DTYPES):
         raise UnknownName("dtype", str(dtype), (AUTO, *DTYPES))
-    if device != AUTO:
-        check_device(device)
+    find_device(device)  # of a live model too, which stays where it is
     live, tokenizer = source.load(device=device, dtype=dtype), source.tokenizer()
     if not callable(tokenizer) or not hasattr(tokenizer, "convert_ids_to_tokens"):
         raise BadOption(f"this is no tokenizer, but of type {type(tokenizer).__name__}: give transformers' own, or a folder.")
@@ -109,11 +106,3 @@ def opened(source: Source, plan: ScalingPlan | None, *, dtype: str, device: str)
             served.attached.undo()
         if training:
             source.given.train()
-
-
-def check_device(name: str) -> None:
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        reason = first_line(error)
-        raise BadOption(f"device {name!r} cannot be used here: {reason}\n  cpu (--device cpu) always can.") from None

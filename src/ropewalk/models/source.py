@@ -1,10 +1,12 @@
 """The model that an argument names: a checkpoint on this machine or on a hub, or a live transformers model."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ropewalk.checkpoints.adapters import Adapter, base_place, find_adapter
 from ropewalk.engines.transformers.checkpoint import is_gguf, local_checkpoint, read_config
 from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadOption, RopewalkError
@@ -53,6 +55,11 @@ class Source:
         return Path(self.given).expanduser() if self.is_named and is_gguf(self.given) else None
 
     @cached_property
+    def adapter(self) -> Adapter | None:
+        """Where it is an adapter, whose base is what is read and loaded."""
+        return find_adapter(local_checkpoint(self.given)) if self.is_named else None
+
+    @cached_property
     def place(self) -> Path:
         """The folder or config.json on this machine that the config is read from."""
         path = local_checkpoint(self.given)
@@ -60,7 +67,7 @@ class Source:
             from ropewalk.checkpoints.hub import checkpoint
 
             path = checkpoint(self.given, weights=False)
-        return path
+        return base_place(path)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -73,7 +80,8 @@ class Source:
 
     @cached_property
     def spec(self) -> ModelSpec:
-        return read(self.config, original_length=self.original_length)
+        spec = read(self.config, original_length=self.original_length)
+        return replace(spec, warnings=(*spec.warnings, self.adapter.note)) if self.adapter else spec
 
     @property
     def any_spec(self) -> ModelSpec:
@@ -130,8 +138,10 @@ class Source:
             from ropewalk.models.live import live_fingerprint
 
             return live_fingerprint(self.given)
-        from ropewalk.checkpoints.fingerprint import model_fingerprint
+        from ropewalk.checkpoints.fingerprint import adapted_fingerprint, model_fingerprint
 
+        if self.adapter:
+            return adapted_fingerprint(self.adapter, note)
         return model_fingerprint(self.folder, note)
 
 
@@ -141,6 +151,8 @@ def loading(model: str | Path) -> str:
         found = local_checkpoint(model)
     except RopewalkError:  # whoever loads it says why it cannot be
         found = None
+    if adapter := find_adapter(found):
+        return f"loading {adapter.base}, and the adapter {adapter.folder.name} into it"
     folder = found.parent if found and found.is_file() else found or Path("/nowhere")
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     return f"loading {model}" + (f" ({human_bytes(size)} of weights)" if size else "")

@@ -26,17 +26,20 @@ class Scaled:
     inv_freq: rotary_dim / 2 frequencies in radians per token, float64, fastest first.
     attention_factor: m, multiplies cos and sin of every pair, so attention logits by m^2.
     group: positions count in whole groups of so many tokens: the angle at p is theta' group floor(p / group).
+    softmax_factor: multiplies the softmax scale, so the logits of channels that do not rotate too. 1 but for latent attention.
     """
 
     inv_freq: tuple[float, ...]
     attention_factor: float = 1.0
     group: int = 1
+    softmax_factor: float = 1.0
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(theta) and theta >= 0 for theta in self.inv_freq):
             raise BadOption("the options lead to a frequency that is negative or not finite.")
-        if not is_number(self.attention_factor) or self.attention_factor <= 0:
-            raise BadOption(f"attention_factor is {self.attention_factor!r}; it must be a finite number above 0.")
+        for name in ("attention_factor", "softmax_factor"):
+            if not is_number(value := getattr(self, name)) or value <= 0:
+                raise BadOption(f"{name} is {value!r}; it must be a finite number above 0.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +103,11 @@ def get_method(name: str) -> Method:
 
 
 def difference(wanted: Scaled, found: Scaled) -> tuple[float, float]:
-    """(largest ratio of a frequency either way, ratio of attention logits)."""
-    sharper = found.attention_factor / wanted.attention_factor
-    logits = sharper * sharper  # which overflows to infinity where ** 2 would raise
+    """(largest ratio of a frequency either way, ratio of attention logits: of those channels where it is further from 1)."""
+    sharper, softmax = found.attention_factor / wanted.attention_factor, found.softmax_factor / wanted.softmax_factor
+    logits = sharper * sharper * softmax  # which overflows to infinity where ** 2 would raise
+    if _ratio(softmax, 1.0) > _ratio(logits, 1.0):  # the two undo each other where channels rotate, and there alone
+        logits = softmax
     if len(wanted.inv_freq) != len(found.inv_freq):
         return math.inf, logits
     return max(_ratio(a, b) for a, b in zip(wanted.inv_freq, found.inv_freq, strict=True)), logits

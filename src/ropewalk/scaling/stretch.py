@@ -76,6 +76,11 @@ class Stretch:
         return (self.target_length - self.near) / (self.rope.original_length - self.near)
 
     @property
+    def softmax_factor(self) -> float:
+        """What multiplies the softmax scale of latent attention at the largest scale; 1 of all others."""
+        return self.scaled_by(self.largest_scale).softmax_factor
+
+    @property
     def is_one_table(self) -> bool:
         """Is it one table of frequencies, for every token, distance and length? That is all that a config can say."""
         return not self.dynamic and not self.near

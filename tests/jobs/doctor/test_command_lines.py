@@ -156,9 +156,12 @@ def test_long_lists_are_chosen_once_by_the_context(tmp_path):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("llama-server -hf a/b:Q4_K_M -c 9", "Give the file, or the config.json of the model, as --config"),
+        ("llama-server -hf a/b:Q4_K_M -c 9", "Give the file, or the config.json of the model, as config (--config)"),
         ("llama-server -m nowhere/x.gguf -c 9", "nowhere/x.gguf: no such folder or file"),
-        ("docker run -v x:/m ghcr.io/ggml-org/llama.cpp:server -m /m/x.gguf", "give its config.json or GGUF as --config"),
+        (
+            "docker run -v x:/m ghcr.io/ggml-org/llama.cpp:server -m /m/x.gguf",
+            "give its config.json or GGUF as config (--config)",
+        ),
         ("ollama run llama3.1", "names of its own library"),
         ("ollama run FILE", "is no GGUF"),
         ("vllm serve FILE --config options.yaml", "Write them on the command line"),

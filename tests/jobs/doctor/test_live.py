@@ -129,7 +129,7 @@ def _likelier_than_sure(path, answer):
         (Fake(claimed=-5), "reads -5 tokens"),
         (Fake(claimed="many"), "reads 'many' tokens"),
         (Fake(status=404), "no /v1/models"),
-        (Fake(status=401), "--api-key-env NAME"),
+        (Fake(status=401), r"api_key_env \(--api-key-env\)"),
         (Fake(status=302), "points elsewhere"),
         (Fake(status=500), "answered status 500: 'no'"),
     ],

@@ -106,7 +106,7 @@ def test_servers_of_other_forms_are_given_the_same_ids():
 
 
 def test_without_a_tokenizer_servers_that_spell_otherwise_are_refused():
-    with pytest.raises(BadAnswer, match=r"or spell them in other ways\.\n  Give the model's folder with --config"):
+    with pytest.raises(BadAnswer, match=r"or spell them in other ways\.\n  Give the model's folder with config \(--config\)"):
         compared(Fake(), Fake(tells="prompt_logprobs"))
 
 

@@ -305,7 +305,7 @@ def test_it_listens_on_loopback_only(causal):
 
 
 def test_a_port_that_is_taken():
-    with listen("127.0.0.1", 0) as first, pytest.raises(BadOption, match="Another server may; try --port"):
+    with listen("127.0.0.1", 0) as first, pytest.raises(BadOption, match=r"Another server may; try another: port \(--port\)"):
         listen("127.0.0.1", first.getsockname()[1])
 
 

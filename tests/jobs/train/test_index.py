@@ -17,6 +17,7 @@ from ropewalk.jobs.train.data import tokenise
 from ropewalk.jobs.train.data.index import build_index, index_for, open_index
 from ropewalk.measure.texts import Texts, library_files
 from ropewalk.models.load import load_tokenizer
+from ropewalk.progress import Silent
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,23 @@ def data(tmp_path):
     rows = [{"text": "one"}, {"text": ""}, {"title": "none"}, {"text": "half \ud800"}, {"text": "two\ntwo"}]
     (folder / "e.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n{broken\n")
     return folder
+
+
+class Built(Silent):
+    """counts: (documents, tokens) as last said.  done, total: bytes.  each: told the documents, batch by batch."""
+
+    def __init__(self, each=lambda documents: None):
+        self.each, self.counts, self.done, self.total = each, None, 0.0, None
+
+    def begin(self, what, total=None, *, found=False):
+        self.total = total
+
+    def reach(self, done):
+        self.done = done
+
+    def say(self, words):
+        self.counts = tuple(int(word.replace(",", "")) for word in words.split()[::2])
+        self.each(self.counts[0])
 
 
 TEXTS = ["alpha beta", "<|endoftext|> spelt", "one", "two\ntwo"]
@@ -93,9 +111,9 @@ def test_a_hub_data_set_is_streamed_whole(tokenizer, tmp_path, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
     monkeypatch.chdir(tmp_path)
-    seen = []
-    index = index_for(["owner/name"], tokenizer, tmp_path / "cache", seen.append)
-    assert (len(index.ends), asked, seen[-1].total) == (3000, [("owner/name", "train", True)], None)
+    seen = Built()
+    index = index_for(["owner/name"], tokenizer, tmp_path / "cache", seen)
+    assert (len(index.ends), asked, seen.total) == (3000, [("owner/name", "train", True)], None)
     few = index_for(["owner/name"], tokenizer, tmp_path / "cache", max_tokens=100)
     assert few.tokens.size >= 100 > few.ends[-2]
     assert few.tokens.tolist() == index.tokens[: few.tokens.size].tolist()
@@ -116,16 +134,16 @@ def test_texts_are_not_gathered(tokenizer, tmp_path, monkeypatch):
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": f"{i:0300d}"}) + "\n" for i in range(50)))
     seen = []
     texts = Counted([str(tmp_path / "rows.jsonl")])
-    build_index(texts, tokenizer, tmp_path / "index", lambda now: seen.append((now.documents, given)))
+    build_index(texts, tokenizer, tmp_path / "index", Built(lambda documents: seen.append((documents, given))))
     assert seen == [*((n, n) for n in range(4, 51, 4)), (50, 50)]
 
 
 def test_progress_ends_where_the_files_do(data, tokenizer, tmp_path):
     (data / "d.txt").unlink()
-    seen = []
-    index = built(data, tokenizer, tmp_path / "index", watch=seen.append)
+    seen = Built()
+    index = built(data, tokenizer, tmp_path / "index", progress=seen)
     size = sum(path.stat().st_size for path in data.iterdir())
-    assert seen[-1] == (4, index.tokens.size, size, size)
+    assert (*seen.counts, seen.done, seen.total) == (4, index.tokens.size, size, size)
 
 
 def test_the_fingerprint_is_of_content(data, tokenizer, tmp_path):
@@ -143,20 +161,20 @@ def test_the_fingerprint_is_of_content(data, tokenizer, tmp_path):
 
 
 def test_the_cache_knows_what_it_has(data, tokenizer, tmp_path):
-    seen = []
-
     def get(**options):
-        seen.clear()
-        return index_for([str(data)], tokenizer, tmp_path / "cache", seen.append, **options).folder
+        nonlocal seen
+        seen = Built()
+        return index_for([str(data)], tokenizer, tmp_path / "cache", seen, **options).folder
 
+    seen = None
     first = get()
-    assert seen
+    assert seen.counts
     assert get() == first
-    assert not seen
+    assert not seen.counts
     assert get(max_tokens=3) != first
     (data / "a.txt").write_text("alpha gamma")
     assert get() != first
-    assert seen
+    assert seen.counts
 
 
 def test_the_held_out_side_is_not_trained_on(tokenizer, tmp_path):
@@ -250,15 +268,17 @@ from ropewalk.jobs.train.data import index
 from ropewalk.jobs.train.data import tokenise
 from ropewalk.errors import CannotWrite
 from ropewalk.models.load import load_tokenizer
+from ropewalk.progress import Silent
 tokenise.BATCH = 10_000
 how, source, cache = sys.argv[1:]
-def die(now):
-    if now.documents > 20:
-        os.kill(os.getpid(), signal.SIGKILL)
+class Die(Silent):
+    def say(self, words):
+        if int(words.split()[0]) > 20:
+            os.kill(os.getpid(), signal.SIGKILL)
 if how == "full":
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
-    index.index_for([source], load_tokenizer("ropewalk-tiny"), Path(cache), die if how == "kill" else None)
+    index.index_for([source], load_tokenizer("ropewalk-tiny"), Path(cache), Die() if how == "kill" else Silent())
 except CannotWrite as error:
     print(error)
 """
@@ -275,19 +295,19 @@ def test_a_build_that_dies_leaves_nothing_that_looks_finished(how, tokenizer, tm
     else:
         assert "was not written: File too large. Nothing was left behind." in done.stdout
         assert not list(cache.iterdir())
-    seen = []
-    assert len(index_for([str(source)], tokenizer, cache, seen.append).ends) == 200
-    assert seen  # built anew
+    seen = Built()
+    assert len(index_for([str(source)], tokenizer, cache, seen).ends) == 200
+    assert seen.counts  # built anew
 
 
 def test_two_builds_at_once_do_no_harm(data, tokenizer, tmp_path):
     """A second build is through while the first is at work: both have the same, and what the second opened stays readable."""
     cache, others = tmp_path / "cache", []
 
-    def meanwhile(now):
+    def meanwhile(documents):
         others.append(index_for([str(data)], tokenizer, cache))
 
-    mine = index_for([str(data)], tokenizer, cache, meanwhile)
+    mine = index_for([str(data)], tokenizer, cache, Built(meanwhile))
     assert (others[0].folder, others[0].fingerprint) == (mine.folder, mine.fingerprint)
     assert others[0].tokens.tolist() == mine.tokens.tolist()
     assert len(list(cache.iterdir())) == 1

@@ -82,7 +82,7 @@ def one_document_at_a_time(rows):
     return types.SimpleNamespace(step=step, packing=rows.packing)
 
 
-@pytest.mark.parametrize("method", ["yarn", "dynamic-yarn-causal-2"])
+@pytest.mark.parametrize("method", ["yarn", "dynamic-yarn-causal-2", "near-linear"])
 def test_packed_is_one_document_at_a_time(source, method):
     def use(loop, _, alone=False):
         if alone:

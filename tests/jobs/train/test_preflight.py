@@ -45,7 +45,16 @@ def sound(proofs):
     return {name for name, proof in proofs.items() if proof.passed}
 
 
-@pytest.mark.parametrize("more", [{}, {"lora": True}, {"stage": stage_of(method="dynamic-yarn-causal-2")}, {"packed": False}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"lora": True},
+        {"stage": stage_of(method="dynamic-yarn-causal-2")},
+        {"stage": stage_of(method="near-yarn")},
+        {"packed": False},
+    ],
+)
 def test_a_sound_run_passes(source, tmp_path, more):
     proofs = prove(source, tmp_path, **more)
     assert {name: proof.said for name, proof in proofs.items() if proof.passed is False} == {}

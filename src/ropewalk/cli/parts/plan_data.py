@@ -1,7 +1,6 @@
 """`ropewalk plan --data`: how long the documents are under the model's tokenizer, and what share of them a stretch can use."""
 
 import tempfile
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,20 +53,8 @@ def asked_for(
         nullcontext(cache) if cache else tempfile.TemporaryDirectory() as folder,
         progress.Bar(WHAT) as bar,
     ):
-        index = index_for(sources, tokenizer, Path(folder), _shown(bar), text_field=text_field or TEXT_FIELD, max_tokens=limit)
+        index = index_for(sources, tokenizer, Path(folder), bar, text_field=text_field or TEXT_FIELD, max_tokens=limit)
         return {"folder": str(index.folder) if cache else None, **_numbers(index, length)}
-
-
-def _shown(bar: progress.Bar) -> Callable[[Any], None]:
-    """What a build tells, on a bar: by bytes of files, or without an end where a hub data set has no known one."""
-
-    def told(now: Any) -> None:
-        if now.total is not None:
-            if not bar.has_total:
-                bar.begin(WHAT, now.total)
-            bar.reach(now.read)
-
-    return told
 
 
 def _numbers(index: Any, length: int) -> dict[str, Any]:

@@ -149,10 +149,6 @@ class Bar:
         return self._estimate.left if self._estimate else None
 
     @property
-    def has_total(self) -> bool:
-        return self._estimate is not None
-
-    @property
     def is_live(self) -> bool:
         return self._live is not None
 

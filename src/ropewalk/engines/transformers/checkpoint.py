@@ -57,7 +57,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """config.json as a dict; `path` is the file or the folder that holds it."""
     file = path / CONFIG if path.is_dir() else path
     if not file.is_file():
-        raise BadConfig(_no_config(path))
+        raise BadConfig(no_config(path))
     if is_gguf(file):
         raise BadConfig(
             f"{file} is a GGUF, and a config.json is needed here.\n"
@@ -77,7 +77,7 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _no_config(path: Path) -> str:
+def no_config(path: Path) -> str:
     """Why a folder without config.json is no checkpoint, and the way out where it is known what it is."""
     if (path / ADAPTER).is_file():
         try:
@@ -86,7 +86,7 @@ def _no_config(path: Path) -> str:
             base = "the model that it was trained on"
         return (
             f"{path} has no {CONFIG} but {ADAPTER}: it is an adapter for {base}.\n"
-            "  Name that model for its window and rotation. To read with the adapter, merge it into a folder of its own:\n"
+            "  Name that model for its window and rotation. To write, train or verify, merge it into a folder of its own:\n"
             f"  python -c \"from peft import AutoPeftModelForCausalLM as A; A.from_pretrained('{path}').merge_and_unload()"
             f".save_pretrained('merged')\""
         )

@@ -1,6 +1,8 @@
 """Which models have a rotary embedding at all."""
 
 import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.class_defaults import class_of
@@ -35,5 +37,16 @@ def check_has_rope(fields: Fields, kind: str) -> None:
     if class_of(kind) is None and kind not in known.FIXED_IN_CODE and not any(name in fields for name in names):
         raise NoRope(
             f"no rotary embedding found: the config of {kind or 'this model'} has none of {', '.join(names)}.\n"
-            "  If the model does rotate, with a base fixed in its code, add rope_theta to the config."
+            f"  {_way_out(fields.config, names)}"
         )
+
+
+def _way_out(config: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Where they stand in a part that is not known, that part may be a model's: whether its program reads it there, is not."""
+    inside = [key for key, part in config.items() if isinstance(part, Mapping) and any(name in part for name in names)]
+    if inside:
+        return (
+            f"They stand in {inside[0]!r}, a part that is not known here. Give that part as a config.json of its own\n"
+            "  (some models keep it in a folder beside this file), and see that your program reads what is written there."
+        )
+    return "If the model does rotate, with a base fixed in its code, add rope_theta to the config."

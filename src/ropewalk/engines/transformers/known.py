@@ -67,8 +67,9 @@ SLIDING_FROM = frozenset(
     "qwen2 qwen2_moe qwen2_vl qwen2_vl_text qwen2_5_vl qwen2_5_vl_text qwen2_5_omni_text qwen3 qwen3_moe dots1".split()
 )
 
-# Attention that also multiplies its softmax scale by (0.1 mscale_all_dim ln s + 1)^2, outside the rotary embedding.
-SOFTMAX_MSCALE = "mscale_all_dim"
+# Latent attention (these two keys of its config) multiplies its softmax scale by (0.1 mscale_all_dim ln s + 1)^2 too, outside
+# the rotary embedding: yarn_apply_mscale of 14 models in transformers 5.23.
+SOFTMAX_MSCALE, LATENT = "mscale_all_dim", ("kv_lora_rank", "qk_rope_head_dim")
 
 # No rotary embedding at all, and what they use instead.
 WITHOUT_ROPE = {

@@ -85,7 +85,8 @@ def _lists(stretch: Stretch, own: OwnCode) -> dict[str, Any] | None:
 def _refusal(stretch: Stretch, kind: str, own: OwnCode) -> str:
     takes = f"takes rope_scaling of type {', '.join(sorted(own.types))}" if own.types else "reads no rope_scaling"
     lists = ", longrope with its own attention factor alone" if "longrope" in own.types else ""
-    ways = [f"--method {name}" for name in ("linear",) if name in own.types] + (["--method ntk"] if own.base[0] else [])
+    names = [name for name in ("linear",) if name in own.types] + (["ntk"] if own.base[0] else [])
+    ways = [f"method {name} (--method {name})" for name in names]
     return (
         f"{kind}'s own code decides, and cannot be told {stretch.name}: it {takes}{lists} ({own.source}).\n"
         f"  {' or '.join(ways) + ' can be written for it' if ways else 'No config changes its rotation'}."

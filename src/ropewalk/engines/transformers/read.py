@@ -74,7 +74,7 @@ def _read_max_length(fields: Fields, given: int | None) -> int:
         return given
     raise BadConfig(
         "max_position_embeddings is missing: the config does not say how far the model reads.\n"
-        "  Give --original-length, or write max_position_embeddings into the config."
+        "  Give original_length (--original-length), or write max_position_embeddings into the config."
     )
 
 
@@ -279,7 +279,7 @@ def _read_original_length(
     if fields.where("max_position_embeddings").startswith("default of"):
         warnings.append(
             f"max_position_embeddings is missing: {longest} is the {fields.where('max_position_embeddings')}. If the "
-            "model was trained at another length, give --original-length."
+            "model was trained at another length, give original_length (--original-length)."
         )
     fields.note(name, longest, "max_position_embeddings (nothing says otherwise)")
     return longest

@@ -43,16 +43,20 @@ def read_scaling(model: Fields, part: Fields, rope: Rope, longest: int, warnings
         )
     if factor is None:
         factor = longest / rope.original_length if kind in ("yarn", "longrope", "su", "dynamic") else 1.0
-    if known.SOFTMAX_MSCALE in part and "kv_lora_rank" in model:
+    softmax = softmax_mscale(model, part)
+    if softmax and kind != "yarn":
         warnings.append(
-            "mscale_all_dim: this model's attention also multiplies its softmax scale by m^2, on unrotated channels too. "
-            "A plan reaches rotated channels alone, so a plan of another factor cannot be written for it."
+            f"mscale_all_dim beside rope_type {kind}: this model's attention multiplies its softmax scale by m^2 all the "
+            "same, and only yarn's is read here."
         )
     if "attn_factor" in part:
         warnings.append(
             "attn_factor (a multiplier) is ignored by transformers 5 and vLLM 0.33, and read by SGLang: engines will disagree."
         )
-    return Stretch(rope, *_method_of(kind, part, rope, factor, warnings))
+    method, factor, options, dynamic = _method_of(kind, part, rope, factor, warnings)
+    if softmax and kind == "yarn":
+        options = normal_options("yarn", {**dict(options), "softmax_mscale": softmax})
+    return Stretch(rope, method, factor, options, dynamic)
 
 
 def _method_of(
@@ -105,6 +109,11 @@ def temperature_ratio(part: Fields) -> tuple[float, float] | None:
     above, below = part.number("mscale"), part.number("mscale_all_dim")
     stated = rope_type_of(part) != "yarn" or part.number("attention_factor") is not None
     return None if stated or not above or not below else (above, below)
+
+
+def softmax_mscale(model: Fields, part: Fields) -> float:
+    """mscale_all_dim of a model whose attention is latent; 0 where it leaves the softmax alone."""
+    return part.number(known.SOFTMAX_MSCALE) or 0.0 if any(key in model for key in known.LATENT) else 0.0
 
 
 def _longrope_options(part: Fields, warnings: list[str]) -> dict[str, Option]:

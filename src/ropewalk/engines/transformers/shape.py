@@ -137,7 +137,7 @@ def _size(fields: Fields, *keys: str) -> int:
 def _notes(kind: str, around: bool) -> tuple[str, ...]:
     notes = []
     if kind not in LIKE_LLAMA:
-        notes.append(f"a layer of {kind} is counted as one of Llama's; --simulate walks through its own")
+        notes.append(f"a layer of {kind} is counted as one of Llama's; simulate (--simulate) walks through its own")
     if around:
         notes.append("the text model alone is counted; what encodes pictures or sound comes on top")
     return tuple(notes)

@@ -10,6 +10,7 @@ from typing import Any
 from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.checkpoint import text_of, text_path
 from ropewalk.engines.transformers.class_defaults import class_of, opened, text_fields
+from ropewalk.engines.transformers.fields import Fields
 from ropewalk.engines.transformers.has_rope import V4_KEYS
 from ropewalk.engines.transformers.ignored import OUTSIDE
 from ropewalk.engines.transformers.layers import FULL, SLIDING, head_dim
@@ -35,7 +36,7 @@ CARRIED_KEYS = (
     "llama_4_scaling_beta",
     "interleaved",
 )
-# Carried where the stretch is the one that was read: DeepSeek's code takes its softmax scale from them.
+# Carried where the stretch is the one that was read: engines read m from them.
 TEMPERATURE_KEYS = ("mscale", "mscale_all_dim")
 EXACT = 1e-9  # relative: JSON holds float64, so what is read back is off by its arithmetic alone
 
@@ -65,8 +66,7 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], *, as_lists: bool = Fals
     fields = text_fields(new)
     nested = len(spec.ropes) > 1 or is_nested(fields)
     old = {name: part.config for name, part in rope_parts(fields, spec.model_type).items()}
-    if "qk_rope_head_dim" in fields and any(stretch != current.get(name) for name, stretch in plan.stretches):
-        _check_softmax(old)
+    _check_softmax(plan, fields)
     dicts = {}
     for layer_type, rope in spec.ropes:
         stretch = plan.stretch(layer_type) or current.get(layer_type) or Stretch(rope)
@@ -152,13 +152,12 @@ def prove(plan: ScalingPlan, config: Mapping[str, Any]) -> None:
             )
 
 
-def _check_softmax(old: Mapping[str, Mapping[str, Any]]) -> None:
-    """MLA models multiply their softmax scale by (0.1 mscale_all_dim ln(factor) + 1)^2, on all channels; others do not."""
-    if any(part.get("mscale_all_dim") and part.get("rope_type", part.get("type")) == "yarn" for part in old.values()):
+def _check_softmax(plan: ScalingPlan, fields: Fields) -> None:
+    """Latent attention multiplies its softmax scale by what mscale_all_dim says; other attention does not."""
+    if any(stretch.softmax_factor != 1 for _, stretch in plan.stretches) and not any(key in fields for key in known.LATENT):
         raise CannotExpress(
-            "this config's yarn has mscale_all_dim, which also scales the softmax of channels that do not rotate.\n"
-            "  A plan's attention factor reaches the rotated channels alone, so writing it would drop a scale the model was\n"
-            "  trained with. Change `factor` in the config's own keys instead."
+            "the plan has softmax_mscale, which scales the softmax of latent attention (MLA), and this config has none.\n"
+            "  Leave softmax_mscale out: yarn's attention factor sharpens what rotates."
         )
 
 
@@ -242,13 +241,17 @@ def _as_named(stretch: Stretch, options: Mapping[str, Option], nested: bool) -> 
     default_fast = 4.0 if stretch.method == "llama3" else 32.0
     fast, slow = float(options.get("beta_fast", default_fast)), float(options.get("beta_slow", 1.0))  # type: ignore[arg-type]
     if stretch.method == "llama3" or options.get("ramp") == "turns":
-        if m != 1 or fast == slow:  # transformers divides by fast - slow
+        if m != 1 or options.get("softmax_mscale") or fast == slow:  # transformers divides by fast - slow
             return None
         return {"rope_type": "llama3", "factor": float(stretch.factor), "low_freq_factor": slow, "high_freq_factor": fast}
     truncate = options.get("truncate", True)
     if nested and not truncate:
         return None
-    spelled = {"rope_type": "yarn", "factor": float(stretch.factor), "attention_factor": m}
+    temperature: dict[str, Any] = {"attention_factor": m}
+    if softmax := options.get("softmax_mscale"):  # as published where m is 1: every engine reads these two, not all read m
+        temperature = {"mscale": softmax} if m == 1 else temperature
+        temperature["mscale_all_dim"] = softmax
+    spelled = {"rope_type": "yarn", "factor": float(stretch.factor), **temperature}
     return {**spelled, "beta_fast": fast, "beta_slow": slow, "truncate": truncate}
 
 
@@ -257,6 +260,11 @@ def _as_longrope(stretch: Stretch) -> dict[str, Any]:
     scaled, rope = stretch.scaled(), stretch.rope
     if not all(scaled.inv_freq):
         raise CannotExpress(f"{stretch.name} stops some pairs altogether, which longrope's factors cannot say.")
+    if dict(stretch.options).get("softmax_mscale"):
+        raise CannotExpress(
+            f"{stretch.name} with softmax_mscale scales the softmax too, which longrope's lists cannot say.\n"
+            "  yarn's own keys can, without beta_growth and with ramp index."
+        )
     long = [theta / new for theta, new in zip(rope.inv_freq, scaled.inv_freq, strict=True)]
     short = long
     if stretch.method == "longrope":

@@ -85,7 +85,7 @@ def _as_dict(one: EngineDiagnosis) -> dict[str, Any]:
 def of_pair(trainer: Target, rollout: Target, names: Sequence[str], versions: Mapping[str, str]) -> Diagnosis:
     """A trainer beside its rollout, both read and not run."""
     if names and len(names) != 2:
-        raise BadOption("with --trainer and --rollout, --for names two engines: the trainer's and the rollout's.")
+        raise BadOption("with trainer and rollout, engines (--for) names two: the trainer's and the rollout's.")
     one, other = names or (_reader(trainer, "transformers"), _reader(rollout, "vllm"))
     (a,) = examine(trainer, [one], {k: v for k, v in versions.items() if k == one})
     (b,) = examine(rollout, [other], {k: v for k, v in versions.items() if k == other})

@@ -8,7 +8,6 @@ from typing import Any
 
 from ropewalk.engines import gguf
 from ropewalk.engines.commands import Command, length_option, number_option
-from ropewalk.engines.facts import ASKED, BASE, REACHED, SERVER
 from ropewalk.engines.keys import FLAGS, LENGTH, Keys
 from ropewalk.errors import BadConfig
 
@@ -37,19 +36,18 @@ def reached(keys: Keys, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Marks where --override-kv claims a longer window than the file, or another base, and stretches nothing."""
     own = gguf.keys_of(metadata)
     if own.rope.rope_theta != keys.rope.rope_theta:
-        return {BASE: True}
-    return {REACHED: own.longest} if keys.rope_type == "default" and keys.longest > own.longest else {}
+        return {"base_raised": True}
+    return {"reached": own.longest} if keys.rope_type == "default" and keys.longest > own.longest else {}
 
 
 def with_flags(keys: Keys, command: Command) -> Keys:
     """llama.cpp's flags before what the GGUF says. Sliding layers with a base and scale of their own do not see them."""
     program = PurePath(command.program).name
-    marks = {
-        ASKED: _context(command), gguf.SHIFTS: "context-shift" in command.options,
-        SERVER: "server" in program,
+    marks: dict[str, Any] = {
+        "asked": _context(command), "shifts": "context-shift" in command.options, "server": "server" in program,
     }  # fmt: skip
     if keys.layer_type.startswith("sliding"):
-        return _marked(keys, **marks)
+        return keys.knowing(**marks)
     said, rope = dict(keys.said), keys.rope
     kind = command.options.get("rope-scaling")
     if kind is not None and kind not in gguf.TYPES:
@@ -72,19 +70,15 @@ def with_flags(keys: Keys, command: Command) -> Keys:
     if said["rope_type"] == "linear" and factor is not None:
         said.setdefault(LENGTH, rope.original_length)
     if theta and theta != rope.rope_theta:
-        marks[BASE] = True
+        marks["base_raised"] = True
     rope = dataclasses.replace(rope, original_length=length or rope.original_length, rope_theta=theta or rope.rope_theta)
     flags = {"rope-scaling", "rope-scale", "rope-freq-scale", "rope-freq-base", *FACTORS} & command.options.keys()
     if LENGTH not in said and keys.states_length:
         said[LENGTH] = rope.original_length
     if said["rope_type"] != "default":
-        marks |= {REACHED: None} if REACHED in keys.model else {}
+        marks["reached"] = None
     _check_mix(command)
-    return dataclasses.replace(_marked(keys, **marks), said=said, rope=rope, text=FLAGS if flags else keys.text)
-
-
-def _marked(keys: Keys, **marks: Any) -> Keys:
-    return dataclasses.replace(keys, model={**keys.model, **marks})
+    return dataclasses.replace(keys.knowing(**marks), said=said, rope=rope, text=FLAGS if flags else keys.text)
 
 
 def _factor(command: Command) -> float | None:

@@ -39,7 +39,8 @@ def examine(
         parse_version(version)
         if name not in {engine.name for engine in chosen}:
             raise BadOption(
-                f"--versions names {name}, which is not among the engines looked at: {', '.join(e.name for e in chosen)}."
+                f"versions (--versions) names {name}, which is not among the engines looked at: "
+                f"{', '.join(e.name for e in chosen)}."
             )
     found = []
     for engine in chosen:

@@ -7,21 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ropewalk.checkpoints.adapters import base_place
 from ropewalk.engines import gguf, mistral
 from ropewalk.engines.commands import Command, is_set, json_option, length_option, number_option, parse_command
 from ropewalk.engines.engine import get_engine
-from ropewalk.engines.facts import (
-    ASKED,
-    BASE,
-    ENVIRONMENT,
-    LOST_SHARE,
-    NULL_THETA,
-    OLD_FLAG,
-    OUTSIDE,
-    PARAMS,
-    REACHED,
-    THETA_BESIDE,
-)
 from ropewalk.engines.gguf_file import read_header
 from ropewalk.engines.keys import GGUF, Keys, layers_of
 from ropewalk.engines.transformers import known
@@ -53,7 +42,7 @@ def resolve(target: str, find: Find, base: Path | None = None) -> Target:
     path = Path(target).expanduser()
     if not path.exists() and len(target.split()) > 1:  # no hub id has a blank
         return _of_command(parse_command(target), find, base)
-    return _of_file(target, local_checkpoint(target) or find(target))
+    return _of_file(target, base_place(local_checkpoint(target) or find(target)))
 
 
 def _of_file(title: str, path: Path) -> Target:
@@ -65,7 +54,7 @@ def _of_file(title: str, path: Path) -> Target:
         return Target(title, ("mistral",), read(read_config(params)) if read else ())
     layers = of_config(title, read_config(path)).layers
     if path.is_dir() and params.is_file() and any(path.glob("consolidated*.safetensors")):
-        layers = tuple(marked(keys, **{PARAMS: _of_params(keys, read_config(params))}) for keys in layers)
+        layers = tuple(keys.knowing(params=_of_params(keys, read_config(params))) for keys in layers)
     return Target(title, DEFAULT, layers)
 
 
@@ -92,7 +81,7 @@ def _layers(config: Mapping[str, Any]) -> tuple[Keys, ...]:
     new = {**text, "rope_theta": theta}
     if isinstance(part := new.get("rope_parameters"), dict):
         new["rope_parameters"] = {**part, "rope_theta": theta}
-    return tuple(marked(keys, **{NULL_THETA: True}) for keys in layers_of(new))
+    return tuple(keys.knowing(null_theta=True) for keys in layers_of(new))
 
 
 def _null_theta(text: Mapping[str, Any]) -> bool:
@@ -100,10 +89,6 @@ def _null_theta(text: Mapping[str, Any]) -> bool:
     inside = isinstance(part, Mapping) and "rope_theta" in part and part["rope_theta"] is None
     stated = text.get("rope_theta") is not None or (isinstance(part, Mapping) and part.get("rope_theta") is not None)
     return (inside or ("rope_theta" in text and text["rope_theta"] is None)) and not stated
-
-
-def marked(keys: Keys, **marks: Any) -> Keys:
-    return dataclasses.replace(keys, model={**keys.model, **marks})
 
 
 def _of_command(command: Command, find: Find, base: Path | None) -> Target:
@@ -117,7 +102,7 @@ def _of_command(command: Command, find: Find, base: Path | None) -> Target:
             )
         header = read_header(path)
         layers = gguf.layers_of(with_overrides(header, command))
-        layers = tuple(marked(keys, **(reached(keys, header) if not is_local(keys.layer_type) else {})) for keys in layers)
+        layers = tuple(keys if is_local(keys.layer_type) else keys.knowing(**reached(keys, header)) for keys in layers)
     elif command.engine == "llama_cpp":
         _check_overrides(command)
         layers = layers_of(read_config(path))
@@ -133,7 +118,7 @@ def _served(model: str) -> Path | None:
     try:
         return local_checkpoint(model)
     except BadConfig as error:
-        hint = "If the command runs on another machine, or in a container, give its config.json or GGUF as --config."
+        hint = "If the command runs on another machine, or in a container, give its config.json or GGUF as config (--config)."
         raise BadConfig(f"{first_line(error)}\n  {hint}") from None
 
 
@@ -148,11 +133,12 @@ def _check_readable(command: Command, base: Path | None) -> None:
     if command.model == command.options.get("hf-repo") or "://" in command.model:
         raise BadConfig(
             f"{command.model} is a GGUF that llama.cpp downloads itself, and it is not looked for.\n"
-            "  Give the file, or the config.json of the model, as --config."
+            "  Give the file, or the config.json of the model, as config (--config)."
         )
     if command.engine == "ollama" and not is_gguf(command.model):
         raise BadConfig(
-            f"Ollama serves names of its own library, and {command.model} is no GGUF. Give the GGUF behind it as --config:\n"
+            f"Ollama serves names of its own library, and {command.model} is no GGUF.\n"
+            "  Give the GGUF behind it as config (--config):\n"
             "  `ollama show --modelfile NAME` prints its path, which can also be read as `ropewalk doctor PATH --for ollama`."
         )
 
@@ -165,39 +151,39 @@ def _of_config(command: Command, config: Mapping[str, Any]) -> Target:
     found = overridden(config, overrides | flags, command.engine)
     lost = found.lost or {} if overrides else {}
     marks: dict[str, Any] = {
-        OLD_FLAG: "rope-scaling" in command.options, LOST_SHARE: lost.get("partial_rotary_factor"),
-        ASKED: length_option(command, "max-model-len", "context-length", "max-seq-len"),
-        ENVIRONMENT: tuple(name for name in command.environment if is_set(command, name)),
+        "old_flag": "rope-scaling" in command.options, "lost_share": lost.get("partial_rotary_factor"),
+        "asked": length_option(command, "max-model-len", "context-length", "max-seq-len"),
+        "environment": tuple(name for name in command.environment if is_set(command, name)),
     }  # fmt: skip
-    layers = tuple(marked(keys, **_reached(keys, config)) for keys in _layers_of(found, marks))
+    layers = tuple(keys.knowing(**_reached(keys, config)) for keys in _layers_of(found, marks))
     if "rope_theta" in lost:
         layers = tuple(dataclasses.replace(keys, lost_theta=True) for keys in layers)
     return Target(command.model, (command.engine,), layers)
 
 
 def _reached(keys: Keys, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Marks where an override claims a longer window than the config, and stretches nothing, or less far."""
+    """What is known where an override claims a longer window than the config, and stretches nothing, or less far."""
     own = next((other for other in _layers(config) if other.layer_type == keys.layer_type), None)
     if own is None or keys.longest <= own.longest or is_local(keys.layer_type):
         return {}
     if keys.rope.rope_theta != own.rope.rope_theta:
-        return {BASE: True}
+        return {"base_raised": True}
     ends = {"default": own.longest, "yarn": keys.target, "ntk": keys.target}.get(keys.rope_type)
-    return {REACHED: ends} if ends and ends < keys.longest else {}
+    return {"reached": ends} if ends and ends < keys.longest else {}
 
 
 def _layers_of(found: Overridden, marks: Mapping[str, Any]) -> tuple[Keys, ...]:
     """Keys as meant; what is read instead hangs at each of them, where it is something else."""
-    meant = tuple(marked(keys, **marks) for keys in _layers(found.config))
+    meant = tuple(keys.knowing(**marks) for keys in _layers(found.config))
     if found.read is None:
         return meant
-    read = {keys.layer_type: marked(keys, **marks) for keys in _layers(found.read)}
+    read = {keys.layer_type: keys.knowing(**marks) for keys in _layers(found.read)}
     first = next(iter(read.values()))
     names, part = found.outside
     if not names:
-        return tuple(marked(keys, **{THETA_BESIDE: read.get(keys.layer_type, first)}) for keys in meant)
+        return tuple(keys.knowing(theta_beside=read.get(keys.layer_type, first)) for keys in meant)
     what = f"{names} outside {part}, where this config keeps its language model"
-    return tuple(marked(keys, **{OUTSIDE: (what, read.get(keys.layer_type, first))}) for keys in meant)
+    return tuple(keys.knowing(outside=(what, read.get(keys.layer_type, first))) for keys in meant)
 
 
 def _check_overrides(command: Command) -> None:

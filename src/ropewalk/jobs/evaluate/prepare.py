@@ -131,7 +131,7 @@ def _choose(
         if len(joined.documents) > max(len(choice.documents), min(request.documents, 2) - 1):
             say(
                 f"{len(choice.documents)} held-out library files have {tokens:,} tokens, so {len(joined.documents)} texts of "
-                "several files in a row are read; your own long texts, with --data, say more."
+                "several files in a row are read; your own long texts, with data (--data), say more."
             )
             choice = joined
     check_documents(choice, tokens=tokens, count=request.documents)

@@ -92,7 +92,7 @@ def wanted_lengths(request: EvalRequest, spec: ModelSpec) -> list[int]:
             raise BadLength(f"a length of {found[0]} holds nothing to predict; ask for 2 tokens or more.")
         return found
     if request.factor is None:
-        raise BadLength("how far is the model to be read? Give --lengths, such as 4k,8k,16k, or --factor.")
+        raise BadLength("how far is the model to be read? Give lengths (--lengths), such as 4k,8k,16k, or factor (--factor).")
     if request.factor < 1:
         raise BadLength(f"factor is {request.factor}; it must be a number of 1 or more.")
     target = round(original * request.factor)
@@ -113,7 +113,7 @@ def make_plans(request: EvalRequest, spec: ModelSpec, lengths: list[int]) -> dic
     if longest > reached:
         raise BadLength(
             f"the longest length, {longest:,}, is beyond the {reached:,} tokens that the plans reach.\n"
-            "  Leave out --factor to stretch as far as is measured, or ask for shorter lengths."
+            "  Leave out factor (--factor) to stretch as far as is measured, or ask for shorter lengths."
         )
     by_fingerprint: dict[str, str] = {}
     for name, plan in plans.items():
@@ -130,8 +130,9 @@ def _check_stretches(request: EvalRequest, original: int, longest: int) -> None:
         raise BadLength(
             f"the longest length, {longest:,}, is within the {original:,} tokens that the model was trained at: there is "
             f"nothing to stretch, and {', '.join(stretching)} would be the model unchanged.\n"
-            f"  Ask for lengths beyond {original:,}; or say with --factor by how much to stretch, to see what it costs\n"
-            "  inside; or measure --methods none alone. If the window is wrong, give --original-length."
+            f"  Ask for lengths beyond {original:,}; or say with factor (--factor) by how much to stretch, to see what it\n"
+            "  costs inside; or measure methods (--methods) none alone. If the window is wrong, give original_length\n"
+            "  (--original-length)."
         )
 
 

@@ -85,7 +85,8 @@ class Workers:
         if time.monotonic() - since > self.silence:
             raise Stopped(
                 f"process {rank} of {self.world} has finished nothing for {self.silence:g} seconds; it is taken for dead.\n"
-                "  What was finished is kept: start the run again. If one measurement really takes longer, raise --silence."
+                "  What was finished is kept: start the run again. If one measurement really takes longer, raise\n"
+                "  silence (--silence)."
             )
         return since, beat
 

@@ -8,7 +8,6 @@ from typing import Any
 from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.checkpoint import TEXT_PARTS
 from ropewalk.engines.transformers.class_defaults import ClassDefaults, classes, text_fields, wrappers
-from ropewalk.engines.transformers.fields import Fields
 from ropewalk.engines.transformers.has_rope import V4_KEYS
 from ropewalk.engines.transformers.layers import head_dim
 from ropewalk.engines.transformers.own_code import OWN_CODE
@@ -24,7 +23,7 @@ from ropewalk.scaling.stretch import Stretch
 READ_KEYS = (
     "model_type head_dim global_head_dim hidden_size n_embd num_attention_heads n_head max_position_embeddings n_positions "
     "original_max_position_embeddings rope_parameters rotary_dim rotary_pct partial_rotary_factor qk_rope_head_dim "
-    "sliding_window attention_chunk_size alibi dual_chunk_attention_config "
+    "kv_lora_rank sliding_window attention_chunk_size alibi dual_chunk_attention_config "
     "position_embedding_type use_mem_rope"
 ).split()
 
@@ -44,7 +43,6 @@ def describe(config: Mapping[str, Any], spec: ModelSpec | None = None) -> dict[s
                 "layer_type": name,
                 **_rope(rope),
                 "head_dim": fields.whole("qk_rope_head_dim") or head_dim(fields, name),
-                "softmax_mscale": _scales_softmax(fields, parts[name]),
                 "local": is_local(name),
                 "carried": {key: parts[name].config[key] for key in CARRIED_KEYS if key in parts[name]},
                 "shipped": _stretch(shipped.get(name, Stretch(rope))),
@@ -52,12 +50,6 @@ def describe(config: Mapping[str, Any], spec: ModelSpec | None = None) -> dict[s
             for name, rope in spec.ropes
         ],
     }
-
-
-def _scales_softmax(fields: Fields, part: Fields) -> bool:
-    """Does the config's own yarn reach the softmax of channels that do not rotate (MLA)? Then `write` refuses other plans."""
-    kind = part.config.get("rope_type", part.config.get("type"))
-    return "qk_rope_head_dim" in fields and bool(part.config.get("mscale_all_dim")) and kind == "yarn"
 
 
 def _rope(rope: Rope) -> dict[str, Any]:
@@ -100,6 +92,7 @@ def known_tables() -> dict[str, Any]:
         "rotates_if": known.ROTATES_IF,
         "v4_keys": V4_KEYS,
         "rope_keys": sorted(ROPE_KEYS),
+        "latent": known.LATENT,
         "read_keys": sorted({*READ_KEYS, *V4_KEYS, *(own for row in classes().values() for own in row.alias.values())}),
         "carried": CARRIED_KEYS,
     }

@@ -54,7 +54,7 @@ def write_explorer(out: Path, model: Mapping[str, Any] | None = None, *, force: 
     if out.is_dir():
         raise BadConfig(f"{out} is a folder. Give the name of the file to write, such as {out / 'explorer.html'}.")
     if out.exists() and not force and not _is_explorer(out):
-        raise OutputExists(f"{out} exists and is not an explorer page. Choose another name, or replace it with --force.")
+        raise OutputExists(f"{out} exists and is not an explorer page. Choose another name, or replace it: force (--force).")
     page = explorer(model).encode()
     write_file(out, page)
     return len(page)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ class Space:
     frequencies: (u, s) -> (inv_freq, attention factor) at scale s, float64, differentiable in u.
     stretch: the same as a Stretch of the registry's methods; nothing else is written or measured.
     known: points besides 0 that were good on some model; the search begins at the best of them.
+    flat: a point whose attention factor is 1 at every scale, where one is known: what latent attention begins at.
     """
 
     low: tuple[float, ...]
@@ -35,6 +36,7 @@ class Space:
     frequencies: Callable[[torch.Tensor, float], tuple[torch.Tensor, torch.Tensor]]
     stretch: Callable[[Sequence[float]], Stretch]
     known: tuple[tuple[float, ...], ...] = ()
+    flat: tuple[tuple[float, ...], ...] = ()
 
     @property
     def size(self) -> int:
@@ -43,6 +45,23 @@ class Space:
     @property
     def starts(self) -> list[list[float]]:
         return [[0.0] * self.size, *map(list, self.known)]
+
+    def keeping(self, softmax_mscale: float) -> "Space":
+        """The same, beside this factor of the softmax. Raises BadOption for a family whose method has no word for it."""
+        if not softmax_mscale:
+            return self
+
+        def stretch(u: Sequence[float]) -> Stretch:
+            found = self.stretch(u)
+            if "softmax_mscale" not in get_method(found.method).defaults:
+                raise BadOption(
+                    f"this model's own yarn scales the softmax of its latent attention (softmax_mscale {softmax_mscale:g}),\n"
+                    f"  and {found.method} has no word for that. Take the family yarn (--family yarn)."
+                )
+            options = {**dict(found.options), "softmax_mscale": softmax_mscale}
+            return replace(found, options=normal_options(found.method, options))
+
+        return replace(self, stretch=stretch, known=(*self.known, *self.flat))
 
     def inside(self, u: torch.Tensor) -> torch.Tensor:
         """The nearest point of the box."""
@@ -65,7 +84,7 @@ class SearchFamily:
             able = [name for name, family in families().items() if family.can_be_dynamic]
             raise BadOption(
                 f"{self.name} fits one list of factors for one scale, and a causal plan has many scales.\n"
-                f"  Fit it without --causal, or take the family {' or '.join(able)}, one rule for all scales."
+                f"  Fit it without causal (--causal), or take the family {' or '.join(able)}, one rule for all scales."
             )
         return self.build(rope, factor, dynamic)
 

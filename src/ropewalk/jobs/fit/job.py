@@ -72,9 +72,16 @@ def one_layer_type(spec: ModelSpec, layers: Sequence[str]) -> str:
     chosen = tuple(layers) or spec.stretchable
     if len(chosen) != 1:
         raise BadOption(
-            f"a fit moves one layer type at a time; this model has {', '.join(chosen) or 'none'}. Name one: --layers."
+            f"a fit moves one layer type at a time; this model has {', '.join(chosen) or 'none'}. Name one: layers (--layers)."
         )
     return chosen[0]
+
+
+def own_softmax(spec: ModelSpec, layer_type: str) -> float:
+    """softmax_mscale of the model's own yarn: latent attention was trained with it, and a search leaves it."""
+    own = dict(spec.scaling).get(layer_type)
+    stated = dict(own.options).get("softmax_mscale", 0.0) if own else 0.0
+    return float(stated)  # type: ignore[arg-type]
 
 
 def run_fit(
@@ -106,7 +113,7 @@ class _Search:
         rope = spec.rope(self.layer)
         self.original, self.target = rope.original_length, round(rope.original_length * fit.factor)
         dynamic = Dynamic(CAUSAL, fit.grid) if fit.causal else None
-        self.space: Space = get_family(fit.family).space(rope, fit.factor, dynamic)
+        self.space: Space = get_family(fit.family).space(rope, fit.factor, dynamic).keeping(own_softmax(spec, self.layer))
         self.others = baselines(spec, fit.factor, [self.layer], name)
         self.items, self.choosing = (self._items(tokenizer, documents) for documents in (sets.fit, sets.choose))
         self.reported = len(sets.report)

@@ -148,7 +148,7 @@ def library_sets(tokenizer: Any, tokens: int, seed: int) -> Sets:
         raise BadConfig(
             f"{len(every)} texts of the held-out library, files in a row included, have {tokens:,} tokens, the target length; "
             f"a fit needs {LEAST}: two to fit on, two to choose on, two to report on.\n"
-            "  Give long texts of your own with --data (ten or more for each of the three), or a smaller factor."
+            "  Give long texts of your own as data (--data), ten or more for each of the three, or a smaller factor."
         )
     report = random.Random(0).sample(every, 12 if len(every) >= MANY else _quarter(len(every)))
     named = {document.name for document in report}

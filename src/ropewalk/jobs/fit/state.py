@@ -42,7 +42,7 @@ def load_state(out: Path, key: dict[str, Any], *, force: bool) -> SearchState | 
     if force or not path.exists():
         if out.exists() and not force:
             raise OutputExists(
-                f"{out} exists already, and no search beside it to go on with. Choose another name, or --force."
+                f"{out} exists already, and no search beside it to go on with. Choose another name, or force (--force)."
             )
         return None
     try:
@@ -51,7 +51,7 @@ def load_state(out: Path, key: dict[str, Any], *, force: bool) -> SearchState | 
             raise ValueError("another schema")
         state = SearchState(**data)
     except (ValueError, KeyError, TypeError) as error:
-        raise BadConfig(f"{path} is not the state of a search: {error}.\n  Delete it, or start anew with --force.") from None
+        raise BadConfig(f"{path} is not the state of a search: {error}.\n  Delete it, or force (--force).") from None
     if told := runs.differences(state.key, json.loads(json.dumps(key))):
         differ = sorted(name for name in {*key, *state.key} if key.get(name) != state.key.get(name))
         raise OutputExists(

@@ -76,7 +76,7 @@ def write_page(out: Path, made: Mapping[str, Any], *, force: bool = False) -> in
     if out.is_dir():
         raise BadConfig(f"{out} is a folder. Give the name of the file to write, such as {out / 'report.html'}.")
     if out.exists() and not force and not _is_report(out):
-        raise OutputExists(f"{out} exists and is not a Ropewalk report. Choose another name, or replace it with --force.")
+        raise OutputExists(f"{out} exists and is not a Ropewalk report. Choose another name, or replace it: force (--force).")
     page = render(made).encode()
     write_file(out, page)
     return len(page)

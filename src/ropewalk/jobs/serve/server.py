@@ -68,7 +68,9 @@ def listen(host: str, port: int) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         opened = socket.create_server(address[:2], family=family)
     except OSError as error:
-        raise BadOption(f"cannot listen on {host} port {port}: {error.strerror}. Another server may; try --port.") from None
+        raise BadOption(
+            f"cannot listen on {host} port {port}: {error.strerror}. Another server may; try another: port (--port)."
+        ) from None
     return opened
 
 

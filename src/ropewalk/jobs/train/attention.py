@@ -131,7 +131,7 @@ def _ulysses(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout
     if key.shape[1] % world or query.shape[1] % world:
         raise CannotAttach(
             f"Ulysses divides heads: {query.shape[1]} query and {key.shape[1]} key heads do not go into {world} processes.\n"
-            "  Use --exchange gather, which divides nothing but the row."
+            "  Use gather as exchange (--exchange), which divides nothing but the row."
         )
     back = layout.everyone.argsort()
     q, k, v = (_swap(x, 1, 2, world)[:, :, back] for x in (query, key, value))

@@ -66,7 +66,7 @@ def check_apart(data: Sequence[str], held_out: Sequence[str]) -> None:
         more = f" and {len(both) - 1:,} more" if len(both) > 1 else ""
         raise BadConfig(
             f"{both[0]}{more}: trained on, and held out too. The evaluation would measure memory.\n"
-            "  Name other documents for --held-out, or take these out of --data."
+            "  Name other documents as held_out (--held-out), or take these out of data (--data)."
         )
 
 

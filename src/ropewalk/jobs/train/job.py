@@ -15,7 +15,7 @@ from ropewalk.errors import BadConfig, NotFinite, RopewalkError, Stopped
 from ropewalk.jobs.train import checkpoints as keep
 from ropewalk.jobs.train.card import Done
 from ropewalk.jobs.train.checkpoints import FREE, RUN, begin_or_compare
-from ropewalk.jobs.train.data.index import Built, Index, index_for
+from ropewalk.jobs.train.data.index import Index, index_for
 from ropewalk.jobs.train.data.packing import Packing, Rows
 from ropewalk.jobs.train.export import MODEL, export, gather
 from ropewalk.jobs.train.held_out import HeldOut, HeldOutLoss, as_reading, check_apart, is_flat, prepare, read
@@ -29,13 +29,16 @@ from ropewalk.measure.tables import edges_of
 from ropewalk.models.attach import Attached, attach
 from ropewalk.models.load import load_tokenizer
 from ropewalk.models.placement import AUTO, find_dtype
+from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.plan import make_plan
 
 KEPT = {"step": "stage_step", "updates": "updates", "tokens": "tokens", "skipped": "skipped", "thrown_away": "thrown_away"}
 
 
-def train(recipe: Recipe, out: Path, watch: Tell, *, preflight_only: bool = False) -> TrainResult:
-    """Run a recipe in the folder `out`, or go on with what was begun there.
+def train(
+    recipe: Recipe, out: Path, watch: Tell, reading: Progress = SILENT, *, preflight_only: bool = False
+) -> TrainResult:  # fmt: skip
+    """Run a recipe in the folder `out`, or go on with what was begun there.  reading: told how far the texts are tokenised.
 
     Raises RopewalkError: BadConfig for libraries that are too old, and for data, plan or model other than those the run began
     with, Mismatch for a proof that fails, NotFinite for the third step in a row without numbers, OutOfMemory, Stopped where
@@ -51,7 +54,8 @@ def train(recipe: Recipe, out: Path, watch: Tell, *, preflight_only: bool = Fals
         if recipe.precision == AUTO:
             kind = find_dtype(AUTO, processes.device.partition(":")[0])
             recipe = Recipe.model_validate({**recipe.model_dump(), "precision": kind})
-        return _Run(recipe, out, processes, watch if processes.is_first else lambda event: None).go(preflight_only)
+        tell = watch if processes.is_first else lambda event: None
+        return _Run(recipe, out, processes, tell, reading).go(preflight_only)
 
 
 @dataclass
@@ -60,6 +64,7 @@ class _Run:
     out: Path
     processes: Parallel
     watch: Tell
+    reading: Progress = SILENT
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     proofs: list[Proof] = field(default_factory=list)
 
@@ -101,10 +106,8 @@ class _Run:
         """The first process tokenises; the others find it done."""
 
         def make() -> Index:
-            def told(now: Built) -> None:
-                self.watch(TrainEvent("index", now._asdict()))
-
-            return index_for(self.recipe.data, self.tokenizer, self.out / "data", told, text_field=self.recipe.text_field)
+            place, field = self.out / "data", self.recipe.text_field
+            return index_for(self.recipe.data, self.tokenizer, place, self.reading, text_field=field)
 
         index = make() if self.processes.is_first else None
         self.processes.wait()

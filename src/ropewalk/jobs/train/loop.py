@@ -152,7 +152,7 @@ class Loop:
         if now.skipped >= PATIENCE:
             raise NotFinite(
                 f"{PATIENCE} steps in a row gave no numbers; the last: {why}\n  A rate of {self.stage.rate:g} may be too "
-                "high, or a weight overflowed: lower --rate, lengthen --warm-up, or train in float32."
+                "high, or a weight overflowed: lower the rate (--rate), lengthen warm_up (--warm-up), or train in float32."
             )
         return why
 

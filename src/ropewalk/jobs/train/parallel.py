@@ -197,8 +197,8 @@ def memory_in_words() -> Iterator[None]:
             raise
         raise OutOfMemory(
             f"memory ran out: {first_line(error)}\n"
-            "  Take shorter rows (--length), --micro 1, --checkpointing, --offload, --tiles or --lora: "
-            "`ropewalk plan --train` says what fits.\n  Started again, the run goes on from its last checkpoint."
+            "  Take shorter rows (length), micro=1, checkpointing, offload, tiles or lora (flags of the same names):\n"
+            "  `ropewalk plan --train` says what fits.\n  Started again, the run goes on from its last checkpoint."
         ) from None
 
 

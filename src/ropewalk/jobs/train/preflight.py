@@ -46,9 +46,7 @@ class Preflight:
         self.ids = row[: min(len(row), TOKENS) // divides * divides].copy()
         self.half = len(self.ids) // 2
         if self.half < 4:
-            raise BadLength(
-                f"rows of {len(row)} tokens are too short to prove anything with: use --length {8 * divides} or more."
-            )
+            raise BadLength(f"rows of {len(row)} tokens prove nothing: take {8 * divides} or more as length (--length).")
 
     def proofs(self) -> Iterator[Proof]:
         """One after the other; every process does the same. Leaves no gradients and the weights as they were."""
@@ -182,10 +180,10 @@ def check(proofs: list[Proof]) -> None:
 
 WAYS_OUT = {
     "rotary": "Something changed the rotary tables after the plan was attached; load the model without its own rope scaling.",
-    "documents apart": "Documents of a row see each other: put one in each row (--long-share 1), and report the model.",
+    "documents apart": "Documents of a row see each other: put one in each row, long_share=1, and report the model.",
     "causal": "This model looks ahead, and a language model must not: it is not one that can be trained so.",
-    "packed as alone": "Packing changes what a document says: put one in each row (--long-share 1), and report the model.",
-    "one process as many": "Sharing rows changes the numbers: use --context 1, and report the model and the torch version.",
-    "accumulation": "The loss is not the mean over all tokens of a step: use --micro equal to the rows of a process.",
+    "packed as alone": "Packing changes what a document says: put one in each row, long_share=1, and report the model.",
+    "one process as many": "Sharing rows changes the numbers: use context=1, and report model and torch.",
+    "accumulation": "The loss is not the mean over all tokens of a step: take the rows of a process as micro (--micro).",
     "save and load": "What is saved is not what is loaded: look at the file system before spending hours on this run.",
 }

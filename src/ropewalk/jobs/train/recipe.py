@@ -107,11 +107,13 @@ class Recipe(_Strict):
                 f"rows of {length:,} tokens do not divide by {divides}: {self.context} processes hold two pieces each."
             )
         if stage.batch % groups:
-            raise BadOption(f"a step of {stage.batch} rows does not divide over {groups} groups of processes: change --batch.")
+            raise BadOption(
+                f"a step of {stage.batch} rows does not divide over {groups} groups of processes: change batch (--batch)."
+            )
         if not plan.is_one_table and self.context > 1:
             raise BadOption(
                 f"{plan.name} rotates keys when their query reads them, and cannot share a row between processes yet.\n"
-                "  Use --context 1: more processes then hold more rows."
+                "  Use 1 as context (--context): more processes then hold more rows."
             )
         return length
 

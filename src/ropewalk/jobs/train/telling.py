@@ -22,10 +22,6 @@ class Telling:
             self._progress.begin(stage)
             self._stage = stage
 
-    def _index(self, **now: Any) -> None:
-        self._begin("reading texts")
-        self._progress.say(", ".join(f"{k} {v:,}" for k, v in now.items() if isinstance(v, int)))
-
     def _proof(self, name: str, passed: bool | None, said: str, seconds: float) -> None:
         self._begin("proving")
         self._progress.note(f"{MARKS[passed]} {name}: {said} ({seconds:.1f} s)")

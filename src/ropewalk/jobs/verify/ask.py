@@ -51,7 +51,9 @@ def find(witness: Witness, given: Path | None = None) -> Interpreter | None:
         version = _version(witness, given) if given.is_file() else None
         if version is None:
             what = f"does not have {witness.module}" if given.is_file() else "is not a file"
-            raise BadOption(f"--python {witness.name}={given} {what}: name the python of an environment that has the engine.")
+            raise BadOption(
+                f"python (--python {witness.name}={given}) {what}: name the python of an environment that has the engine."
+            )
         return Interpreter(given, version)
     for python in (environment(witness), Path(sys.executable)):
         if python.is_file() and (version := _version(witness, python)) is not None:

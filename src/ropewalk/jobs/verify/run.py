@@ -176,7 +176,7 @@ class _Hearing:
             return self._says(
                 Status.BLIND,
                 f"without the scaling it is only {found.ratio:.3g} times as far off, not {CONTROL:g}: "
-                "these tokens do not show whether the scaling is on. Score more of them: --tokens.",
+                "these tokens do not show whether the scaling is on. Score more tokens (--tokens).",
                 found,
             )
         return self._says(Status.AGREES, "", found)
@@ -185,7 +185,7 @@ class _Hearing:
         if found.floor > found.tolerance:
             return (
                 f"it is {found.floor:.2g} off without any scaling too: its arithmetic or its weights differ, whatever its "
-                "rotation does. If that is expected, raise --tolerance."
+                "rotation does. If that is expected, raise the tolerance (--tolerance)."
             )
         reasons = self._losses()
         if found.unscaled <= found.tolerance:

@@ -165,7 +165,7 @@ def _of_export(folder: Path, place: Path) -> Iterator[Subject]:
     if not whole:
         raise BadConfig(
             f"{folder} holds keys for a GGUF and no weights. Put them into the GGUF with `ropewalk export x.gguf`, and verify "
-            "that;\n  or export for transformers too: --for transformers,llama.cpp."
+            'that;\n  or export for transformers too: engines="transformers,llama.cpp" (--for transformers,llama.cpp).'
         )
     for number, part in enumerate(whole):
         (inner := place / str(number)).mkdir()

@@ -78,10 +78,20 @@ class Ladder:
     def at(self, step: int) -> Iterator[None]:
         """The module as it is at `step`, for as long as the block lasts."""
         before = self._swap(*self.values(step))
+        self.table.set_softmax(self.scaled(step).softmax_factor)
         try:
             yield
         finally:
             self._swap(*before)
+            self.table.set_softmax(self.scaled(0).softmax_factor)
+
+    def softmax(self, steps: torch.Tensor) -> torch.Tensor | None:
+        """What queries of latent attention are multiplied by at these steps, float32; None where that is 1 at every one."""
+        if self._stretch.softmax_factor == 1:
+            return None
+        each, where = torch.unique(steps, return_inverse=True)
+        base = self.scaled(0).softmax_factor
+        return torch.tensor([self.scaled(step).softmax_factor / base for step in each.tolist()])[where]
 
     def _swap(self, inv_freq: torch.Tensor, m: Any) -> tuple[torch.Tensor, Any]:
         """Set the module's frequencies and attention factor; those it had."""
@@ -164,6 +174,7 @@ class Ladder:
         pairs = [self.values(step) for step in range(len(self.starts) + 1)]
         inv_freq = torch.stack([inv_freq.float() for inv_freq, _ in pairs])
         self.stacked = inv_freq, torch.tensor([m for _, m in pairs], dtype=torch.float32, device=inv_freq.device)
+        self.softmax_stacked = self.softmax(torch.arange(len(pairs)))
 
     def steps(self, positions: torch.Tensor) -> torch.Tensor:
         """The step of every query, (rows, tokens), on the CPU. Raises BadLength for one that the plan does not reach."""
@@ -216,7 +227,8 @@ class Call:
         self._triangle: torch.Tensor | None = None
         self._masks: dict[Any, Any] = {}
         self._identity: Pair | None = None
-        self.groups = _groups(ladder.steps(positions))
+        steps = ladder.steps(positions)
+        self.groups, self._softmax = _groups(steps), ladder.softmax(steps)
         self.is_plain = all(step == 0 for steps, _ in self.groups for step in steps)
 
     @property
@@ -227,6 +239,10 @@ class Call:
     def restarts(self) -> bool:
         """Do positions fall or stand still anywhere: packed documents, or padding?"""
         return bool((self.positions[:, 1:] <= self.positions[:, :-1]).any())
+
+    def sharpened(self, query: torch.Tensor) -> torch.Tensor:
+        """query: (rows, heads, tokens, channels), of which every one counts for the softmax, rotated or not."""
+        return query if self._softmax is None else sharpened(query, self._softmax)
 
     @property
     def total(self) -> int:
@@ -333,6 +349,11 @@ class Call:
         rows = [positions[i : i + 1] if len(positions) > 1 else positions for i in range(len(steps))]
         pairs = [make(step, row, self._like) for step, row in zip(steps, rows, strict=True)]
         return torch.cat([cos for cos, _ in pairs]), torch.cat([sin for _, sin in pairs])
+
+
+def sharpened(query: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+    """Queries times (rows, tokens) factors, rounded once."""
+    return (query.float() * factors.to(query.device)[:, None, :, None]).to(query.dtype)
 
 
 def _groups(steps: torch.Tensor) -> list[tuple[Steps, list[tuple[int, int]]]]:

@@ -82,7 +82,7 @@ def registered(base: str) -> str:
         reading: AttentionCall | TracedReading | None = module.__dict__.pop(READING, None)
         if reading is None:
             return stock(module, query, key, value, mask, **kwargs)
-        return reading.attend(stock, module, query, key, value, mask, kwargs, base in FLASH)
+        return reading.attend(stock, module, reading.call.sharpened(query), key, value, mask, kwargs, base in FLASH)
 
     ALL_ATTENTION_FUNCTIONS.register(name, attend)
     ALL_MASK_ATTENTION_FUNCTIONS.register(name, ALL_MASK_ATTENTION_FUNCTIONS[base])

@@ -10,7 +10,7 @@ from torch import nn
 
 from ropewalk.errors import CannotAttach
 from ropewalk.models.dynamic.cache import STATE, CacheState
-from ropewalk.models.dynamic.call import Ladder, Pair, Rotate
+from ropewalk.models.dynamic.call import Ladder, Pair, Rotate, sharpened
 from ropewalk.scaling.schedule import RECOMPUTE
 
 
@@ -41,6 +41,8 @@ class TracedCall:
         inv_freq, m = ladder.stacked
         step = torch.bucketize(positions[:, 0], ladder.starts.to(positions.device), right=True)
         self._values = inv_freq.to(positions.device)[step], m.to(positions.device)[step]
+        softmax = ladder.softmax_stacked
+        self._softmax = None if softmax is None else softmax.to(positions.device)[step][:, None]
         self.of_query = self._tables(positions)
         self.of_keys: Pair | None = None
 
@@ -62,6 +64,9 @@ class TracedCall:
         past = cache.layers[layer].cumulative_length
         slots.index_copy_(1, past.reshape(1), self.positions.expand(len(slots), 1))
         self.of_keys = self._tables(slots)
+
+    def sharpened(self, query: torch.Tensor) -> torch.Tensor:
+        return query if self._softmax is None else sharpened(query, self._softmax)
 
     def identity(self, embeddings: Pair) -> Pair:
         return torch.ones_like(embeddings[0]), torch.zeros_like(embeddings[1])

@@ -120,6 +120,11 @@ def schedule_of(plan: ScalingPlan) -> Schedule:
                 f"the plan is {stretch.name}. vLLM caches rotated keys, so that a request keeps one scale for life, and each\n"
                 f"  scale has a table: that is the meaning request, on a grid. For instance: {EXAMPLE}"
             )
+        if stretch.softmax_factor != 1:
+            raise CannotExpress(
+                f"the plan is {stretch.name} with softmax_mscale, and vLLM fixes the softmax scale when it builds the model:\n"
+                "  a request cannot change it. Serve a static plan: ropewalk export MODEL --for vllm."
+            )
     schedules = {stretch.schedule for _, stretch in plan.stretches}
     if len(schedules) > 1:
         raise CannotExpress(

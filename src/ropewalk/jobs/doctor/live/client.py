@@ -50,7 +50,10 @@ def root_of(url: str) -> str:
     if not parts.hostname or parts.query or parts.fragment:
         raise BadOption(f"{url!r} is not the address of a server. Write http://HOST:PORT, such as http://127.0.0.1:8000.")
     if parts.username or parts.password:
-        raise BadOption("the address holds a name or password, which would be seen by others. Use --api-key-env NAME.")
+        raise BadOption(
+            "the address holds a name or password, which would be seen by others.\n"
+            "  Name an environment variable that holds it: api_key_env (--api-key-env)."
+        )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     path = parts.path.rstrip("/").removesuffix("/v1")
     return f"{parts.scheme}://{host}{f':{port}' if port else ''}{path}"
@@ -95,7 +98,7 @@ class Client:
         thread.start()
         thread.join(max(deadline - time.monotonic(), 0.0))
         if not found:
-            raise Late(f"{self.root}{path} gave no whole answer in {self.timeout:g} s. Is it loading? --timeout waits longer.")
+            raise self._late(path)
         if isinstance(found[0], BadAnswer):
             raise found[0]
         if isinstance(found[0], Exception):
@@ -106,11 +109,12 @@ class Client:
     def _down(self, path: str, error: Exception) -> BadAnswer:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error) or type(error).__name__
         if isinstance(reason, TimeoutError) or isinstance(error, TimeoutError):
-            return Late(
-                f"{self.root}{path} gave no whole answer in {self.timeout:g} s. Is it loading? --timeout waits longer."
-            )
+            return self._late(path)
         words = getattr(reason, "strerror", None) or str(reason)
         return BadAnswer(f"{self.root} cannot be reached: {words}. Is the server running there, and is the port right?")
+
+    def _late(self, path: str) -> Late:
+        return Late(f"{self.root}{path} gave no whole answer in {self.timeout:g} s. Is it loading? Raise timeout (--timeout).")
 
     def _fetch(self, path: str, body: bytes | None) -> tuple[int, dict[str, str], bytes]:
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
@@ -139,7 +143,8 @@ class Client:
             )
         if status in (401, 403):
             raise RequestRefused(
-                f"{self.root} wants a key (status {status}). Name the environment variable that holds it: --api-key-env NAME.",
+                f"{self.root} wants a key (status {status}). Name the environment variable that holds it: "
+                "api_key_env (--api-key-env).",
                 status,
             )
         if status != 200:
@@ -162,7 +167,7 @@ def key_from(variable: str | None) -> str | None:
         return None
     key = os.environ.get(variable, "").strip()
     if not key:
-        raise BadOption(f"--api-key-env names {variable}, and that environment variable is empty or not set.")
+        raise BadOption(f"api_key_env (--api-key-env) names {variable}, and that environment variable is empty or not set.")
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise BadOption(f"what {variable} holds is no key: it has characters that a header cannot carry.")
     return key

@@ -92,7 +92,7 @@ def _chosen(cards: Sequence[Mapping[str, Any]], name: str | None) -> Mapping[str
         return cards[names.index(name)]
     roots = {card.get("root") or card["id"] for card in cards}
     if len(roots) > 1:
-        raise BadOption(f"the server has {len(cards)} models. Choose one with --model: {', '.join(map(repr, names[:8]))}.")
+        raise BadOption(f"the server has {len(cards)} models. Choose one, model (--model): {', '.join(map(repr, names[:8]))}.")
     return cards[0]
 
 

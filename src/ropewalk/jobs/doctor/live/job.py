@@ -57,7 +57,7 @@ class LiveDiagnosis:
         )
         if self.verdict == PASS:
             return f"beyond the original window {what}, shown at every length."
-        return f"not shown that beyond the original window {what}, and not the contrary: --passages asks more."
+        return f"not shown that beyond the original window {what}, and not the contrary: more passages (--passages) ask more."
 
     def to_dict(self) -> dict[str, Any]:
         return {"schema": SCHEMA, "verdict": self.verdict, **plain(self)}
@@ -66,7 +66,7 @@ class LiveDiagnosis:
 def target_of(endpoint: Endpoint, asked: int | None) -> int:
     """How far the server should read: what a person says, or what it claims."""
     if asked is None and endpoint.claimed is None:
-        raise BadOption("the server does not say how far it reads. Say how far it should with --to.")
+        raise BadOption("the server does not say how far it reads. Say how far it should: to (--to).")
     return asked or endpoint.claimed or 0
 
 

@@ -42,7 +42,7 @@ def lengths_for(original: int, target: int) -> list[int]:
     if target <= original:
         raise BadLength(
             f"the server reads {target:,} tokens and the model was made for {original:,}: there is nothing beyond to test.\n"
-            "  --to says how far it should read, --original-length what it was trained at."
+            "  to (--to) says how far it should read, original_length (--original-length) what it was trained at."
         )
     found, length = [original // 2, original], 2 * original
     while length < target:

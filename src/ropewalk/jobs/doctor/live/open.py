@@ -34,7 +34,7 @@ class AskedServer:
 
     def __post_init__(self) -> None:
         if not is_number(self.timeout) or not self.timeout > 0:
-            raise BadOption(f"--timeout is {self.timeout}; it must be above 0 seconds.")
+            raise BadOption(f"timeout (--timeout) is {self.timeout}; it must be above 0 seconds.")
         if self.margin is not None and not is_number(self.margin):
             raise BadOption(f"margin is {self.margin!r}; it must be a number, nats per token.")
         if self.passages is not None and not is_whole(self.passages):
@@ -96,7 +96,7 @@ def _written(endpoint: Endpoint, config: Path | None, original_length: int | Non
             raise
         raise BadOption(
             f"the config of {name} is not at hand, and the server does not say what its model was trained at.\n"
-            f"  Say it with --original-length, or give the config with --config. ({first_line(error)})"
+            f"  Say it with original_length (--original-length), or give the config: config (--config). ({first_line(error)})"
         ) from None
 
 

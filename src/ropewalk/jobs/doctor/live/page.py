@@ -23,7 +23,9 @@ def check_place(out: Path, *, force: bool = False) -> None:
     if out.is_dir():
         raise BadConfig(f"{out} is a folder. Give the name of the file to write, such as {out / 'doctor.html'}.")
     if out.exists() and not force and MARK not in out.read_text(encoding="utf-8", errors="replace")[:2000]:
-        raise OutputExists(f"{out} exists and is not a page of the doctor. Choose another name, or replace it with --force.")
+        raise OutputExists(
+            f"{out} exists and is not a page of the doctor. Choose another name, or replace it: force (--force)."
+        )
 
 
 def write_page(out: Path, result: LiveDiagnosis) -> None:

@@ -41,7 +41,7 @@ class PassageSource:
         if size > len(self.text):
             raise BadLength(
                 f"{tokens:,} tokens are longer than the text that is read here (the standard library's, {len(self.text):,} "
-                "characters). Give a shorter --to."
+                "characters). Give a shorter length as to (--to)."
             )
         return self.text[end - size : end] if size <= end else self.text[end - size :] + self.text[:end]
 

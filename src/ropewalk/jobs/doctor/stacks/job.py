@@ -39,7 +39,8 @@ class StackDiagnosis:
                 f"at every length a token's log-probability is shown to be less than {self.margin:g} nats apart, on average."
             )
         if self.verdict != DIFFER:
-            return f"not shown that both lie less than {self.margin:g} nats apart, and not the contrary: --passages asks more."
+            open_yet = f"not shown that both lie less than {self.margin:g} nats apart, and not the contrary"
+            return f"{open_yet}: more passages (--passages) ask more."
         apart = [band for band in self.bands if band.verdict == DIFFER]
         if not apart:
             return "one side does not answer where the other does."
@@ -95,5 +96,5 @@ def _claims(stacks: Stacks, original: int) -> list[str]:
         return []
     return [
         f"{near.name} reads {near.claimed:,} tokens, no more than the original window, and {far.name} {far.claimed:,}. "
-        "Is it meant so? --to compares what both read."
+        "Is it meant so? to (--to) compares what both read."
     ]

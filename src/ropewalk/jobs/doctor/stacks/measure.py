@@ -49,7 +49,7 @@ def lengths_of(stacks: Stacks, original: int, asked: int | None) -> list[int]:
     claims = [side.claimed for side in stacks.sides if side.claimed]
     target = asked or min(claims, default=0)
     if not target:
-        raise BadOption("neither side says how far it reads. Say how far both should with --to.")
+        raise BadOption("neither side says how far it reads. Say how far both should: to (--to).")
     return lengths_for(original, target) if target > original else [target // 2, target]
 
 

@@ -86,5 +86,6 @@ def _original(config: Path | None, models: list[str], servers: Iterable[Endpoint
         except RopewalkError as error:
             reasons.append(first_line(error))
     raise BadOption(
-        f"what the model was trained at is not known: {reasons[0]}\n  Say it with --original-length, or give --config."
+        f"what the model was trained at is not known: {reasons[0]}\n"
+        "  Say it with original_length (--original-length), or give config (--config)."
     )

@@ -147,7 +147,7 @@ def same_tokens(one: ServerReading, other: ServerReading, names: Callable[[], st
     if one.count != other.count or one.tokens != other.tokens:
         raise BadAnswer(
             f"{names()} cut the same text into {one.count:,} and {other.count:,} tokens, or spell them in other ways.\n"
-            "  Give the model's folder with --config: its tokenizer makes ids that both are sent."
+            "  Give the model's folder with config (--config): its tokenizer makes ids that both are sent."
         )
 
 

@@ -295,10 +295,11 @@
       const shipped = readShipped(part, path, rope, longest);
       R.compute(rope, shipped.method, shipped.factor, shipped.options);
       const carried = Object.fromEntries(R.data.known.carried.filter((k) => part[k] != null).map((k) => [k, part[k]]));
-      const type = part.rope_type || part.type;
-      const softmax_mscale = whole(config, "qk_rope_head_dim") !== null && Boolean(part.mscale_all_dim) && type === "yarn";
+      const latent = R.data.known.latent.some((key) => config[key] != null);
+      if (latent && shipped.method === "yarn" && part.mscale_all_dim)
+        shipped.options.softmax_mscale = number(part, "mscale_all_dim", path);
       const head_dim = whole(config, "qk_rope_head_dim") ?? headDim(config, layer_type);
-      return { layer_type, ...rope, head_dim, softmax_mscale, local: /^(sliding|chunked|local)/.test(layer_type), carried, shipped };
+      return { layer_type, ...rope, head_dim, local: /^(sliding|chunked|local)/.test(layer_type), carried, shipped };
     });
     return { kind, nested: ropes.length > 1, max_length: longest, ropes };
   }

@@ -24,7 +24,7 @@
       rotary_dim: rope.rotary_dim,
       head_dim: layer.head_dim,
       partial: layer.head_dim !== undefined && layer.head_dim !== rope.rotary_dim,
-      drops_softmax: Boolean(layer.softmax_mscale) && !sameStretch(stretch, layer.shipped),
+      softmax: Boolean(o.softmax_mscale),
       semantics, // which meaning of dynamic: the page's own "dynamic" is causal, as on the command line
       name: semantics ? (method === "ntk" ? "dynamic" : `dynamic-${method}`) + (semantics === "causal" ? "" : `-${semantics}`) : method,
       ramp: method === "llama3" ? "turns" : o.beta_growth ? "growing" : o.ramp, // which no config can name
@@ -42,15 +42,10 @@
       beta_fast: new Float(o.beta_fast),
       beta_slow: new Float(o.beta_slow),
       proportion: new Float(o.proportion),
+      softmax_mscale: new Float(o.softmax_mscale),
       long_factor: slowed.map((x) => new Float(x)),
       short_factor: method === "longrope" ? pick(o.short_factor) : slowed.map((x) => new Float(x)),
     };
-  }
-
-  // Is this the stretch that the config ships with?
-  function sameStretch(a, b) {
-    const text = ({ method, dynamic, factor, options }) => JSON.stringify([method, dynamic, factor, options]);
-    return text(a) === text(b);
   }
 
   const matches = (when, known) => Object.entries(when).every(([name, values]) => values.includes(known[name]));

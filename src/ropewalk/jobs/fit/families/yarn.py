@@ -50,10 +50,10 @@ def yarn(rope: Rope, factor: float, dynamic: Dynamic | None) -> Space:
 
     low, high = (-3.0, -2.0, -1.0, -0.5), (2.0, 1.0, 2.0, 2.0)
     if not dynamic:
-        return Space(low[:3], high[:3], frequencies, stretch, ((0.0, 0.0, -0.5),))
+        return Space(low[:3], high[:3], frequencies, stretch, ((0.0, 0.0, -0.5),), ((0.0, 0.0, -1.0),))
     fast, slow, slope, growth = (
         float(GROWING[name]) for name in ("beta_fast", "beta_slow", "temperature_slope", "beta_growth")
     )
     width = math.log(fast * factor**growth / slow) / math.log(FAST / SLOW)
     grown = (math.log2(slow / SLOW), math.log2(width), slope / SLOPE - 1, growth)
-    return Space(low, high, frequencies, stretch, ((0.0, 0.0, -0.5, 0.0), grown))
+    return Space(low, high, frequencies, stretch, ((0.0, 0.0, -0.5, 0.0), grown), ((0.0, 0.0, -1.0, 0.0),))

@@ -7,11 +7,11 @@ each document ends) and index.json (where it all came from). It is written besid
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy
 
@@ -20,6 +20,7 @@ from ropewalk.errors import BadConfig, BadOption
 from ropewalk.jobs.train.data.tokenise import Encoder, Passed, Writer, batches
 from ropewalk.measure.records import tokenizer_hash
 from ropewalk.measure.texts import LIBRARY, TEXT_FIELD, Texts, source_files
+from ropewalk.progress import SILENT, Progress
 
 SCHEMA = "ropewalk.index/1"
 TOKENS, ENDS, FACTS = "tokens.bin", "ends.npy", "index.json"
@@ -77,23 +78,11 @@ def open_index(folder: Path) -> Index:
     return Index(folder, numpy.memmap(folder / TOKENS, dtype=dtype, mode="r"), ends, facts)
 
 
-class Built(NamedTuple):
-    """How far it has come.  read, total: bytes of the files; total is None where a hub data set is streamed."""
-
-    documents: int
-    tokens: int
-    read: int
-    total: int | None
-
-
-Watch = Callable[[Built], None]
-
-
 def index_for(
     sources: Sequence[str],
     tokenizer: Any,
     cache: Path,
-    watch: Watch | None = None,
+    progress: Progress = SILENT,
     *,
     text_field: str = TEXT_FIELD,
     strict: bool = False,
@@ -109,7 +98,7 @@ def index_for(
     folder = cache / _name(sources, tokenizer, [text_field, strict, max_tokens])
     if not folder.exists():
         texts = Texts(tuple(sources), text_field, strict, split="train", rows=None)
-        return build_index(texts, tokenizer, folder, watch, max_tokens=max_tokens)
+        return build_index(texts, tokenizer, folder, progress, max_tokens=max_tokens)
     return open_index(folder)
 
 
@@ -122,11 +111,11 @@ def _name(sources: Sequence[str], tokenizer: Any, options: list[Any]) -> str:
 
 
 def build_index(
-    texts: Texts, tokenizer: Any, out: Path, watch: Watch | None = None, *, max_tokens: int | None = None
+    texts: Texts, tokenizer: Any, out: Path, progress: Progress = SILENT, *, max_tokens: int | None = None
 ) -> Index:
     """A new index in the folder `out`, which must not exist. Problems move from `texts` into its index.json.
 
-    max_tokens: stop after the document that reaches it.
+    max_tokens: stop after the document that reaches it.  progress: in bytes of the files, where their number is known.
     """
     _refuse_held_out(texts.sources)
     if max_tokens is not None and max_tokens < 1:
@@ -135,13 +124,14 @@ def build_index(
     total = sum(map(sum, sizes)) if all(sizes) else None
     limit = sys.maxsize if max_tokens is None else max_tokens
     encoder = Encoder(tokenizer)
+    progress.begin("tokenising", total)
     with new_folder(out) as part:
         with (part / TOKENS).open("wb") as tokens, (part / "ends.raw").open("wb") as ends:
             writer = Writer(tokens, ends, encoder)
             for batch in batches(texts, writer.passed):
                 writer.add(batch, limit)
-                if watch:
-                    watch(Built(writer.documents, writer.tokens, texts.read, total))
+                progress.reach(texts.read)
+                progress.say(f"{writer.documents:,} documents, {writer.tokens:,} tokens")
                 if writer.tokens >= limit:
                     break
         if not writer.documents:

