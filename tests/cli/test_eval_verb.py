@@ -65,8 +65,11 @@ def test_several_models_get_a_folder_each(ropewalk, tmp_path):
         (["ropewalk-tiny", "--factor", "2", "--methods", "yarm"], "Did you mean 'yarn'?"),
         (["ropewalk-tiny", "--factor", "2", "--tasks", "paskey"], "Did you mean 'passkey'?"),
         (["ropewalk-tiny", "--factor", "2", "--tasks", "keys-999"], "keys-999: the rungs of keys go from 0 to "),
-        (["ropewalk-tiny", "--factor", "2", "--tasks", "keys", "--chat"], "this model has no chat template: leave out --chat"),
-        (["ropewalk-tiny", "--factor", "2", "--chat"], "--chat: passkey can only be asked as a base model is"),
+        (
+            ["ropewalk-tiny", "--factor", "2", "--tasks", "keys", "--chat"],
+            "this model has no chat template: leave out chat (--chat)",
+        ),
+        (["ropewalk-tiny", "--factor", "2", "--chat"], "chat (--chat): passkey can only be asked as a base model is"),
         (["ropewalk-tiny", "--factor", "2", "--protocols", "slidin"], "Did you mean 'sliding'?"),
         (["ropewalk-tiny", "--factor", "2", "--data", "nowhere.txt"], "there is no such file or folder"),
         (["ropewalk-tiny", "--factor", "2", "--depths", "0,x"], "depths is '0,x'"),

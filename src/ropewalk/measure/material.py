@@ -56,7 +56,7 @@ class Material:
     def chat(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """(what stands before a user's words, what stands between them and the reply), by the model's chat template."""
         if not getattr(self.tokenizer, "chat_template", None):
-            raise BadOption("this model has no chat template: leave out --chat, and it is asked as a base model is.")
+            raise BadOption("this model has no chat template: leave out chat (--chat), and it is asked as a base model is.")
         try:
             text = self.tokenizer.apply_chat_template(
                 [{"role": "user", "content": WORDS}], add_generation_prompt=True, tokenize=False, enable_thinking=False
@@ -67,7 +67,7 @@ class Material:
         if len(after) != 1:
             raise BadOption(
                 f"the model's chat template writes the user's words {len(after)} times; a prompt is made for once.\n"
-                "  Leave out --chat."
+                "  Leave out chat (--chat)."
             )
         return tuple(self.encode(before)), tuple(self.encode(after[0]))
 

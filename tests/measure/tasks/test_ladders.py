@@ -270,7 +270,7 @@ def test_what_has_no_form_for_a_chat_template_is_refused(material, chatting):
     with pytest.raises(BadOption, match=r"passkey, needle can only be asked as a base model is.*keys, quote|passkey, needle"):
         check_chat(["keys-2", "passkey", "needle"])
     check_chat(["keys-2", "walk-1"])
-    with pytest.raises(BadOption, match="this model has no chat template: leave out --chat"):
+    with pytest.raises(BadOption, match="this model has no chat template: leave out chat"):
         samples(material, "keys-1", chat=True)
     for template, words in [("{{ nonsense(1) }}", "does not take a question"), ("hello", "writes the user's words 0 times")]:
         broken = Material(load_tokenizer("ropewalk-tiny"), "x")
