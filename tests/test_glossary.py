@@ -7,7 +7,7 @@ import pytest
 
 from ropewalk.jobs.fit.family import families
 from ropewalk.measure.protocols import KINDS
-from ropewalk.measure.task import tasks
+from ropewalk.measure.task import by_rung, tasks
 from ropewalk.scaling.method import far_methods
 from ropewalk.scaling.names import PRESETS
 from ropewalk.scaling.schedule import SEMANTICS
@@ -20,9 +20,10 @@ EXPLAINED = {name for name, _, meaning, *_ in ROWS for name in CODE.findall(f"{n
 EXPLAINED |= {f"{name[:-1]}{i}" for name in EXPLAINED if name.endswith("_1") for i in (2, 3)}  # "niah_single_1 to 3"
 
 
-@pytest.mark.parametrize(
-    "name", [*far_methods(), *PRESETS, *SEMANTICS, *KINDS, *tasks(), *families(), "gradient", "cma", "far", "answers"]
-)
+NAMES = [*far_methods(), *PRESETS, *SEMANTICS, *KINDS, *families(), "gradient", "cma", "far", "answers"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, *dict.fromkeys(by_rung(name)[0] for name in tasks())])
 def test_every_name_that_a_flag_takes_is_explained(name):
     assert name in EXPLAINED
 

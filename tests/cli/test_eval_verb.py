@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from ropewalk.api.evaluate import _tasks
-from ropewalk.measure.task import tasks
+from ropewalk.measure.task import by_rung, tasks
 from support.command import run
 
 SMALL = ("--documents", 2, "--samples", 1, "--depths", 0.5, "--device", "cpu", "--no-speed")
@@ -64,6 +64,12 @@ def test_several_models_get_a_folder_each(ropewalk, tmp_path):
         (["ropewalk-tiny"], "Give --lengths, such as 4k,8k,16k, or --factor"),
         (["ropewalk-tiny", "--factor", "2", "--methods", "yarm"], "Did you mean 'yarn'?"),
         (["ropewalk-tiny", "--factor", "2", "--tasks", "paskey"], "Did you mean 'passkey'?"),
+        (["ropewalk-tiny", "--factor", "2", "--tasks", "keys-999"], "keys-999: the rungs of keys go from 0 to "),
+        (
+            ["ropewalk-tiny", "--factor", "2", "--tasks", "keys", "--chat"],
+            "this model has no chat template: leave out chat (--chat)",
+        ),
+        (["ropewalk-tiny", "--factor", "2", "--chat"], "chat (--chat): passkey can only be asked as a base model is"),
         (["ropewalk-tiny", "--factor", "2", "--protocols", "slidin"], "Did you mean 'sliding'?"),
         (["ropewalk-tiny", "--factor", "2", "--data", "nowhere.txt"], "there is no such file or folder"),
         (["ropewalk-tiny", "--factor", "2", "--depths", "0,x"], "depths is '0,x'"),
@@ -163,4 +169,14 @@ def test_perplexity_stands_beside_bits(ropewalk, tmp_path):
 
 def test_help_lists_every_task_that_is_registered():
     listed = _tasks().split(", ")
-    assert sorted(listed) == [name for name, task in tasks().items() if "NVIDIA/RULER" not in task.source]
+    named = [by_rung(name)[0] for name, task in tasks().items() if "NVIDIA/RULER" not in task.source]
+    assert sorted(listed) == sorted(dict.fromkeys(named))  # a ladder once, without its rungs
+
+
+def test_a_rung_is_shown_in_the_table_of_its_ladder(ropewalk, tmp_path):
+    code, out, err = ropewalk("eval", "ropewalk-tiny", "--methods", "none", "--lengths", 300, "--protocols", "-", "--no-tax",
+                              "--tasks", "keys-1,keys-3,quote-2", *SMALL, "-o", tmp_path / "run")  # fmt: skip
+    assert code == 0, err
+    words = " ".join(out.split())
+    assert "% right at 300 keys-1 keys-3 none" in words
+    assert "% right at 300 quote-2 none" in words

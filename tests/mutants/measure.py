@@ -1,6 +1,21 @@
 """Faults of one line in what measures: by file and its tests, (what, the line that is, the line that it becomes)."""
 
 MUTANTS = {
+    ("measure/ladder.py", "tests/measure/tasks/test_ladders.py"): [
+        ("rungs of a ladder share nothing", "cells(stem, length", "cells(name, length"),
+        ("the reply is not begun", "*turn, *begin]", "*turn]"),
+        ("a chat without its beginning", "if chat else (material.start, ())", "if chat and False else (material.start, ())"),
+        ("rungs of any number", "if not least <= rung <= most:", "if False:"),
+    ],
+    ("measure/tasks/ladder_quote.py", "tests/measure/tasks/test_ladders.py"): [
+        ("a beginning that stands elsewhere too", "not in around:", "not in '':"),
+    ],
+    ("measure/tasks/ladder_walk.py", "tests/measure/tasks/test_ladders.py"): [
+        ("the wrong walk is asked for", 'asked[0] + "".join(roads[1]) + asked[1]', 'asked[1] + "".join(roads[1]) + asked[0]'),
+    ],
+    ("measure/tasks/ladder_keys.py", "tests/measure/tasks/test_ladders.py"): [
+        ("one key too few", "while len(found) <= rung:", "while len(found) < max(rung, 1):"),
+    ],
     ("measure/statistics.py", "tests/measure/test_statistics.py", "tests/measure/test_power.py"): [
         ("p may be 0", "(1 + hits.sum()) / (1 + len(hits))", "hits.sum() / len(hits)"),
         ("a bootstrap of two documents", "ENOUGH = 5", "ENOUGH = 2"),

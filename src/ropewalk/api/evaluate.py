@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 
 def _tasks() -> str:
-    """The registered tasks but RULER's, read from the text of their files: help must not import what runs them."""
+    """The registered tasks and ladders but RULER's, read from the text of their files: help must not import what runs them."""
     files = sorted((Path(__file__).parents[1] / "measure" / "tasks").glob("[!_]*.py"))
     return ", ".join(
         name
         for file in files
         if not file.name.startswith("ruler_")
-        for name in re.findall(r'^@task\("(\w+)"', file.read_text(encoding="utf-8"), re.MULTILINE)
+        for name in re.findall(r'^@(?:task|ladder)\(\s*"(\w+)"', file.read_text(encoding="utf-8"), re.MULTILINE)
     )
 
 
@@ -96,6 +96,7 @@ def evaluate(
     silence: Annotated[
         float, Flag("With torchrun: seconds without a measurement after which a process is taken for dead.")
     ] = 1800.0,
+    chat: Annotated[bool, Flag("Ask ladders in the model's chat template.", ("--chat",))] = False,
     progress: Progress = SILENT,
 ) -> "Outcome":
     """Loss by position, retrieval, what short contexts pay, and speed: paired over the same documents and prompts.
@@ -121,7 +122,7 @@ def evaluate(
         as_texts(data) or ("library",), text_field, strict, documents, samples, as_numbers(depths, "depths"),
         questions if isinstance(questions, Mapping) else dict(map(_question, as_texts(questions))), gap, ruler_compat,
         stop_early, tax, speed, difference, seed, _named(tokenizer), device, dtype, attention,
-        batch, silence,
+        batch, silence, chat,
     )  # fmt: skip
     with workers(silence) as ours:
         return run(Path(out), request, progress, ours, source)

@@ -8,10 +8,11 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from ropewalk.errors import BadConfig, BadLength
+from ropewalk.errors import BadConfig, BadLength, BadOption
 from ropewalk.measure.texts import library_files, read_text
 
 Split = Callable[[str], list[str]]
+WORDS = "Ropewalk-asks-here"  # where a chat template puts what a user says
 
 
 def split_sentences(text: str) -> list[str]:
@@ -50,6 +51,25 @@ class Material:
         """BOS, for a tokenizer that puts one before a text of its own accord or names one at all."""
         bos = self.tokenizer.bos_token_id
         return () if bos is None else (bos,)
+
+    @cached_property
+    def chat(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """(what stands before a user's words, what stands between them and the reply), by the model's chat template."""
+        if not getattr(self.tokenizer, "chat_template", None):
+            raise BadOption("this model has no chat template: leave out chat (--chat), and it is asked as a base model is.")
+        try:
+            text = self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": WORDS}], add_generation_prompt=True, tokenize=False, enable_thinking=False
+            )
+        except Exception as error:  # the template is the model's own code, and refuses in its own words
+            raise BadOption(f"the model's chat template does not take a question: {error}") from None
+        before, *after = text.split(WORDS)
+        if len(after) != 1:
+            raise BadOption(
+                f"the model's chat template writes the user's words {len(after)} times; a prompt is made for once.\n"
+                "  Leave out chat (--chat)."
+            )
+        return tuple(self.encode(before)), tuple(self.encode(after[0]))
 
     @cached_property
     def newlines(self) -> frozenset[int]:

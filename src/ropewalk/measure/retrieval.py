@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from ropewalk.errors import BadLength, first_line
+from ropewalk.errors import BadLength, BadOption, first_line
 from ropewalk.measure.faults import BatchSize, Say, check_finite
 from ropewalk.measure.greedy import generate_answers
 from ropewalk.measure.in_windows import seen_of
@@ -15,7 +15,7 @@ from ropewalk.measure.passes import Advance, is_prefix_consistent, plan_at
 from ropewalk.measure.records import Key, Record, Records
 from ropewalk.measure.reuse import AnswerVerdict, each_answer
 from ropewalk.measure.scoring import cleaned, scoring
-from ropewalk.measure.task import Sample, get_task, tasks
+from ropewalk.measure.task import Sample, get_task, ladders, tasks
 from ropewalk.models.attach import Attached, attach
 from ropewalk.scaling.plan import ScalingPlan
 
@@ -31,29 +31,40 @@ class Skipped(NamedTuple):
 
 
 def expand_tasks(names: Sequence[str], questions: Mapping[str, Any]) -> list[str]:
-    """`ruler` becomes RULER's tasks: those that need no question file, and those whose file is there."""
+    """`ruler` becomes RULER's tasks: those that need no question file, and those whose file is there. A ladder its rungs."""
     ruler = [
         name
         for name, task in tasks().items()
         if "NVIDIA/RULER" in task.source and (name not in NEED_QUESTIONS or name in questions)
     ]
-    wanted = [expanded for name in names for expanded in (ruler if name == RULER else [get_task(name).name])]
+    groups = {RULER: ruler, **{name: list(ladder.tasks) for name, ladder in ladders().items()}}
+    wanted = [expanded for name in names for expanded in groups.get(name) or [get_task(name).name]]
     return list(dict.fromkeys(wanted))
+
+
+def check_chat(names: Sequence[str]) -> None:
+    """Raises BadOption where a task has no form for a chat template."""
+    if bare := [name for name in names if "chat" not in get_task(name).defaults]:
+        raise BadOption(
+            f"chat (--chat): {', '.join(bare)} can only be asked as a base model is. In a chat template there are "
+            f"the ladders: {', '.join(ladders())}.\n  Ask the others without it, in another folder."
+        )
 
 
 def make_samples(
     material: Material, names: Sequence[str], lengths: Sequence[int], *, depths: Sequence[float], count: int, seed: int,
-    compat: bool = False,
+    compat: bool = False, chat: bool = False,
 ) -> tuple[list[Sample], list[Skipped]]:  # fmt: skip
     """The samples of every task and length, the same for every method; and the tasks that do not fit a length, with why.
 
     A sample longer than its length would be cut by no one: it is left out and told as well.
     compat: RULER's tasks as the reference generator writes them, flaws included.
+    chat: in the model's chat template; see `check_chat`.
     """
     samples: list[Sample] = []
     skipped: list[Skipped] = []
     for name in names:
-        options = {"compat": True} if compat and "compat" in get_task(name).defaults else {}
+        options = {word: True for word, on in (("compat", compat), ("chat", chat)) if on and word in get_task(name).defaults}
         for length in lengths:
             try:
                 made = list(get_task(name)(material, length=length, count=count, seed=seed, depths=depths, **options))

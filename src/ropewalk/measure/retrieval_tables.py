@@ -10,6 +10,7 @@ import numpy
 from ropewalk.measure.records import Record
 from ropewalk.measure.scoring import RELATIVE, effective_length
 from ropewalk.measure.statistics import Interval, wilson
+from ropewalk.measure.task import by_rung
 
 # Hsieh et al. 2024, arXiv:2404.06654v3, table 1; the threshold of 85.6 belongs to the mean over all thirteen.
 RULER = tuple(
@@ -34,6 +35,11 @@ class ScoreCell:
     def includes(self, share: float) -> bool:
         """Is the interval compatible with another share, such as the base model's?"""
         return self.share.low <= share <= self.share.high
+
+    def written(self) -> str:
+        """Percent, with its interval."""
+        value, low, high = (f"{100 * share:.0f}" for share in (self.share.value, self.share.low, self.share.high))
+        return f"{value} ({low}-{high})"
 
 
 Grid = dict[tuple[int, float], ScoreCell]
@@ -62,7 +68,7 @@ def retrieval_grids(records: Iterable[Record]) -> dict[str, dict[str, Grid]]:
             filed[record.key.protocol][record.key.method][length_of(record), record.facts["depth"]].append(record)
     return {
         task: {method: {cell: _cell(found) for cell, found in sorted(cells.items())} for method, cells in methods.items()}
-        for task, methods in sorted(filed.items())
+        for task, methods in sorted(filed.items(), key=lambda item: by_rung(item[0]))
     }
 
 
@@ -91,6 +97,17 @@ def shares_by_length(grid: Grid) -> dict[int, ScoreCell]:
         hits[length] += cell.share.value * cell.tries
         tries[length] += cell.tries
     return {length: ScoreCell(wilson(hits[length], tries[length]), tries[length]) for length in sorted(hits)}
+
+
+def ladder_shares(grids: Mapping[str, Mapping[str, Grid]]) -> dict[tuple[str, int], dict[str, dict[int, ScoreCell]]]:
+    """(ladder, length) to method to rung to cell, all depths together."""
+    found: dict[tuple[str, int], dict[str, dict[int, ScoreCell]]] = defaultdict(lambda: defaultdict(dict))
+    for task, methods in grids.items():
+        stem, rung = by_rung(task)
+        for method, grid in methods.items() if stem != task else ():
+            for length, cell in shares_by_length(grid).items():
+                found[stem, length][method][rung] = cell
+    return {key: {method: dict(sorted(row.items())) for method, row in rows.items()} for key, rows in sorted(found.items())}
 
 
 TaskScores = dict[int, dict[str, list[float]]]

@@ -111,6 +111,16 @@ class Task:
         return self.function(material, length=length, count=count, seed=seed, depths=tuple(depths), **options)
 
 
+def known_task(name: str) -> Task | None:
+    """None for the name of a task that is gone, in a record of an older version."""
+    return get_task(name) if name in tasks() or split_rung(name) else None
+
+
+def by_rung(name: str) -> tuple[str, int]:
+    """Sorts tasks by name, and the rungs of a ladder by number."""
+    return split_rung(name) or (name, -1)
+
+
 def check_request(length: int, count: int, depths: Sequence[float]) -> None:
     if isinstance(length, bool) or not isinstance(length, int) or length < 1:
         raise BadLength(f"length is {length!r}; it must be a whole number of tokens above 0.")
@@ -127,6 +137,26 @@ STANDARD = {"length", "count", "seed", "depths"}
 
 
 _TASKS: Registry[Task] = Registry("task", "ropewalk.measure.tasks")
+_LADDERS: dict[str, "Ladder"] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """Tasks that differ in one number.  rungs: those that are run where the ladder is named alone."""
+
+    name: str
+    rungs: tuple[int, ...]
+    task_of: Callable[[int], Task]
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return tuple(f"{self.name}-{rung}" for rung in self.rungs)
+
+
+def add_ladder(ladder: Ladder) -> None:
+    _LADDERS[ladder.name] = ladder
+    for rung, name in zip(ladder.rungs, ladder.tasks, strict=True):
+        _TASKS.add(name, ladder.task_of(rung))
 
 
 def task(name: str, *, source: str, scoring: str, has_depths: bool = False) -> Callable[[Callable[..., Any]], Any]:
@@ -146,8 +176,21 @@ def tasks() -> Mapping[str, Task]:
     return _TASKS.known()
 
 
+def ladders() -> Mapping[str, Ladder]:
+    tasks()
+    return _LADDERS
+
+
+def split_rung(name: str) -> tuple[str, int] | None:
+    """`keys-8` as ("keys", 8); None for a task that is no rung."""
+    stem, _, rung = name.rpartition("-")
+    return (stem, int(rung)) if stem in ladders() and rung.isdecimal() else None
+
+
 def get_task(name: str) -> Task:
-    return _TASKS.get(name)
+    """By name. A rung that is not among a ladder's usual ones is made when it is asked for."""
+    found = split_rung(name)
+    return _TASKS.get(name) if found is None or name in tasks() else _LADDERS[found[0]].task_of(found[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +223,14 @@ def lay_out(
     answer: Sequence[int],
     reference: str,
     others: Sequence[Sequence[int]] = (),
+    head: Sequence[int] | None = None,
 ) -> Sample:
-    """Hide `needle` at the cell's depth, and `others` at random places, before lines where the haystack has any."""
-    budget = length - len(material.start) - len(needle) - len(question) - len(answer) - sum(map(len, others))
+    """Hide `needle` at the cell's depth, and `others` at random places, before lines where the haystack has any.
+
+    head: what a prompt begins with, instead of BOS.
+    """
+    head = material.start if head is None else head
+    budget = length - len(head) - len(needle) - len(question) - len(answer) - sum(map(len, others))
     if budget < 0:
         raise BadLength(
             f"{task} does not fit into {length} tokens: needle, question and answer alone take {length - budget}.\n"
@@ -191,7 +239,7 @@ def lay_out(
     text = material.slice_of(haystack, int(cell.start * len(haystack)), budget)
     placed = [(cut_at(text, cell.rng.random(), material.newlines), i + 1, piece) for i, piece in enumerate(others)]
     placed.append((cut_at(text, cell.depth, material.newlines), 0, needle))
-    ids, last, found = list(material.start), 0, 0
+    ids, last, found = list(head), 0, 0
     for cut, number, piece in sorted(placed, key=lambda item: item[:2]):
         ids += text[last:cut]
         if number == 0:

@@ -126,12 +126,13 @@ def test_every_option_that_was_not_the_usual_is_printed_and_quoted():
     asked = {
         **ASKED, "data": ["my texts/*.txt", "b.jsonl"], "factor": 2.0, "original_length": 256, "tokenizer": "org/tok",
         "tax": False, "speed": False, "text_field": "body", "strict": True, "questions": {"qa_1": "q.json"},
-        "ruler_compat": True, "stop_early": True, "attention": "eager", "lengths": [], "tasks": [], "depths": [0.125],
+        "ruler_compat": True, "chat": True, "stop_early": True, "attention": "eager", "lengths": [], "tasks": [],
+        "depths": [0.125],
     }  # fmt: skip
     (command, *_) = provenance(make_run([reading(YARN, "a", [1.0])], PLANS, {**FACTS, "asked": asked}))["commands"]
     for words in (
         "--data 'my texts/*.txt' --data b.jsonl", "--factor 2 ", "--original-length 256", "--tokenizer org/tok", "--no-tax",
-        "--no-speed", "--text-field body", "--strict", "--questions qa_1=q.json", "--ruler-compat", "--stop-early",
+        "--no-speed", "--text-field body", "--strict", "--questions qa_1=q.json", "--ruler-compat", "--chat", "--stop-early",
         "--attention eager", "--tasks -", "--depths 0.125",
     ):  # fmt: skip
         assert words in command, words

@@ -61,7 +61,7 @@ def test_the_answer_span_holds_what_scores_full_marks(task, material):
 def test_the_answer_is_somewhere_in_the_context(task, material):
     for sample in made(task, material):
         context = material.decode(sample.prompt)
-        if task.name != "chained_copy":  # there the walk is spread over its links
+        if task.name.partition("-")[0] not in ("chained_copy", "walk"):  # there the answer is spread over its links
             assert string_match_all(context, [str(r).strip() for r in sample.references[:1]]) == 1.0
 
 

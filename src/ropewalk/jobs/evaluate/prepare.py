@@ -11,7 +11,7 @@ from ropewalk.measure.faults import Say
 from ropewalk.measure.material import Material
 from ropewalk.measure.protocols import Position, Prefix, Protocol, parse_protocol
 from ropewalk.measure.records import tokenizer_hash
-from ropewalk.measure.retrieval import Skipped, expand_tasks, make_samples
+from ropewalk.measure.retrieval import Skipped, check_chat, expand_tasks, make_samples
 from ropewalk.measure.task import Sample
 from ropewalk.measure.texts import LIBRARY, Texts
 from ropewalk.models.source import Source
@@ -90,8 +90,8 @@ def prepare(request: EvalRequest, source: Source, say: Say) -> Prepared:
     choice = _choose(request, tokenizer, protocols, max(needed, original if request.tax else 0), say)
     material = Material(tokenizer, _haystack(request), dict(request.questions))
     samples, skipped = make_samples(
-        material, expand_tasks(request.tasks, request.questions), lengths,
-        depths=request.depths, count=request.samples, seed=request.seed, compat=request.ruler_compat,
+        material, _tasks(request), lengths, depths=request.depths, count=request.samples, seed=request.seed,
+        compat=request.ruler_compat, chat=request.chat,
     )  # fmt: skip
     notes = [*spec.warnings, *dict.fromkeys(note for plan in plans.values() for note in plan_notes(spec, plan))]
     known = source.fingerprint(say)
@@ -136,6 +136,13 @@ def _choose(
             choice = joined
     check_documents(choice, tokens=tokens, count=request.documents)
     return choice
+
+
+def _tasks(request: EvalRequest) -> list[str]:
+    names = expand_tasks(request.tasks, request.questions)
+    if request.chat:
+        check_chat(names)
+    return names
 
 
 def _haystack(request: EvalRequest) -> str | None:

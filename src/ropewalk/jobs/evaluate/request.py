@@ -28,6 +28,7 @@ class EvalRequest:
     protocols: how documents are read; empty reads none.  tasks: what is asked; empty asks nothing.
     data: where documents come from.  documents: how many.  samples: per cell.
     ruler_compat: RULER's prompts byte for byte as the reference generator's.
+    chat: ladders in the model's chat template.
     stop_early: read documents until every plan is told from the first one, in the first protocol's last line.
     difference: of bits per token that a person wants to see; it is told how many documents that takes.
     """
@@ -60,6 +61,7 @@ class EvalRequest:
     attention: str = "sdpa"
     batch: int = 4
     silence: float = 1800.0
+    chat: bool = False
 
 
 ASKED = (  # what another run must be asked to give the same records; what only says where and how fast is not here
@@ -72,6 +74,8 @@ ASKED = (  # what another run must be asked to give the same records; what only 
 def asked(request: EvalRequest) -> dict[str, Any]:
     """As JSON."""
     found = {name: getattr(request, name) for name in ASKED}
+    if request.chat:  # said only where it was asked for: runs of before it was there go on
+        found["chat"] = True
     return {**found, "questions": {task: str(path) for task, path in request.questions.items()}}
 
 

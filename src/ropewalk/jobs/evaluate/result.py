@@ -12,10 +12,11 @@ from ropewalk.jobs.evaluate.prepare import Prepared
 from ropewalk.measure.comparisons import paired
 from ropewalk.measure.records import Readings, Record
 from ropewalk.measure.retrieval import Skipped
-from ropewalk.measure.retrieval_tables import task_scores
+from ropewalk.measure.retrieval_tables import ladder_shares, retrieval_grids, task_scores
 from ropewalk.measure.rows import Problem
 from ropewalk.measure.statistics import in_words
 from ropewalk.measure.tables import BITS, Sums, speed_table, table, tax_table
+from ropewalk.measure.task import split_rung
 from ropewalk.table import Table
 
 REPORT = "report.html"
@@ -98,9 +99,11 @@ class Outcome:
                 for protocol, rows in run["bits_per_token"].items()
             ),
             Table.of("bits per token, inside the original length", run["tax"], "{:+z.4f}"),
+            *_ladders(self.records, self.prepared.plans),
             *(
                 Table.of(f"{task}, % right", _each(rows, lambda share: f"{100 * share:.0f}"))
                 for task, rows in run["retrieval"].items()
+                if not split_rung(task)
             ),
             Table.of(f"tokens/s at {run['lengths'][-1]:,}", speeds, "{:,.0f}"),
         ]
@@ -164,6 +167,17 @@ def _retrieval(records: list[Record], tasks: Iterable[str]) -> dict[str, dict[st
         }
         for task in sorted(tasks)
     }
+
+
+def _ladders(records: list[Record], plans: Iterable[str]) -> list[Table]:
+    """A row a plan, a column a rung, with 95 % intervals; a table for each length."""
+    made = []
+    for (ladder, length), rows in ladder_shares(retrieval_grids(records)).items():
+        shown: dict[str, Mapping[Any, str]] = {
+            method: {f"{ladder}-{rung}": cell.written() for rung, cell in row.items()} for method, row in rows.items()
+        }
+        made.append(Table.of(f"% right at {length:,}", _in_order(shown, plans)))
+    return made
 
 
 def _speed(records: list[Record]) -> dict[str, dict[str, float | None]]:

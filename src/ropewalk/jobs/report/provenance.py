@@ -59,7 +59,7 @@ def _made(run: Run) -> str:
     flags = [part for name, value in values.items() if value is not None for part in (_flag(name), _word(value))]
     flags += [part for source in asked["data"] if asked["data"] != ["library"] for part in ("--data", source)]
     flags += [part for task, path in asked["questions"].items() for part in ("--questions", f"{task}={path}")]
-    flags += [_flag(name) for name in ("strict", "gap", "ruler_compat", "stop_early") if asked[name]]
+    flags += [_flag(name) for name in ("strict", "gap", "ruler_compat", "chat", "stop_early") if asked.get(name)]
     flags += [f"--no-{name}" for name in ("tax", "speed") if not asked[name]]
     return shlex.join(["ropewalk", "eval", str(run.facts["model"]), *flags, *_plans(run, asked), "-o", "AGAIN"])
 

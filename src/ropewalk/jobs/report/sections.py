@@ -18,7 +18,7 @@ from ropewalk.measure.retrieval_tables import RULER, Grid, ScoreCell, retrieval_
 from ropewalk.measure.scoring import RELATIVE, RULER_THRESHOLD
 from ropewalk.measure.statistics import Interval, kind
 from ropewalk.measure.tables import Speed, Sums, speed_table, table, tax_table
-from ropewalk.measure.task import tasks
+from ropewalk.measure.task import known_task
 
 Section = dict[str, Any]
 
@@ -34,7 +34,7 @@ def _retrieval(task: str, grids: Mapping[str, Grid]) -> Section:
     base = grids.get(REFERENCE, {})
     return {
         "task": task,
-        "words": tasks()[task].summary if task in tasks() else "",
+        "words": found.summary if (found := known_task(task)) else "",
         "lengths": lengths,
         "depths": depths,
         "tries": sorted({cell.tries for grid in grids.values() for cell in grid.values()}),
