@@ -46,8 +46,8 @@ def check_chat(names: Sequence[str]) -> None:
     """Raises BadOption where a task has no form for a chat template."""
     if bare := [name for name in names if "chat" not in get_task(name).defaults]:
         raise BadOption(
-            f"chat (--chat): {', '.join(bare)} can only be asked as a base model is. In a chat template there are the ladders: "
-            f"{', '.join(ladders())}.\n  Ask the others without it, in another folder."
+            f"chat (--chat): {', '.join(bare)} can only be asked as a base model is. In a chat template there are "
+            f"the ladders: {', '.join(ladders())}.\n  Ask the others without it, in another folder."
         )
 
 
