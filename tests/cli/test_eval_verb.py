@@ -61,7 +61,7 @@ def test_several_models_get_a_folder_each(ropewalk, tmp_path):
     ("args", "message"),
     [
         (["no/such/model/here", "--factor", "2"], "no such folder or file"),
-        (["ropewalk-tiny"], "Give --lengths, such as 4k,8k,16k, or --factor"),
+        (["ropewalk-tiny"], "Give lengths (--lengths), such as 4k,8k,16k, or factor (--factor)"),
         (["ropewalk-tiny", "--factor", "2", "--methods", "yarm"], "Did you mean 'yarn'?"),
         (["ropewalk-tiny", "--factor", "2", "--tasks", "paskey"], "Did you mean 'passkey'?"),
         (["ropewalk-tiny", "--factor", "2", "--tasks", "keys-999"], "keys-999: the rungs of keys go from 0 to "),
@@ -131,7 +131,12 @@ def test_the_certificates_command_makes_the_same_records(ropewalk, tmp_path, mon
 def test_lengths_within_the_window_are_refused_with_the_way_out(ropewalk, tmp_path):
     code, _, err = ropewalk("eval", "ropewalk-tiny", "--lengths", "128,256", "-o", tmp_path / "out")
     assert code == 2
-    for words in ("256, is within the 512 tokens", "yarn would be the model unchanged", "--factor", "--methods none alone"):
+    for words in (
+        "256, is within the 512 tokens",
+        "yarn would be the model unchanged",
+        "--factor",
+        "methods (--methods) none alone",
+    ):
         assert words in " ".join(err.split())
     assert not (tmp_path / "out").exists()
 

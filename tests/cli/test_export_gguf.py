@@ -84,13 +84,13 @@ def test_a_gguf_is_known_by_its_first_bytes_where_it_has_no_ending(export, tmp_p
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("x.gguf --factor 4", "-o FILE for a copy, or --in-place"),
+        ("x.gguf --factor 4", "out (-o FILE) for a copy, or in_place (--in-place)"),
         ("x.gguf --factor 4 -o y.gguf --in-place", "one of the two"),
-        ("x.gguf --factor 4 -o x.gguf", "say --in-place"),
+        ("x.gguf --factor 4 -o x.gguf", "ask for that: in_place (--in-place)"),
         ("x.gguf -o y.gguf", "either a factor or a target length"),
         ("x.gguf --restore -o y.gguf", "nothing to undo"),
-        ("x.gguf --restore --factor 2 -o y.gguf", "leave out --to, --factor and --plan"),
-        ("x.gguf --plan p.json --factor 2 -o y.gguf", "leave out --to and --factor"),
+        ("x.gguf --restore --factor 2 -o y.gguf", "leave out to, factor and plan (--to, --factor, --plan)"),
+        ("x.gguf --plan p.json --factor 2 -o y.gguf", "leave out to, factor, options and layers"),
         ("x.gguf --factor 4 --for vllm -o y.gguf", "vLLM reads no GGUF"),
         ("x.gguf --factor 4 --method dynamic -o y.gguf", "ladder"),
         ("x.gguf --factor 4 --method proportional --option proportion=0.25 -o y.gguf", "no GGUF key says proportional"),

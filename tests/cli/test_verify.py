@@ -78,10 +78,10 @@ def test_what_is_no_number_is_null_in_json(verify, folder, monkeypatch):
         (["--engines", "vlm"], "no engine is called 'vlm'. Did you mean 'vllm'?"),
         (["--engines", "ollama"], "no engine that can be run as a witness is called 'ollama'"),
         (["--python", "vllm"], "'vllm' is not a python. Write ENGINE=PATH"),
-        (["--python", "vllm=/nowhere/python"], "--python vllm=/nowhere/python is not a file"),
+        (["--python", "vllm=/nowhere/python"], "python (--python vllm=/nowhere/python) is not a file"),
         (["--python", f"vllm={sys.executable}"], "does not have vllm: name the python of an environment that has the engine"),
         (["--tokens", "129"], "129 tokens cannot show the stretch: from 130"),
-        (["--tolerance", "0"], "--tolerance and --timeout must be above 0"),
+        (["--tolerance", "0"], "tolerance and timeout (--tolerance, --timeout) must be above 0"),
     ],
 )
 def test_bad_input_is_exit_code_2(verify, folder, args, words):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from ropewalk.api.arguments import Device, Flag, Length, Model, Names, as_names, as_texts
 from ropewalk.checkpoints.gguf_places import find_gguf
+from ropewalk.engines.transformers.checkpoint import local_checkpoint
 from ropewalk.errors import BadOption
 from ropewalk.models.source import Source
 from ropewalk.progress import SILENT, Progress
@@ -102,6 +103,7 @@ def _absent(target: str, names: Sequence[str], pythons: Mapping[str, Path]) -> t
     from ropewalk.jobs.verify.witness import chosen
 
     asked = chosen(names) if names else []
+    local_checkpoint(target)  # says so where there is nothing
     if find_gguf(target) and any(witness.reads != "GGUF" for witness in asked):
         return [], 0  # it is not for them, here or not
     return [witness for witness in asked if find(witness, pythons.get(witness.name)) is None], len(asked)

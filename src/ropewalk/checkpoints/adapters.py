@@ -90,4 +90,4 @@ def _beside(path: Path, base: object) -> Path | str:
     """A base that is named by a relative path is looked for from here, then from the adapter: both are in use."""
     name = str(base)
     beside = path / name
-    return beside if not Path(name).expanduser().exists() and beside.is_dir() else name
+    return beside if not (Path(name).expanduser() / CONFIG).is_file() and beside.is_dir() else name

@@ -24,6 +24,10 @@ from ropewalk.scaling.stretch import Stretch
 EMBEDDINGS, HEAD = "token_embd.weight", "output.weight"
 GEMMA_PATTERN, GEMMA_27B = 6, 62  # every n-th layer sees all; layers of the model with a softmax scale of its own
 EXPERTS = "expert_count"
+LITTLE = (
+    "this is a GGUF whose header does not say how large the model is.\n"
+    "  `ropewalk doctor` says what llama.cpp makes of it, and `ropewalk export` stretches it as it is."
+)
 FLOAT32_ROUNDING = 2e-7  # relative
 MAMBA_KEYS = ("ssm.state_size", "attention.kv_lora_rank", "attention.scale", "logit_scale", "residual_scale")
 
@@ -85,7 +89,7 @@ class Sizes:
     def needed(self, key: str, largest: int = 2**31 - 1) -> int:
         found = self.whole(key, largest)
         if not found:
-            raise BadConfig(f"{self.arch}.{key} is missing or 0: the header does not say how large the model is.")
+            raise BadConfig(f"{self.arch}.{key} is missing or 0: {LITTLE}")
         return found
 
     def common(self) -> dict[str, Any]:
@@ -94,7 +98,7 @@ class Sizes:
             raise BadConfig(f"it has no tensor {EMBEDDINGS}: the weights of this model are not in this file.")
         eps = self.fields.number(f"{self.arch}.attention.layer_norm_rms_epsilon")
         if eps is None:
-            raise BadConfig(f"{self.arch}.attention.layer_norm_rms_epsilon is missing.")
+            raise BadConfig(f"{self.arch}.attention.layer_norm_rms_epsilon is missing: {LITTLE}")
         return {
             "vocab_size": vocabulary.shape[1], "hidden_size": self.hidden, "num_hidden_layers": self.layers,
             "intermediate_size": self.needed("feed_forward_length"), "num_attention_heads": self.heads,
