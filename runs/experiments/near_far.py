@@ -26,12 +26,13 @@ def main() -> None:
     parser.add_argument("--factor", type=float, default=8.0)
     parser.add_argument("--documents", type=int, default=12)
     parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of documents")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("-o", "--out", type=Path, default=Path("out/near_far"))
     args = parser.parse_args()
     outcome = ropewalk.evaluate(
         args.model, args.out, methods=args.methods, factor=args.factor, documents=args.documents, tasks="-", tax=False,
-        speed=False, dtype=args.dtype,
+        speed=False, dtype=args.dtype, seed=args.seed,
     )  # fmt: skip
     original = outcome.prepared.plans["dynamic-yarn"].stretches[0][1].rope.original_length
     show(outcome.records, original, round(original * args.factor))
