@@ -391,7 +391,7 @@ def test_the_table_that_a_config_means_may_have_been_computed_in_float32(llama, 
 @pytest.mark.parametrize("method", ["dynamic-yarn-causal", "dynamic-yarn-rotate"])
 def test_every_step_of_a_schedule_is_held_to_the_plan(llama, method, monkeypatch):
     """A list that is off at the last step alone, by 2^-16."""
-    from ropewalk.models.dynamic.call import Ladder
+    from ropewalk.models.dynamic.ladder import Ladder
 
     with attach(llama, plan_of(llama, method)) as attached:
         attached.check()

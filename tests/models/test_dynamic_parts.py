@@ -14,7 +14,8 @@ from ropewalk.models.attach import attach
 from ropewalk.models.caches import Entrance, cache_argument
 from ropewalk.models.dynamic import selftest
 from ropewalk.models.dynamic.cache import Rotated, _alike, _fits, keeps
-from ropewalk.models.dynamic.call import Call, _groups, ends, in_order
+from ropewalk.models.dynamic.call import Call, _groups, in_order
+from ropewalk.models.dynamic.ladder import ends
 from ropewalk.models.dynamic.read import BLOCK, AttentionCall, DeferredTable, _one_each, block_of
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from ropewalk.errors import CannotAttach, Mismatch
-from ropewalk.models.dynamic.call import Ladder
+from ropewalk.models.dynamic.ladder import Ladder
 from ropewalk.models.dynamic.request import RequestScale, ScalePerCall
 from ropewalk.models.dynamic.setup import DeferredRotation, defers_rotation
 from ropewalk.models.limits import say_untried

@@ -12,7 +12,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ropewalk.errors import CannotAttach
 from ropewalk.models.attach import attach
-from ropewalk.models.dynamic.call import Ladder, Pair
+from ropewalk.models.dynamic.ladder import Ladder, Pair
 from ropewalk.models.live import LiveTable
 from ropewalk.scaling.plan import ScalingPlan
 

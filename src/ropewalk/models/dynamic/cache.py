@@ -15,7 +15,8 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer, QuantizedLayer
 
 from ropewalk.errors import CannotAttach
-from ropewalk.models.dynamic.call import Call, Rotate, Steps
+from ropewalk.models.dynamic.call import Call, Rotate
+from ropewalk.models.dynamic.ladder import Steps
 from ropewalk.scaling.schedule import RECOMPUTE
 
 

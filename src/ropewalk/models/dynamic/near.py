@@ -9,8 +9,9 @@ from torch.nn.functional import pad
 
 from ropewalk.errors import CannotAttach
 from ropewalk.models.dynamic.cache import CacheState, Rotated, keeps, version_of
-from ropewalk.models.dynamic.call import Call, Pair, Rotate, Steps, in_order
+from ropewalk.models.dynamic.call import Call, Rotate, in_order
 from ropewalk.models.dynamic.kernels import attend, can_merge, causal, mixed, windowed
+from ropewalk.models.dynamic.ladder import Pair, Steps
 
 BLOCK = 256  # queries whose mask must be spelt out are attended so many at a time
 LEAST = 0.5  # of the most negative number: what a mask adds, so that a row of nothing else stays finite
@@ -92,11 +93,11 @@ class NearReading:
         assert kept.near is not None
         keys = kept.keys[:, :, :far_end], kept.near[:, :, start - kept.first : call.total - kept.first]
         values = value[:, :, :far_end], value[:, :, start : call.total]
-        turns = call.once("queries", lambda: _after(call.of_queries(steps, 0, t), call.of_near_queries(steps, 0, t)))
+        turns = call.once("queries", None, lambda: _after(call.of_queries(steps, 0, t), call.of_near_queries(steps, 0, t)))
         turned = self.rotate(torch.cat([query, query], dim=2), *turns)  # once: every call of it costs
         queries = turned[:, :, :t], turned[:, :, t:]
         alone = t == 1 and mask is None
-        masks = (None, None) if alone else call.once(("masks", id(mask)), lambda: self._masks(mask, start, far_end, query))
+        masks = (None, None) if alone else call.once("masks", mask, lambda: self._masks(mask, start, far_end, query))
         if can_merge(stock, module, query, key, value, kwargs, flash) and (alone or query.device.type == "cpu"):
             parts = [
                 attend(q, k, v, kwargs.get("scaling"), mask=_added(seen, q))
@@ -130,7 +131,7 @@ class NearReading:
         else:
             assert kept.near is not None
             far_from, far_end = kept.length - w, call.total - w
-            turns = call.once("keys", lambda: self._turns_of_keys(steps, key.shape[2]))
+            turns = call.once("keys", None, lambda: self._turns_of_keys(steps, key.shape[2]))
             turned = self.rotate(torch.cat([key[:, :, far_from:far_end], key[:, :, call.past : call.total]], dim=2), *turns)
             kept.keys[:, :, far_from:far_end] = turned[:, :, : call.tokens]
             if call.total - kept.first > kept.near.shape[2]:

@@ -12,8 +12,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from ropewalk.errors import CannotAttach
 from ropewalk.models.caches import Entrance
 from ropewalk.models.dynamic.cache import CacheState, bind, keeps, rotated_keys
-from ropewalk.models.dynamic.call import Call, Ladder, Pair, Rotate, Steps, in_order
+from ropewalk.models.dynamic.call import Call, Rotate, in_order
 from ropewalk.models.dynamic.kernels import can_merge, causal
+from ropewalk.models.dynamic.ladder import Ladder, Pair, Steps
 from ropewalk.models.dynamic.near import NearReading
 from ropewalk.models.dynamic.traced import TracedCall, TracedReading, check_unseen, is_traced
 

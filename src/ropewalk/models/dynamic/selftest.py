@@ -13,7 +13,7 @@ from torch import nn
 from ropewalk.errors import CannotAttach, RopewalkError
 from ropewalk.models.caches import cache_argument, cache_of
 from ropewalk.models.dynamic.cache import STATE
-from ropewalk.models.dynamic.call import Ladder
+from ropewalk.models.dynamic.ladder import Ladder
 from ropewalk.models.dynamic.probe import evaluating, some_ids
 from ropewalk.scaling.schedule import CAUSAL, RECOMPUTE, REQUEST
 

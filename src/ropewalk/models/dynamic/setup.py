@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ropewalk.errors import CannotAttach
-from ropewalk.models.dynamic.call import Ladder
+from ropewalk.models.dynamic.ladder import Ladder
 from ropewalk.models.dynamic.probe import TOKENS, probe, run
 from ropewalk.models.dynamic.read import BASES, DeferredTable, registered
 from ropewalk.models.dynamic.request import RequestScale

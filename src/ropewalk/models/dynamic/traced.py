@@ -10,7 +10,8 @@ from torch import nn
 
 from ropewalk.errors import CannotAttach
 from ropewalk.models.dynamic.cache import STATE, CacheState
-from ropewalk.models.dynamic.call import Ladder, Pair, Rotate, sharpened
+from ropewalk.models.dynamic.call import Rotate, sharpened
+from ropewalk.models.dynamic.ladder import Ladder, Pair
 from ropewalk.scaling.schedule import RECOMPUTE
 
 
