@@ -329,17 +329,24 @@ def test_twenty_architectures_are_held_to_float64():
     assert len(FAMILIES.keys() - LATE_REFUSALS.keys() - set(SINGLE)) >= 20
 
 
+EVERYWHERE = ["dynamic-yarn", "near-0.25-yarn"]
+
+
+@pytest.mark.parametrize("method", EVERYWHERE)
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in LATE_REFUSALS])
-def test_every_architecture(family):
+def test_every_architecture(family, method):
     dtype = torch.float32 if family in SINGLE else torch.float64
     model, ids = build(tiny_config(family)).to(dtype), tokens(270)
     with attach(model, plan_of(model, "none")):  # the unstretched model, also where the config is stretched already
         short = run(model, ids[:, :100])
-    with attach(model, plan_of(model, "dynamic-yarn")):
+    with attach(model, plan_of(model, method)):
         whole = run(model, ids, use_cache=False)
         if family not in OWN_CACHE:
             chunks = in_chunks(model, ids, [60, 61, 150, *range(262, 270)])
-            assert largest(chunks, whole) < ROUGH.get(family, TOLERANCE[dtype]) * max(1.0, float(whole.abs().max()))
+            # Near and far keys lie side by side, and eager attention adds up its softmax in float32.
+            regrouped = method.startswith("near") and model.config._attn_implementation.endswith("eager")
+            allowed = ROUGH.get(family, TOLERANCE[torch.float32 if regrouped else dtype])
+            assert largest(chunks, whole) < allowed * max(1.0, float(whole.abs().max()))
         assert largest(run(model, ids[:, :100]), short) < 1e-4
         again = run(model, ids[:, :100], use_cache=False)
     if not read_live(model).scaling:
@@ -347,14 +354,15 @@ def test_every_architecture(family):
 
 
 # Left-padded by more than its window, stock Gemma 2 gives NaN of its own accord in float64.
+@pytest.mark.parametrize("method", EVERYWHERE)
 @pytest.mark.parametrize("family", [f for f in FAMILIES if f not in {*LATE_REFUSALS, *SINGLE, "gemma2"}])
-def test_every_architecture_batched_is_alone(family):
+def test_every_architecture_batched_is_alone(family, method):
     """Left-padded rows of two lengths, read in chunks, after a history; float64."""
     model, ids = build(tiny_config(family)).double(), tokens(200, 2)
     mask = torch.ones_like(ids)
     mask[1, :70] = 0
     places = (mask.cumsum(1) - 1).clamp(min=0)
-    with attach(model, plan_of(model, "dynamic-yarn")):
+    with attach(model, plan_of(model, method)):
         run(model, tokens(270, 3))
         cache, both = DynamicCache(config=model.config), []
         for a, b in pairwise([0, 150, 190, *range(191, 201)]):

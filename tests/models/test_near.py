@@ -20,13 +20,8 @@ from ropewalk.models.caches import cache_argument
 from ropewalk.models.dynamic import kernels, near
 from ropewalk.models.live import read_live
 from ropewalk.scaling.plan import make_plan
-from support.architectures import FAMILIES, build, plan_of, tiny_config
 from support.deferred import (
     FACTOR,
-    LATE_REFUSALS,
-    OWN_CACHE,
-    ROUGH,
-    SINGLE,
     TOLERANCE,
     L,
     N,
@@ -352,44 +347,6 @@ def test_beyond_the_target_is_refused(name):
     model, target = llama(torch.float32), round(L * FACTOR)
     with attach(model, planned(model, name)), pytest.raises(BadLength, match=f"reaches {target:,} tokens"):
         run(model, tokens(4), position_ids=torch.arange(target - 3, target + 1)[None])
-
-
-# --- on many architectures
-
-
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in LATE_REFUSALS])
-def test_every_architecture(family):
-    dtype = torch.float32 if family in SINGLE else torch.float64
-    model, ids = build(tiny_config(family)).to(dtype), tokens(270)
-    with attach(model, plan_of(model, "none")):
-        short = run(model, ids[:, :100])
-    with attach(model, plan_of(model, "near-0.25-yarn")):
-        whole = run(model, ids, use_cache=False)
-        if family not in OWN_CACHE:
-            chunks = in_chunks(model, ids, [60, 61, 150, *range(262, 270)])
-            eager = model.config._attn_implementation.endswith("eager")
-            allowed = ROUGH.get(family, TOLERANCE[torch.float32 if eager else dtype])
-            assert largest(chunks, whole) < allowed * max(1.0, float(whole.abs().max()))
-        assert largest(run(model, ids[:, :100]), short) < 1e-4
-
-
-@pytest.mark.parametrize("family", [f for f in FAMILIES if f not in {*LATE_REFUSALS, *SINGLE, "gemma2"}])
-def test_every_architecture_batched_is_alone(family):
-    """Left-padded rows of two lengths, read in chunks, after a history; float64."""
-    model, ids = build(tiny_config(family)).double(), tokens(200, 2)
-    mask = torch.ones_like(ids)
-    mask[1, :70] = 0
-    places = (mask.cumsum(1) - 1).clamp(min=0)
-    with attach(model, plan_of(model, "near-0.25-yarn")):
-        run(model, tokens(270, 3))
-        cache, both = DynamicCache(config=model.config), []
-        for a, b in pairwise([0, 150, 190, *range(191, 201)]):
-            given = dict(attention_mask=mask[:, :b], position_ids=places[:, a:b], **cache_argument(model, cache))
-            both.append(run(model, ids[:, a:b], **given))
-        both = torch.cat(both, 1)
-        for row, first in ((0, 0), (1, 70)):
-            alone = run(model, ids[row : row + 1, first:], use_cache=False)
-            assert largest(both[row, first:], alone[0]) < 1e-12 * max(1.0, float(alone.abs().max()))
 
 
 # --- the kernels
