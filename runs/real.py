@@ -22,7 +22,7 @@ from ropewalk.errors import RopewalkError
 from ropewalk.scaling.units import as_seconds
 from tools.real_model import real_model
 
-METHODS = ("none", "yarn", "dynamic-yarn")
+METHODS = ("none", "yarn", "dynamic-yarn", "near-linear")
 SOURCES = ("library", "library-train-tests")  # both: only the bundled model was trained on one of them
 TIMES = (4, 2, 1.5)  # the window; the first that fits: half the budget holds its first step
 KEYS_TIMES = 2  # a pass key further out takes as long as a document

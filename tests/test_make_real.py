@@ -93,11 +93,11 @@ def test_without_a_network_it_says_where_the_file_goes(fetching, monkeypatch, tm
 
 
 def test_the_cost_of_a_step_by_hand(real):
-    """A window of 4,096: 8,192 units inside it, at twice 24,576, at four times 81,920; three methods, two of them pay for two
+    """A window of 4,096: 8,192 units inside it, at twice 24,576, at four times 81,920; four methods, three of them pay for two
     passes of each document inside; one depth."""
     job = real.Job(4096, 4)
-    assert job.cost(real.Step(1)) == 3 * 81_920
-    assert job.cost(real.Step(2, 1)) == 3 * 2 * 81_920 + 3 * (8192 + 24_576) + 2 * 2 * 2 * 8192
+    assert job.cost(real.Step(1)) == 4 * 81_920
+    assert job.cost(real.Step(2, 1)) == 4 * 2 * 81_920 + 4 * (8192 + 24_576) + 2 * 3 * 2 * 8192
 
 
 def test_each_step_asks_for_what_the_one_before_asked_and_more(real):
@@ -108,7 +108,7 @@ def test_each_step_asks_for_what_the_one_before_asked_and_more(real):
 
 @pytest.mark.parametrize(("seconds", "times"), [(1e-4, 4), (2.2e-3, 2), (1.0, 1.5)])
 def test_a_slow_machine_reads_less_and_says_so(real, seconds, times):
-    """One document of 32,768 tokens is 884,736 units under three methods: at 2.2 ms each 32 minutes of 40."""
+    """One document of 32,768 tokens is 1,179,648 units under four methods: at 2.2 ms each 43 minutes of 40."""
     pace = real.Pace(seconds, seconds / 2)
     job = real.fitting(8192, pace, 2400.0)
     said = " ".join(pace.sentences(job, 2400.0))
@@ -160,8 +160,8 @@ def steps(real, world):
 
 
 def test_steps_are_taken_as_long_as_they_fit_and_the_next_call_goes_on(real, world, capsys):
-    real.run("ropewalk-tiny", world.out, 40.0)
-    assert world.clock.now <= 40.0
+    real.run("ropewalk-tiny", world.out, 50.0)
+    assert world.clock.now <= 50.0
     first = steps(real, world)
     assert first == list(real.STEPS[: len(first)])
     assert 1 < len(first) < len(real.STEPS)
