@@ -1,0 +1,98 @@
+"""What one reading says and costs: a document and a question under one plan, measured once and kept on disk."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from ropewalk.measure.documents import Document
+from ropewalk.measure.faults import BatchSize
+from ropewalk.measure.material import Material
+from ropewalk.measure.passes import bodies, measure, versions, wanted_passes, window_measurements
+from ropewalk.measure.protocols import Protocol
+from ropewalk.measure.records import Key, Records, read_record
+from ropewalk.measure.retrieval import Asker, sample_key
+from ropewalk.measure.retrieval_tables import score_of
+from ropewalk.measure.tables import BITS
+from ropewalk.measure.task import Sample
+from ropewalk.scaling.plan import ScalingPlan
+
+SECONDS = "seconds.jsonl"  # beside the records: what each took
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """bits: per token, or None for a question.  found: 0 or 1, or None for a document.  seconds: that it took, then."""
+
+    bits: float | None
+    found: float | None
+    seconds: float
+
+
+class Reader:
+    """Reads and asks one model under any plan. What is on disk is not measured again, and costs what it did cost.
+
+    clock: in seconds.
+    """
+
+    def __init__(
+        self, model: Any, model_hash: str, tokenizer_hash: str, material: Material, folder: Path, *,
+        facts: dict[str, Any], batch: int = 1, clock: Callable[[], float] = time.monotonic,
+    ):  # fmt: skip
+        self.model, self.model_hash, self.tokenizer_hash, self.material = model, model_hash, tokenizer_hash, material
+        self.records, self.clock, self.batch = Records(folder), clock, BatchSize(batch)
+        self.facts = {**versions(model), **facts}
+        self.asker = Asker(model, model_hash, material, self.records, self.batch, self.facts)
+        self.seconds = _known(folder / SECONDS)
+
+    @property
+    def bos(self) -> int | None:
+        found: int | None = self.material.tokenizer.bos_token_id
+        return found
+
+    def document(self, plan: ScalingPlan, document: Document, protocol: Protocol) -> Said:
+        """Every token that the protocol scores, as one mean."""
+        passes = wanted_passes([protocol], [document], plan, bos=self.bos).passes
+        texts = bodies([document], self.bos)
+        wanted = list(
+            window_measurements(
+                self.model_hash, plan, passes, texts, bos=self.bos, tokenizer_hash=self.tokenizer_hash
+            )
+        )  # fmt: skip
+        keys = [m.key for m in wanted]
+        self._timed(keys, lambda: measure(self.model, plan, wanted, self.records, lambda cost: None, batch=self.batch))
+        last = max(keys, key=lambda key: key.length)
+        bits = float(read_record(self.records.path(last)).nll.mean(dtype=numpy.float64)) * BITS
+        return Said(bits, None, sum(self.seconds.get(key.name, 0.0) for key in keys))
+
+    def question(self, plan: ScalingPlan, sample: Sample) -> Said:
+        key = sample_key(self.model_hash, plan, sample)
+        self._timed([key], lambda: self.asker.ask(plan, [sample], lambda cost: None))
+        return Said(None, score_of(read_record(self.records.path(key))), self.seconds.get(key.name, 0.0))
+
+    def _timed(self, keys: Sequence[Key], work: Callable[[], None]) -> None:
+        if all(key in self.records for key in keys):
+            return
+        began = self.clock()
+        work()
+        took = (self.clock() - began) / len(keys)
+        with (self.records.folder / SECONDS).open("a", encoding="utf-8") as stream:
+            for key in keys:
+                self.seconds[key.name] = took
+                stream.write(json.dumps({"record": key.name, "seconds": round(took, 6)}) + "\n")
+
+
+def _known(path: Path) -> dict[str, float]:
+    """By the record's name. The line that a killed process left half-written says nothing."""
+    found: dict[str, float] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            row = json.loads(line)
+            found[row["record"]] = float(row["seconds"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found
