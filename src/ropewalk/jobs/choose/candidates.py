@@ -1,4 +1,4 @@
-"""Which plans take part: every stretch of the registry that needs no parameters, the config's own, saved ones, and no stretch."""
+"""Which plans take part: every stretch of the registry that needs no parameters, the config's own, saved ones, and none."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,8 +7,7 @@ from typing import Any
 
 from ropewalk.engines.engine import get_engine
 from ropewalk.errors import BadOption, CannotExpress, RopewalkError, first_line
-from ropewalk.measure.window import METHOD as WINDOW
-from ropewalk.measure.window import WindowPlan
+from ropewalk.measure.window import METHOD, WindowPlan
 from ropewalk.scaling.method import methods, same
 from ropewalk.scaling.names import PRESETS
 from ropewalk.scaling.plan import ScalingPlan, make_plan
@@ -16,7 +15,7 @@ from ropewalk.scaling.schedule import REQUEST
 from ropewalk.scaling.spec import ModelSpec
 from ropewalk.scaling.stretch import Stretch
 
-NONE, OWN = "none", "own"
+NONE, OWN, WINDOW = "none", "own", METHOD
 # Read first, and so never without a turn where the budget is small: what did well on the models measured (docs/choosing.md).
 FIRST = (
     NONE, "near-0.25-linear-log_n", "dynamic-yarn", "yarn", WINDOW, "near-linear", "ntk", "near-0.375-self_extend-log_n",
@@ -79,7 +78,7 @@ def _add(found: list[Candidate], new: Candidate) -> None:
 def _goes_before(new: Candidate, old: Candidate) -> bool:
     if bool(new.refused) != bool(old.refused):
         return not new.refused
-    return old.name != NONE and _follows_requests(new.plan) and not _follows_requests(old.plan)
+    return old.name in names() and _follows_requests(new.plan) and not _follows_requests(old.plan)
 
 
 def _plans(

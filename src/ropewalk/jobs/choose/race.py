@@ -1,7 +1,7 @@
 """The decision, without a model: who is best of many, read round by round until it is clear or the time is spent.
 
-A round is one document and one question. Everything here is a pure function of what a reader answers and of what each answer
-cost; so a choice can be replayed from records, with the seconds that they took as the clock.
+A round is one document and one question of each kind. Everything here is a pure function of what a reader answers and of
+what each answer cost; so a choice can be replayed from records, with the seconds that they took as the clock.
 """
 
 import math
@@ -13,13 +13,14 @@ import numpy
 
 from ropewalk.errors import BadOption, CannotAttach, Mismatch, NotFinite
 from ropewalk.measure.anytime import look
-from ropewalk.measure.statistics import Interval, documents_needed, studentised
+from ropewalk.measure.statistics import Interval
 
 LEVEL = 0.05
-POINT = 0.02 / 3  # bits per token that one of a hundred questions, found or not, counts as much as
+POINT = 0.02 / 3  # bits per token that one of a hundred answers counts as much as
 LEAST = 3  # rounds before the first look
 TIGHTEST = 3  # rounds at which the test is sharpest: what fails outright leaves after five, a fine difference a fifth later
 FIRST = 0.3  # of the time, at most, goes into the first round: who has no turn in it takes no part
+FORESEEN = 10_000  # rounds, as far as it is said how many more would decide
 SLOWER = 1.1  # than the slowest reading so far: what a reading is expected to take, so that the time is kept
 
 
@@ -27,17 +28,18 @@ SLOWER = 1.1  # than the slowest reading so far: what a reading is expected to t
 class Reading:
     """What one plan made of one round.
 
-    bits: per token of the document.  found: of the question, 0 to 1; None where nothing is asked.  seconds: what it took.
+    bits: per token of the document.  chance: of the right answers, 0 to 1; None where nothing is asked.
+    seconds: what it took.
     """
 
     bits: float
-    found: float | None
+    chance: float | None
     seconds: float
 
     @property
     def score(self) -> float:
-        """Lower is better: bits per token, and what is not found in the same coin."""
-        return self.bits + (0.0 if self.found is None else 100 * POINT * (1 - self.found))
+        """Lower is better: bits per token, and what is not answered in the same coin."""
+        return self.bits + (0.0 if self.chance is None else 100 * POINT * (1 - self.chance))
 
 
 Read = Callable[[str, int], Reading]
@@ -80,7 +82,8 @@ class Race:
     def ranking(self) -> list[str]:
         """Best first: by how long it was kept, then by its mean score."""
         return sorted(
-            self.readings, key=lambda n: (n in self.beaten, n not in self.alive, -len(self.readings[n]), mean(self.readings[n]))
+            self.readings,
+            key=lambda n: (n in self.beaten, n not in self.alive, -len(self.readings[n]), mean(self.readings[n])),
         )
 
     @property
@@ -99,12 +102,10 @@ class Race:
         return look(ours, its, numpy.ones(len(ours)), level=self.pair_level, tightest=TIGHTEST).difference
 
     def rounds_needed(self, name: str) -> int | None:
-        """About how many would tell it from the winner; None where they do not differ so far."""
+        """After how many the winner is told from it if they go on differing as they did; None: they would not be."""
         ours, its = _common(self.readings[name], self.readings[self.winner])
-        found = studentised(ours - its, numpy.ones(len(ours)))
-        if len(ours) < 2 or not found.error or not found.value:
-            return None
-        return documents_needed(found.error, len(ours), abs(found.value), level=self.pair_level)
+        often = numpy.tile(ours - its, FORESEEN // len(ours) + 1)
+        return look(often, 0 * often, 0 * often + 1, level=self.pair_level, tightest=TIGHTEST).stop
 
 
 def race(
@@ -115,11 +116,12 @@ def race(
 
     names: in the order in which they have their first turn.  rounds: how many there are.  read(name, round): what a plan makes
     of a round; a plan that cannot be read raises CannotAttach, Mismatch or NotFinite.
-    seconds: the time, as the sum of what readings took.  keep: who is never left out to save time.  tell(spent, alive, round): after each reading.
+    seconds: the time, as the sum of what readings took.  keep: who is never left out to save time.
+    tell(spent, alive, round): after each reading.
 
     The time is shared among the halvings (Karnin, Koren & Somekh 2013); none is made where the rest can be read without.
-    Every pair is compared by `anytime.look` at level / (plans - 1), whose level holds however often one looks: so the best plan
-    is shown to be worse than any other with probability `level` at most.
+    Every pair is compared by `anytime.look` at level / (plans - 1), whose level holds however often one looks: so the best
+    plan is shown to be worse than any other with probability `level` at most.
     Raises TooLittle where there is no time for `LEAST` rounds of two plans.
     """
     if len(names) < 2:
@@ -233,9 +235,7 @@ class _Field:
             rounds=self.rounds, pair_level=self._pair_level,
         )  # fmt: skip
         best = made(beaten=self.beaten).winner
-        late = {
-            name: best for name in kept if name not in self.beaten and is_beaten(kept[name], kept[best], self._pair_level)
-        }
+        late = {name: best for name in kept if name not in self.beaten and is_beaten(kept[name], kept[best], self._pair_level)}
         return made(beaten={**self.beaten, **late})
 
 

@@ -1,6 +1,7 @@
 """What one reading says and costs: a document and a question under one plan, measured once and kept on disk."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,22 +15,25 @@ from ropewalk.measure.faults import BatchSize
 from ropewalk.measure.material import Material
 from ropewalk.measure.passes import bodies, measure, versions, wanted_passes, window_measurements
 from ropewalk.measure.protocols import Protocol
-from ropewalk.measure.records import Key, Records, read_record
+from ropewalk.measure.records import Key, Record, Records, read_record
 from ropewalk.measure.retrieval import Asker, sample_key
 from ropewalk.measure.retrieval_tables import score_of
+from ropewalk.measure.speed import measure_speed, speed_keys
 from ropewalk.measure.tables import BITS
 from ropewalk.measure.task import Sample
+from ropewalk.measure.tax import record_tax, tax_measurements
+from ropewalk.models.attach import attach
 from ropewalk.scaling.plan import ScalingPlan
 
 SECONDS = "seconds.jsonl"  # beside the records: what each took
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """bits: per token, or None for a question.  found: 0 or 1, or None for a document.  seconds: that it took, then."""
+class Answer:
+    """chance: the probability of the whole right answer.  found: 0 or 1, would it be written?  seconds: that it took, then."""
 
-    bits: float | None
-    found: float | None
+    chance: float
+    found: float
     seconds: float
 
 
@@ -54,8 +58,8 @@ class Reader:
         found: int | None = self.material.tokenizer.bos_token_id
         return found
 
-    def document(self, plan: ScalingPlan, document: Document, protocol: Protocol) -> Said:
-        """Every token that the protocol scores, as one mean."""
+    def document(self, plan: ScalingPlan, document: Document, protocol: Protocol) -> tuple[float, float]:
+        """(bits per token over every token that the protocol scores, seconds)."""
         passes = wanted_passes([protocol], [document], plan, bos=self.bos).passes
         texts = bodies([document], self.bos)
         wanted = list(
@@ -67,12 +71,30 @@ class Reader:
         self._timed(keys, lambda: measure(self.model, plan, wanted, self.records, lambda cost: None, batch=self.batch))
         last = max(keys, key=lambda key: key.length)
         bits = float(read_record(self.records.path(last)).nll.mean(dtype=numpy.float64)) * BITS
-        return Said(bits, None, sum(self.seconds.get(key.name, 0.0) for key in keys))
+        return bits, sum(self.seconds.get(key.name, 0.0) for key in keys)
 
-    def question(self, plan: ScalingPlan, sample: Sample) -> Said:
+    def question(self, plan: ScalingPlan, sample: Sample) -> Answer:
         key = sample_key(self.model_hash, plan, sample)
         self._timed([key], lambda: self.asker.ask(plan, [sample], lambda cost: None))
-        return Said(None, score_of(read_record(self.records.path(key))), self.seconds.get(key.name, 0.0))
+        record = read_record(self.records.path(key))
+        return Answer(chance_of(record), score_of(record), self.seconds.get(key.name, 0.0))
+
+    def tax(self, plan: ScalingPlan, document: Document) -> float:
+        """What the plan costs inside the window, filed; the seconds that it took."""
+        wanted = tax_measurements(self.model_hash, plan, [document])
+        keys = [m.key for m in wanted]
+        self._timed(keys, lambda: record_tax(self.model, plan, wanted, self.records, self.facts, lambda cost: None))
+        return sum(self.seconds.get(key.name, 0.0) for key in keys)
+
+    def speed(self, plan: ScalingPlan, length: int, repeat: int) -> float:
+        key = speed_keys(self.model_hash, plan, length)[repeat]
+
+        def run() -> None:
+            with attach(self.model, plan) as attached:
+                self.records.add(measure_speed(self.model, attached, key, self.facts, warm=repeat > 0))
+
+        self._timed([key], run)
+        return self.seconds.get(key.name, 0.0)
 
     def _timed(self, keys: Sequence[Key], work: Callable[[], None]) -> None:
         if all(key in self.records for key in keys):
@@ -84,6 +106,11 @@ class Reader:
             for key in keys:
                 self.seconds[key.name] = took
                 stream.write(json.dumps({"record": key.name, "seconds": round(took, 6)}) + "\n")
+
+
+def chance_of(record: Record) -> float:
+    """Of the whole answer: the share that would be right if answers were drawn, and far steadier than what is written."""
+    return math.exp(-float(record.nll.sum(dtype=numpy.float64)))
 
 
 def _known(path: Path) -> dict[str, float]:
