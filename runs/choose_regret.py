@@ -172,22 +172,15 @@ def replay(model: str, factor: int, folder: Path) -> None:
     asked = sum(len(pool.questions(kind)) for kind in KINDS)
     print(f"\n{model} x{factor}: {len(names)} plans, {len(pool.documents())} documents, {asked} questions, {SEEDS} seeds\n")
     by_budget = {minutes: list(_rows(pool, names, 60 * minutes)) for minutes in BUDGETS}
-    print(
-        "| budget | plans read | rounds | "
-        + " | ".join(head for _, head, _ in COLUMNS)
-        + " |\n"
-        + "|---" * (len(COLUMNS) + 3)
-        + "|"
-    )
+    print("| budget | plans | rounds | " + " | ".join(head for _, head, _ in COLUMNS) + " |")
+    print("|---" * (len(COLUMNS) + 3) + "|")
     for minutes, rows in by_budget.items():
         if rows:
-            read = f"{numpy.mean([r['read'] for r in rows]):.0f}", f"{numpy.mean([r['rounds'] for r in rows]):.0f}"
-            print(
-                f"| {minutes:g} min | {' | '.join([*read, *(_spread([r[key] for r in rows], form) for key, _, form in COLUMNS)])} |"
-            )
-    print(
-        "\n| budget | chosen, by seeds | best not shown to be worse | best read to the end | not told apart |\n|---|---|---|---|---|"
-    )
+            read = [f"{numpy.mean([row[key] for row in rows]):.0f}" for key in ("read", "rounds")]
+            cells = [*read, *(_spread([row[key] for row in rows], form) for key, _, form in COLUMNS)]
+            print(f"| {minutes:g} min | {' | '.join(cells)} |")
+    print("\n| budget | chosen, by seeds | best not shown to be worse | best read to the end | not told apart |")
+    print("|---" * 5 + "|")
     for minutes, rows in by_budget.items():
         picked = Counter(row["chosen"] for row in rows).most_common()
         cells = [f"{sum(row[key] for row in rows)} of {len(rows)}" for key in ("open", "close")]
@@ -223,7 +216,8 @@ def _rows(pool: Pool, names: Sequence[str], seconds: float) -> Iterator[dict[str
         points = float(numpy.mean([100 * (its[1] - ours[1]) for ours, its in pairs]))
         yield {
             "chosen": chosen, "read": len(raced.readings), "rounds": len(raced.readings[raced.winner]),
-            "bits": bits, "points": points, "score": bits + POINT * points, "most": _score(whole[chosen]) - _score(whole[best]),
+            "bits": bits, "points": points, "score": bits + POINT * points,
+            "most": _score(whole[chosen]) - _score(whole[best]),
             "open": best in raced.open or best in raced.unread, "close": best in raced.close, "size": len(raced.close),
         }  # fmt: skip
 

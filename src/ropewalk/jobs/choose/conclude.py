@@ -20,9 +20,9 @@ ALIKE = 3 * POINT  # a lead that is not told apart, and no larger, is no reason 
 
 
 def outcome(raced: Race) -> tuple[str, str]:
-    """(what to do, the plan's name): the winner, unless leaving the model alone is not told from it and hardly behind."""
+    """(what to do, the plan's name): the winner, unless it is not told from leaving the model alone."""
     for name, what in ((OWN, KEEP), (NONE, NO_STRETCH), (WINDOW, NO_STRETCH)):
-        if name in raced.close and (name == raced.winner or raced.above(name).value <= ALIKE):
+        if name in raced.close and (name == raced.winner or not raced.is_behind(name, by=ALIKE)):
             return what, name
     return STRETCH, raced.winner
 
@@ -41,7 +41,7 @@ def conclude(
     close = tuple(name for name in raced.close if name != chosen)
     plan = known[chosen].plan if what == STRETCH else None
     reasons = [
-        _head(asked, what, chosen, verdict, len(raced.readings)),
+        _head(asked, what, chosen, verdict, raced),
         *_evidence(asked, chosen, second, reported, documents),
         *_told(raced, second, close),
         *_cost(asked, what, chosen, reported, raced),
@@ -53,16 +53,9 @@ def conclude(
     )  # fmt: skip
 
 
-def _head(asked: Asked, what: str, chosen: str, verdict: Mapping[str, Any], plans: int) -> str:
-    if what == KEEP:
-        return f"Keep the stretch that the config has: none of {plans} plans is shown to read {asked.to:,} tokens better."
-    if chosen == NONE:
-        return f"Do not stretch: your documents do not need it. None of {plans} plans reads {asked.to:,} tokens better."
-    if chosen == WINDOW:
-        return (
-            f"Do not stretch: give the model the last {asked.original:,} tokens and forget the rest. None of {plans} plans "
-            f"does better on texts of {asked.to:,}."
-        )
+def _head(asked: Asked, what: str, chosen: str, verdict: Mapping[str, Any], raced: Race) -> str:
+    if what != STRETCH:
+        return f"{_leave(asked, chosen)}: {_hardly_better(asked, chosen, raced)}"
     steps = [step["length"] for step in verdict.get("steps", ())]
     if verdict.get("length") and verdict["length"] >= max(steps):
         return f"Take {chosen} for texts of {asked.to:,} tokens: it is shown to hold to {verdict['length']:,}."
@@ -70,6 +63,23 @@ def _head(asked: Asked, what: str, chosen: str, verdict: Mapping[str, Any], plan
         holds = f"{chosen}, the best, holds to {verdict['length']:,}" if verdict["length"] else f"{chosen} is the best of them"
         return f"None of these is shown to hold to {asked.to:,} tokens; {holds}."
     return f"Take {chosen} for texts of {asked.to:,} tokens; whether it holds so far is not decided yet."
+
+
+def _leave(asked: Asked, chosen: str) -> str:
+    if chosen == OWN:
+        return "Keep the stretch that the config has"
+    if chosen == NONE:
+        return "Do not stretch, your documents do not need it"
+    return f"Do not stretch, and give the model the last {asked.original:,} tokens alone"
+
+
+def _hardly_better(asked: Asked, chosen: str, raced: Race) -> str:
+    said = f"none of {len(raced.readings)} plans is shown to read {asked.to:,} tokens better"
+    if chosen == raced.winner:
+        return f"{said}."
+    gap = raced.above(chosen)
+    far = f", and no more than {gap.high:.3f}" if math.isfinite(gap.high) else ""
+    return f"{said}; the best of them, {raced.winner}, is ahead by {max(gap.value, 0.0):.3f}{far}."
 
 
 def _evidence(

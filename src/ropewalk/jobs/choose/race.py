@@ -13,6 +13,7 @@ import numpy
 
 from ropewalk.errors import BadOption, CannotAttach, Mismatch, NotFinite
 from ropewalk.measure.anytime import look
+from ropewalk.measure.comparisons import compare
 from ropewalk.measure.statistics import Interval
 
 LEVEL = 0.05
@@ -100,6 +101,12 @@ class Race:
         """Score above the winner's over the rounds that both have; intervals of all plans hold together, at every look."""
         ours, its = _common(self.readings[name], self.readings[self.winner])
         return look(ours, its, numpy.ones(len(ours)), level=self.pair_level, tightest=TIGHTEST).difference
+
+    def is_behind(self, name: str, by: float) -> bool:
+        """More than `by` behind the winner, and by an ordinary 95 % interval: weaker than `beaten`, and of fewer rounds."""
+        ours, its = _common(self.readings[name], self.readings[self.winner])
+        found = compare(ours, its, numpy.ones(len(ours))).difference
+        return found.value > by and found.low > 0
 
     def rounds_needed(self, name: str) -> int | None:
         """After how many the winner is told from it if they go on differing as they did; None: they would not be."""

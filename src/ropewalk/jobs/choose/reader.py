@@ -105,7 +105,7 @@ class Reader:
         with (self.records.folder / SECONDS).open("a", encoding="utf-8") as stream:
             for key in keys:
                 self.seconds[key.name] = took
-                stream.write(json.dumps({"record": key.name, "seconds": round(took, 6)}) + "\n")
+                stream.write(json.dumps({"record": key.name, "seconds": took}) + "\n")
 
 
 def chance_of(record: Record) -> float:
