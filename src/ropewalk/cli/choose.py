@@ -16,6 +16,8 @@ def _print(console: Console, found: Any) -> None:
         return
     for table in found.tables:
         print_table(console, table)
+        for note in table.notes:
+            console.print(note, style="dim", markup=False)
         console.print()
     console.print(f"{found.title}.", style="bold", markup=False)
     console.print(found.sentence, markup=False)
