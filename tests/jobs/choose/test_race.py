@@ -4,7 +4,7 @@ import numpy
 import pytest
 
 from ropewalk.errors import BadOption, CannotAttach
-from ropewalk.jobs.choose.race import LEAST, POINT, Reading, TooLittle, race
+from ropewalk.jobs.choose.race import LEAST, POINT, Reading, TooLittle, is_beaten, race
 
 NAMES = [f"p{i}" for i in range(8)]
 
@@ -41,6 +41,15 @@ def test_a_clearly_best_plan_is_found_and_told_from_all():
     gap = found.above("p0")
     assert gap.low < 0.2 < gap.high
     assert gap.low > 0
+
+
+def test_who_is_better_is_not_beaten():
+    """Ten rounds, each 0.2 to 0.3 bits apart: shown one way, and not the other."""
+    good = [Reading(3.0, None, 1.0)] * 10
+    bad = [Reading(3.2 + 0.01 * (i % 10), None, 1.0) for i in range(10)]
+    assert is_beaten(bad, good, 0.05)
+    assert not is_beaten(good, bad, 0.05)
+    assert not is_beaten(bad[:2], good, 0.05)  # two rounds are never enough
 
 
 def test_plans_that_fail_outright_leave_after_five_rounds():
@@ -100,6 +109,8 @@ def test_halving_leaves_out_the_worse_half_and_keeps_who_must_stay():
     assert "p7" in free.halved or "p7" in free.beaten
     assert "p7" not in kept.halved
     assert kept.winner == free.winner == "p0"
+    assert len(free.readings["p7"]) < len(free.readings["p0"])
+    assert free.above("p7").value == pytest.approx(0.035, abs=0.001)  # over the rounds that both have
 
 
 def test_rounds_are_the_same_for_all_and_none_is_read_twice():
