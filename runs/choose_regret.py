@@ -98,6 +98,7 @@ class Pool:
 
     bits: dict[str, dict[str, tuple[float, float]]]
     found: dict[str, dict[str, dict[str, tuple[float, float]]]]  # by kind first
+    haystack: dict[str, int]  # by question: those of one are drawn together
 
     def documents(self) -> list[str]:
         return sorted(set.intersection(*(set(row) for row in self.bits.values())))
@@ -113,7 +114,7 @@ def read_pool(folder: Path, found: Sequence[Candidate]) -> Pool:
     for line in (records.folder / SECONDS).read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         seconds[row["record"]] = row["seconds"]
-    pool = Pool({name: {} for name in names.values()}, {kind: {name: {} for name in names.values()} for kind in KINDS})
+    pool = Pool({name: {} for name in names.values()}, {kind: {name: {} for name in names.values()} for kind in KINDS}, {})
     for record in records:
         name, took = names.get(record.key.plan), seconds.get(record.key.name)
         if name is None or took is None:
@@ -122,6 +123,7 @@ def read_pool(folder: Path, found: Sequence[Candidate]) -> Pool:
             pool.bits[name][record.facts["document"]] = float(record.nll.mean(dtype=numpy.float64)) * BITS, took
         else:
             pool.found[record.key.protocol][name][record.key.item] = chance_of(record), took
+            pool.haystack[record.key.item] = record.facts["index"]
     return pool
 
 
@@ -138,13 +140,20 @@ class Drawn:
 def draw(pool: Pool, seed: int) -> Drawn:
     rng, documents = random.Random(seed), pool.documents()
     rng.shuffle(documents)
-    asked: list[list[str]] = [pool.questions(kind) for kind in KINDS]
-    for row in asked:
-        rng.shuffle(row)
     half = len(documents) // 2
-    chosen = list(zip(*(row[: len(row) // 2] for row in asked), strict=False))
-    held = list(zip(*(row[len(row) // 2 :] for row in asked), strict=False))
-    return Drawn(documents[:half], chosen, documents[half:], held)
+    chosen, held = zip(*(_halves(pool, pool.questions(kind), rng) for kind in KINDS), strict=True)
+    return Drawn(
+        documents[:half], list(zip(*chosen, strict=False)), documents[half:], list(zip(*held, strict=False))
+    )  # fmt: skip
+
+
+def _halves(pool: Pool, questions: list[str], rng: random.Random) -> tuple[list[str], list[str]]:
+    """Those of half of the haystacks, and of the other half."""
+    haystacks = sorted({pool.haystack[item] for item in questions})
+    rng.shuffle(haystacks)
+    rng.shuffle(questions)
+    first = {*haystacks[: len(haystacks) // 2]}
+    return [q for q in questions if pool.haystack[q] in first], [q for q in questions if pool.haystack[q] not in first]
 
 
 def choice(pool: Pool, drawn: Drawn, names: Sequence[str], seconds: float) -> Race:

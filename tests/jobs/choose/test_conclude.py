@@ -75,6 +75,8 @@ def test_the_numbers_are_of_the_documents_that_report(tmp_path):
         ({"yarn": 0.0, "none": 0.05}, (), ("stretch", "yarn")),  # not beaten, but behind by an ordinary interval
         ({"yarn": 0.0, "none": 0.01}, ("none",), ("stretch", "yarn")),
         ({"window": 0.0, "yarn": 0.01, "none": 2.0}, ("none",), ("do not stretch", "window")),
+        ({"yarn": 0.0, "window": 0.019, "none": 2.0}, ("none",), ("do not stretch", "window")),
+        ({"yarn": 0.0, "window": 0.03, "none": 2.0}, ("none",), ("stretch", "yarn")),
         ({"yarn": 0.0, "own": 0.01, "none": 2.0}, ("none",), ("keep what is there", "own")),
         ({"yarn": 0.0, "own": 0.01, "none": 0.01}, (), ("keep what is there", "own")),
     ],

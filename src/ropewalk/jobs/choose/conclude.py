@@ -20,10 +20,16 @@ ALIKE = 3 * POINT  # a lead that is not told apart, and no larger, is no reason 
 
 
 def outcome(raced: Race) -> tuple[str, str]:
-    """(what to do, the plan's name): the winner, unless it is not told from leaving the model alone."""
-    for name, what in ((OWN, KEEP), (NONE, NO_STRETCH), (WINDOW, NO_STRETCH)):
+    """(what to do, the plan's name): the winner, unless leaving the model alone is as good.
+
+    As it is, it stays wherever it is not told from the winner: a change must be worth it. A window forgets, which few questions
+    show badly: it must come within `ALIKE`.
+    """
+    for name, what in ((OWN, KEEP), (NONE, NO_STRETCH)):
         if name in raced.close and (name == raced.winner or not raced.is_behind(name, by=ALIKE)):
             return what, name
+    if WINDOW in raced.close and (raced.winner == WINDOW or raced.above(WINDOW).value <= ALIKE):
+        return NO_STRETCH, WINDOW
     return STRETCH, raced.winner
 
 

@@ -16,7 +16,7 @@ from ropewalk.checkpoints.files import plain, write_file
 from ropewalk.checkpoints.fingerprint import measured_by, versions
 from ropewalk.errors import BadConfig, BadLength, BadOption
 from ropewalk.jobs.choose.candidates import NONE, OWN, WINDOW, Candidate, candidates
-from ropewalk.jobs.choose.conclude import conclude
+from ropewalk.jobs.choose.conclude import conclude, outcome
 from ropewalk.jobs.choose.race import LEAST, SLOWER, Race, Reading, TooLittle, race
 from ropewalk.jobs.choose.reader import SECONDS, Reader
 from ropewalk.jobs.choose.result import PLAN, REPORT, Asked, ChooseResult, Needless
@@ -157,16 +157,14 @@ class _Job:
         runs.settle(self.out / RUN, SCHEMA, self._facts(checkpoint, device, dtype))
         self.progress.begin(self.source.loading)
         self.model = self.source.load(device=device, dtype=dtype, attention=asked.attention)
-        haystack = None if asked.data == (LIBRARY,) else "\n".join(t.text for t in Texts(asked.data, asked.text_field))
-        self.material = Material(self.tokenizer, haystack)
         self.facts = {"device": device}
         self.begun = (self.out / CHOOSING / SECONDS).exists()
         self._foresee()
-        chooser = self._reader(CHOOSING)
+        chooser = self._reader(CHOOSING, self.choosing)
         kinds = self._kinds(chooser) if asked.retrieval else []
         raced = self._race(chooser, kinds)
         plans = self._finalists(raced)
-        reader = self._reader("records")
+        reader = self._reader("records", self.reporting)
         rounds = self._report(reader, plans, kinds)
         return self._conclude(raced, plans, list(reader.records), kinds, rounds)
 
@@ -181,8 +179,12 @@ class _Job:
             "device": device, "dtype": dtype, "attention": asked.attention, "versions": versions(),
         }  # fmt: skip
 
-    def _reader(self, folder: str) -> Reader:
-        return Reader(self.model, self.hash, self.words, self.material, self.out / folder, facts=self.facts)
+    def _reader(self, folder: str, documents: Sequence[Document]) -> Reader:
+        """What is hidden is hidden in these documents alone."""
+        text = "\n".join(self.tokenizer.decode(document.ids, skip_special_tokens=True) for document in documents)
+        return Reader(
+            self.model, self.hash, self.words, Material(self.tokenizer, text), self.out / folder, facts=self.facts
+        )  # fmt: skip
 
     def _foresee(self) -> None:
         """A reading of the target length may take longer than the budget: that is told before it is begun."""
@@ -200,13 +202,13 @@ class _Job:
             "less."
         )
 
-    def _samples(self, kinds: Sequence[str], length: int, count: int, seed: int) -> list[tuple[Sample, ...]]:
+    def _samples(self, reader: Reader, kinds: Sequence[str], length: int, count: int) -> list[tuple[Sample, ...]]:
         """For each of so many rounds one question of each kind, in an order that is drawn; none where none fits."""
         rows = []
         for kind in kinds:
             each = math.ceil(count / len(DEPTHS))
-            made, _ = make_samples(self.material, [kind], [length], depths=DEPTHS, count=each, seed=seed)
-            rows.append([made[i] for i in random_order(len(made), seed)])
+            made, _ = make_samples(reader.material, [kind], [length], depths=DEPTHS, count=each, seed=self.asked.seed)
+            rows.append([made[i] for i in random_order(len(made), self.asked.seed)])
         rows = [row for row in rows if len(row) >= count]
         return [tuple(row[i] for row in rows) for i in range(count)]
 
@@ -226,7 +228,7 @@ class _Job:
     def _can(self, reader: Reader, plan: ScalingPlan, kind: str) -> bool:
         if self.spent > PROBED * self.asked.budget:
             return False
-        samples = [sample for turn in self._samples([kind], self.original, ASKED, 2 * self.asked.seed) for sample in turn]
+        samples = [sample for turn in self._samples(reader, [kind], self.original, ASKED) for sample in turn]
         answers = [reader.question(plan, sample) for sample in samples]
         self.spent += sum(answer.seconds for answer in answers)
         return bool(answers) and sum(answer.found for answer in answers) >= SKILL * len(answers)
@@ -237,7 +239,7 @@ class _Job:
 
     def _race(self, reader: Reader, kinds: Sequence[str]) -> Race:
         able = {c.name: c for c in self.found if not c.refused}
-        questions = self._samples(kinds, self.asked.to, len(self.choosing), 2 * self.asked.seed)
+        questions = self._samples(reader, kinds, self.asked.to, len(self.choosing))
         protocol = Prefix((self.asked.to,))
 
         def read(name: str, round: int) -> Reading:
@@ -261,9 +263,9 @@ class _Job:
         return raced
 
     def _finalists(self, raced: Race) -> dict[str, ScalingPlan]:
-        """No stretch, the winner, the runner-up, and what the config has already."""
+        """No stretch, the chosen plan, the best two, and what the config has already."""
         known = {c.name: c.plan for c in self.found}
-        wanted = [NONE, *raced.ranking[:2], *([OWN] if OWN in raced.readings else [])]
+        wanted = [NONE, outcome(raced)[1], *raced.ranking[:2], *([OWN] if OWN in raced.readings else [])]
         return {name: known[name] for name in dict.fromkeys(wanted)}
 
     def _report(self, reader: Reader, plans: dict[str, ScalingPlan], kinds: Sequence[str]) -> int:
@@ -272,8 +274,8 @@ class _Job:
             write_file(self.out / "plans" / f"{name}.json", plan.to_json())
         self.progress.begin("reporting", self.asked.budget, found=self.begun)
         self.progress.reach(self.spent)
-        seed, count = 2 * self.asked.seed + 1, len(self.reporting)
-        questions, inside = (self._samples(kinds, n, count, seed) for n in (self.asked.to, self.original))
+        count = len(self.reporting)
+        questions, inside = (self._samples(reader, kinds, length, count) for length in (self.asked.to, self.original))
         edges = Position(tuple(dict.fromkeys([*coarse_edges(self.original, self.asked.to), self.asked.to])))
         longest = rounds = 0.0
         for i, document in enumerate(self.reporting):

@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy
 
-from ropewalk.errors import BadOption, CannotAttach, Mismatch, NotFinite
+from ropewalk.errors import BadOption, CannotAttach, Mismatch, NotFinite, OutOfMemory
 from ropewalk.measure.anytime import look
 from ropewalk.measure.comparisons import compare
 from ropewalk.measure.statistics import Interval
@@ -122,7 +122,7 @@ def race(
     """Successive halving over rounds, where whoever is shown to be worse leaves at once.
 
     names: in the order in which they have their first turn.  rounds: how many there are.  read(name, round): what a plan makes
-    of a round; a plan that cannot be read raises CannotAttach, Mismatch or NotFinite.
+    of a round; a plan that cannot be read raises CannotAttach, Mismatch, NotFinite or OutOfMemory.
     seconds: the time, as the sum of what readings took.  keep: who is never left out to save time.
     tell(spent, alive, round): after each reading.
 
@@ -183,7 +183,7 @@ class _Field:
     def _reads(self, name: str, round: int) -> bool:
         try:
             found = self.read(name, round)
-        except (CannotAttach, Mismatch, NotFinite) as error:
+        except (CannotAttach, Mismatch, NotFinite, OutOfMemory) as error:
             self.failed[name] = str(error)
             return False
         self.readings.setdefault(name, []).append(found)
