@@ -22,8 +22,8 @@ ALIKE = 3 * POINT  # a lead that is not told apart, and no larger, is no reason 
 def outcome(raced: Race) -> tuple[str, str]:
     """(what to do, the plan's name): the winner, unless leaving the model alone is as good.
 
-    As it is, it stays wherever it is not told from the winner: a change must be worth it. A window forgets, which few questions
-    show badly: it must come within `ALIKE`.
+    As it is, it stays wherever it is not told from the winner: a change must be worth it. A window forgets, which few
+    questions show badly: it must come within `ALIKE`.
     """
     for name, what in ((OWN, KEEP), (NONE, NO_STRETCH)):
         if name in raced.close and (name == raced.winner or not raced.is_behind(name, by=ALIKE)):

@@ -202,13 +202,18 @@ class _Job:
             "less."
         )
 
-    def _samples(self, reader: Reader, kinds: Sequence[str], length: int, count: int) -> list[tuple[Sample, ...]]:
-        """For each of so many rounds one question of each kind, in an order that is drawn; none where none fits."""
-        rows = []
+    def _samples(
+        self, reader: Reader, kinds: Sequence[str], length: int, count: int, *, half: int = 0
+    ) -> list[tuple[Sample, ...]]:  # fmt: skip
+        """For each of so many rounds one question of each kind, in an order that is drawn; none where none fits.
+
+        half: 0 for those that choose, 1 for those that are reported on: other keys, and other depths first.
+        """
+        rows, seed = [], 2 * self.asked.seed + half
         for kind in kinds:
             each = math.ceil(count / len(DEPTHS))
-            made, _ = make_samples(reader.material, [kind], [length], depths=DEPTHS, count=each, seed=self.asked.seed)
-            rows.append([made[i] for i in random_order(len(made), self.asked.seed)])
+            made, _ = make_samples(reader.material, [kind], [length], depths=DEPTHS, count=each, seed=seed)
+            rows.append([made[i] for i in random_order(len(made), seed)])
         rows = [row for row in rows if len(row) >= count]
         return [tuple(row[i] for row in rows) for i in range(count)]
 
@@ -275,7 +280,7 @@ class _Job:
         self.progress.begin("reporting", self.asked.budget, found=self.begun)
         self.progress.reach(self.spent)
         count = len(self.reporting)
-        questions, inside = (self._samples(reader, kinds, length, count) for length in (self.asked.to, self.original))
+        questions, inside = (self._samples(reader, kinds, length, count, half=1) for length in (self.asked.to, self.original))
         edges = Position(tuple(dict.fromkeys([*coarse_edges(self.original, self.asked.to), self.asked.to])))
         longest = rounds = 0.0
         for i, document in enumerate(self.reporting):
