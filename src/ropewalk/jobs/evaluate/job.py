@@ -105,12 +105,14 @@ def _evaluate(
     if found:
         say(f"{found} of {len(keys)} measurements are there already.")
     budget = request.budget
-    progress.begin(f"measuring {request.model}", budget or sum(part.cost for part in parts), found=found > 0 and not budget)
+    now = time.monotonic()
+    total = max(budget - (now - began), 1.0) if budget else sum(part.cost for part in parts)
+    progress.begin(f"measuring {request.model}", total, found=found > 0 and not budget)
 
     def beat(cost: float) -> None:
         workers.beat()
         if budget:
-            progress.reach(min(time.monotonic() - began, budget))
+            progress.reach(min(time.monotonic() - now, total))
         else:
             progress.advance(cost)
 
@@ -168,7 +170,7 @@ def _measure(
     facts = {**versions(model), "device": request.device}
     batch = BatchSize(request.batch, say)
     asker = Asker(model, prepared.model_hash, prepared.material, records, batch, facts, request.gap, say)
-    failures: dict[str, RopewalkError] = {}
+    failures = _cannot_attach(model, parts, say)  # told before anything is read: that may take hours
     names, planned = [d.name for d in prepared.documents], [(part.plan, part.passes) for part in parts]
 
     def one(part: PlanShare) -> None:
@@ -206,6 +208,18 @@ def _measure(
         raise next(iter(failures.values()))
     _speed(model, [part for part in parts if part.plan.fingerprint not in failures], records, facts, advance)
     return [str(error) for error in failures.values()]
+
+
+def _cannot_attach(model: Any, parts: Sequence[PlanShare], say: Say) -> dict[str, RopewalkError]:
+    """The plans that this model cannot take, by fingerprint."""
+    failures: dict[str, RopewalkError] = {}
+    for part in parts:
+        try:
+            attach(model, part.plan).undo()
+        except (CannotAttach, Mismatch) as error:
+            failures[part.plan.fingerprint] = error
+            say(f"{part.plan.name} is given up: {error}")
+    return failures
 
 
 def _speed(model: Any, parts: Sequence[PlanShare], records: Records, facts: dict[str, Any], advance: Advance) -> None:
