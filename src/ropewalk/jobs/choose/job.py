@@ -107,7 +107,7 @@ def _documents(asked: Choice, tokenizer: Any, original: int, progress: Progress)
     found = choose(texts, tokenizer, tokens=asked.to, count=MOST, seed=asked.seed)
     if asked.data == (LIBRARY,) and len(found.documents) < 4 * LEAST:
         joined = choose(Joined(asked.to), tokenizer, tokens=asked.to, count=MOST, seed=asked.seed)
-        if len(joined.documents) > len(found.documents):
+        if len(joined.documents) > max(len(found.documents), FEWEST - 1):
             progress.note(f"few library files have {asked.to:,} tokens: texts of several files in a row are read.")
             found = joined
     if len(found.documents) >= FEWEST:
