@@ -188,13 +188,13 @@ def replay(model: str, factor: int, folder: Path) -> None:
             read = [f"{numpy.mean([row[key] for row in rows]):.0f}" for key in ("read", "rounds")]
             cells = [*read, *(_spread([row[key] for row in rows], form) for key, _, form in COLUMNS)]
             print(f"| {minutes:g} min | {' | '.join(cells)} |")
-    print("\n| budget | chosen, by seeds | best not shown to be worse | best read to the end | not told apart |")
+    print("\n| budget | chosen, by seeds | best not shown to be worse | best read to the end | shown worse, contradicted |")
     print("|---" * 5 + "|")
     for minutes, rows in by_budget.items():
         picked = Counter(row["chosen"] for row in rows).most_common()
         cells = [f"{sum(row[key] for row in rows)} of {len(rows)}" for key in ("open", "close")]
-        size = numpy.mean([row["size"] for row in rows]) if rows else 0
-        print(f"| {minutes:g} min | {', '.join(f'{n} {k}' for n, k in picked)} | {' | '.join(cells)} | {size:.1f} |")
+        worse, wrong = (sum(row[key] for row in rows) for key in ("worse", "wrong"))
+        print(f"| {minutes:g} min | {', '.join(f'{n} {k}' for n, k in picked)} | {' | '.join(cells)} | {worse}, {wrong} |")
 
 
 COLUMNS = (
@@ -227,7 +227,8 @@ def _rows(pool: Pool, names: Sequence[str], seconds: float) -> Iterator[dict[str
             "chosen": chosen, "read": len(raced.readings), "rounds": len(raced.readings[raced.winner]),
             "bits": bits, "points": points, "score": bits + POINT * points,
             "most": _score(whole[chosen]) - _score(whole[best]),
-            "open": best in raced.open or best in raced.unread, "close": best in raced.close, "size": len(raced.close),
+            "open": best in raced.open or best in raced.unread, "close": best in raced.close, "worse": len(raced.beaten),
+            "wrong": sum(_score(whole[name]) < _score(whole[by]) for name, by in raced.beaten.items()),
         }  # fmt: skip
 
 
