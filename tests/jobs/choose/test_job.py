@@ -83,7 +83,7 @@ def test_the_page_and_the_json_say_what_was_chosen(chosen):
     for words in (found.title, "What was tried", "not told apart", "Loss by position", "not finished"):
         assert (words in page) == (words != "not finished")
     said = json.loads((out / "choice.json").read_text())
-    assert said["sentence"] == found.sentence
+    assert (said["schema"], said["sentence"]) == ("ropewalk.choice/1", found.sentence)
     assert said == json.loads(json.dumps(said))
     assert found.title in found._repr_html_()
 

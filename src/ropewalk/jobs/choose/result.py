@@ -10,6 +10,7 @@ from ropewalk.jobs.choose.race import POINT
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.table import Table
 
+SCHEMA = "ropewalk.choice/1"
 PLAN, REPORT = "plan.json", "report.html"
 STRETCH, KEEP, NO_STRETCH = "stretch", "keep what is there", "do not stretch"
 
@@ -44,7 +45,7 @@ class Needless:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "sentence": self.sentence}
+        return {"schema": SCHEMA, **asdict(self), "sentence": self.sentence}
 
     def _repr_html_(self) -> str:
         return f"<p>{self.sentence}</p>"
@@ -137,6 +138,7 @@ class ChooseResult:
         plan = self.plan.to_dict() if self.plan else None
         asked = {**asdict(self.asked), "out": str(self.asked.out)}
         return {
+            "schema": SCHEMA,
             **asdict(self),
             "asked": asked,
             "plan": plan,
