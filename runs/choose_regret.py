@@ -195,6 +195,21 @@ def replay(model: str, factor: int, folder: Path) -> None:
         cells = [f"{sum(row[key] for row in rows)} of {len(rows)}" for key in ("open", "close")]
         worse, wrong = (sum(row[key] for row in rows) for key in ("worse", "wrong"))
         print(f"| {minutes:g} min | {', '.join(f'{n} {k}' for n, k in picked)} | {' | '.join(cells)} | {worse}, {wrong} |")
+    show_pool(pool, names)
+
+
+def show_pool(pool: Pool, names: Sequence[str]) -> None:
+    """Every plan over the whole pool, best first."""
+    documents, asked = pool.documents(), {kind: pool.questions(kind) for kind in KINDS}
+    bits = {name: numpy.mean([pool.bits[name][document][0] for document in documents]) for name in names}
+    chances = {
+        name: [numpy.mean([pool.found[kind][name][item][0] for item in asked[kind]]) for kind in KINDS] for name in names
+    }
+    print(f"\n| plan | bits per token | {' | '.join(KINDS)} | bits and points together |\n" + "|---" * (len(KINDS) + 3) + "|")
+    scores = {name: _score((float(bits[name]), float(numpy.mean(chances[name])))) for name in names}
+    for name in sorted(names, key=lambda name: scores[name]):
+        cells = " | ".join(f"{100 * chance:.0f} %" for chance in chances[name])
+        print(f"| {name} | {bits[name]:.3f} | {cells} | {scores[name]:.3f} |")
 
 
 COLUMNS = (
