@@ -4,7 +4,7 @@ import pytest
 
 from ropewalk.engines.transformers.checkpoint import bundled_model, read_config
 from ropewalk.engines.transformers.write import read, write
-from ropewalk.errors import BadOption
+from ropewalk.errors import BadLength, BadOption
 from ropewalk.jobs.choose.candidates import FIRST, NONE, OWN, candidates, names
 from ropewalk.measure.window import WindowPlan
 from ropewalk.scaling.method import methods
@@ -64,6 +64,16 @@ def test_the_configs_own_stretch_and_saved_plans_take_part_under_their_names():
     assert "yarn" in found[0].alike  # the same plan, once
     with pytest.raises(BadOption, match="the plan mine reaches 2,048 tokens, and 4,096 are asked for"):
         candidates(SPEC, 4096, CONFIG, saved={"mine": saved})
+
+
+def test_a_model_that_nothing_can_stretch_says_why():
+    """Mistral 7B v0.1: every layer slides over 4,096 of the 8,192 tokens (its published config)."""
+    config = {
+        "model_type": "mistral", "hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
+        "num_hidden_layers": 32, "max_position_embeddings": 8192, "rope_theta": 10000.0, "sliding_window": 4096,
+    }  # fmt: skip
+    with pytest.raises(BadLength, match="every layer is a sliding-window layer"):
+        candidates(read(config), 16384, config)
 
 
 def test_names_are_readable():

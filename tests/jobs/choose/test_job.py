@@ -170,6 +170,15 @@ def test_bad_input_says_what_is_wrong_before_anything_is_measured(tmp_path, text
     assert not list((tmp_path / "out").glob("*/records/*.safetensors"))
 
 
+def test_a_budget_that_turns_out_too_small_says_what_is_enough(tmp_path, texts, monkeypatch):
+    """A machine that was faster when it was tried than it then is."""
+    monkeypatch.setattr(job, "pace", lambda model: 0.0)
+    with pytest.raises(
+        BadOption, match=r"two plans cannot be told apart in that(?s:.*)The least that works is about \d+s \(--budget"
+    ):
+        choose(tmp_path, texts, budget=0.2)
+
+
 def test_documents_within_the_window_need_no_stretch(tmp_path):
     (tmp_path / "short.txt").write_text("def f():\n    return 1\n" * 3, encoding="utf-8")
     found = choose(tmp_path / "out", tmp_path / "short.txt")

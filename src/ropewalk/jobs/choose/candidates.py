@@ -94,11 +94,17 @@ def _plans(
         yield OWN, _own(spec, target, model)
     yield NONE, make_plan(spec, target_length=target, method=NONE, model=model)
     yield from saved.items()
+    stretches, why = 0, None
     for name in dict.fromkeys([*FIRST[1:], *names()]):
         try:
-            yield name, _made(spec, target, name, model)
-        except RopewalkError:
-            continue  # such as a near distance in a window of one token: not of this model
+            plan = _made(spec, target, name, model)
+        except RopewalkError as error:  # such as lists that were searched for another factor: not of this model
+            why = error
+        else:
+            stretches += name != WINDOW
+            yield name, plan
+    if why is not None and not stretches:
+        raise why
 
 
 def names() -> list[str]:
