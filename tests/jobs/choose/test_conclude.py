@@ -1,11 +1,13 @@
 """What is said of a choice, over a run made of arithmetic: who holds how far there is known (support/synthetic.py)."""
 
+from dataclasses import replace
+
 import pytest
 
 from ropewalk.engines.transformers.checkpoint import bundled_model, read_config
 from ropewalk.engines.transformers.write import read
 from ropewalk.jobs.choose.candidates import candidates
-from ropewalk.jobs.choose.conclude import conclude, outcome, speed_ratio
+from ropewalk.jobs.choose.conclude import conclude, outcome, runner_up, speed_ratio
 from ropewalk.jobs.choose.race import Race, Reading
 from ropewalk.jobs.choose.result import Asked
 from ropewalk.jobs.report.headline import certificate
@@ -100,6 +102,17 @@ def test_the_next_commands_name_the_plan_and_the_engines(tmp_path):
         "export": f"ropewalk export ropewalk-tiny --plan {tmp_path}/plan.json --for vllm,llama.cpp -o {tmp_path}/export",
         "train": f"ropewalk train ropewalk-tiny --method yarn --to 4096 -o {tmp_path}/train",
     }
+
+
+def test_the_runner_up_is_who_came_furthest():
+    """Not who was left out after a round unbeaten, and not no stretch, which is read on however badly it does."""
+    gaps = {"yarn": 0.0, "ntk": 0.1, "none": 2.0, "linear": 3.0}
+    race = raced(gaps, beaten=("ntk", "none"), alive=("yarn",))
+    race = replace(race, readings={**race.readings, "linear": race.readings["linear"][:1]})
+    assert race.ranking == ["yarn", "ntk", "none", "linear"]
+    assert runner_up(race) == "ntk"
+    assert runner_up(raced({"yarn": 0.0, "none": 0.1, "ntk": 0.2})) == "none"  # read to the end, and not told apart
+    assert runner_up(raced({"yarn": 0.0, "none": 2.0}, beaten=("none",))) is None
 
 
 def test_speed_is_of_the_rounds_that_both_read():

@@ -33,14 +33,19 @@ def outcome(raced: Race) -> tuple[str, str]:
     return STRETCH, raced.winner
 
 
+def runner_up(raced: Race) -> str | None:
+    """The best beside the chosen plan. No stretch is read on however badly it does, so it must come close."""
+    _, chosen = outcome(raced)
+    return next((n for n in raced.ranking if n != chosen and (n != NONE or n in raced.close)), None)
+
+
 def conclude(
     asked: Asked, found: Sequence[Candidate], raced: Race, run: Run, made: Mapping[str, Any], documents: dict[str, int],
     kinds: Sequence[str], seconds: float, notes: Sequence[str],
 ) -> ChooseResult:  # fmt: skip
     """run, made: of the documents that took no part in the choice, and the certificate of it."""
     what, chosen = outcome(raced)
-    ranked = [chosen, *(name for name in raced.ranking if name != chosen)]
-    second = ranked[1] if len(ranked) > 1 else None
+    second = runner_up(raced)
     reported = _reported(run, made, chosen, asked)
     verdict: Mapping[str, Any] = next((v for v in made["verdicts"] if v["method"] == chosen), {})
     known = {candidate.name: candidate for candidate in found}

@@ -16,7 +16,7 @@ from ropewalk.checkpoints.files import plain, write_file
 from ropewalk.checkpoints.fingerprint import measured_by, versions
 from ropewalk.errors import BadConfig, BadLength, BadOption
 from ropewalk.jobs.choose.candidates import NONE, OWN, WINDOW, Candidate, candidates
-from ropewalk.jobs.choose.conclude import conclude, outcome
+from ropewalk.jobs.choose.conclude import conclude, outcome, runner_up
 from ropewalk.jobs.choose.race import LEAST, SLOWER, Race, Reading, TooLittle, race
 from ropewalk.jobs.choose.reader import SECONDS, Reader
 from ropewalk.jobs.choose.result import PLAN, REPORT, Asked, ChooseResult, Needless
@@ -268,10 +268,10 @@ class _Job:
         return raced
 
     def _finalists(self, raced: Race) -> dict[str, ScalingPlan]:
-        """No stretch, the chosen plan, the best two, and what the config has already."""
+        """No stretch, the chosen plan, the runner-up, and what the config has already."""
         known = {c.name: c.plan for c in self.found}
-        wanted = [NONE, outcome(raced)[1], *raced.ranking[:2], *([OWN] if OWN in raced.readings else [])]
-        return {name: known[name] for name in dict.fromkeys(wanted)}
+        wanted = [NONE, outcome(raced)[1], runner_up(raced), *([OWN] if OWN in raced.readings else [])]
+        return {name: known[name] for name in dict.fromkeys(wanted) if name is not None}
 
     def _report(self, reader: Reader, plans: dict[str, ScalingPlan], kinds: Sequence[str]) -> int:
         """Round by round under all finalists, while the time lasts; how many."""

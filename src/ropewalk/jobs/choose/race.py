@@ -81,10 +81,9 @@ class Race:
 
     @property
     def ranking(self) -> list[str]:
-        """Best first: by how long it was kept, then by its mean score."""
+        """Best first: by how long it was read, then by its mean score; whoever was read to the end before all others."""
         return sorted(
-            self.readings,
-            key=lambda n: (n in self.beaten, n not in self.alive, -len(self.readings[n]), mean(self.readings[n])),
+            self.readings, key=lambda name: (name not in self.alive, -len(self.readings[name]), mean(self.readings[name]))
         )
 
     @property
