@@ -18,7 +18,7 @@ from ropewalk.scaling.stretch import Stretch
 ARCHITECTURES = {
     "mistral": "llama", "mixtral": "llama", "llama4_text": "llama4", "gemma3_text": "gemma3", "deepseek_v2": "deepseek2",
     "deepseek_v3": "deepseek2", "kimi_k2": "deepseek2", "gpt_oss": "gpt-oss", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
-    "ministral3": "mistral3",
+    "deepseek_v32": "deepseek32", "ministral3": "mistral3",
     "gpt_neox": "gptneox", "exaone_moe": "exaone-moe", "hunyuan_v1_dense": "hunyuan-dense",
 }  # fmt: skip
 # Architectures whose loader takes rope_freqs.weight and whose graph divides by it (llama.cpp, src/models; minicpm and
@@ -42,7 +42,7 @@ WITHOUT_ROPE = frozenset(
 # Where rope.scaling.finetuned is a switch for the rotation (src/models/granite.cpp, granite-hybrid.cpp).
 SWITCHED = frozenset({"granite", "granitemoe", "granitehybrid", "graniteswitch"})
 # Whose yarn_log_multiplier is a tenth of mscale_all_dim, for the sake of old files (conversion/deepseek.py, deepseek2.cpp).
-LATENT = frozenset({"deepseek2"})
+LATENT = frozenset({"deepseek2", "deepseek32"})
 TENTH = 0.10000000149011612  # 0.1 as float32, which the loader divides by
 TYPES = {"none": "default", "linear": "linear", "yarn": "yarn", "longrope": "longrope"}
 

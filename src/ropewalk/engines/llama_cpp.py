@@ -57,17 +57,19 @@ def _temperature(keys: Keys) -> Says | None:
 
 
 def _latent(keys: Keys) -> Says | None:
-    """DeepSeek's attention: m is 1 beside an mscale_all_dim a, else m(s), and the softmax has (m (0.1 a ln s + 1))^2.
+    """DeepSeek's attention: m is m(s, 1) / m(s, a), a being mscale_all_dim, and the softmax has (m m(s, a))^2. V2 and V3: 1.
 
     Linear has no m, and the graph undoes one all the same, which leaves m(s)^2 on the softmax.
     """
     if gguf.architecture(keys.kind) not in gguf.LATENT or keys.rope_type not in ("linear", "yarn") or keys.factor <= 1:
         return None
-    if keys.rope_type == "linear":
-        return Says(f"linear: it multiplies the softmax scale of latent attention by {mscale(keys.factor) ** 2:.4g}")
     slope = float(keys.said.get(SOFTMAX_MSCALE) or 0.0)
+    if keys.rope_type == "linear":
+        times = (mscale(keys.factor) * mscale(keys.factor, slope)) ** 2
+        return Says(f"linear: it multiplies the softmax scale of latent attention by {times:.4g}")
     multiplier = _multiplier(keys)
-    m = multiplier * (1.0 if slope else mscale(keys.factor))
+    ones = slope and gguf.architecture(keys.kind) == "deepseek2"
+    m = multiplier * (1.0 if ones else mscale(keys.factor) / mscale(keys.factor, slope))
     softmax = (m * mscale(keys.factor, slope) - 1) / (mscale(keys.factor) - 1)
     what = "the temperature of latent attention: m = 1 with mscale_all_dim; without, it takes m(s), and for the softmax too"
     if multiplier != 1:
