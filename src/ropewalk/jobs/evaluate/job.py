@@ -168,7 +168,7 @@ def _measure(
     facts = {**versions(model), "device": request.device}
     batch = BatchSize(request.batch, say)
     asker = Asker(model, prepared.model_hash, prepared.material, records, batch, facts, request.gap, say)
-    failures: dict[str, RopewalkError] = {}
+    failures = _cannot_attach(model, parts, say)  # told before anything is read: that may take hours
     names, planned = [d.name for d in prepared.documents], [(part.plan, part.passes) for part in parts]
 
     def one(part: PlanShare) -> None:
@@ -206,6 +206,18 @@ def _measure(
         raise next(iter(failures.values()))
     _speed(model, [part for part in parts if part.plan.fingerprint not in failures], records, facts, advance)
     return [str(error) for error in failures.values()]
+
+
+def _cannot_attach(model: Any, parts: Sequence[PlanShare], say: Say) -> dict[str, RopewalkError]:
+    """The plans that this model cannot take, by fingerprint."""
+    failures: dict[str, RopewalkError] = {}
+    for part in parts:
+        try:
+            attach(model, part.plan).undo()
+        except (CannotAttach, Mismatch) as error:
+            failures[part.plan.fingerprint] = error
+            say(f"{part.plan.name} is given up: {error}")
+    return failures
 
 
 def _speed(model: Any, parts: Sequence[PlanShare], records: Records, facts: dict[str, Any], advance: Advance) -> None:
