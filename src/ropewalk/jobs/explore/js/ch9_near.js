@@ -88,6 +88,7 @@
       lengths(f.L, reach, x) + line(M.left, BOTTOM, right, BOTTOM, "axis-line") + line(x(f.L), M.top, x(f.L), BOTTOM, "cursor") +
       draw([[0, 0], [f.p, f.theta * f.p]], "line-none") + draw([[0, 0], [f.p, f.plain * f.p]], "line-plain") +
       draw(far, "line-far") + draw([[0, 0], [edge, f.theta * edge]], "line-near") +
+      (f.p >= f.L ? circle(x(f.L), y(f.seen), 4, "hollow big") : "") + // where the unstretched model leaves what it has seen
       text(right, y(f.seen) - 7, `training: up to ${angle(f.seen, f)}`, "label halo", "end") +
       (end <= high ? mark(x(f.p), y(end), f.p < f.w ? R.KEPT : R.STRETCHED, 4.5) : "") +
       line(x(f.w), M.top - 4, x(f.w), BOTTOM, "handle-line") + circle(x(f.w), y(f.theta * f.w), 9, "handle") + circle(x(f.w), y(f.theta * f.w), 3, "handle-dot") +
