@@ -105,12 +105,14 @@ def _evaluate(
     if found:
         say(f"{found} of {len(keys)} measurements are there already.")
     budget = request.budget
-    progress.begin(f"measuring {request.model}", budget or sum(part.cost for part in parts), found=found > 0 and not budget)
+    now = time.monotonic()
+    total = max(budget - (now - began), 1.0) if budget else sum(part.cost for part in parts)
+    progress.begin(f"measuring {request.model}", total, found=found > 0 and not budget)
 
     def beat(cost: float) -> None:
         workers.beat()
         if budget:
-            progress.reach(min(time.monotonic() - began, budget))
+            progress.reach(min(time.monotonic() - now, total))
         else:
             progress.advance(cost)
 

@@ -38,6 +38,7 @@ class Ladder:
         self.semantics = stretch.dynamic.semantics if stretch.dynamic else STATIC
         self.near, self._log_n = stretch.near, stretch.log_n
         self._stretch, self._base = stretch, base
+        self._sharpens = stretch.softmax_factor != 1  # asked in every call, and a method works out all its angles for it
         self._held: dict[int, tuple[torch.Tensor, float]] = {}
         self._scaled: dict[int, Scaled] = {}
         self._ahead: dict[tuple[str, int, int, torch.dtype], Pair] = {}
@@ -82,7 +83,7 @@ class Ladder:
 
     def softmax(self, steps: torch.Tensor) -> torch.Tensor | None:
         """What queries of latent attention are multiplied by at these steps, float32; None where that is 1 at every one."""
-        if self._stretch.softmax_factor == 1:
+        if not self._sharpens:
             return None
         each, where = torch.unique(steps, return_inverse=True)
         base = self.scaled(0).softmax_factor
