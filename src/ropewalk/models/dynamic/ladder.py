@@ -108,12 +108,13 @@ class Ladder:
         """
         if not self.near or step == 0:
             return self.tables(step, positions, like)
-        (trained, _), (inv_freq, m) = self.values(0), self.values(step)
-        wide = like.new_empty(1, dtype=torch.promote_types(like.dtype, torch.float32))
-        turned = self.rotated_by(inv_freq, m * m, self._grouped(step, positions), wide)
-        ahead = self.rotated_by(trained - inv_freq, 1.0, torch.full_like(positions[:1, :1], self.near), wide)
-        cos, sin = add_angles(turned, ahead)
+        cos, sin = self.far_queries(*self.values(step), self._grouped(step, positions), wide(like))
         return cos.to(like.dtype), sin.to(like.dtype)
+
+    def far_queries(self, inv_freq: torch.Tensor, m: Any, positions: torch.Tensor, like: torch.Tensor) -> Pair:
+        """The same from the values of a step, positions in its groups."""
+        ahead = self.values(0)[0] - inv_freq, 1.0, torch.full_like(positions[:1, :1], self.near)
+        return add_angles(self.rotated_by(inv_freq, m * m, positions, like), self.rotated_by(*ahead, like))
 
     def of_near_queries(self, step: int, positions: torch.Tensor, like: torch.Tensor) -> Pair:
         """(cos, sin) of queries that meet near keys, which `of_keys` turned at step 0."""
@@ -170,6 +171,7 @@ class Ladder:
         pairs = [self.values(step) for step in range(len(self.starts) + 1)]
         inv_freq = torch.stack([inv_freq.float() for inv_freq, _ in pairs])
         self.stacked = inv_freq, torch.tensor([m for _, m in pairs], dtype=torch.float32, device=inv_freq.device)
+        self.groups = torch.tensor([self.scaled(step).group for step in range(len(pairs))], device=inv_freq.device)
         self.softmax_stacked = self.softmax(torch.arange(len(pairs)))
 
     def steps(self, positions: torch.Tensor) -> torch.Tensor:
@@ -194,6 +196,11 @@ class Ladder:
                 f"a token at position {position:,} was read, and {self._stretch.name} reaches {self.reach:,} tokens.\n"
                 "  Prompt and answer together must fit: ask for fewer tokens, or stretch further with a larger factor."
             )
+
+
+def wide(like: torch.Tensor) -> torch.Tensor:
+    """For tables that are multiplied before they are rounded to its dtype."""
+    return like.new_empty(1, dtype=torch.promote_types(like.dtype, torch.float32))
 
 
 def add_angles(a: Pair, b: Pair) -> Pair:

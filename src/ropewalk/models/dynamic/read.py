@@ -118,7 +118,7 @@ class AttentionCall:
         if len(groups) == 1:
             rotated, keys = self._single(query, key, groups[0][0])
             alone = call.tokens == 1 and mask is None and not call.is_plain and keys.shape[2] == call.total
-            if alone and query.device.type == "cpu" and can_merge(stock, module, query, key, value, kwargs, flash):
+            if alone and query.device.type == "cpu" and can_merge(stock, module, query, key, value, kwargs):
                 out, _ = attend(by_key_head(rotated, keys), keys, value, kwargs.get("scaling"))
                 return out.reshape(query.shape[0], 1, query.shape[1], value.shape[3]), None
             return stock(module, rotated, keys, value, mask, **kwargs)
