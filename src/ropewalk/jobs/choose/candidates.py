@@ -110,7 +110,7 @@ def _plans(
 def names() -> list[str]:
     """Every stretch of the registry that needs no parameters: static, causal, by request, near and far."""
     plain = [name for name, method in methods().items() if not method.required and name != NONE]
-    return [*plain, *(_dynamic(m) for m in plain), *(f"{_dynamic(m)}-{REQUEST}" for m in plain), *PRESETS, *NEAR]
+    return [*PRESETS, *NEAR, *plain, *(_dynamic(m) for m in plain), *(f"{_dynamic(m)}-{REQUEST}" for m in plain)]
 
 
 def _dynamic(method: str) -> str:
