@@ -4,6 +4,13 @@ MUTANTS = {
     ("jobs/fit/families/yarn.py", "tests/jobs/fit/test_families.py"): [
         ("growth the wrong way", "(scale / factor) ** u[3]", "(factor / scale) ** u[3]"),
     ],
+    ("jobs/fit/families/near.py", "tests/jobs/fit/test_near_family.py"): [
+        ("the schedule stays where w moves", "(scale - 1) / (length - w.item())", "0 / (length - w.item())"),
+        ("w is not rounded", "round(exact.item())", "exact.item()"),
+        ("no temperature", "(1 + SLOPE * point[7] * math.log(largest),)", "(1.0,)"),
+        ("groups forgotten", "if u[-1] > WHOLE:\n", "if u[-1] > 2:\n"),
+        ("static too", "must_be_dynamic=True", "can_be_dynamic=True"),
+    ],
     ("jobs/fit/compare.py", "tests/jobs/fit/test_kept.py", "tests/jobs/fit/test_compare.py"): [
         ("the gain is unpaired", "_difference((rows - fitted)[:,", "_difference((rows)[:,"),
         ("short and far swapped", "_mean(rows[:, : original - 1])", "_mean(rows[:, original - 1 :])"),

@@ -85,7 +85,7 @@ class SearchFamily:
     must_be_dynamic: bool = False
     rivals: tuple[str, ...] = ()
 
-    def space(self, rope: Rope, factor: float, dynamic: Dynamic | None) -> Space:
+    def check(self, *, dynamic: bool) -> None:
         if self.must_be_dynamic and not dynamic:
             raise BadOption(
                 f"{self.name} is searched under the causal schedule alone, where nothing changes within the original length.\n"
@@ -97,6 +97,9 @@ class SearchFamily:
                 f"{self.name} fits one list of factors for one scale, and a causal plan has many scales.\n"
                 f"  Fit it without causal (--causal), or take the family {' or '.join(able)}, one rule for all scales."
             )
+
+    def space(self, rope: Rope, factor: float, dynamic: Dynamic | None) -> Space:
+        self.check(dynamic=dynamic is not None)
         return self.build(rope, factor, dynamic)
 
 

@@ -25,7 +25,7 @@ from ropewalk.measure.documents import Document
 from ropewalk.measure.records import ids_hash
 from ropewalk.measure.tables import edges_of
 from ropewalk.progress import SILENT, Progress
-from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.plan import ScalingPlan, make_plan
 from ropewalk.scaling.schedule import CAUSAL, Dynamic
 from ropewalk.scaling.spec import ModelSpec
 
@@ -66,7 +66,9 @@ class Fit:
             raise BadOption(f"short_weight is {self.short_weight:g}; it must be a number of 0 or more.")
         if not self.budget > 0:
             raise BadOption(f"budget is {self.budget:g} s; it must be more than 0.")
-        if self.short_weight and get_family(self.family).must_be_dynamic:
+        family = get_family(self.family)
+        family.check(dynamic=self.causal)
+        if self.short_weight and family.must_be_dynamic:
             raise BadOption(
                 f"short_weight is {self.short_weight:g}, and {self.family} changes nothing within the original length.\n"
                 "  Leave it out (--short-weight): it is for plans of one scale, which pay there."
@@ -79,6 +81,7 @@ def one_layer_type(spec: ModelSpec, layers: Sequence[str]) -> str:
         raise BadOption(
             f"a fit moves one layer type at a time; this model has {', '.join(chosen) or 'none'}. Name one: layers (--layers)."
         )
+    make_plan(spec, factor=1, method="linear", layer_types=tuple(layers) or None)  # it refuses models that only slide
     return chosen[0]
 
 
