@@ -1,4 +1,4 @@
-"""Causal dynamic YaRN against stock static YaRN on one GPU: a random Llama, a long prompt, tokens one by one.
+"""Causal dynamic YaRN and near distances against stock static YaRN on one GPU: a long prompt, then token by token.
 
 python runs/gpu_dynamic.py           2 B parameters, bfloat16, 32512 tokens and 256 more; flash attention must be in use
 python runs/gpu_dynamic.py --tiny    the same steps at a size for the CPU, under SDPA: shows only that they run
@@ -25,6 +25,7 @@ from ropewalk.models.live import read_live
 from ropewalk.scaling.plan import make_plan
 
 FACTOR = 8
+METHODS = {"causal": "dynamic-yarn", "near": "near-linear", "static": None}
 BIG = dict(
     hidden_size=2048, num_hidden_layers=24, num_attention_heads=16, num_key_value_heads=8, head_dim=128,
     intermediate_size=8192, vocab_size=32000,
@@ -35,8 +36,10 @@ TINY = dict(
 )  # fmt: skip
 
 
-def build(shape: dict[str, int], window: int, stretched: bool, attention: str, device: str) -> LlamaForCausalLM:
+def build(shape: dict[str, int], window: int, method: str | None, attention: str, device: str) -> LlamaForCausalLM:
+    """method: on read; None for stock static YaRN."""
     torch.manual_seed(0)
+    stretched = method is None
     yarn = {"rope_type": "yarn", "factor": float(FACTOR), "original_max_position_embeddings": window}
     rope = {"rope_theta": 5e5, **(yarn if stretched else {"rope_type": "default"})}
     config = LlamaConfig(**shape, max_position_embeddings=window * (FACTOR if stretched else 1), rope_parameters=rope)
@@ -45,8 +48,8 @@ def build(shape: dict[str, int], window: int, stretched: bool, attention: str, d
     table = model.model.rotary_emb.inv_freq
     model = model.to(torch.bfloat16 if device == "cuda" else torch.float32).eval()
     model.model.rotary_emb.inv_freq = table  # float32, as from_pretrained leaves it
-    if not stretched:
-        attach(model, make_plan(read_live(model), factor=FACTOR, method="dynamic-yarn"))
+    if method is not None:
+        attach(model, make_plan(read_live(model), factor=FACTOR, method=method))
     return model
 
 
@@ -90,7 +93,7 @@ def main() -> None:
     device = "cpu" if args.tiny else "cuda"
     attention = "flash_attention_2" if not args.tiny and is_flash_attn_2_available() else "sdpa"
     shape, window, count, new = (TINY, 64, 500, 4) if args.tiny else (BIG, 4096, 32768 - 256, args.new)
-    sides = {name: build(shape, window, name == "static", attention, device) for name in ("causal", "static")}
+    sides = {name: build(shape, window, method, attention, device) for name, method in METHODS.items()}
     prompt = torch.randint(0, shape["vocab_size"], (1, count), device=device)
     found: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
     with torch.no_grad():
@@ -103,19 +106,24 @@ def main() -> None:
     }
     print(json.dumps({**report(middle, used, attention, sides["causal"]), "block": args.block}, indent=2))
     if not args.tiny:
-        assert any("flash" in name.lower() for name in used["causal"]), f"no flash attention among {used['causal']}"
+        for side, names in used.items():
+            assert any("flash" in name.lower() for name in names), f"no flash attention among {names} of {side}"
 
 
 def report(middle: Any, used: Any, attention: str, model: LlamaForCausalLM) -> dict[str, Any]:
-    causal, static = middle["causal"], middle["static"]
+    static = middle["static"]
+
+    def against(side: dict[str, float]) -> dict[str, float | None]:
+        memory = side["peak_gib"] / static["peak_gib"] if static["peak_gib"] else None
+        fast = {f"{what}_times_as_fast": static[what] / side[what] for what in ("prefill", "token")}
+        return {**fast, "peak_memory_times": memory}
+
     return {
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "attention": attention,
         "median": middle,
-        "prefill_times_as_fast": static["prefill"] / causal["prefill"],
-        "token_times_as_fast": static["token"] / causal["token"],
-        "peak_memory_times": causal["peak_gib"] / static["peak_gib"] if static["peak_gib"] else None,
+        "against_static": {name: against(side) for name, side in middle.items() if name != "static"},
         "kernels": used,
     }
 

@@ -12,7 +12,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,15 @@ from ropewalk.models.dynamic import read as on_read
 from ropewalk.models.load import load_model
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 
-STRETCHED = ("linear", "ntk", "yarn", "dynamic-yarn", "dynamic-yarn-causal-8", "dynamic-yarn-request")
+NEAR = ("near-linear", "near-0.25-linear-log_n")
+STRETCHED = ("linear", "ntk", "yarn", "dynamic-yarn", "dynamic-yarn-causal-8", "dynamic-yarn-request", *NEAR)
 SHIPPED = on_read.BLOCK
 WHOLE = 2**30  # queries an attention call: as many as read at one scale
+
+
+def told() -> str:
+    """What went wrong, without the place of this checkout."""
+    return traceback.format_exc().replace(f"{Path(__file__).resolve().parents[1]}/", "")
 
 
 class TimeUp(Exception):
@@ -149,7 +155,7 @@ def bits(bench: Bench) -> None:
                     row["inside"] = same_bits(model, causal.plan, ids, window)
                     row["beyond"] = {s.label: agreement(model, s.plan, ids, window) for s in (causal, static)}
                 except Exception:  # one kind of attention that fails must not hide the others
-                    row["failure"] = traceback.format_exc()
+                    row["failure"] = told()
             found.append(row)
             torch.cuda.empty_cache()  # does nothing where there is no GPU
             bench.say(json.dumps(row))
@@ -216,7 +222,7 @@ def turn_of(sample: Sample) -> int:
 def ask(bench: Bench) -> None:
     """Every question is read whole, with its answer: right is what greedy decoding would have written at once."""
     model, records = bench.model(), bench.records("questions")
-    schemes = [*bench.rows(("yarn", "dynamic-yarn"), LONG), bench.scheme("yarn", SHORT)]
+    schemes = [*bench.rows(("yarn", "dynamic-yarn", *NEAR), LONG), bench.scheme("yarn", SHORT)]
     reach = {"none": SHORT, f"yarn x{SHORT}": SHORT}
     for turn in range(bench.size.each):
         for scheme in schemes:
@@ -259,8 +265,14 @@ def speed(bench: Bench) -> None:
     if path.exists():
         return
     stock, ours, found = stock_static(bench), bench.model(), []
-    sides = (("static, stock", stock, SHIPPED), ("causal, whole", ours, WHOLE), ("causal, blocks", ours, SHIPPED))
-    with attach(ours, bench.scheme("dynamic-yarn", LONG).plan), torch.no_grad():
+    sides = (
+        ("static, stock", stock, SHIPPED),
+        ("causal, whole", ours, WHOLE),
+        ("causal, blocks", ours, SHIPPED),
+        ("near", ours, SHIPPED),
+    )
+    plans = {name: bench.scheme("near-linear" if "near" in name else "dynamic-yarn", LONG).plan for name, *_ in sides[1:]}
+    with torch.no_grad():
         for turn in range(bench.size.turns + 1):
             for times in (SHORT, LONG):
                 count = times * bench.work.window - bench.size.new
@@ -268,7 +280,7 @@ def speed(bench: Bench) -> None:
                 for name, model, size in sides:
                     bench.check_time()
                     held = torch.cuda.memory_allocated() / 2**30 if bench.device == "cuda" else 0.0
-                    with blocks(size):
+                    with blocks(size), attach(ours, plans[name]) if name in plans else nullcontext():
                         one = once(model, prompt, bench.size.new, bench.device)
                     one["peak_gib"] -= held
                     found.append({"side": name, "tokens": count, "turn": turn, **one})
@@ -304,7 +316,7 @@ def main() -> None:
         except TimeUp:
             bench.say(f"time is up in {stage.__name__}")
         except Exception:  # the other stages are worth having
-            found.failures.append(f"{stage.__name__}: {traceback.format_exc()}")
+            found.failures.append(f"{stage.__name__}: {told()}")
             bench.say(found.failures[-1])
         torch.cuda.empty_cache()
         write(found)

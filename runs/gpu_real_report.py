@@ -15,10 +15,11 @@ import numpy
 import torch
 
 from gpu_real_input import LONG, SHORT, TASKS, Work
+from ropewalk.checkpoints.files import plain
 from ropewalk.measure.comparisons import Comparison, compare, compare_shares
 from ropewalk.measure.records import Record, Records
 from ropewalk.measure.retrieval_tables import task_scores
-from ropewalk.measure.statistics import Interval, plain, wilson
+from ropewalk.measure.statistics import Interval, wilson
 from ropewalk.measure.tables import BITS, Sums, sums_by_position, tax_table
 
 CAUSAL, REQUEST = "dynamic-yarn", "dynamic-yarn-request"

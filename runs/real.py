@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.cli.parts.console import Console, print_table
-from ropewalk.cli.parts.progress import Bar, spoken
+from ropewalk.cli.parts.progress import Bar
 from ropewalk.errors import RopewalkError
-from ropewalk.scaling.units import as_seconds
+from ropewalk.measure.pace import pace, units
+from ropewalk.scaling.units import as_seconds, spoken
 from tools.real_model import real_model
 
 METHODS = ("none", "yarn", "dynamic-yarn", "near-linear")
@@ -44,12 +45,9 @@ class Step:
         return f"{self.documents} document{'s' * (self.documents > 1)}{asked}"
 
 
-STEPS = (Step(1), Step(2, 1), Step(2, 2), Step(3, 3), Step(4, 4), Step(6, 6), Step(8, 10), Step(12, 20), Step(16, 20))
-
-
-def units(tokens: int) -> float:
-    """What one pass costs, in the unit of a run's own progress: from 4,096 tokens on attention is most of it."""
-    return tokens * (1 + tokens / 4096)
+STEPS = (
+    Step(1), Step(1, 1), Step(2, 1), Step(2, 2), Step(3, 3), Step(4, 4), Step(6, 6), Step(8, 10), Step(12, 20), Step(16, 20),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,18 +95,9 @@ class Pace:
     def of(model: str) -> "Pace":
         import torch
 
-        from ropewalk.measure.nll import score
         from ropewalk.models.load import load_model
 
-        def seconds(dtype: torch.dtype) -> float:
-            live, ids, took = load_model(model, dtype=dtype), torch.arange(TRIED)[None] % 1000, []
-            for _ in range(3):  # in the first, memory and threads are made
-                began = time.perf_counter()
-                score(live, ids)
-                took.append(time.perf_counter() - began)
-            return min(took) / units(TRIED)
-
-        return Pace(seconds(torch.bfloat16), seconds(torch.float32))
+        return Pace(*(pace(load_model(model, dtype=dtype), TRIED, times=3) for dtype in (torch.bfloat16, torch.float32)))
 
     def sentences(self, job: Job, budget: float) -> list[str]:
         """How fast this machine is, and what follows."""

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 import ropewalk
-from ropewalk.cli.parts.progress import Bar, Estimate, spoken
+from ropewalk.cli.parts.progress import Bar, Estimate
 from ropewalk.models.source import loading
 from support.command import run
 
@@ -64,17 +64,6 @@ def test_what_was_found_on_disk_says_nothing_of_the_speed():
     clock.now += 50
     estimate.advance(5)
     assert estimate.left == pytest.approx(35 * 10)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0, "0 s"), (44.6, "45 s"), (99, "99 s"), (100, "2 min"), (5400, "90 min"), (6000, "1 h 40 min"),
-        (3 * 3600 + 300, "3 h 05 min"), (47.9 * 3600, "47 h 54 min"), (52 * 3600, "2 d 4 h"),
-    ],
-)  # fmt: skip
-def test_spoken(seconds, words):
-    assert spoken(seconds) == words
 
 
 def test_a_bar_on_a_terminal_says_hours():

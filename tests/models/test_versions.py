@@ -107,13 +107,7 @@ CAUGHT = [
 def test_keys_at_wrong_positions_are_refused_at_attach(monkeypatch, dtype, fault):
     model = llama(dtype)
     if fault == "a position late":
-        at = read.Call._at
-
-        def later(self, steps, compute, first, last, positions):
-            late = self.past and compute == "of_keys"
-            return at(self, steps, compute, first, last, positions + 1 if late else positions)
-
-        monkeypatch.setattr(read.Call, "_at", later)
+        a_position_late(monkeypatch)
     elif fault == "padding counted":
         begin = read.DeferredTable._begin
 
@@ -128,6 +122,48 @@ def test_keys_at_wrong_positions_are_refused_at_attach(monkeypatch, dtype, fault
         monkeypatch.setattr(kept, "_fits", lambda kept, call, key, steps: kept.keys.shape[0] == len(key))
     with pytest.raises(CannotAttach, match="gives other logits"):
         attach(model, planned(model))
+
+
+def a_position_late(monkeypatch):
+    at = read.Call._at
+
+    def later(self, steps, compute, first, last, positions):
+        return at(self, steps, compute, first, last, positions + 1 if self.past and compute == "of_keys" else positions)
+
+    monkeypatch.setattr(read.Call, "_at", later)
+
+
+@pytest.fixture
+def no_digits(monkeypatch):
+    """A model so deep that nothing of bfloat16 is left: SmolLM2's 30 layers leave 0.09 to 0.12 of what a cache gives, where
+    half the digits are 0.088, and its float32 4e-6."""
+    allowed = selftest._allowed
+    monkeypatch.setattr(selftest, "_allowed", lambda model: 0.0 if model.dtype == torch.bfloat16 else allowed(model))
+
+
+@pytest.mark.parametrize("method", ["dynamic-yarn", "near-linear"])
+def test_rounding_in_half_precision_is_not_held_against_a_plan(no_digits, method):
+    model = llama(torch.bfloat16)
+    before = {name: (weight.data_ptr(), weight.clone()) for name, weight in model.named_parameters()}
+    attach(model, planned(model, method)).undo()
+    for name, weight in model.named_parameters():
+        place, value = before[name]
+        assert weight.data_ptr() == place
+        assert weight.dtype == torch.bfloat16
+        assert torch.equal(weight, value)
+
+
+@pytest.mark.parametrize("method", ["dynamic-yarn", "near-linear"])
+def test_a_fault_is_seen_beneath_the_rounding_of_half_precision(no_digits, monkeypatch, method):
+    a_position_late(monkeypatch)
+    with pytest.raises(CannotAttach, match="gives other logits"):
+        attach(llama(torch.bfloat16), planned(llama(torch.bfloat16), method))
+
+
+def test_a_model_too_large_to_be_held_twice_is_judged_as_it_is(no_digits, monkeypatch):
+    monkeypatch.setattr(selftest, "LARGEST", 10)
+    with pytest.raises(CannotAttach, match="gives other logits"):
+        attach(llama(torch.bfloat16), planned(llama(torch.bfloat16)))
 
 
 def test_a_model_whose_own_cache_is_wrong_is_said_to_have_one(monkeypatch):

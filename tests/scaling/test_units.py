@@ -4,7 +4,7 @@ import pytest
 
 from ropewalk.errors import BadLength
 from ropewalk.scaling.rope import LARGEST_LENGTH
-from ropewalk.scaling.units import as_length
+from ropewalk.scaling.units import as_length, spoken
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,14 @@ def test_what_is_no_length_is_refused_as_it_was_written(value):
         as_length(value)
 
     assert str(told.value).startswith(f"{value!r} is not a length")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"), (44.6, "45 s"), (99, "99 s"), (100, "2 min"), (5400, "90 min"), (6000, "1 h 40 min"),
+        (3 * 3600 + 300, "3 h 05 min"), (47.9 * 3600, "47 h 54 min"), (52 * 3600, "2 d 4 h"),
+    ],
+)  # fmt: skip
+def test_spoken(seconds, words):
+    assert spoken(seconds) == words

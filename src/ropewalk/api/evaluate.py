@@ -18,6 +18,7 @@ from ropewalk.api.arguments import (
     Place,
     Plans,
     TextField,
+    Time,
     as_lengths,
     as_names,
     as_numbers,
@@ -28,7 +29,7 @@ from ropewalk.api.arguments import (
 from ropewalk.errors import BadOption
 from ropewalk.models.source import Source
 from ropewalk.progress import SILENT, Progress
-from ropewalk.scaling.units import as_length
+from ropewalk.scaling.units import as_length, as_seconds
 
 if TYPE_CHECKING:
     from ropewalk.jobs.evaluate.result import Outcome
@@ -87,6 +88,9 @@ def evaluate(
             ("--stop-early",),
         ),
     ] = False,
+    budget: Annotated[
+        Time | None, Flag("Read documents in turn under every plan while this lasts: 90s, 30m or 2h.", metavar="TIME")
+    ] = None,
     seed: Annotated[int, Flag("Chooses documents and samples.")] = 0,
     tokenizer: Annotated[Any, Flag("Another tokenizer than the model's own: folder or hub id.")] = None,
     device: Device = "auto",
@@ -122,7 +126,7 @@ def evaluate(
         as_texts(data) or ("library",), text_field, strict, documents, samples, as_numbers(depths, "depths"),
         questions if isinstance(questions, Mapping) else dict(map(_question, as_texts(questions))), gap, ruler_compat,
         stop_early, tax, speed, difference, seed, _named(tokenizer), device, dtype, attention,
-        batch, silence, chat,
+        batch, silence, chat, None if budget is None else as_seconds(budget),
     )  # fmt: skip
     with workers(silence) as ours:
         return run(Path(out), request, progress, ours, source)

@@ -14,10 +14,10 @@ from ropewalk.api.arguments import Chat
 from ropewalk.api.generate import generate
 from ropewalk.cli.parts.common import print_json
 from ropewalk.cli.parts.flags import parameters, with_flags
-from ropewalk.cli.parts.progress import Bar, spoken
+from ropewalk.cli.parts.progress import Bar
 from ropewalk.errors import BadConfig, BadOption
 from ropewalk.progress import Silent
-from ropewalk.scaling.units import human_bytes
+from ropewalk.scaling.units import human_bytes, spoken
 
 PROMPT = {
     "prompt": Annotated[str | None, typer.Option("--prompt", help="The text to go on from.")],

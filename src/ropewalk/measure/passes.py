@@ -15,6 +15,7 @@ from ropewalk.measure.documents import Document
 from ropewalk.measure.faults import BatchSize, check_finite
 from ropewalk.measure.in_windows import score_in_windows
 from ropewalk.measure.nll import score
+from ropewalk.measure.pace import units
 from ropewalk.measure.protocols import CORPUS, Protocol, Window
 from ropewalk.measure.records import Key, Record, Records, ids_hash
 from ropewalk.measure.window import WindowPlan
@@ -174,7 +175,7 @@ class Measurement:
     @property
     def cost(self) -> float:
         """Relative time of the pass: linear layers, and attention that grows with the square of the length."""
-        return len(self.ids) * (1 + len(self.ids) / 4096)
+        return units(len(self.ids))
 
 
 def window_measurements(

@@ -11,6 +11,7 @@ from ropewalk.measure.faults import BatchSize, Say, check_finite
 from ropewalk.measure.greedy import generate_answers
 from ropewalk.measure.in_windows import seen_of
 from ropewalk.measure.material import Material
+from ropewalk.measure.pace import units
 from ropewalk.measure.passes import Advance, is_prefix_consistent, plan_at
 from ropewalk.measure.records import Key, Record, Records
 from ropewalk.measure.reuse import AnswerVerdict, each_answer
@@ -84,7 +85,7 @@ def sample_key(model_hash: str, plan: ScalingPlan, sample: Sample) -> Key:
 
 def cost(sample: Sample) -> float:
     """In the unit of `Measurement.cost`."""
-    return len(sample.ids) * (1 + len(sample.ids) / 4096)
+    return units(len(sample.ids))
 
 
 def _phases(plan: ScalingPlan, samples: Sequence[Sample]) -> list[tuple[ScalingPlan, list[Sample]]]:

@@ -39,6 +39,20 @@ def as_seconds(value: float | str) -> float:
     return float(found[1]) * SECONDS[found[2]]
 
 
+def spoken(seconds: float) -> str:
+    """45 s, 12 min, 3 h 05 min, 2 d 4 h: no more digits than an estimate has."""
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    hours = round(minutes / 60)
+    return f"{hours // 24} d {hours % 24} h"
+
+
 def human_bytes(size: float) -> str:
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size < 1024:

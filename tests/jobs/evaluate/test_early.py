@@ -10,7 +10,7 @@ import pytest
 from ropewalk.engines.transformers.checkpoint import bundled_model, read_config
 from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadOption
-from ropewalk.jobs.evaluate import job as early
+from ropewalk.jobs.evaluate import in_turn as early
 from ropewalk.jobs.evaluate.job import evaluate
 from ropewalk.jobs.evaluate.request import EvalRequest
 from ropewalk.jobs.evaluate.workers import Workers
@@ -81,7 +81,7 @@ def test_documents_are_looked_at_in_the_order_in_which_they_were_read(tmp_path, 
     planned, records = measured(tmp_path, losses, "cab")
     looked = []
     monkeypatch.setattr(early, "look", lambda a, b, counts: looked.append((a, b, counts)) or Look(stop=True))
-    assert early._clear(planned, ["c", "a", "b"], Prefix((4,)), records)
+    assert early.clear(planned, ["c", "a", "b"], Prefix((4,)), records)
     ((first, other, counts),) = looked
     assert (other / first).tolist() == pytest.approx([2.0, 4.0, 8.0])
     assert counts.tolist() == [3, 3, 3]
@@ -93,7 +93,7 @@ def test_a_document_that_was_not_drawn_yet_is_not_looked_at(tmp_path, monkeypatc
     planned, records = measured(tmp_path, losses, "cab")
     seen = []
     monkeypatch.setattr(early, "look", lambda a, b, counts: seen.append(len(a)) or Look(stop=False))
-    assert not early._clear(planned, ["c", "b"], Prefix((4,)), records)
+    assert not early.clear(planned, ["c", "b"], Prefix((4,)), records)
     assert seen == [2]
 
 
@@ -112,7 +112,7 @@ def test_the_last_line_of_the_protocol_decides(tmp_path, monkeypatch):
     planned, records = measured(tmp_path, {name: (1.0, 2.0) for name in "abc"}, "abc")
     seen = []
     monkeypatch.setattr(early, "look", lambda a, b, counts: seen.append(counts.tolist()) or Look(stop=True))
-    early._clear(planned, ["a", "b", "c"], Prefix((2, 4)), records)
+    early.clear(planned, ["a", "b", "c"], Prefix((2, 4)), records)
     assert seen == [[3, 3, 3]]
 
 
@@ -120,7 +120,7 @@ def test_every_plan_must_be_told_from_the_first(tmp_path, monkeypatch):
     planned, records = measured(tmp_path, {name: (1.0, 2.0) for name in "abc"}, "abc")
     answers = iter([True, False])
     monkeypatch.setattr(early, "look", lambda a, b, counts: Look(stop=next(answers)))
-    assert not early._clear([*planned, planned[1]], ["a", "b", "c"], Prefix((4,)), records)
+    assert not early.clear([*planned, planned[1]], ["a", "b", "c"], Prefix((4,)), records)
 
 
 @pytest.mark.parametrize("clear_after", [3, 5, 99])
@@ -135,7 +135,7 @@ def test_it_looks_after_each_document_from_the_third_on_and_counts_what_is_left(
         advance(sum(m.cost for m in wanted))
 
     monkeypatch.setattr(early, "measure", measure)
-    monkeypatch.setattr(early, "_clear", lambda planned, order, *rest: looks.append(len(order)) or len(order) >= clear_after)
+    monkeypatch.setattr(early, "clear", lambda planned, order, *rest: looks.append(len(order)) or len(order) >= clear_after)
     told = []
     n = early.read_until_clear(None, work, names, Prefix((4,)), None, costs.append, None, told.append, 0)
     assert n == min(clear_after, 8)

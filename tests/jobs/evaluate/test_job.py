@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ropewalk.api.arguments import as_protocols
-from ropewalk.errors import BadConfig, BadOption, NotFinite
+from ropewalk.errors import BadConfig, BadOption, CannotAttach, NotFinite
 from ropewalk.jobs.evaluate import job
 from ropewalk.jobs.evaluate.job import evaluate, run_folders
 from ropewalk.jobs.evaluate.prepare import prepare, spelled_out
@@ -149,6 +149,26 @@ def test_a_plan_that_gives_no_numbers_is_given_up_and_the_others_are_kept(tmp_pa
     monkeypatch.setattr(job, "measure", lambda *a, **k: broken(None, outcome.prepared.plans["none"]))
     with pytest.raises(NotFinite):
         evaluate(tmp_path / "all", EvalRequest(**SMALL), Watching())
+
+
+def test_a_plan_that_the_model_cannot_take_is_told_before_anything_is_read(tmp_path, monkeypatch):
+    real, seen = job.attach, []
+
+    def attach(model, plan):
+        if plan.name == "yarn":
+            raise CannotAttach("it does not fit.")
+        return real(model, plan)
+
+    class Early(Watching):
+        def note(self, sentence):
+            seen.append((sentence, len(list(tmp_path.glob("records/*")))))
+
+    monkeypatch.setattr(job, "attach", attach)
+    outcome = evaluate(tmp_path, EvalRequest(**{**SMALL, "methods": ("none", "yarn"), "tasks": ()}), Early())
+    assert ("yarn is given up: it does not fit.", 0) in seen
+    assert outcome.failures == ["it does not fit."]
+    assert outcome.exit_code == 1
+    assert {r.key.method for r in outcome.records} == {"none"}
 
 
 def test_memory_that_runs_out_halves_the_batch_and_the_run_goes_on(whole, tmp_path, monkeypatch):

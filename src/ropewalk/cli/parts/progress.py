@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from ropewalk.cli.parts.console import Console
+from ropewalk.scaling.units import spoken
 
 Clock = Callable[[], float]
 OFTEN, SELDOM = 10.0, 60.0  # seconds between two lines in a file, at first and once it takes long
@@ -45,20 +46,6 @@ class Estimate:
         if not self._worked or self.done >= self.total:
             return None
         return max((self.total - self.done) * self._seconds / self._worked - (self._clock() - self._last), 0.0)
-
-
-def spoken(seconds: float) -> str:
-    """45 s, 12 min, 3 h 05 min, 2 d 4 h: no more digits than an estimate has."""
-    whole = round(seconds)
-    if whole < 100:
-        return f"{whole} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60:02} min"
-    hours = round(minutes / 60)
-    return f"{hours // 24} d {hours % 24} h"
 
 
 class Bar:

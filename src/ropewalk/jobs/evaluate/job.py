@@ -5,9 +5,10 @@ killed at any moment goes on when it is asked for again, and ends with the same 
 """
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -16,21 +17,18 @@ from ropewalk.checkpoints import runs
 from ropewalk.checkpoints.files import write_file
 from ropewalk.engines.transformers.checkpoint import local_checkpoint
 from ropewalk.errors import BadOption, CannotAttach, Mismatch, NotFinite, RopewalkError
+from ropewalk.jobs.evaluate.in_turn import Clock, PlanShare, clear, foretold, read_rounds, read_until_clear, rounds
 from ropewalk.jobs.evaluate.prepare import Prepared, prepare
 from ropewalk.jobs.evaluate.request import RUN, SCHEMA, EvalRequest
 from ropewalk.jobs.evaluate.result import REPORT, Outcome
 from ropewalk.jobs.evaluate.workers import Workers
 from ropewalk.jobs.report.page import write_report
-from ropewalk.measure.anytime import look, random_order
 from ropewalk.measure.faults import BatchSize, Say
-from ropewalk.measure.passes import Measurement, bodies, measure, versions, wanted_passes, window_measurements
-from ropewalk.measure.protocols import Protocol
-from ropewalk.measure.records import Key, Readings, Record, Records
-from ropewalk.measure.retrieval import Asker, sample_key
-from ropewalk.measure.retrieval import cost as sample_cost
+from ropewalk.measure.pace import TRIED, pace, units
+from ropewalk.measure.passes import bodies, measure, versions, wanted_passes, window_measurements
+from ropewalk.measure.records import Record, Records
+from ropewalk.measure.retrieval import Asker
 from ropewalk.measure.speed import measure_speed, speed_keys
-from ropewalk.measure.tables import BITS, Sums, table
-from ropewalk.measure.task import Sample
 from ropewalk.measure.tax import record_tax, tax_measurements
 from ropewalk.measure.window import WindowPlan
 from ropewalk.models.attach import attach
@@ -39,77 +37,9 @@ from ropewalk.models.source import Source
 from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.plan import ScalingPlan
 
-LEAST = 3  # documents before the first look
-Planned = tuple[ScalingPlan, Sequence[Measurement]]
-
-
-def read_until_clear(
-    model: Any, planned: Sequence[Planned], names: Sequence[str], protocol: Protocol, records: Records,
-    advance: Callable[[float], None], batch: BatchSize, say: Say, seed: int,
-) -> int:  # fmt: skip
-    """Read one document after another under every plan; how many were read when the last line of `protocol` was decided.
-
-    planned: plans with all their passes; each of the others is compared with the first.  names: the documents.
-    The order is drawn from the seed before anything is read, and the look after each document is `anytime.look`, whose level
-    holds however often one looks. A second run looks at the same documents in the same order, and stops where the first did.
-    """
-    order = [names[i] for i in random_order(len(names), seed)]
-    for n, name in enumerate(order, 1):
-        for plan, passes in planned:
-            measure(model, plan, [m for m in passes if m.facts["document"] == name], records, advance, batch=batch)
-        if n >= LEAST and _clear(planned, order[:n], protocol, records):
-            unread = set(order[n:])
-            advance(sum(m.cost for _, passes in planned for m in passes if m.facts["document"] in unread))
-            say(f"every plan is told from {planned[0][0].name} after {n} of {len(order)} documents; the rest is not read.")
-            return n
-    say(f"{len(order)} documents were read, and not every plan is told from {planned[0][0].name}.")
-    return len(order)
-
-
-def _clear(planned: Sequence[Planned], order: Sequence[str], protocol: Protocol, records: Records) -> bool:
-    plans = [plan.fingerprint for plan, _ in planned]
-    read = [
-        replace(record, key=replace(record.key, method=record.key.plan))
-        for record in records
-        if record.key.plan in plans and record.facts.get("document") in order
-    ]
-    rows = table(Readings(read), protocol)
-    first, *others = [_in_order(list(rows[plan].values())[-1], order) for plan in plans]
-    return all(look(first.sums * BITS, other.sums * BITS, first.counts).stop for other in others)
-
-
-def _in_order(sums: Sums, order: Sequence[str]) -> Sums:
-    """The documents as they were read: what an anytime-valid test looks at is a sequence."""
-    rows = [sums.documents.index(name) for name in order]
-    return Sums(tuple(order), sums.sums[rows], sums.counts[rows], sums.tokens[rows])
-
-
 UNCHANGED = "none"  # pays no tax
+PROBES = 50  # readings to see how fast this machine is, as part of a run's whole work: below that, none is made
 Advance = Callable[[float], None]
-
-
-@dataclass(frozen=True)
-class PlanShare:
-    """What this process measures under one plan."""
-
-    plan: ScalingPlan
-    passes: list[Measurement]
-    tax: list[Measurement]
-    samples: list[Sample]
-    speed: list[Key]
-
-    @property
-    def cost(self) -> float:
-        read = sum(m.cost for m in self.passes) + 2 * sum(m.cost for m in self.tax)
-        return read + sum(map(sample_cost, self.samples)) + sum(map(_speed_cost, self.speed))
-
-    def keys(self, model_hash: str) -> list[Key]:
-        read = [m.key for m in (*self.passes, *self.tax)]
-        return [*read, *(sample_key(model_hash, self.plan, s) for s in self.samples), *self.speed]
-
-
-def _speed_cost(key: Key) -> float:
-    return key.length * (1 + key.length / 4096)
 
 
 def run_folders(out: Path, models: Sequence[str]) -> list[Path]:
@@ -139,12 +69,14 @@ def evaluate(
     source = source or Source(
         request.model, tokenizer=request.tokenizer, original_length=request.original_length, progress=progress
     )
-    say = progress.note
+    say, began = progress.note, time.monotonic()
     device, dtype = source.placement(request.device, request.dtype)
     request = replace(request, device=device, dtype=dtype)
     prepared = prepare(request, source, say)
     if request.stop_early:
         _check_stop_early(prepared, workers)
+    if request.budget is not None:
+        _check_budget(request.budget, workers)
     for note in prepared.notes:
         say(note)
     with ExitStack() as held:
@@ -155,10 +87,12 @@ def evaluate(
             runs.settle(out / RUN, SCHEMA, prepared.facts())
 
         workers.first_alone(begin)
-        return _evaluate(out, request, prepared, workers, progress)
+        return _evaluate(out, request, prepared, workers, progress, began)
 
 
-def _evaluate(out: Path, request: EvalRequest, prepared: Prepared, workers: Workers, progress: Progress) -> Outcome:
+def _evaluate(
+    out: Path, request: EvalRequest, prepared: Prepared, workers: Workers, progress: Progress, began: float
+) -> Outcome:
     """Into a folder that is this run's own."""
     say = progress.note
     if workers.is_first:
@@ -170,13 +104,19 @@ def _evaluate(out: Path, request: EvalRequest, prepared: Prepared, workers: Work
     found = sum(key in records for key in keys)
     if found:
         say(f"{found} of {len(keys)} measurements are there already.")
-    progress.begin(f"measuring {request.model}", sum(part.cost for part in parts), found=found > 0)
+    budget = request.budget
+    now = time.monotonic()
+    total = max(budget - (now - began), 1.0) if budget else sum(part.cost for part in parts)
+    progress.begin(f"measuring {request.model}", total, found=found > 0 and not budget)
 
     def beat(cost: float) -> None:
         workers.beat()
-        progress.advance(cost)
+        if budget:
+            progress.reach(min(time.monotonic() - now, total))
+        else:
+            progress.advance(cost)
 
-    failures = _measure(prepared, parts, records, beat, say) if found < len(keys) else []
+    failures = _measure(prepared, parts, records, beat, say, began) if found < len(keys) else []
     workers.finish()
     measured = _measured(prepared, records)
     if workers.is_first and measured:
@@ -192,6 +132,13 @@ def _check_stop_early(prepared: Prepared, workers: Workers) -> None:
         )
     if workers.world > 1:
         raise BadOption("stopping early looks at documents one after another: run it in one process, without torchrun.")
+
+
+def _check_budget(budget: float, workers: Workers) -> None:
+    if not budget > 0:
+        raise BadOption(f"budget is {budget:g} s; it must be more than 0.")
+    if workers.world > 1:
+        raise BadOption("a budget looks at one clock after each document: run it in one process, without torchrun.")
 
 
 def _part(prepared: Prepared, plan: ScalingPlan, workers: Workers) -> PlanShare:
@@ -213,7 +160,9 @@ def _part(prepared: Prepared, plan: ScalingPlan, workers: Workers) -> PlanShare:
     )
 
 
-def _measure(prepared: Prepared, parts: Sequence[PlanShare], records: Records, advance: Advance, say: Say) -> list[str]:
+def _measure(
+    prepared: Prepared, parts: Sequence[PlanShare], records: Records, advance: Advance, say: Say, began: float
+) -> list[str]:  # fmt: skip
     """What could not be measured, plan by plan. Raises only where nothing could, or where going on makes no sense."""
     request = prepared.request
     model = prepared.source.load(device=request.device, dtype=request.dtype, attention=request.attention)
@@ -221,23 +170,56 @@ def _measure(prepared: Prepared, parts: Sequence[PlanShare], records: Records, a
     facts = {**versions(model), "device": request.device}
     batch = BatchSize(request.batch, say)
     asker = Asker(model, prepared.model_hash, prepared.material, records, batch, facts, request.gap, say)
-    failures: dict[str, RopewalkError] = {}
-    if request.stop_early:
-        names, planned = [d.name for d in prepared.documents], [(part.plan, part.passes) for part in parts]
-        read_until_clear(model, planned, names, prepared.protocols[0], records, advance, batch, say, request.seed)
-    for part in parts:
+    failures = _cannot_attach(model, parts, say)  # told before anything is read: that may take hours
+    names, planned = [d.name for d in prepared.documents], [(part.plan, part.passes) for part in parts]
+
+    def one(part: PlanShare) -> None:
+        if part.plan.fingerprint in failures:
+            return
         try:
-            if not request.stop_early:
-                measure(model, part.plan, part.passes, records, advance, batch=batch)
+            measure(model, part.plan, part.passes, records, advance, batch=batch)
             record_tax(model, part.plan, part.tax, records, facts, advance)
             asker.ask(part.plan, part.samples, advance)
         except (NotFinite, CannotAttach, Mismatch) as error:
             failures[part.plan.fingerprint] = error
             say(f"{part.plan.name} is given up: {error}")
+
+    def missing(part: PlanShare) -> float:
+        return part.missing(prepared.model_hash, records).cost
+
+    def is_clear(read: Sequence[str]) -> bool:
+        return request.stop_early and clear(planned, read, prepared.protocols[0], records)
+
+    first, rate = sum(map(missing, next(rounds(parts, names, request.seed)))), 0.0
+    left = sum(map(missing, parts))
+    if request.budget is not None or left > PROBES * units(TRIED):
+        rate = pace(model)
+    if request.budget is not None:
+        read_rounds(parts, names, request.seed, Clock(request.budget, began, rate), missing, one, is_clear, say)
+    else:
+        if told := foretold(left, rate, len(names), first):
+            say(told)
+        if request.stop_early:
+            read_until_clear(model, planned, names, prepared.protocols[0], records, advance, batch, say, request.seed)
+            parts = [replace(part, passes=[]) for part in parts]
+        for part in parts:
+            one(part)
     if len(failures) == len(parts):
         raise next(iter(failures.values()))
     _speed(model, [part for part in parts if part.plan.fingerprint not in failures], records, facts, advance)
     return [str(error) for error in failures.values()]
+
+
+def _cannot_attach(model: Any, parts: Sequence[PlanShare], say: Say) -> dict[str, RopewalkError]:
+    """The plans that this model cannot take, by fingerprint."""
+    failures: dict[str, RopewalkError] = {}
+    for part in parts:
+        try:
+            attach(model, part.plan).undo()
+        except (CannotAttach, Mismatch) as error:
+            failures[part.plan.fingerprint] = error
+            say(f"{part.plan.name} is given up: {error}")
+    return failures
 
 
 def _speed(model: Any, parts: Sequence[PlanShare], records: Records, facts: dict[str, Any], advance: Advance) -> None:
@@ -249,7 +231,7 @@ def _speed(model: Any, parts: Sequence[PlanShare], records: Records, facts: dict
                 with attach(model, part.plan) as attached:
                     records.add(measure_speed(model, attached, key, facts, warm=key.plan in warm))
                 warm.add(key.plan)
-            advance(_speed_cost(key) if key is not None else 0)
+            advance(units(key.length) if key is not None else 0)
 
 
 def _measured(prepared: Prepared, records: Records) -> list[Record]:

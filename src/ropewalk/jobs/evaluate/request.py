@@ -30,6 +30,7 @@ class EvalRequest:
     ruler_compat: RULER's prompts byte for byte as the reference generator's.
     chat: ladders in the model's chat template.
     stop_early: read documents until every plan is told from the first one, in the first protocol's last line.
+    budget: seconds, in which one document after another is read under every plan, with a sample of each task; None: all.
     difference: of bits per token that a person wants to see; it is told how many documents that takes.
     """
 
@@ -62,6 +63,7 @@ class EvalRequest:
     batch: int = 4
     silence: float = 1800.0
     chat: bool = False
+    budget: float | None = None
 
 
 ASKED = (  # what another run must be asked to give the same records; what only says where and how fast is not here

@@ -94,10 +94,10 @@ class Merged:
 
 
 def mixed(first: Part, second: Part) -> torch.Tensor:
-    """Attention of the same queries over two sets of keys: (rows, queries, heads, channels)."""
+    """Attention of the same queries over two sets of keys: (rows, heads, queries, channels)."""
     wide = torch.promote_types(first[0].dtype, torch.float32)
     share = torch.sigmoid(second[1] - first[1]).to(wide)[..., None]
-    return first[0].to(wide).lerp_(second[0].to(wide), share).to(first[0].dtype).transpose(1, 2).contiguous()
+    return first[0].to(wide).lerp_(second[0].to(wide), share).to(first[0].dtype)
 
 
 def causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None) -> Merged:

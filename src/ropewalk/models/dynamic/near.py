@@ -88,25 +88,59 @@ class NearReading:
         self, stock: Any, module: nn.Module, query: Any, key: Any, value: Any, mask: Any, kwargs: Any, flash: bool
     ) -> Any:
         call, w, t, (steps, _) = self.call, self.w, self.call.tokens, self.call.groups[0]
+        merges = can_merge(stock, module, query, key, value, kwargs, flash)
+        if t == 1 and mask is None and merges:
+            return self._decode_one(query, key, value, steps, kwargs.get("scaling")), None
         start, far_end = call.past - w + 1, call.total - w
         kept = self._kept(key, steps)
-        assert kept.near is not None
-        keys = kept.keys[:, :, :far_end], kept.near[:, :, start - kept.first : call.total - kept.first]
-        values = value[:, :, :far_end], value[:, :, start : call.total]
-        turns = call.once("queries", None, lambda: _after(call.of_queries(steps, 0, t), call.of_near_queries(steps, 0, t)))
+        keys, values = self._far_and_near(kept.keys, kept.near, kept.first), self._far_and_near(value, value, 0)
+        turns = call.once("queries", None, lambda: _in_a_row(call.of_queries(steps, 0, t), call.of_near_queries(steps, 0, t)))
         turned = self.rotate(torch.cat([query, query], dim=2), *turns)  # once: every call of it costs
         queries = turned[:, :, :t], turned[:, :, t:]
-        alone = t == 1 and mask is None
-        masks = (None, None) if alone else call.once("masks", mask, lambda: self._masks(mask, start, far_end, query))
-        if can_merge(stock, module, query, key, value, kwargs, flash) and (alone or query.device.type == "cpu"):
+        masks = call.once("masks", mask, lambda: self._masks(mask, start, far_end, query))
+        if merges and query.device.type == "cpu":
             parts = [
                 attend(q, k, v, kwargs.get("scaling"), mask=_added(seen, q))
                 for q, k, v, seen in zip(queries, keys, values, masks, strict=True)
             ]
-            return mixed(*parts), None
+            return mixed(*parts).transpose(1, 2).contiguous(), None
         _refuse_flash(flash)
         spans = (0, far_end), (start, call.total)
         return _in_one(stock, module, queries, keys, values, masks, spans, key.shape[2], kwargs)
+
+    def _decode_one(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, steps: Steps, scale: float | None
+    ) -> torch.Tensor:
+        """One token, which sees every key: query heads that share keys are read as several queries of one head, and all that
+        is turned is turned at once, for on small models calls cost more than arithmetic."""
+        call, rows, heads, width = self.call, *query.shape[:2], query.shape[3]
+        shared = query.reshape(rows, key.shape[1], -1, width)
+        n = shared.shape[2]
+        kept = self._fitting(key, steps)
+        new = [] if kept is None else [key[:, :, call.past - self.w : call.total - self.w], key[:, :, call.past : call.total]]
+
+        def turns() -> Pair:
+            queries = call.of_queries(steps, 0, 1), call.of_near_queries(steps, 0, 1)
+            several = [pair for pair in queries for _ in range(n)]
+            return _in_a_row(*several, *([self._turns_of_keys(steps, key.shape[2])] if new else []))
+
+        turned = self.rotate(torch.cat([shared, shared, *new], dim=2), *call.once(f"one of {n}, {len(new)} keys", None, turns))
+        kept = self._anew(key, steps) if kept is None else self._add(kept, turned[:, :, 2 * n :])
+        kept.source, kept.version, kept.fresh = key, version_of(key), False
+        (far, near), (v_far, v_near) = (
+            self._far_and_near(kept.keys, kept.near, kept.first),
+            self._far_and_near(value, value, 0),
+        )
+        parts = attend(turned[:, :, :n], far, v_far, scale), attend(turned[:, :, n : 2 * n], near, v_near, scale)
+        return mixed(*parts).reshape(rows, 1, heads, value.shape[3])
+
+    def _far_and_near(self, far: Any, near: Any, first: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of keys or values, those that are far from any of this call's queries, and those that are near.
+
+        first: the column of the cache that `near` begins with.
+        """
+        call, w = self.call, self.w
+        return far[:, :, : call.total - w], near[:, :, call.past - w + 1 - first : call.total - first]
 
     def _masks(self, mask: Any, start: int, far_end: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What each query may see of the far keys and of those from column `start` on."""
@@ -119,41 +153,57 @@ class NearReading:
 
     def _kept(self, key: torch.Tensor, steps: Steps) -> NearRotated:
         """The keys of this layer, turned: the new ones, and those that have become far, added to what the last call kept."""
-        assert self.state is not None
-        call, w, kept = self.call, self.w, self.state.layers.get(self.layer)
-        if not isinstance(kept, NearRotated) or not self._fits(kept, key, steps):
-            far_end, start = call.total - w, call.past - w + 1
-            far = key.new_empty(*key.shape[:2], far_end + max(64, far_end // 16), key.shape[3])
-            far[:, :, :far_end] = self._keys(key, steps, 0, far_end)
-            near = key.new_empty(*key.shape[:2], call.total - start + max(64, w // 16), key.shape[3])
-            near[:, :, : call.total - start] = self._keys(key, (0,), start, call.total)
-            kept = self.state.layers[self.layer] = NearRotated(far, call.total, steps, None, None, False, near, start)
+        call, w, kept = self.call, self.w, self._fitting(key, steps)
+        if kept is None:
+            kept = self._anew(key, steps)
         else:
-            assert kept.near is not None
-            far_from, far_end = kept.length - w, call.total - w
-            turns = call.once("keys", None, lambda: self._turns_of_keys(steps, key.shape[2]))
-            turned = self.rotate(torch.cat([key[:, :, far_from:far_end], key[:, :, call.past : call.total]], dim=2), *turns)
-            kept.keys[:, :, far_from:far_end] = turned[:, :, : call.tokens]
-            if call.total - kept.first > kept.near.shape[2]:
-                start = call.past - w + 1
-                kept.near[:, :, : w - 1] = kept.near[:, :, start - kept.first : call.past - kept.first].clone()
-                kept.first = start
-            kept.near[:, :, call.past - kept.first : call.total - kept.first] = turned[:, :, call.tokens :]
-            kept.length = call.total
+            new = torch.cat([key[:, :, kept.length - w : call.total - w], key[:, :, call.past : call.total]], dim=2)
+            kept = self._add(
+                kept, self.rotate(new, *call.once("keys", None, lambda: self._turns_of_keys(steps, key.shape[2])))
+            )
         kept.source, kept.version, kept.fresh = key, version_of(key), False
+        return kept
+
+    def _anew(self, key: torch.Tensor, steps: Steps) -> NearRotated:
+        assert self.state is not None
+        call, w = self.call, self.w
+        far_end, start = call.total - w, call.past - w + 1
+        far = key.new_empty(*key.shape[:2], far_end + max(64, far_end // 16), key.shape[3])
+        far[:, :, :far_end] = self._keys(key, steps, 0, far_end)
+        near = key.new_empty(*key.shape[:2], call.total - start + max(64, w // 16), key.shape[3])
+        near[:, :, : call.total - start] = self._keys(key, (0,), start, call.total)
+        kept = self.state.layers[self.layer] = NearRotated(far, call.total, steps, None, None, False, near, start)
+        return kept
+
+    def _add(self, kept: NearRotated, turned: torch.Tensor) -> NearRotated:
+        """turned: the keys that have become far, and as many new ones."""
+        assert kept.near is not None
+        call, w = self.call, self.w
+        kept.keys[:, :, kept.length - w : call.total - w] = turned[:, :, : call.tokens]
+        if call.total - kept.first > kept.near.shape[2]:
+            start = call.past - w + 1
+            kept.near[:, :, : w - 1] = kept.near[:, :, start - kept.first : call.past - kept.first].clone()
+            kept.first = start
+        kept.near[:, :, call.past - kept.first : call.total - kept.first] = turned[:, :, call.tokens :]
+        kept.length = call.total
         return kept
 
     def _turns_of_keys(self, steps: Steps, length: int) -> Pair:
         """Of those that become far in this call, and of its own."""
         call, w = self.call, self.w
         far = call.of_keys(steps, call.past - w, call.total - w, length)
-        return _after(far, call.of_keys((0,), call.past, call.total, length))
+        return _in_a_row(far, call.of_keys((0,), call.past, call.total, length))
 
-    def _fits(self, kept: NearRotated, key: torch.Tensor, steps: Steps) -> bool:
-        room, call = kept.keys.shape, self.call
-        writable = torch.is_inference_mode_enabled() or not kept.keys.is_inference()
+    def _fitting(self, key: torch.Tensor, steps: Steps) -> NearRotated | None:
+        """What the last call kept, where this one goes on from it."""
+        assert self.state is not None
+        kept, call = self.state.layers.get(self.layer), self.call
+        if not isinstance(kept, NearRotated):
+            return None
+        room, writable = kept.keys.shape, torch.is_inference_mode_enabled() or not kept.keys.is_inference()
         same = kept.fresh and kept.steps == steps and kept.length == call.past and writable
-        return same and (*room[:2], room[3]) == (*key.shape[:2], key.shape[3]) and room[2] >= call.total - self.w
+        fits = same and (*room[:2], room[3]) == (*key.shape[:2], key.shape[3]) and room[2] >= call.total - self.w
+        return kept if fits else None
 
     def _spelt_out(self, stock: Any, module: nn.Module, query: Any, key: Any, value: Any, mask: Any, kwargs: Any) -> Any:
         """By positions, with masks and any attention function: for padding, packed documents, jumps and gradients."""
@@ -193,10 +243,10 @@ class NearReading:
         return (0, max(last - self.w, 0)), (max(first - self.w + 1, 0), last)
 
 
-def _after(first: Pair, second: Pair) -> Pair:
+def _in_a_row(*pairs: Pair) -> Pair:
     """(cos, sin) of one token after the other; a row that is alone stands for all."""
-    rows = max(len(first[0]), len(second[0]))
-    cos, sin = (torch.cat([a.expand(rows, -1, -1), b.expand(rows, -1, -1)], dim=1) for a, b in zip(first, second, strict=True))
+    rows = max(len(cos) for cos, _ in pairs)
+    cos, sin = (torch.cat([table.expand(rows, -1, -1) for table in tables], dim=1) for tables in zip(*pairs, strict=True))
     return cos, sin
 
 

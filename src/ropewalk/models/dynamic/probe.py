@@ -10,6 +10,7 @@ from torch import nn
 
 from ropewalk.errors import CannotAttach
 from ropewalk.models.dynamic.call import Rotate
+from ropewalk.models.dynamic.kernels import HALVES
 from ropewalk.models.dynamic.read import Watching, homes
 from ropewalk.models.live import LiveTable
 
@@ -37,6 +38,19 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+@contextmanager
+def in_single(model: nn.Module) -> Iterator[None]:
+    """The half precision weights as float32 for as long as the block lasts; after it they are the very same tensors."""
+    held = [(weight, weight.data) for weight in model.parameters() if weight.dtype in HALVES]
+    try:
+        for weight, half in held:
+            weight.data = half.float()
+        yield
+    finally:
+        for weight, half in held:
+            weight.data = half
 
 
 def some_ids(model: nn.Module, count: int) -> torch.Tensor:
