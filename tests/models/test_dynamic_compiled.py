@@ -38,10 +38,16 @@ def one_by_one(forward, ids, cache, first, last, **kwargs):
         return torch.cat(outputs, 1)
 
 
-@pytest.mark.parametrize("attention", ["sdpa", pytest.param("eager", marks=pytest.mark.slow)])
-def test_decoding_is_one_graph_for_all_steps(attention):
+NEAR = ["near-linear", "near-0.25-self_extend-log_n"]
+
+
+@pytest.mark.parametrize(
+    ("attention", "method"), [("sdpa", "dynamic-yarn"), pytest.param("eager", "dynamic-yarn", marks=pytest.mark.slow),
+    ("sdpa", NEAR[0]), pytest.param("sdpa", NEAR[1], marks=pytest.mark.slow)],
+)  # fmt: skip
+def test_decoding_is_one_graph_for_all_steps(attention, method):
     model, ids = llama(torch.float64, attention), tokens()
-    with attach(model, planned(model)):
+    with attach(model, planned(model, method)):
         whole = run(model, ids, use_cache=False)
         cache = StaticCache(config=model.config, max_cache_len=N)
         run(model, ids[:, :50], **cache_argument(model, cache))
@@ -53,12 +59,13 @@ def test_decoding_is_one_graph_for_all_steps(attention):
 
 
 @pytest.mark.slow
-def test_rows_of_different_lengths_have_steps_of_their_own():
+@pytest.mark.parametrize("method", ["dynamic-yarn", *NEAR])
+def test_rows_of_different_lengths_have_steps_of_their_own(method):
     model, ids = llama(torch.float64), tokens(N, 2)
     mask = torch.ones_like(ids)
     mask[1, :80] = 0
     places = (mask.cumsum(1) - 1).clamp(min=0)
-    with attach(model, planned(model)):
+    with attach(model, planned(model, method)):
         cache = StaticCache(config=model.config, max_cache_len=N)
         run(model, ids[:, :100], **cache_argument(model, cache), attention_mask=mask[:, :100], position_ids=places[:, :100])
         got = one_by_one(compiled(model), ids, cache, 100, 190, attention_mask=mask, position_ids=places)
@@ -68,9 +75,10 @@ def test_rows_of_different_lengths_have_steps_of_their_own():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["gpt_neox", "gemma2", "cohere", "smollm3"])
-def test_other_layouts(family):
+@pytest.mark.parametrize("method", ["dynamic-yarn", NEAR[0]])
+def test_other_layouts(family, method):
     model, ids = build(tiny_config(family)).double(), tokens(270)
-    with attach(model, plan_of(model, "dynamic-yarn")):
+    with attach(model, plan_of(model, method)):
         whole = run(model, ids, use_cache=False)
         cache = StaticCache(config=model.config, max_cache_len=270)
         run(model, ids[:, :180], **cache_argument(model, cache))
@@ -87,10 +95,11 @@ def test_longer_calls_break_the_graph_and_give_the_same_numbers():
 
 
 @pytest.mark.slow
-def test_generate_with_compiled_decoding():
+@pytest.mark.parametrize("method", ["dynamic-yarn", NEAR[0]])
+def test_generate_with_compiled_decoding(method):
     model, ids = llama(torch.float64), tokens(50)
     how = dict(max_new_tokens=60, do_sample=False, eos_token_id=None)
-    with attach(model, planned(model)):
+    with attach(model, planned(model, method)):
         wanted = model.generate(ids, use_cache=False, **how)
         config = CompileConfig(fullgraph=True, backend="eager", mode=None)
         config._compile_all_devices = True  # generate compiles on accelerators only, unless told

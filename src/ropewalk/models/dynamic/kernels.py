@@ -63,6 +63,11 @@ def attend(
     return out, sums
 
 
+def by_key_head(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    """(rows, heads, 1, channels) as (rows, key heads, queries that share one, channels): keys are then read once for all."""
+    return query.reshape(query.shape[0], key.shape[1], -1, query.shape[3])
+
+
 class Merged:
     """Softmax attention of some queries, added up part by part."""
 

@@ -38,6 +38,7 @@ class Ladder:
         self.semantics = stretch.dynamic.semantics if stretch.dynamic else STATIC
         self.near, self._log_n = stretch.near, stretch.log_n
         self._stretch, self._base = stretch, base
+        self._sharpens = stretch.softmax_factor != 1  # asked in every call, and a method works out all its angles for it
         self._held: dict[int, tuple[torch.Tensor, float]] = {}
         self._scaled: dict[int, Scaled] = {}
         self._ahead: dict[tuple[str, int, int, torch.dtype], Pair] = {}
@@ -82,7 +83,7 @@ class Ladder:
 
     def softmax(self, steps: torch.Tensor) -> torch.Tensor | None:
         """What queries of latent attention are multiplied by at these steps, float32; None where that is 1 at every one."""
-        if self._stretch.softmax_factor == 1:
+        if not self._sharpens:
             return None
         each, where = torch.unique(steps, return_inverse=True)
         base = self.scaled(0).softmax_factor
@@ -107,12 +108,13 @@ class Ladder:
         """
         if not self.near or step == 0:
             return self.tables(step, positions, like)
-        (trained, _), (inv_freq, m) = self.values(0), self.values(step)
-        wide = like.new_empty(1, dtype=torch.promote_types(like.dtype, torch.float32))
-        turned = self.rotated_by(inv_freq, m * m, self._grouped(step, positions), wide)
-        ahead = self.rotated_by(trained - inv_freq, 1.0, torch.full_like(positions[:1, :1], self.near), wide)
-        cos, sin = add_angles(turned, ahead)
+        cos, sin = self.far_queries(*self.values(step), self._grouped(step, positions), wide(like))
         return cos.to(like.dtype), sin.to(like.dtype)
+
+    def far_queries(self, inv_freq: torch.Tensor, m: Any, positions: torch.Tensor, like: torch.Tensor) -> Pair:
+        """The same from the values of a step, positions in its groups."""
+        ahead = self.values(0)[0] - inv_freq, 1.0, torch.full_like(positions[:1, :1], self.near)
+        return add_angles(self.rotated_by(inv_freq, m * m, positions, like), self.rotated_by(*ahead, like))
 
     def of_near_queries(self, step: int, positions: torch.Tensor, like: torch.Tensor) -> Pair:
         """(cos, sin) of queries that meet near keys, which `of_keys` turned at step 0."""
@@ -169,6 +171,7 @@ class Ladder:
         pairs = [self.values(step) for step in range(len(self.starts) + 1)]
         inv_freq = torch.stack([inv_freq.float() for inv_freq, _ in pairs])
         self.stacked = inv_freq, torch.tensor([m for _, m in pairs], dtype=torch.float32, device=inv_freq.device)
+        self.groups = torch.tensor([self.scaled(step).group for step in range(len(pairs))], device=inv_freq.device)
         self.softmax_stacked = self.softmax(torch.arange(len(pairs)))
 
     def steps(self, positions: torch.Tensor) -> torch.Tensor:
@@ -193,6 +196,11 @@ class Ladder:
                 f"a token at position {position:,} was read, and {self._stretch.name} reaches {self.reach:,} tokens.\n"
                 "  Prompt and answer together must fit: ask for fewer tokens, or stretch further with a larger factor."
             )
+
+
+def wide(like: torch.Tensor) -> torch.Tensor:
+    """For tables that are multiplied before they are rounded to its dtype."""
+    return like.new_empty(1, dtype=torch.promote_types(like.dtype, torch.float32))
 
 
 def add_angles(a: Pair, b: Pair) -> Pair:

@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 from ropewalk.errors import CannotAttach
 from ropewalk.models.dynamic.cache import CacheState, Rotated, keeps, version_of
 from ropewalk.models.dynamic.call import Call, Rotate, in_order
-from ropewalk.models.dynamic.kernels import attend, can_merge, causal, mixed, windowed
+from ropewalk.models.dynamic.kernels import attend, by_key_head, can_merge, causal, mixed, windowed
 from ropewalk.models.dynamic.ladder import Pair, Steps
 
 BLOCK = 256  # queries whose mask must be spelt out are attended so many at a time
@@ -113,11 +113,11 @@ class NearReading:
     ) -> torch.Tensor:
         """One token, which sees every key: query heads that share keys are read as several queries of one head, and all that
         is turned is turned at once, for on small models calls cost more than arithmetic."""
-        call, rows, heads, width = self.call, *query.shape[:2], query.shape[3]
-        shared = query.reshape(rows, key.shape[1], -1, width)
+        call, rows, heads = self.call, *query.shape[:2]
+        shared = by_key_head(query, key)
         n = shared.shape[2]
         kept = self._fitting(key, steps)
-        new = [] if kept is None else [key[:, :, call.past - self.w : call.total - self.w], key[:, :, call.past : call.total]]
+        new = [] if kept is None else [key.narrow(2, call.past - self.w, 1), key.narrow(2, call.past, 1)]
 
         def turns() -> Pair:
             queries = call.of_queries(steps, 0, 1), call.of_near_queries(steps, 0, 1)
@@ -125,13 +125,13 @@ class NearReading:
             return _in_a_row(*several, *([self._turns_of_keys(steps, key.shape[2])] if new else []))
 
         turned = self.rotate(torch.cat([shared, shared, *new], dim=2), *call.once(f"one of {n}, {len(new)} keys", None, turns))
-        kept = self._anew(key, steps) if kept is None else self._add(kept, turned[:, :, 2 * n :])
+        kept = self._anew(key, steps) if kept is None else self._add(kept, turned.narrow(2, 2 * n, 2))
         kept.source, kept.version, kept.fresh = key, version_of(key), False
         (far, near), (v_far, v_near) = (
             self._far_and_near(kept.keys, kept.near, kept.first),
             self._far_and_near(value, value, 0),
         )
-        parts = attend(turned[:, :, :n], far, v_far, scale), attend(turned[:, :, n : 2 * n], near, v_near, scale)
+        parts = attend(turned.narrow(2, 0, n), far, v_far, scale), attend(turned.narrow(2, n, n), near, v_near, scale)
         return mixed(*parts).reshape(rows, 1, heads, value.shape[3])
 
     def _far_and_near(self, far: Any, near: Any, first: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -140,7 +140,7 @@ class NearReading:
         first: the column of the cache that `near` begins with.
         """
         call, w = self.call, self.w
-        return far[:, :, : call.total - w], near[:, :, call.past - w + 1 - first : call.total - first]
+        return far.narrow(2, 0, call.total - w), near.narrow(2, call.past - w + 1 - first, w - 1 + call.tokens)
 
     def _masks(self, mask: Any, start: int, far_end: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What each query may see of the far keys and of those from column `start` on."""
@@ -179,12 +179,12 @@ class NearReading:
         """turned: the keys that have become far, and as many new ones."""
         assert kept.near is not None
         call, w = self.call, self.w
-        kept.keys[:, :, kept.length - w : call.total - w] = turned[:, :, : call.tokens]
+        kept.keys.narrow(2, kept.length - w, call.tokens).copy_(turned.narrow(2, 0, call.tokens))
         if call.total - kept.first > kept.near.shape[2]:
             start = call.past - w + 1
             kept.near[:, :, : w - 1] = kept.near[:, :, start - kept.first : call.past - kept.first].clone()
             kept.first = start
-        kept.near[:, :, call.past - kept.first : call.total - kept.first] = turned[:, :, call.tokens :]
+        kept.near.narrow(2, call.past - kept.first, call.tokens).copy_(turned.narrow(2, call.tokens, call.tokens))
         kept.length = call.total
         return kept
 
@@ -246,7 +246,10 @@ class NearReading:
 def _in_a_row(*pairs: Pair) -> Pair:
     """(cos, sin) of one token after the other; a row that is alone stands for all."""
     rows = max(len(cos) for cos, _ in pairs)
-    cos, sin = (torch.cat([table.expand(rows, -1, -1) for table in tables], dim=1) for tables in zip(*pairs, strict=True))
+    pairs = tuple(
+        (cos.expand(rows, -1, -1), sin.expand(rows, -1, -1)) if len(cos) < rows else (cos, sin) for cos, sin in pairs
+    )
+    cos, sin = (torch.cat(tables, dim=1) for tables in zip(*pairs, strict=True))
     return cos, sin
 
 

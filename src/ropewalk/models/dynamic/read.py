@@ -13,7 +13,7 @@ from ropewalk.errors import CannotAttach
 from ropewalk.models.caches import Entrance
 from ropewalk.models.dynamic.cache import CacheState, bind, keeps, rotated_keys
 from ropewalk.models.dynamic.call import Call, Rotate, in_order
-from ropewalk.models.dynamic.kernels import can_merge, causal
+from ropewalk.models.dynamic.kernels import attend, by_key_head, can_merge, causal
 from ropewalk.models.dynamic.ladder import Ladder, Pair, Steps
 from ropewalk.models.dynamic.near import NearReading
 from ropewalk.models.dynamic.traced import TracedCall, TracedReading, check_unseen, is_traced
@@ -117,6 +117,10 @@ class AttentionCall:
             return reading.attend(stock, module, query, key, value, mask, kwargs, flash)
         if len(groups) == 1:
             rotated, keys = self._single(query, key, groups[0][0])
+            alone = call.tokens == 1 and mask is None and not call.is_plain and keys.shape[2] == call.total
+            if alone and query.device.type == "cpu" and can_merge(stock, module, query, key, value, kwargs):
+                out, _ = attend(by_key_head(rotated, keys), keys, value, kwargs.get("scaling"))
+                return out.reshape(query.shape[0], 1, query.shape[1], value.shape[3]), None
             return stock(module, rotated, keys, value, mask, **kwargs)
         if any(kwargs.get(name) is not None for name in ("position_bias", "cu_seq_lens_q")):
             raise CannotAttach("cu_seq_lens and position biases cannot be split by scale: pack sequences by position_ids.")
