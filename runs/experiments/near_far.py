@@ -9,6 +9,7 @@ import itertools
 from pathlib import Path
 
 import ropewalk
+from ropewalk.cli.parts.progress import Bar
 from ropewalk.measure.comparisons import Comparison
 from ropewalk.measure.records import Readings, Record
 from ropewalk.measure.tables import BITS, compare_sums, edges_of, sums_by_position
@@ -30,10 +31,11 @@ def main() -> None:
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("-o", "--out", type=Path, default=Path("out/near_far"))
     args = parser.parse_args()
-    outcome = ropewalk.evaluate(
-        args.model, args.out, methods=args.methods, factor=args.factor, documents=args.documents, tasks="-", tax=False,
-        speed=False, dtype=args.dtype, seed=args.seed,
-    )  # fmt: skip
+    with Bar("loading the model") as bar:
+        outcome = ropewalk.evaluate(
+            args.model, args.out, methods=args.methods, factor=args.factor, documents=args.documents, tasks="-", tax=False,
+            speed=False, dtype=args.dtype, seed=args.seed, progress=bar,
+        )  # fmt: skip
     original = outcome.prepared.plans["dynamic-yarn"].stretches[0][1].rope.original_length
     show(outcome.records, original, round(original * args.factor))
 

@@ -1,15 +1,20 @@
-"""rope_freqs.weight beside a scaling type, and architectures that cannot carry it."""
+"""rope_freqs.weight beside a scaling type, architectures that cannot carry it, and the temperature of latent attention."""
 
 import math
 
 import pytest
 
 from ropewalk.engines import gguf
+from ropewalk.engines.engine import get_engine, rotation
 from ropewalk.engines.gguf_file import FREQS
+from ropewalk.engines.keys import layers_of
 from ropewalk.engines.llama_cpp import metadata
+from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadConfig, CannotExpress
+from ropewalk.scaling.plan import make_plan
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.stretch import Stretch
+from support.published import DEEPSEEK_V3
 
 BASE = {
     "general.architecture": "llama", "llama.context_length": 4096, "llama.rope.dimension_count": 8,
@@ -54,3 +59,85 @@ def test_a_pair_that_does_not_turn_has_no_factor():
     stretch = Stretch(Rope(64, 10_000.0, 512), "proportional", 1.0, (("proportion", 0.25),))
     with pytest.raises(CannotExpress, match="they cannot make the 0 of a pair that does not turn"):
         metadata(stretch, "llama", 512)
+
+
+def deepseek(**more):
+    """DeepSeek-V3's keys but for its temperature."""
+    return {
+        "general.architecture": "deepseek2", "deepseek2.context_length": 163_840, "deepseek2.rope.dimension_count": 64,
+        "deepseek2.rope.freq_base": 1e4, "deepseek2.rope.scaling.type": "yarn", "deepseek2.rope.scaling.factor": 40.0,
+        "deepseek2.rope.scaling.original_context_length": 4096,
+        **{f"deepseek2.rope.scaling.{name}": value for name, value in more.items()},
+    }  # fmt: skip
+
+
+def read_by_llama_cpp(metadata):
+    (keys,) = get_engine("llama_cpp").read(metadata)
+    return rotation(get_engine("llama_cpp"), keys)
+
+
+def test_a_gguf_of_deepseek_scales_its_softmax_and_not_its_rotation():
+    """algorithms.md 1.6: "DeepSeek2 is immune (factor cancels to 1)"."""
+    result = read_by_llama_cpp(deepseek(yarn_log_multiplier=0.1))
+
+    assert (result.losses, result.scaled.attention_factor) == ((), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("multiplier", "softmax"),
+    [
+        (0.10000000149011612, 1.873854),  # V3: mscale_all_dim 1, so (0.1 ln 40 + 1)^2 = 1.3688879^2; 0.1 as float32
+        (0.07069999724626541, 1.589626),  # V2: 0.707, (0.0707 x 3.6888795 + 1)^2 = 1.2608038^2
+    ],
+)
+def test_yarn_log_multiplier_is_a_tenth_of_what_scales_the_softmax(multiplier, softmax):
+    """conversion/deepseek.py writes 0.1 mscale_all_dim, and src/models/deepseek2.cpp divides by 0.1 (llama.cpp 17945)."""
+    result = read_by_llama_cpp(deepseek(yarn_log_multiplier=multiplier))
+
+    assert (result.losses, result.scaled.attention_factor) == ((), 1.0)
+    assert result.scaled.softmax_factor == pytest.approx(softmax, rel=1e-6)
+
+
+def test_a_gguf_of_deepseek_says_what_its_config_says():
+    (config,) = layers_of(DEEPSEEK_V3)
+    config, gguf_ = config.scaled(), read_by_llama_cpp(deepseek(yarn_log_multiplier=0.10000000149011612)).scaled
+
+    assert gguf_.inv_freq == pytest.approx(config.inv_freq, rel=1e-12)
+    assert (gguf_.attention_factor, gguf_.softmax_factor) == pytest.approx((config.attention_factor, config.softmax_factor))
+
+
+def test_without_the_multiplier_llama_cpp_scales_rotation_and_softmax():
+    """llama-context.cpp: m(s, 1) where the key is 0 or missing, and deepseek2.cpp: its square on the softmax as well."""
+    for more in ({}, {"yarn_log_multiplier": 0.0}):
+        result = read_by_llama_cpp(deepseek(**more))
+
+        assert result.scaled.attention_factor == pytest.approx(1.3688879)
+        assert result.scaled.softmax_factor == pytest.approx(1.873854)
+        (loss,) = result.losses
+        assert loss.logits == pytest.approx(1.873854)
+
+
+def test_attn_factor_scales_rotation_and_softmax_of_latent_attention():
+    """1.1 on cos and sin, and (1.1 x 1.3688879)^2 = 2.267364 on the softmax; below 1 / 1.3688879 no option says it."""
+    result = read_by_llama_cpp(deepseek(yarn_log_multiplier=0.1, attn_factor=1.1))
+
+    assert (result.scaled.attention_factor, result.scaled.softmax_factor) == pytest.approx((1.1, 2.267364))
+    (loss,) = read_by_llama_cpp(deepseek(yarn_log_multiplier=0.1, attn_factor=0.5)).losses
+    assert "its square, 0.25, multiplies the softmax scale" in loss.what
+
+
+def test_linear_of_latent_attention_scales_its_softmax_too():
+    """deepseek2.cpp multiplies by 1 + 0.1 ln s to undo what yarn alone had divided by; (0.1 ln 40 + 1)^2 = 1.874."""
+    result = read_by_llama_cpp({**deepseek(), "deepseek2.rope.scaling.type": "linear"})
+
+    (loss,) = [loss for loss in result.losses if "softmax" in loss.what]
+    assert loss.said.endswith("linear: it multiplies the softmax scale of latent attention by 1.874")
+
+
+def test_no_flags_are_offered_that_would_scale_the_softmax_of_latent_attention():
+    config = {**DEEPSEEK_V3, "max_position_embeddings": 4096, "rope_scaling": None}
+    for method in ("yarn", "linear"):
+        with pytest.raises(CannotExpress, match="the temperature of DeepSeek's attention"):
+            get_engine("llama.cpp").write(make_plan(read(config), factor=4, method=method), config, "")
+    (command,) = get_engine("llama.cpp").write(make_plan(read(config), factor=4, method="ntk"), config, "").commands
+    assert "--rope-scaling none --rope-freq-base" in command

@@ -90,6 +90,9 @@ ROWS = [
     ("mlx_lm", "0.32.2", BY_PARTS, Verb.IGNORES, "attention_factor", {"logits": 2.005}, None),
     ("tensorrt_llm", "1", BY_PARTS, Verb.IGNORES, "attention_factor", {"logits": 2.005}, None),
     ("llama_cpp", "b10488", BY_PARTS, Verb.IGNORES, "attention_factor", {"logits": 2.005}, None),
+    # DeepSeek without its two keys: the softmax has m(40)^2 besides, (0.1 ln 40 + 1)^2 = 1.36889^2 = 1.8739
+    ("llama_cpp", "b10488", {**MLA, "rope_scaling": yarn(40.0)}, Verb.REPLACES, "takes m(s), and for the softmax too",
+     {"logits": 1.8739}, None),
     # {"mscale": 0.707} alone: transformers 1.3689, DeepSeek 1.2608 (algorithms.md 1.6)
     ("transformers", "5.23", llama(yarn(40.0, mscale=0.707), max_position_embeddings=163_840), Verb.IGNORES, "mscale",
      {"logits": (1.3689 / 1.2608) ** 2}, None),
@@ -391,15 +394,3 @@ def test_who_reads_the_multiplier():
     assert rotation(get_engine("vllm"), keys, "0.33").scaled.attention_factor == pytest.approx(M[4])
     both = keys.but(mscale=1.0, mscale_all_dim=1.0)  # SGLang multiplies the ratio too
     assert rotation(get_engine("sglang"), both).scaled.attention_factor == pytest.approx(1 / M[4])
-
-
-def test_a_gguf_of_deepseek_scales_its_softmax_and_not_its_rotation():
-    """algorithms.md 1.6: "DeepSeek2 is immune (factor cancels to 1)"."""
-    (keys,) = get_engine("llama_cpp").read({
-        "general.architecture": "deepseek2", "deepseek2.context_length": 163_840, "deepseek2.rope.dimension_count": 64,
-        "deepseek2.rope.freq_base": 1e4, "deepseek2.rope.scaling.type": "yarn", "deepseek2.rope.scaling.factor": 40.0,
-        "deepseek2.rope.scaling.original_context_length": 4096, "deepseek2.rope.scaling.yarn_log_multiplier": 0.1,
-    })  # fmt: skip
-    result = rotation(get_engine("llama_cpp"), keys)
-
-    assert (result.losses, result.scaled.attention_factor) == ((), 1.0)

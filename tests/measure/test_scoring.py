@@ -161,6 +161,9 @@ def test_prefixes_and_line_breaks_of_answers():
     assert exact("a.c", ["a.c"]) == 1
     assert exact("abc", ["a.c"]) == 0  # a reference is text, not a pattern
     assert exact("b", ["a", "b"]) == 1
+    assert exact("  12\n", [" 12 "]) == 1
+    for said in ("", " ", ". no", "-"):  # begins with nothing, as everything does
+        assert exact(said, [" \n", ""]) == 0
     assert string_match_all("x", ["x"]) == 1.0
     assert decided("all", "A\x00B", ["a\nb"])
     assert not decided("all", "a", [])

@@ -8,6 +8,7 @@ from ropewalk.engines.gguf_file import FREQS, LONG, SHORT
 from ropewalk.engines.keys import GGUF, LENGTH, Beside, Keys, mscale
 from ropewalk.engines.own_files import is_ramped, options
 from ropewalk.engines.transformers.fields import Fields
+from ropewalk.engines.transformers.known import SOFTMAX_MSCALE
 from ropewalk.engines.transformers.layers import FULL, SLIDING
 from ropewalk.errors import BadConfig, NoRope
 from ropewalk.scaling.rope import Rope
@@ -16,8 +17,8 @@ from ropewalk.scaling.stretch import Stretch
 
 ARCHITECTURES = {
     "mistral": "llama", "mixtral": "llama", "llama4_text": "llama4", "gemma3_text": "gemma3", "deepseek_v2": "deepseek2",
-    "deepseek_v3": "deepseek2", "gpt_oss": "gpt-oss", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
-    "ministral3": "mistral3",
+    "deepseek_v3": "deepseek2", "kimi_k2": "deepseek2", "gpt_oss": "gpt-oss", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
+    "deepseek_v32": "deepseek32", "ministral3": "mistral3",
     "gpt_neox": "gptneox", "exaone_moe": "exaone-moe", "hunyuan_v1_dense": "hunyuan-dense",
 }  # fmt: skip
 # Architectures whose loader takes rope_freqs.weight and whose graph divides by it (llama.cpp, src/models; minicpm and
@@ -40,6 +41,9 @@ WITHOUT_ROPE = frozenset(
 )
 # Where rope.scaling.finetuned is a switch for the rotation (src/models/granite.cpp, granite-hybrid.cpp).
 SWITCHED = frozenset({"granite", "granitemoe", "granitehybrid", "graniteswitch"})
+# Whose yarn_log_multiplier is a tenth of mscale_all_dim, for the sake of old files (conversion/deepseek.py, deepseek2.cpp).
+LATENT = frozenset({"deepseek2", "deepseek32"})
+TENTH = 0.10000000149011612  # 0.1 as float32, which the loader divides by
 TYPES = {"none": "default", "linear": "linear", "yarn": "yarn", "longrope": "longrope"}
 
 
@@ -105,8 +109,12 @@ def keys_of(metadata: Mapping[str, Any]) -> Keys:
     if original:
         said[LENGTH] = original
     kind = said["rope_type"]
-    if arch == "deepseek2" and kind == "yarn":  # its temperature goes to the softmax, and m cancels on cos and sin
-        model["qk_rope_head_dim"], said["attention_factor"] = rope.rotary_dim, 1.0
+    if arch in LATENT:
+        model["qk_rope_head_dim"] = rope.rotary_dim
+        said.pop("attention_factor", None)
+        if softmax := fields.number(key("rope.scaling.yarn_log_multiplier")):
+            said[SOFTMAX_MSCALE] = round(softmax / TENTH, 6)  # float32 holds 7 digits
+            said |= {"attention_factor": 1.0} if kind == "yarn" else {}  # the softmax has it, and m cancels on cos and sin
     long, short = fields.numbers(FREQS) or fields.numbers(LONG), fields.numbers(FREQS) or fields.numbers(SHORT)
     keys = Keys(ALL_LAYERS, said, rope, model, GGUF, beside=Beside(no_factor=no_factor))
     if long and kind not in ("linear", "yarn"):

@@ -23,6 +23,7 @@ from ropewalk.engines.quirks import (
     temperature,
 )
 from ropewalk.engines.transformers.checkpoint import text_of
+from ropewalk.engines.transformers.known import SOFTMAX_MSCALE
 from ropewalk.errors import CannotExpress
 from ropewalk.scaling.methods.ntk import stretched_theta
 from ropewalk.scaling.plan import ScalingPlan
@@ -39,7 +40,11 @@ LISTS = frozenset({"phi3", "phimoe", "minicpm", "minicpm3"})
 
 def _multiplied(keys: Keys) -> float:
     """m(s), times rope.scaling.attn_factor of a GGUF; whatever else is written is overwritten when the context is made."""
-    return mscale(keys.factor) * (1.0 if keys.text == CONFIG else float(keys.said.get("attn_factor", 1.0)))
+    return mscale(keys.factor) * _multiplier(keys)
+
+
+def _multiplier(keys: Keys) -> float:
+    return 1.0 if keys.text == CONFIG else float(keys.said.get("attn_factor", 1.0))
 
 
 def _temperature(keys: Keys) -> Says | None:
@@ -49,6 +54,29 @@ def _temperature(keys: Keys) -> Says | None:
         return temperature(lambda keys: deepseek_ratio(keys.but(mscale=None)), "mscale_all_dim")(keys)
     reads = () if keys.text == CONFIG else ("attn_factor",)
     return temperature(_multiplied, *reads)(keys)
+
+
+def _latent(keys: Keys) -> Says | None:
+    """DeepSeek's attention: m is m(s, 1) / m(s, a), a being mscale_all_dim, and the softmax has (m m(s, a))^2. V2 and V3: 1.
+
+    Linear has no m, and the graph undoes one all the same, which leaves m(s)^2 on the softmax.
+    """
+    if gguf.architecture(keys.kind) not in gguf.LATENT or keys.rope_type not in ("linear", "yarn") or keys.factor <= 1:
+        return None
+    slope = float(keys.said.get(SOFTMAX_MSCALE) or 0.0)
+    if keys.rope_type == "linear":
+        times = (mscale(keys.factor) * mscale(keys.factor, slope)) ** 2
+        return Says(f"linear: it multiplies the softmax scale of latent attention by {times:.4g}")
+    multiplier = _multiplier(keys)
+    ones = slope and gguf.architecture(keys.kind) == "deepseek2"
+    m = multiplier * (1.0 if ones else mscale(keys.factor) / mscale(keys.factor, slope))
+    softmax = (m * mscale(keys.factor, slope) - 1) / (mscale(keys.factor) - 1)
+    what = "the temperature of latent attention: m = 1 with mscale_all_dim; without, it takes m(s), and for the softmax too"
+    if multiplier != 1:
+        what = f"rope.scaling.attn_factor: beside cos and sin its square, {multiplier**2:.4g}, multiplies the softmax scale"
+    if softmax < 0:
+        return Says(what)  # no key of a config says so low a scale
+    return Says(what, keys.but(mscale=None, attn_factor=None, attention_factor=m, mscale_all_dim=softmax or None))
 
 
 def _betas(keys: Keys) -> Says | None:
@@ -127,6 +155,8 @@ QUIRKS = (
           way_out="Write original_context_length, or give --yarn-orig-ctx."),
     Quirk(Verb.IGNORES, _temperature, f"{AT}, llama-context.cpp:177",
           way_out="Write rope.scaling.attn_factor = m / (0.1 ln s + 1) into the GGUF."),
+    Quirk(Verb.REPLACES, _latent, f"{AT}, llama-context.cpp and src/models/deepseek2.cpp",
+          way_out="Write mscale and mscale_all_dim into the config, both the same, before it is converted."),
     Quirk(Verb.IGNORES, _betas, f"{AT}, src/models: only grok and mistral3 load them",
           way_out="Give --yarn-beta-fast and --yarn-beta-slow."),
     Quirk(Verb.IGNORES, drops("truncate"), f"{AT}, ggml.c:4486", way_out="Write rope_freqs.weight, where the graph has it."),
@@ -201,12 +231,16 @@ def flags(stretch: Stretch, target: int) -> str:
     return " ".join(words)
 
 
+def _is_latent(stretch: Stretch, config: Mapping[str, Any]) -> bool:
+    return is_mla(Keys("all", {}, stretch.rope, text_of(config)))
+
+
 def written_keys(plan: ScalingPlan, config: Mapping[str, Any], target: int) -> dict[str, Any]:
     """What a GGUF must hold, architecture and head size included, so that it can be read back."""
     text = text_of(config)
     arch = str(text.get("general.architecture") or gguf.architecture(str(text.get("model_type", ""))))
     stretch = only_stretch(plan, "llama.cpp")
-    if is_mla(Keys("all", {}, stretch.rope, text)):
+    if _is_latent(stretch, config):
         raise CannotExpress(
             "llama.cpp computes the temperature of DeepSeek's attention from keys of its own; not written here."
         )
@@ -231,6 +265,8 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Wr
             "  Only a base and a linear factor can be given to some of them."
         )
     said = flags(stretch, plan.target_length) if gguf.flags_can_say(stretch) else ""
+    if _is_latent(stretch, config) and "--rope-scaling none" not in said:  # its softmax follows the scale: see _latent
+        said = ""
     if said and "--rope-scaling yarn" not in said:  # the server caps a slot at context_length, which yarn's flags alone raise
         arch = config.get("general.architecture") or gguf.architecture(str(text_of(config).get("model_type", "")))
         said += f" --override-kv {arch}.context_length=int:{plan.target_length}"

@@ -33,9 +33,13 @@ def string_match_part(prediction: str, references: Sequence[str]) -> float:
 
 
 def exact(prediction: str, references: Sequence[str]) -> float:
-    """1 if the prediction, stripped, begins with a reference and does not go on with another letter or digit."""
-    prediction = prediction.strip()
-    return float(any(re.match(re.escape(r.strip()) + r"(?!\w)", prediction) is not None for r in references))
+    """1 if the prediction, stripped, begins with a reference and does not go on with another letter or digit.
+
+    Blanks around an answer are no part of it, and an answer of blanks alone is none. Tasks of this name are read by teacher
+    forcing where a model is at hand, token for token, blanks too: this is for answers of which there is only the text.
+    """
+    prediction, answers = prediction.strip(), filter(None, map(str.strip, references))
+    return float(any(re.match(re.escape(answer) + r"(?!\w)", prediction) is not None for answer in answers))
 
 
 Scoring = Callable[[str, Sequence[str]], float]

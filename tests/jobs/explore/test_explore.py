@@ -14,7 +14,7 @@ from ropewalk.jobs.explore.page import explorer, for_script, opened, write_explo
 from support.browser import Watched, launched
 from support.command import run
 
-CHAPTERS = ["rotate", "spectrum", "interpolate", "ntk", "by-parts", "dynamic", "yarn", "why-ntk"]
+CHAPTERS = ["rotate", "spectrum", "interpolate", "ntk", "by-parts", "dynamic", "yarn", "why-ntk", "near"]
 WIDTHS = (400, 768, 1180, 1600)
 
 
@@ -176,6 +176,7 @@ LINKS = [
     "#model=llama-3.1-8b&prefix=5&axis=turns&cache=rotate&at=0.3&band=12&hide=linear",
     "#model=own&dim=64&theta=50000&length=2048&method=rope_theta&o.rope_theta=1000000",
     "#model=deepseek-v3&method=dynamic-yarn&factor=6&dialect=ropewalk",
+    "#model=qwen3-8b&near=25&far=self_extend&law=static&query=2.5&nearpair=7",
 ]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from ropewalk.engines.transformers.own_code import OWN_CODE, SCALING, WINDOW, OwnCode
 from ropewalk.errors import CannotExpress
 from ropewalk.scaling.methods.ntk import stretched_theta
+from ropewalk.scaling.methods.yarn import mscale
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.schedule import REQUEST, Dynamic
 from ropewalk.scaling.stretch import Stretch
@@ -60,9 +61,37 @@ def _scaling(stretch: Stretch, own: OwnCode) -> dict[str, Any] | None:
         return {own.word: "dynamic", "factor": 1.0} if fits else None
     if stretch.method == "linear" and "linear" in own.types:
         return {own.word: "linear", "factor": stretch.factor}
+    if "yarn" in own.types and stretch.method in ("yarn", "ntk_by_parts"):
+        return _yarn(stretch, own)
     if "longrope" in own.types and stretch.method in ("longrope", "yarn", "ntk_by_parts", "llama3"):
         return _lists(stretch, own)
     return None
+
+
+def _yarn(stretch: Stretch, own: OwnCode) -> dict[str, Any] | None:
+    """DeepSeek's keys: m is m(s, mscale) / m(s, mscale_all_dim), the softmax has the latter squared; the ramp is rounded."""
+    given = dict(stretch.options)
+    softmax = float(given.get("softmax_mscale", 0.0))  # type: ignore[arg-type]
+    if (
+        stretch.factor == 1
+        or given.get("ramp", "index") != "index"
+        or not given.get("truncate", True)
+        or given.get("beta_growth")
+    ):
+        return None
+    m = stretch.scaled().attention_factor * mscale(stretch.factor, softmax)
+    slope = (m - 1) / (mscale(stretch.factor) - 1)
+    if slope < 1e-9:  # 0 is read as not given
+        return None
+    return {
+        own.word: "yarn",
+        "factor": stretch.factor,
+        "original_max_position_embeddings": stretch.rope.original_length,
+        "beta_fast": given.get("beta_fast", 32.0),
+        "beta_slow": given.get("beta_slow", 1.0),
+        "mscale": softmax if math.isclose(slope, softmax, rel_tol=1e-9) else slope,
+        "mscale_all_dim": softmax,
+    }
 
 
 def _lists(stretch: Stretch, own: OwnCode) -> dict[str, Any] | None:
@@ -85,7 +114,7 @@ def _lists(stretch: Stretch, own: OwnCode) -> dict[str, Any] | None:
 def _refusal(stretch: Stretch, kind: str, own: OwnCode) -> str:
     takes = f"takes rope_scaling of type {', '.join(sorted(own.types))}" if own.types else "reads no rope_scaling"
     lists = ", longrope with its own attention factor alone" if "longrope" in own.types else ""
-    names = [name for name in ("linear",) if name in own.types] + (["ntk"] if own.base[0] else [])
+    names = [name for name in ("linear", "yarn") if name in own.types] + (["ntk"] if own.base[0] else [])
     ways = [f"method {name} (--method {name})" for name in names]
     return (
         f"{kind}'s own code decides, and cannot be told {stretch.name}: it {takes}{lists} ({own.source}).\n"

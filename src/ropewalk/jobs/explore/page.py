@@ -15,7 +15,7 @@ from ropewalk.scaling.spec import ModelSpec
 # In the order in which they run; each adds to window.ropewalk.
 SCRIPTS = (
     "math spell config state draw controls ch1_rotate ch2_spectrum ch3_interpolate ch4_ntk ch5_by_parts "
-    "ch6_dynamic ch7_yarn ch8_kernel panel main"
+    "ch6_dynamic ch7_yarn ch8_kernel ch9_near panel main"
 ).split()
 DIALECTS = ("transformers", "vllm", "llama_cpp", "ropewalk")
 MARK = '<meta name="generator" content="ropewalk explore">'

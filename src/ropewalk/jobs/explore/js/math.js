@@ -141,6 +141,39 @@
     return Math.min(Math.max(1, length / rope.original_length), factor);
   }
 
+  // ---- near distances as trained, far ones stretched: docs/near.md
+
+  // (L' - w) / (L - w): the largest scale of what lies beyond w.
+  function farthestScale(rope, factor, w) {
+    return (roundHalfEven(rope.original_length * factor) - w) / (rope.original_length - w);
+  }
+
+  // s(p) = max(1, (p + 1 - w) / (L - w)) of the query at p, not rounded to a grid, never above the largest.
+  function nearScale(rope, factor, w, position) {
+    return Math.min(Math.max(1, (position + 1 - w) / (rope.original_length - w)), farthestScale(rope, factor, w));
+  }
+
+  // Rules for far distances alone, which no method of a whole model is.
+  const FAR_ALONE = {
+    rerope: (rope) => ({ inv_freq: invFreq(rope).map(() => 0), attention_factor: 1, group: 1 }),
+    self_extend: (rope, s) => {
+      const group = Math.ceil(s - 1e-9);
+      return { inv_freq: invFreq(rope).map((theta) => theta / group), attention_factor: 1, group };
+    },
+  };
+
+  // How far distances turn at scale s: {inv_freq, attention_factor, group}. At 1 they turn as trained, whatever the rule.
+  function farRule(rope, name, s, options = {}) {
+    if (s <= 1) return { inv_freq: invFreq(rope), attention_factor: 1, group: 1 };
+    return name in FAR_ALONE ? FAR_ALONE[name](rope, s) : { ...compute(rope, name, s, options), group: 1 };
+  }
+
+  // The angle of pair i between the query at p and the key d tokens before it. Positions count in whole groups where the rule has them.
+  function nearAngle(rope, rule, w, position, d, i) {
+    const theta = invFreq(rope)[i], whole = (x) => Math.floor(x / rule.group) * rule.group;
+    return d < w ? theta * d : theta * w + rule.inv_freq[i] * (whole(position) - whole(position - d) - w);
+  }
+
   const KEPT = 0, RAMPED = 1, STRETCHED = 2;
 
   // How much each pair is slowed, and whether that makes it kept, ramped or stretched: as `ropewalk plan` counts.
@@ -207,6 +240,6 @@
 
   Object.assign(R, {
     TAU, KEPT, RAMPED, STRETCHED, clamp, invFreq, turns, pairTurning, rampEnds, interpolated, stretchedTheta, compute,
-    parseMethod, scaleAt, pairs, leavesRange, kernel, softmax, entropyBits, kernelRegression, roundHalfEven,
+    parseMethod, scaleAt, farthestScale, nearScale, farRule, nearAngle, pairs, leavesRange, kernel, softmax, entropyBits, kernelRegression, roundHalfEven,
   });
 })(window.ropewalk);

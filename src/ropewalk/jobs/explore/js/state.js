@@ -26,6 +26,11 @@
     sharpen: ["m2", oneOf("m2", "m", "off")],
     hide: ["ntk_by_parts,llama3,resonance", (x) => /^[\w,-]*$/.test(x)],
     band: [4, inRange(0.5, 40)],
+    near: [50, (x) => Number.isInteger(x) && x >= 1 && x <= 99],
+    far: ["linear", oneOf("linear", "yarn", "rerope", "self_extend")],
+    law: ["causal", oneOf("causal", "static")],
+    query: [3, inRange(0.1, 1024)],
+    nearpair: [-1, (x) => Number.isInteger(x) && x >= -1 && x < 512],
     dialect: ["transformers", (name) => R.data.dialects.some((d) => d.name === name)],
   };
 
