@@ -171,6 +171,24 @@ def test_a_plan_that_the_model_cannot_take_is_told_before_anything_is_read(tmp_p
     assert {r.key.method for r in outcome.records} == {"none"}
 
 
+def test_the_stage_that_counts_is_begun_after_the_weights_are_there(tmp_path, monkeypatch):
+    """Loading is a stage of its own: what is measured must not be counted in it."""
+    stages, load = [], Source.load
+
+    def loading(self, **how):
+        self.progress.begin("loading")
+        return load(self, **how)
+
+    class Stages(Watching):
+        def begin(self, what, total=None, *, found=False):
+            stages.append(what)
+
+    monkeypatch.setattr(Source, "load", loading)
+    evaluate(tmp_path, EvalRequest(**{**SMALL, "methods": ("none",), "tasks": ()}), Stages())
+    assert stages.index("loading") < stages.index("measuring ropewalk-tiny")
+    assert stages[-1] == "measuring ropewalk-tiny"
+
+
 def test_memory_that_runs_out_halves_the_batch_and_the_run_goes_on(whole, tmp_path, monkeypatch):
     def cramped(*args, **kwargs):
         model = load_model(*args, **kwargs)

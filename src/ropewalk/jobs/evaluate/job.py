@@ -104,6 +104,7 @@ def _evaluate(
     found = sum(key in records for key in keys)
     if found:
         say(f"{found} of {len(keys)} measurements are there already.")
+    model = _load(prepared) if found < len(keys) else None  # a stage of its own, and so before the next
     budget = request.budget
     now = time.monotonic()
     total = max(budget - (now - began), 1.0) if budget else sum(part.cost for part in parts)
@@ -116,7 +117,7 @@ def _evaluate(
         else:
             progress.advance(cost)
 
-    failures = _measure(prepared, parts, records, beat, say, began) if found < len(keys) else []
+    failures = _measure(prepared, model, parts, records, beat, say, began) if model is not None else []
     workers.finish()
     measured = _measured(prepared, records)
     if workers.is_first and measured:
@@ -160,13 +161,18 @@ def _part(prepared: Prepared, plan: ScalingPlan, workers: Workers) -> PlanShare:
     )
 
 
-def _measure(
-    prepared: Prepared, parts: Sequence[PlanShare], records: Records, advance: Advance, say: Say, began: float
-) -> list[str]:  # fmt: skip
-    """What could not be measured, plan by plan. Raises only where nothing could, or where going on makes no sense."""
+def _load(prepared: Prepared) -> Any:
     request = prepared.request
     model = prepared.source.load(device=request.device, dtype=request.dtype, attention=request.attention)
     check_tokenizer(prepared.tokenizer, model, request.tokenizer or request.model)
+    return model
+
+
+def _measure(
+    prepared: Prepared, model: Any, parts: Sequence[PlanShare], records: Records, advance: Advance, say: Say, began: float
+) -> list[str]:  # fmt: skip
+    """What could not be measured, plan by plan. Raises only where nothing could, or where going on makes no sense."""
+    request = prepared.request
     facts = {**versions(model), "device": request.device}
     batch = BatchSize(request.batch, say)
     asker = Asker(model, prepared.model_hash, prepared.material, records, batch, facts, request.gap, say)
