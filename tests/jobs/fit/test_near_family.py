@@ -197,6 +197,9 @@ def test_a_plan_of_lists_reads_back_to_the_same_numbers(parts, tmp_path, space):
             found.append(parts[0](ids).logits)
     assert torch.equal(*found)
     assert torch.isfinite(found[0]).all()
+    with attach(parts[0], read):  # and it is written with: with a cache what is written without
+        written = [parts[0].generate(ids, max_new_tokens=4, do_sample=False, use_cache=cached) for cached in (True, False)]
+    assert torch.equal(*written)
 
 
 @pytest.mark.parametrize("method", ["longrope", "self_extend"])
