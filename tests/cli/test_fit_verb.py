@@ -38,6 +38,14 @@ def test_documents_that_are_too_short(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "plan.json").exists()
 
 
+def test_near_distances_are_fitted_causally(tmp_path, capsys, monkeypatch):
+    code, _, err = run(capsys, monkeypatch, "fit", "ropewalk-tiny", "--family", "near", "-o", str(tmp_path / "plan.json"))
+    assert code == 2
+    assert "near is searched under the causal schedule alone" in err
+    assert "Add causal (--causal)" in err
+    assert not (tmp_path / "plan.json").exists()
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90.0), ("5m", 300.0), ("1.5h", 5400.0)])
 def test_budgets(text, seconds):
     assert as_seconds(text) == seconds

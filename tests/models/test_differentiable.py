@@ -43,15 +43,18 @@ def loss(model):
     return torch.nn.functional.cross_entropy(logits, IDS[0, 1:])
 
 
-def in_graph(model, plan, bend, m):
+def in_graph(model, plan, bend, m, near=None):
     (_, stretch), *_ = plan.stretches
-    with rotating_by(model, plan, frequencies_of(stretch, bend, m), N), torch.enable_grad():
+    with rotating_by(model, plan, frequencies_of(stretch, bend, m), N, near), torch.enable_grad():
         found = loss(model)
         found.backward()
     return found.item()
 
 
-@pytest.mark.parametrize("method", ["yarn", "dynamic-yarn", "dynamic-yarn-causal-5"])
+NEAR = ["near-yarn", "near-0.25-linear-log_n-causal-5", "near-0.25-self_extend-log_n", "near-0.25-yarn-static"]
+
+
+@pytest.mark.parametrize("method", ["yarn", "dynamic-yarn", "dynamic-yarn-causal-5", *NEAR])
 def test_loss_and_gradient(method):
     model = exact_llama()
     plan = make_plan(read_live(model), factor=FACTOR, method=method)
@@ -72,6 +75,20 @@ def test_loss_and_gradient(method):
         in_graph(model, plan, bend.detach().requires_grad_(), (m.detach() + k * 1e-6).requires_grad_()) for k in (1, -1)
     )
     assert m.grad.item() == pytest.approx((up - down) / 2e-6, rel=1e-4, abs=1e-8)
+
+
+@pytest.mark.parametrize("method", NEAR)
+def test_the_gradient_in_the_near_distances(method):
+    """w moves the far angles, theta w + theta' (d - w); which keys are near stays. By finite differences."""
+    model = exact_llama()
+    plan = make_plan(read_live(model), factor=FACTOR, method=method)
+    flat, none = torch.zeros(8, dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    w = torch.tensor(float(plan.stretches[0][1].near), dtype=torch.float64, requires_grad=True)
+    found = in_graph(model, plan, flat, none, w)
+    assert found == in_graph(model, plan, flat.clone().requires_grad_(), none)  # unless told, the plan's own
+    up, down = (in_graph(model, plan, flat, none, (w.detach() + k * 1e-5).requires_grad_()) for k in (1, -1))
+    assert w.grad.item() == pytest.approx((up - down) / 2e-5, rel=1e-4, abs=1e-8)
+    assert abs(w.grad.item()) > 1e-6
 
 
 def test_the_gradient_agrees_with_the_stock_model_at_another_attention_factor():

@@ -37,6 +37,13 @@ MUTANTS = {
     ("jobs/fit/families/yarn.py", "tests/jobs/fit/test_families.py"): [
         ("growth the wrong way", "(scale / factor) ** u[3]", "(factor / scale) ** u[3]"),
     ],
+    ("jobs/fit/families/near.py", "tests/jobs/fit/test_near_family.py"): [
+        ("the schedule stays where w moves", "(scale - 1) / (length - w.item())", "0 / (length - w.item())"),
+        ("w is not rounded", "round(exact.item())", "exact.item()"),
+        ("no temperature", "(1 + SLOPE * point[7] * math.log(largest),)", "(1.0,)"),
+        ("groups forgotten", "if u[-1] > WHOLE:\n", "if u[-1] > 2:\n"),
+        ("static too", "must_be_dynamic=True", "can_be_dynamic=True"),
+    ],
     ("jobs/fit/compare.py", "tests/jobs/fit/test_kept.py", "tests/jobs/fit/test_compare.py"): [
         ("the gain is unpaired", "_difference((rows - fitted)[:,", "_difference((rows)[:,"),
         ("short and far swapped", "_mean(rows[:, : original - 1])", "_mean(rows[:, original - 1 :])"),
@@ -53,8 +60,13 @@ MUTANTS = {
         ("not smoothed", "smooth = u if steps <= BURN else", "smooth = u if True else"),
         ("nan argmin", "numpy.argmin(numpy.where(good, found, math.inf))", "numpy.argmin(found)"),
     ],
-    ("jobs/evaluate/job.py", "tests/jobs/evaluate/test_early.py"): [
+    ("jobs/evaluate/in_turn.py", "tests/jobs/evaluate/test_early.py"): [
         ("the order of names", "rows = [sums.documents.index(name) for name in order]", "rows = list(range(len(order)))"),
+    ],
+    ("jobs/evaluate/in_turn.py", "tests/jobs/evaluate/test_budget.py"): [
+        ("a round of all samples", "if s.index == n]", "if s.index >= 0]"),
+        ("no room kept", "if cost and not clock.holds(cost + kept):", "if cost and not clock.holds(0.0):"),
+        ("tried for ever", "self.rate = self.spent / self.read", "pass"),
     ],
     ("jobs/report/loss.py", "tests/jobs/report/test_verdicts.py"): [
         ("losses up to 0.1 nats are none", "NOISE = 1e-5", "NOISE = 1e-1"),

@@ -37,9 +37,9 @@ def fit(
     factor: Annotated[float | None, Flag("s = target length / original length; 8 where --to says nothing.")] = None,
     data: Data = (),
     text_field: TextField = "text",
-    family: Annotated[str, Flag("yarn (3 numbers), monotone (7) or free (one a pair).")] = "monotone",
+    family: Annotated[str, Flag("yarn (3 numbers), monotone (7), free (one a pair); near (9), causal.")] = "monotone",
     causal: Annotated[
-        bool, Flag("Fit one rule for all scales of the causal schedule (family yarn or free).", ("--causal",))
+        bool, Flag("Fit one rule for all scales of the causal schedule (family yarn, free or near).", ("--causal",))
     ] = False,
     grid: Annotated[int, Flag("Steps per octave of the causal schedule.")] = 8,
     optimiser: Annotated[str, Flag("gradient, or cma: without gradients.")] = "gradient",

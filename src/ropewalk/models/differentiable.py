@@ -28,7 +28,10 @@ def differentiable_tables(
     positions: (..., tokens), whole numbers. Angles are float64 and the cast comes last, as in `rotary.tables`.
     """
     inv_freq, m = frequencies(scale)
-    angles = positions[..., None] * inv_freq.to(positions.device)
+    return _laid_out(positions[..., None] * inv_freq.to(positions.device), m, layout, like)
+
+
+def _laid_out(angles: torch.Tensor, m: torch.Tensor | float, layout: str, like: torch.Tensor) -> Pair:
     cos, sin = (angles.cos() * m).to(like.dtype), (angles.sin() * m).to(like.dtype)
     if layout == "halves":
         return torch.cat([cos, cos], -1), torch.cat([sin, sin], -1)
@@ -44,24 +47,64 @@ class DifferentiableTables(Ladder):
     pass, so a layer that a checkpoint runs again saves what it saved before.
     """
 
-    def __init__(self, ladder: Ladder, frequencies: Frequencies, tokens: int, like: torch.Tensor):
+    def __init__(
+        self, ladder: Ladder, frequencies: Frequencies, tokens: int, like: torch.Tensor, near: torch.Tensor | None = None
+    ):
         self.__dict__.update(ladder.__dict__)
-        positions, layout = torch.arange(tokens, device=like.device), ladder.table.layout()
+        positions, self._layout = torch.arange(tokens, device=like.device), ladder.table.layout()
         steps = range(int(self.steps(positions[None]).max()) + 1)
-        self._full = [differentiable_tables(frequencies, self.schedule.scale(k), positions, layout, like) for k in steps]
+        self._full: dict[str, list[Pair]] = {"tables": []}
+        if self.near:
+            self._make_near(frequencies, self.near if near is None else near, positions, steps, like)
+            return
+        for step in steps:
+            made = differentiable_tables(frequencies, self.schedule.scale(step), positions, self._layout, like)
+            self._full["tables"].append(made)
+
+    def _make_near(
+        self, frequencies: Frequencies, w: torch.Tensor | int, positions: torch.Tensor, steps: range, like: torch.Tensor
+    ) -> None:
+        """What `Ladder` makes of near and far, in a graph: keys without m, queries with its square and, if far, ahead by w."""
+        trained, plain = frequencies(1.0)
+        as_trained = positions[:, None] * trained.to(positions.device)
+        self._full = {"tables": [_laid_out(as_trained, plain, self._layout, like)]}
+        for step in steps:
+            inv_freq, m = frequencies(self.schedule.scale(step))
+            far = self._grouped(step, positions)[:, None] * inv_freq.to(positions.device)
+            ahead = ((trained - inv_freq) * w).to(positions.device)
+            for compute, angles, factor in (
+                ("of_queries", far + ahead, m * m), ("of_near_queries", as_trained, m * m), ("of_keys", far, 1.0)
+            ):  # fmt: skip
+                self._full.setdefault(compute, []).append(_laid_out(angles, factor, self._layout, like))
 
     def tables(self, step: int, positions: torch.Tensor, like: torch.Tensor) -> Pair:
+        return self._cut("tables", step, positions, like)
+
+    def of_queries(self, step: int, positions: torch.Tensor, like: torch.Tensor) -> Pair:
+        return self._cut("of_queries" if self.near and step else "tables", step, positions, like)
+
+    def of_near_queries(self, step: int, positions: torch.Tensor, like: torch.Tensor) -> Pair:
+        return self._cut("of_near_queries", step, positions, like)
+
+    def of_keys(self, step: int, positions: torch.Tensor, like: torch.Tensor) -> Pair:
+        return self._cut("of_keys" if self.near and step else "tables", step, positions, like)
+
+    def _cut(self, compute: str, step: int, positions: torch.Tensor, like: torch.Tensor) -> Pair:
         first, tokens = int(positions[0, 0]), positions.shape[-1]
-        cos, sin = (half.narrow(0, first, tokens)[None].to(like.dtype) for half in self._full[step])
+        cos, sin = (half.narrow(0, first, tokens)[None].to(like.dtype) for half in self._full[compute][step])
         return cos, sin
 
 
 @contextmanager
-def rotating_by(model: Any, plan: ScalingPlan, frequencies: Frequencies, tokens: int) -> Iterator[None]:
+def rotating_by(
+    model: Any, plan: ScalingPlan, frequencies: Frequencies, tokens: int, near: torch.Tensor | None = None
+) -> Iterator[None]:
     """For as long as the block lasts, the layers that `plan` stretches rotate as `frequencies` says, in a graph.
 
     plan: says which layers, and whether `frequencies` is asked for one scale (static) or for every step of a causal schedule;
     its own numbers are measured first, as by every attach, and then not used. One document, positions 0 to `tokens` - 1.
+    near: w () in a graph, of a plan with near distances whose w moves too. Which keys are near, and where the steps of the
+    schedule begin, the plan says all the same.
 
     Activations are checkpointed per layer where the model can; weights are frozen meanwhile.
     """
@@ -71,7 +114,7 @@ def rotating_by(model: Any, plan: ScalingPlan, frequencies: Frequencies, tokens:
         tables = attached._deferred.tables if attached._deferred else []
         before = [deferred.ladder for deferred, _ in tables]
         for deferred, _ in tables:
-            deferred.ladder = DifferentiableTables(deferred.ladder, frequencies, tokens, like)
+            deferred.ladder = DifferentiableTables(deferred.ladder, frequencies, tokens, like, near)
         for table, stretch in [] if tables else attached.tables:
             hooks.append(table.module.register_forward_hook(_answer(table, frequencies, stretch.factor), with_kwargs=True))
         try:

@@ -33,10 +33,14 @@ BASELINES: dict[str, tuple[str, dict[str, Option]]] = {
 }
 
 
-def baselines(spec: ModelSpec, factor: float, layers: Sequence[str], model: str) -> dict[str, ScalingPlan]:
+def baselines(
+    spec: ModelSpec, factor: float, layers: Sequence[str], model: str, more: Sequence[str] = ()
+) -> dict[str, ScalingPlan]:
+    """more: names of methods besides."""
+    rivals: dict[str, tuple[str, dict[str, Option]]] = {**BASELINES, **{name: (name, {}) for name in more}}
     return {
         name: make_plan(spec, factor=factor, method=method, options=options, layer_types=layers, model=model)
-        for name, (method, options) in BASELINES.items()
+        for name, (method, options) in rivals.items()
     }
 
 

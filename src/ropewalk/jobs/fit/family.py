@@ -29,6 +29,7 @@ class Space:
     stretch: the same as a Stretch of the registry's methods; nothing else is written or measured.
     known: points besides 0 that were good on some model; the search begins at the best of them.
     flat: a point whose attention factor is 1 at every scale, where one is known: what latent attention begins at.
+    near: u -> w, the tokens of its near distances, where it has such: a whole number, with the gradient of what was rounded.
     """
 
     low: tuple[float, ...]
@@ -37,6 +38,7 @@ class Space:
     stretch: Callable[[Sequence[float]], Stretch]
     known: tuple[tuple[float, ...], ...] = ()
     flat: tuple[tuple[float, ...], ...] = ()
+    near: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     @property
     def size(self) -> int:
@@ -74,29 +76,44 @@ Build = Callable[[Rope, float, Dynamic | None], Space]
 
 @dataclass(frozen=True)
 class SearchFamily:
+    """rivals: names of plans that its best must beat too, beside those of `compare.BASELINES`."""
+
     name: str
     summary: str
     build: Build
     can_be_dynamic: bool
+    must_be_dynamic: bool = False
+    rivals: tuple[str, ...] = ()
 
-    def space(self, rope: Rope, factor: float, dynamic: Dynamic | None) -> Space:
+    def check(self, *, dynamic: bool) -> None:
+        if self.must_be_dynamic and not dynamic:
+            raise BadOption(
+                f"{self.name} is searched under the causal schedule alone, where nothing changes within the original length.\n"
+                "  Add causal (--causal), or take another family for a plan of one scale."
+            )
         if dynamic and not self.can_be_dynamic:
             able = [name for name, family in families().items() if family.can_be_dynamic]
             raise BadOption(
                 f"{self.name} fits one list of factors for one scale, and a causal plan has many scales.\n"
                 f"  Fit it without causal (--causal), or take the family {' or '.join(able)}, one rule for all scales."
             )
+
+    def space(self, rope: Rope, factor: float, dynamic: Dynamic | None) -> Space:
+        self.check(dynamic=dynamic is not None)
         return self.build(rope, factor, dynamic)
 
 
 _FAMILIES: Registry[SearchFamily] = Registry("family", "ropewalk.jobs.fit.families")
 
 
-def family(name: str, *, can_be_dynamic: bool = False) -> Callable[[Build], Build]:
+def family(
+    name: str, *, can_be_dynamic: bool = False, must_be_dynamic: bool = False, rivals: tuple[str, ...] = ()
+) -> Callable[[Build], Build]:
     """Register a family; its summary is the first line of the docstring."""
 
     def register(build: Build) -> Build:
-        _FAMILIES.add(name, SearchFamily(name, (build.__doc__ or "").partition("\n")[0], build, can_be_dynamic))
+        summary, able = (build.__doc__ or "").partition("\n")[0], can_be_dynamic or must_be_dynamic
+        _FAMILIES.add(name, SearchFamily(name, summary, build, able, must_be_dynamic, rivals))
         return build
 
     return register
@@ -120,6 +137,24 @@ def yarn_exponents(rope: Rope, factor: float, options: Mapping[str, Option] = RE
     stretched = get_method("yarn")(rope, factor, **options).inv_freq
     slowed = (math.log(theta / new) / math.log(factor) for theta, new in zip(rope.inv_freq, stretched, strict=True))
     return tuple(min(max(g, 0.0), 1.0) for g in slowed)
+
+
+# Turns at which a ramp may bend. Below the first a pair has the first's exponent, from the last upwards the last's.
+KNOTS = (0.25, 0.8, 2.0, 5.0, 13.0, 35.0)
+
+
+def through_knots(rope: Rope) -> Callable[[torch.Tensor], torch.Tensor]:
+    """(knots,) -> (pairs,): piecewise linear in ln(turns)."""
+    knots = torch.tensor([math.log(t) for t in KNOTS], dtype=torch.float64)
+    at = torch.tensor([math.log(t) for t in rope.turns], dtype=torch.float64).clamp(knots[0], knots[-1])
+    left = torch.bucketize(at, knots, right=True).clamp(1, len(knots) - 1) - 1
+    along = (at - knots[left]) / (knots[left + 1] - knots[left])
+    return lambda g: (1 - along) * g[left] + along * g[left + 1]
+
+
+def at_knots(rope: Rope, numbers: Sequence[float]) -> list[float]:
+    """Of one number for each pair, those of the pairs that turn about as often as the knots say."""
+    return [numbers[min(max(round(rope.pair_turning(t)), 0), len(numbers) - 1)] for t in KNOTS]
 
 
 def octaves(factor: float) -> tuple[float, ...]:

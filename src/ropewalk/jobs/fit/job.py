@@ -25,7 +25,7 @@ from ropewalk.measure.documents import Document
 from ropewalk.measure.records import ids_hash
 from ropewalk.measure.tables import edges_of
 from ropewalk.progress import SILENT, Progress
-from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.plan import ScalingPlan, make_plan
 from ropewalk.scaling.schedule import CAUSAL, Dynamic
 from ropewalk.scaling.spec import ModelSpec
 
@@ -66,6 +66,13 @@ class Fit:
             raise BadOption(f"short_weight is {self.short_weight:g}; it must be a number of 0 or more.")
         if not self.budget > 0:
             raise BadOption(f"budget is {self.budget:g} s; it must be more than 0.")
+        family = get_family(self.family)
+        family.check(dynamic=self.causal)
+        if self.short_weight and family.must_be_dynamic:
+            raise BadOption(
+                f"short_weight is {self.short_weight:g}, and {self.family} changes nothing within the original length.\n"
+                "  Leave it out (--short-weight): it is for plans of one scale, which pay there."
+            )
 
 
 def one_layer_type(spec: ModelSpec, layers: Sequence[str]) -> str:
@@ -74,6 +81,7 @@ def one_layer_type(spec: ModelSpec, layers: Sequence[str]) -> str:
         raise BadOption(
             f"a fit moves one layer type at a time; this model has {', '.join(chosen) or 'none'}. Name one: layers (--layers)."
         )
+    make_plan(spec, factor=1, method="linear", layer_types=tuple(layers) or None)  # it refuses models that only slide
     return chosen[0]
 
 
@@ -112,9 +120,9 @@ class _Search:
         self.layer = one_layer_type(spec, fit.layers)
         rope = spec.rope(self.layer)
         self.original, self.target = rope.original_length, round(rope.original_length * fit.factor)
-        dynamic = Dynamic(CAUSAL, fit.grid) if fit.causal else None
-        self.space: Space = get_family(fit.family).space(rope, fit.factor, dynamic).keeping(own_softmax(spec, self.layer))
-        self.others = baselines(spec, fit.factor, [self.layer], name)
+        dynamic, family = Dynamic(CAUSAL, fit.grid) if fit.causal else None, get_family(fit.family)
+        self.space: Space = family.space(rope, fit.factor, dynamic).keeping(own_softmax(spec, self.layer))
+        self.others = baselines(spec, fit.factor, [self.layer], name, family.rivals)
         self.items, self.choosing = (self._items(tokenizer, documents) for documents in (sets.fit, sets.choose))
         self.reported = len(sets.report)
         self.state: SearchState
@@ -219,7 +227,7 @@ class _Search:
         return [self.items[(BATCH * number + i) % len(self.items)] for i in range(BATCH)]
 
     def _gradient(self, u: Any, number: int) -> tuple[float, Any]:
-        return gradient(self.model, self.plan([0.0] * self.space.size), self.space, u, self._batch(number))
+        return gradient(self.model, self.plan(u.tolist()), self.space, u, self._batch(number))
 
     def _candidates(self, points: Sequence[Sequence[float]], number: int) -> list[float]:
         return [sum(losses(self.model, self.plan(u), self._batch(number))) / BATCH for u in points]

@@ -86,12 +86,14 @@ def gradient(
 ) -> tuple[float, torch.Tensor]:
     """(mean loss of the items, its gradient in u): one forward and one backward pass each, activations checkpointed.
 
-    plan: one whose layers and schedule are those of the space; its own frequencies are not used.
+    plan: one whose layers, schedule and near distances are those of the space at u; its own frequencies are not used.
     """
     point = u.detach().clone().requires_grad_()
     total = 0.0
     for item in items:  # one graph at a time: memory does not grow with the number of items
-        with rotating_by(model, plan, lambda scale: space.frequencies(point, scale), len(item.ids)), torch.enable_grad():
+        near = space.near(point) if space.near else None
+        rotating = rotating_by(model, plan, lambda scale: space.frequencies(point, scale), len(item.ids), near)
+        with rotating, torch.enable_grad():
             loss = _graph(model, item) / len(items)
             loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()

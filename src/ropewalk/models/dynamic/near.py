@@ -223,16 +223,24 @@ class NearReading:
                     if mask is None:
                         mine = torch.arange(call.past + start, call.past + stop, device=behind.device)[:, None]
                         visible = (torch.arange(seen, device=behind.device) <= mine).expand_as(behind)
+                    spans = self._spans(seen - (stop - start), seen) if not whole and call.is_even else ((0, seen), (0, seen))
                     cut = None if mask is None else mask[:, :, start:stop, :seen]
-                    masks = [_both(cut, (visible & part)[:, None], slice(0, seen)) for part in (behind >= w, behind < w)]
+                    masks = [
+                        _both(cut, (visible & part)[:, None, :, a:b], slice(a, b))
+                        for part, (a, b) in zip((behind >= w, behind < w), spans, strict=True)
+                    ]
                     queries = (
                         self.rotate(query[:, :, start:stop], *call.of_queries(steps, start, stop)),
                         self.rotate(query[:, :, start:stop], *call.of_near_queries(steps, start, stop)),
                     )
-                    keys, values = (far[:, :, :seen], near[:, :, :seen]), (value[:, :, :seen],) * 2
-                    spans = (0, seen), (0, seen)
+                    keys = tuple(each[:, :, a:b] for each, (a, b) in zip((far, near), spans, strict=True))
+                    values = tuple(value[:, :, a:b] for a, b in spans)
                     found.append((start, *_in_one(stock, module, queries, keys, values, masks, spans, length, kwargs)))
         return in_order(found, length)
+
+    def _spans(self, first: int, last: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Where distances are those of columns: which keys some query of these columns can find far, and which near."""
+        return (0, max(last - self.w, 0)), (max(first - self.w + 1, 0), last)
 
 
 def _in_a_row(*pairs: Pair) -> Pair:
