@@ -107,6 +107,14 @@ class Call:
         """The same for near keys, where the plan has such."""
         return self._at(steps, "of_near_queries", first, last, self.positions)
 
+    def of_one(self, steps: Steps, n: int) -> Pair:
+        """All that one token turns where its position is that of its column and some keys are far: n times its query for far
+        keys, n times that for near ones, the key that becomes far, and its own.
+        """
+        each = torch.tensor([0] * n + [1] * n + [2, 3], device=self.positions.device)
+        cos, sin = (half.flatten(1, 2).index_select(1, each) for half in self._compute(steps, "of_one", self.positions))
+        return cos, sin
+
     def of_keys(self, steps: Steps, first: int, last: int, length: int) -> Pair:
         """(cos, sin) of keys first to last - 1 of the `length` that a layer reads.
 

@@ -121,6 +121,15 @@ class Ladder:
         (trained, _), (_, m) = self.values(0), self.values(step)
         return self.rotated_by(trained, m * m, positions, like)
 
+    def of_one(self, step: int, positions: torch.Tensor, like: torch.Tensor) -> Pair:
+        """(rows, tokens, 4, channels): queries for far keys and for near ones, the keys that become far then, and their own."""
+        become_far = (positions - self.near).clamp(min=0)
+        pairs = (
+            self.of_queries(step, positions, like), self.of_near_queries(step, positions, like),
+            self.of_keys(step, become_far, like), self.of_keys(0, positions, like),
+        )  # fmt: skip
+        return torch.stack([cos for cos, _ in pairs], 2), torch.stack([sin for _, sin in pairs], 2)
+
     def of_keys(self, step: int, positions: torch.Tensor, like: torch.Tensor) -> Pair:
         """(cos, sin) of keys (rows, tokens)."""
         if not self.near or step == 0:

@@ -120,9 +120,9 @@ class NearReading:
         new = [] if kept is None else [key.narrow(2, call.past - self.w, 1), key.narrow(2, call.past, 1)]
 
         def turns() -> Pair:
-            queries = call.of_queries(steps, 0, 1), call.of_near_queries(steps, 0, 1)
-            several = [pair for pair in queries for _ in range(n)]
-            return _in_a_row(*several, *([self._turns_of_keys(steps, key.shape[2])] if new else []))
+            if new:
+                return call.of_one(steps, n)
+            return _in_a_row(*[call.of_queries(steps, 0, 1)] * n, *[call.of_near_queries(steps, 0, 1)] * n)
 
         turned = self.rotate(torch.cat([shared, shared, *new], dim=2), *call.once(f"one of {n}, {len(new)} keys", None, turns))
         kept = self._anew(key, steps) if kept is None else self._add(kept, turned.narrow(2, 2 * n, 2))
