@@ -25,7 +25,7 @@ from support import gguf_files, gguf_words, synthetic
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-TOO_LONG = {"demo", "fit"}  # verbs whose example takes minutes
+TOO_LONG = {"choose", "demo", "fit"}  # verbs whose example takes minutes
 NEVER_ENDS = {"serve"}  # run as a process by tests/cli/test_running_verbs.py
 SAYS = re.compile(r"print\(.*  # (.+)$", re.MULTILINE)
 

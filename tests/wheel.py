@@ -54,6 +54,7 @@ LIGHT = {
 LACKING = {
     "eval ropewalk-tiny": "torch",
     "generate ropewalk-tiny --prompt a": "torch",
+    "choose ropewalk-tiny --to 1k": "torch",
     "demo": "torch",
     "doctor ropewalk-tiny --numeric": "torch",
     "report served": "report",

@@ -21,6 +21,7 @@ from ropewalk.scaling.stretch import Stretch
 
 if TYPE_CHECKING:  # what `__getattr__` finds on first use
     from ropewalk.api.attach import attach
+    from ropewalk.api.choose import choose
     from ropewalk.api.doctor import doctor
     from ropewalk.api.evaluate import evaluate
     from ropewalk.api.explore import explore
@@ -40,6 +41,7 @@ if TYPE_CHECKING:  # what `__getattr__` finds on first use
 
 _UPPER = {
     "attach": "ropewalk.api.attach",
+    "choose": "ropewalk.api.choose",
     "doctor": "ropewalk.api.doctor",
     "evaluate": "ropewalk.api.evaluate",
     "explore": "ropewalk.api.explore",
@@ -67,6 +69,7 @@ __all__ = [
     "ScalingPlan",
     "Stretch",
     "attach",
+    "choose",
     "doctor",
     "evaluate",
     "explore",

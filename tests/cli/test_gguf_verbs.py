@@ -125,10 +125,15 @@ def test_the_header_is_read_without_torch(type_, file):
     subprocess.run([sys.executable, "-c", code, str(file)], check=True, timeout=60)
 
 
-@pytest.mark.parametrize("verb", ["plan", "doctor", "eval", "generate", "extend", "fit", "explore"])
+@pytest.mark.parametrize("verb", ["plan", "doctor", "eval", "generate", "extend", "fit", "explore", "choose"])
 def test_a_damaged_file_ends_with_2_and_no_traceback(verb, type_, file, tmp_path):
     (tmp_path / "bad.gguf").write_bytes(file.read_bytes()[:5000])
-    more = {"generate": ("--prompt", "x"), "fit": ("-o", "p.json"), "extend": ("--factor", 2, "-o", "out")}.get(verb, ())
+    more = {
+        "generate": ("--prompt", "x"),
+        "fit": ("-o", "p.json"),
+        "extend": ("--factor", 2, "-o", "out"),
+        "choose": ("--to", "1k"),
+    }.get(verb, ())
     code, _, err = type_(verb, "bad.gguf", *more)
     assert code == 2
     assert "Traceback" not in err

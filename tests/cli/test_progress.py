@@ -146,6 +146,7 @@ runpy.run_module("ropewalk", run_name="__main__")
     "args",
     [
         ["generate", TINY, "--prompt", "a"], ["serve", TINY, "--port", "0"], ["eval", TINY], ["demo"],
+        ["choose", TINY, "--to", "1k"],
         ["fit", TINY, "-o", "plan.json"], ["train", TINY, "--recipe", "tiny-cpu"], ["verify", TINY],
         ["doctor", "--trainer", TINY, "--rollout", "http://127.0.0.1:9"],
     ],
@@ -168,7 +169,9 @@ def test_there_is_a_line_before_anything_heavy_is_imported(args, tmp_path):
     assert b"Traceback" not in said
 
 
-@pytest.mark.parametrize("verb", [["generate", "--prompt", "a"], ["eval"], ["serve"], ["fit", "-o", "plan.json"]])
+@pytest.mark.parametrize(
+    "verb", [["generate", "--prompt", "a"], ["eval"], ["serve"], ["fit", "-o", "plan.json"], ["choose", "--to", "1k"]]
+)
 def test_what_is_not_there_is_told_before_torch_is_imported(verb, tmp_path):
     (tmp_path / "empty").mkdir()
     probe = "import sys; from ropewalk.cli.main import main\ntry: main()\nfinally: print('torch' in sys.modules)"

@@ -1,6 +1,39 @@
 """Faults of one line in the jobs: by file and its tests, (what, the line that is, the line that it becomes)."""
 
 MUTANTS = {
+    ("jobs/choose/race.py", "tests/jobs/choose/test_race.py"): [
+        ("answers weigh nothing", "100 * POINT * (1 - self.chance)", "0 * POINT * (1 - self.chance)"),
+        ("every pair has the whole level", "return self.level / max(len(self.readings) - 1, 1)", "return self.level"),
+        (
+            "the better one leaves",
+            "is_beaten(self.readings[name], self.readings[best],",
+            "is_beaten(self.readings[best], self.readings[name],",
+        ),
+        ("any difference is a defeat", "(ours - its)[: found.stop].sum()) > 0", "(ours - its)[: found.stop].sum()) != 0"),
+        ("the clock is looked at too late", "self.spent + self._round_costs() <= limit", "self.spent <= limit"),
+        (
+            "the better half is halved away",
+            "out = [name for name in ordered[kept:]",
+            "out = [name for name in ordered[:-kept]",
+        ),
+        ("who must stay is halved away", "if name not in self.keep]", "if name]"),
+        ("other rounds are compared", "for reading in rows[:n]]", "for reading in rows[-n:]]"),
+        ("all have a first turn", "> FIRST * self.seconds", "> self.seconds * 99"),
+    ],
+    ("jobs/choose/conclude.py", "tests/jobs/choose/test_conclude.py"): [
+        ("a hair is a reason to stretch", "ALIKE = 3 * POINT", "ALIKE = 0.0"),
+        (
+            "who left early counts as worse",
+            "rest = [name for name in raced.open if name not in raced.alive]",
+            "rest: list[str] = []",
+        ),
+        ("speed the wrong way", "return its / ours if ours else None", "return ours / its if its else None"),
+    ],
+    ("jobs/choose/candidates.py", "tests/jobs/choose/test_candidates.py"): [
+        ("who is refused goes before", "return not new.refused", "return bool(new.refused)"),
+        ("a request is read at its own scale", "(name, replace(s, dynamic=None))", "(name, s)"),
+        ("engines are asked of one", "for engine in wanted if", "for engine in wanted[:1] if"),
+    ],
     ("jobs/fit/families/yarn.py", "tests/jobs/fit/test_families.py"): [
         ("growth the wrong way", "(scale / factor) ** u[3]", "(factor / scale) ** u[3]"),
     ],

@@ -1,0 +1,75 @@
+"""`ropewalk.choose`: which stretch for a model, decided by measurement within a budget."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from ropewalk.api.arguments import (
+    Data,
+    Device,
+    Dtype,
+    Flag,
+    Length,
+    Names,
+    OneModel,
+    OriginalLength,
+    Place,
+    Plans,
+    TextField,
+    Time,
+    as_names,
+    as_place,
+    as_plans,
+    as_texts,
+)  # fmt: skip
+from ropewalk.engines.engine import get_engine
+from ropewalk.models.source import Source
+from ropewalk.progress import SILENT, Progress
+from ropewalk.scaling.units import as_length, as_seconds
+
+if TYPE_CHECKING:
+    from ropewalk.jobs.choose.result import ChooseResult, Needless
+
+
+def choose(
+    model: OneModel,
+    out: Annotated[Place, Flag("The run's folder; a second run goes on.", ("-o", "--out"))] = "out/choose",
+    *,
+    to: Annotated[Length, Flag("Target length: 131072, 128k or 1m (k = 1024).", metavar="TOKENS")],
+    budget: Annotated[Time, Flag("For measuring: 90s, 20m or 1h.", metavar="TIME")] = "20m",
+    engines: Annotated[Names, Flag("Engines that must carry the plan, by commas.", ("--for",), metavar="ENGINES")] = (),
+    plan: Annotated[Plans, Flag("A saved plan that takes part too (again and again).", many=True)] = (),
+    data: Data = (),
+    text_field: TextField = "text",
+    retrieval: Annotated[bool, Flag("Ask for what was hidden too, and not only read.")] = True,
+    original_length: OriginalLength = None,
+    seed: Annotated[int, Flag("Draws which documents choose and which are reported on.")] = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    attention: Annotated[str, Flag("sdpa, eager or flash_attention_2.")] = "sdpa",
+    tokenizer: Any = None,
+    progress: Progress = SILENT,
+) -> "ChooseResult | Needless":
+    """Read every stretch on some documents, leave out what is worse, and report the best on others.
+
+    model: a folder, a GGUF, a hub id, ropewalk-tiny, or a live transformers model, which stays as it is.
+    budget: seconds, or "20m"; loading the model is not counted.  plan: further plans, objects or files; a mapping names them.
+
+    Every reading is kept in `out`: called again, it goes on, with a larger budget from where the smaller one ended. "Do not
+    stretch" is a possible answer. Raises RopewalkError where nothing can be chosen.
+
+        found = ropewalk.choose("ropewalk-tiny", "out/choose", to="1k", budget="20s", engines="vllm", retrieval=False)
+        found.sentence, found.plan, found.table
+    """
+    source = Source(model, tokenizer=tokenizer, original_length=original_length, progress=progress)
+    source.spec  # noqa: B018  (what is not there is told before anything heavy is imported)
+    wanted = as_names(engines)
+    for name in wanted:
+        get_engine(name)
+
+    from ropewalk.jobs.choose.job import Choice, run_choose
+
+    asked = Choice(
+        as_length(to), as_seconds(budget), wanted, as_plans(plan), as_texts(data) or ("library",), text_field, retrieval, seed,
+        device, dtype, attention,
+    )  # fmt: skip
+    return run_choose(source, asked, Path(as_place(out)), progress)

@@ -1,0 +1,1 @@
+"""`ropewalk choose`: which stretch for this model, decided by measurement within a budget."""

@@ -1,0 +1,326 @@
+"""A choice from a request to a run folder: run.json, choosing/, records/, plans/, plan.json, choice.json, report.html.
+
+Which documents choose and which are reported on is drawn before anything is read, and no document does both. Every reading is
+kept as soon as it is there, with the seconds it took; a run that goes on counts those again, so it decides as it would have.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ropewalk.checkpoints import runs
+from ropewalk.checkpoints.files import plain, write_file
+from ropewalk.checkpoints.fingerprint import measured_by, versions
+from ropewalk.errors import BadConfig, BadLength, BadOption
+from ropewalk.jobs.choose.candidates import NONE, OWN, WINDOW, Candidate, candidates
+from ropewalk.jobs.choose.conclude import conclude, outcome, runner_up
+from ropewalk.jobs.choose.race import LEAST, SLOWER, Race, Reading, TooLittle, race
+from ropewalk.jobs.choose.reader import SECONDS, Reader
+from ropewalk.jobs.choose.result import PLAN, REPORT, Asked, ChooseResult, Needless
+from ropewalk.jobs.report.headline import certificate, tiles
+from ropewalk.jobs.report.loss import coarse_edges
+from ropewalk.jobs.report.page import write_page
+from ropewalk.jobs.report.run_folder import make_run
+from ropewalk.measure.anytime import random_order
+from ropewalk.measure.documents import Document, Joined, choose, describe
+from ropewalk.measure.material import Material
+from ropewalk.measure.pace import pace, units
+from ropewalk.measure.protocols import Position, Prefix
+from ropewalk.measure.records import Record, tokenizer_hash
+from ropewalk.measure.retrieval import make_samples
+from ropewalk.measure.task import Sample
+from ropewalk.measure.texts import LIBRARY, TEXT_FIELD, Texts
+from ropewalk.models.source import Source
+from ropewalk.progress import SILENT, Progress
+from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.units import spoken
+
+SCHEMA = "ropewalk.choose/1"
+RUN, CHOICE, CHOOSING = "run.json", "choice.json", "choosing"
+MOST = 160  # documents, half of which choose
+FEWEST = 2 * LEAST
+SHARE = 0.55  # of the budget goes into choosing, the rest into the report
+PROBED = 0.1  # of the budget, at most, goes into seeing what the model can be asked
+KINDS = (
+    ("passkey",),
+    ("keys-1", "keys-2", "keys-4"),
+    ("quote-1",),
+)  # of each the hardest that the model can do, of two at most
+ASKED, SKILL = 10, 0.6  # questions inside the window, and the share found there by a model that can do a task
+DEPTHS = (0.1, 0.3, 0.5, 0.7, 0.9)
+REPORTED = 2  # documents that are reported on whatever the budget
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is to be chosen.
+
+    to: target length, tokens.  budget: seconds of measuring.  engines: that must carry the plan.  saved: further plans.
+    retrieval: ask questions too, not only read.
+    """
+
+    to: int
+    budget: float = 1200.0
+    engines: tuple[str, ...] = ()
+    saved: dict[str, ScalingPlan] = field(default_factory=dict)
+    data: tuple[str, ...] = (LIBRARY,)
+    text_field: str = TEXT_FIELD
+    retrieval: bool = True
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "auto"
+    attention: str = "sdpa"
+
+
+def run_choose(source: Source, asked: Choice, out: Path, progress: Progress = SILENT) -> ChooseResult | Needless:
+    """Choose, report, and write both into `out`."""
+    spec = source.spec
+    original = max(spec.rope(name).original_length for name in spec.stretchable or dict(spec.ropes))
+    if asked.to <= original:
+        raise BadLength(
+            f"the target (--to) is {asked.to:,} tokens, and the model was trained at {original:,}: there is nothing to "
+            f"choose, it reads that as it is.\n  Ask for more than {original:,}. If the window is wrong, give "
+            "original_length (--original-length)."
+        )
+    if not asked.budget > 0:
+        raise BadOption(f"budget is {asked.budget:g} s; it must be more than 0.")
+    found = candidates(
+        spec, asked.to, source.config, engines=asked.engines, saved=asked.saved, model=source.name
+    )  # fmt: skip
+    progress.begin("reading texts")
+    tokenizer = source.tokenizer()
+    pool = _documents(asked, tokenizer, original, progress)
+    if isinstance(pool, Needless):
+        return pool
+    order = [pool[i] for i in random_order(len(pool), asked.seed)]
+    job = _Job(source, asked, out, progress, original, found, tokenizer, order[::2], order[1::2])
+    with runs.one_writer(out / runs.LOCK):
+        return job.run()
+
+
+def _documents(asked: Choice, tokenizer: Any, original: int, progress: Progress) -> list[Document] | Needless:
+    """Texts of the target length; Needless where no text of the user is longer than the window."""
+    texts = Texts(asked.data, asked.text_field, seed=asked.seed)
+    found = choose(texts, tokenizer, tokens=asked.to, count=MOST, seed=asked.seed)
+    if asked.data == (LIBRARY,) and len(found.documents) < 4 * LEAST:
+        joined = choose(Joined(asked.to), tokenizer, tokens=asked.to, count=MOST, seed=asked.seed)
+        if len(joined.documents) > max(len(found.documents), FEWEST - 1):
+            progress.note(f"few library files have {asked.to:,} tokens: texts of several files in a row are read.")
+            found = joined
+    if len(found.documents) >= FEWEST:
+        return found.documents
+
+    def enough(tokens: int, count: int = FEWEST) -> bool:
+        return len(choose(texts, tokenizer, tokens=tokens, count=count, seed=asked.seed).documents) >= count
+
+    if found.found and not enough(original + 1, 1):
+        return Needless(original, asked.to, found.found)
+    shorter = next((n for n in _halves(asked.to, original) if enough(n)), None)
+    unread = "".join(f"\n  {problem.place}: {problem.reason}" for problem in found.problems[:3])
+    way = f"ask for a target that they reach (--to {shorter}), or give" if shorter else "give"
+    raise BadConfig(
+        f"{len(found.documents)} of {found.found} documents have {asked.to:,} tokens, the target length, and a choice needs "
+        f"{FEWEST}: {LEAST} to choose on, {LEAST} others to report on.{unread}\n  Longer texts are needed: {way} more as data "
+        "(--data)."
+    )
+
+
+def _halves(target: int, original: int) -> list[int]:
+    return [target >> k for k in range(1, target.bit_length()) if target >> k > original]
+
+
+@dataclass
+class _Job:
+    source: Source
+    asked: Choice
+    out: Path
+    progress: Progress
+    original: int
+    found: list[Candidate]
+    tokenizer: Any
+    choosing: list[Document]
+    reporting: list[Document]
+    spent: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.notes += self.source.spec.warnings
+
+    def run(self) -> ChooseResult:
+        asked = self.asked
+        checkpoint = self.source.fingerprint(self.progress.note)
+        self.hash, self.words = measured_by(checkpoint), tokenizer_hash(self.tokenizer)
+        device, dtype = self.source.placement(asked.device, asked.dtype)
+        runs.settle(self.out / RUN, SCHEMA, self._facts(checkpoint, device, dtype))
+        self.progress.begin(self.source.loading)
+        self.model = self.source.load(device=device, dtype=dtype, attention=asked.attention)
+        self.facts = {"device": device}
+        self.begun = (self.out / CHOOSING / SECONDS).exists()
+        self._foresee()
+        chooser = self._reader(CHOOSING, self.choosing)
+        kinds = self._kinds(chooser) if asked.retrieval else []
+        raced = self._race(chooser, kinds)
+        plans = self._finalists(raced)
+        reader = self._reader("records", self.reporting)
+        rounds = self._report(reader, plans, kinds)
+        return self._conclude(raced, plans, list(reader.records), kinds, rounds)
+
+    def _facts(self, checkpoint: str, device: str, dtype: str) -> dict[str, Any]:
+        """Whatever could make a difference to a number; a budget only says how many there are."""
+        asked = self.asked
+        return {
+            "model": self.source.name, "checkpoint": checkpoint, "model_hash": self.hash, "tokenizer_hash": self.words,
+            "target": asked.to, "engines": list(asked.engines), "retrieval": asked.retrieval, "seed": asked.seed,
+            "candidates": {c.name: c.plan.fingerprint for c in self.found},
+            "data": list(asked.data), "choosing": describe(self.choosing), "documents": describe(self.reporting),
+            "device": device, "dtype": dtype, "attention": asked.attention, "versions": versions(),
+        }  # fmt: skip
+
+    def _reader(self, folder: str, documents: Sequence[Document]) -> Reader:
+        """What is hidden is hidden in these documents alone."""
+        text = "\n".join(self.tokenizer.decode(document.ids, skip_special_tokens=True) for document in documents)
+        return Reader(
+            self.model, self.hash, self.words, Material(self.tokenizer, text), self.out / folder, facts=self.facts
+        )  # fmt: skip
+
+    def _foresee(self) -> None:
+        """A reading of the target length may take longer than the budget: that is told before it is begun."""
+        if not self.begun:
+            one = pace(self.model) * units(self.asked.to) * (3 if self.asked.retrieval else 1)
+            if 2 * LEAST * one > SHARE * self.asked.budget:
+                raise self._too_little(2 * LEAST * one)
+
+    def _too_little(self, needed: float) -> BadOption:
+        least = math.ceil(1.2 * (needed / SHARE + self.spent))
+        return BadOption(
+            f"budget (--budget) is {spoken(self.asked.budget)}, and two plans cannot be told apart in that: {LEAST} rounds of "
+            f"each, of {self.asked.to:,} tokens, take {spoken(needed)} on this machine, and as much goes into the report.\n"
+            f"  The least that works is about {least}s (--budget {least}s). A shorter target (--to) or an accelerator takes "
+            "less."
+        )
+
+    def _samples(
+        self, reader: Reader, kinds: Sequence[str], length: int, count: int, *, half: int = 0
+    ) -> list[tuple[Sample, ...]]:  # fmt: skip
+        """For each of so many rounds one question of each kind, in an order that is drawn; none where none fits.
+
+        half: 0 for those that choose, 1 for those that are reported on: other keys, and other depths first.
+        """
+        rows, seed = [], 2 * self.asked.seed + half
+        for kind in kinds:
+            each = math.ceil(count / len(DEPTHS))
+            made, _ = make_samples(reader.material, [kind], [length], depths=DEPTHS, count=each, seed=seed)
+            rows.append([made[i] for i in random_order(len(made), seed)])
+        rows = [row for row in rows if len(row) >= count]
+        return [tuple(row[i] for row in rows) for i in range(count)]
+
+    def _kinds(self, reader: Reader) -> list[str]:
+        """Two that the model can do where it was trained, each at its hardest: what it cannot do tells no plans apart."""
+        plan = next(c.plan for c in self.found if c.name in (OWN, NONE))
+        done: list[str] = []
+        for ladder in KINDS:
+            known: list[str] = []
+            while len(done) < 2 and len(known) < len(ladder) and self._can(reader, plan, ladder[len(known)]):
+                known.append(ladder[len(known)])
+            done += known[-1:]
+        if not done:
+            self._note("the model finds neither pass keys nor quotations inside its own window, so loss alone decides.")
+        return done
+
+    def _can(self, reader: Reader, plan: ScalingPlan, kind: str) -> bool:
+        if self.spent > PROBED * self.asked.budget:
+            return False
+        samples = [sample for turn in self._samples(reader, [kind], self.original, ASKED) for sample in turn]
+        answers = [reader.question(plan, sample) for sample in samples]
+        self.spent += sum(answer.seconds for answer in answers)
+        return bool(answers) and sum(answer.found for answer in answers) >= SKILL * len(answers)
+
+    def _note(self, sentence: str) -> None:
+        self.notes.append(sentence)
+        self.progress.note(sentence)
+
+    def _race(self, reader: Reader, kinds: Sequence[str]) -> Race:
+        able = {c.name: c for c in self.found if not c.refused}
+        questions = self._samples(reader, kinds, self.asked.to, len(self.choosing))
+        protocol = Prefix((self.asked.to,))
+
+        def read(name: str, round: int) -> Reading:
+            plan = able[name].reads
+            bits, seconds = reader.document(plan, self.choosing[round], protocol)
+            answers = [reader.question(plan, sample) for sample in questions[round]]
+            chance = sum(answer.chance for answer in answers) / len(answers) if answers else None
+            return Reading(bits, chance, seconds + sum(answer.seconds for answer in answers))
+
+        def tell(spent: float, alive: int, round: int) -> None:
+            self.progress.reach(self.spent + spent)
+            self.progress.say(f"round {round + 1}, {alive} plans")
+
+        self.progress.begin(f"choosing among {len(able)} plans", self.asked.budget, found=self.begun)
+        keep = [name for name in (NONE, OWN) if name in able]
+        try:
+            raced = race(list(able), len(questions), read, SHARE * self.asked.budget, keep=keep, tell=tell)
+        except TooLittle as error:
+            raise self._too_little(error.needed) from None
+        self.spent += raced.seconds
+        return raced
+
+    def _finalists(self, raced: Race) -> dict[str, ScalingPlan]:
+        """No stretch, the chosen plan, the runner-up, and what the config has already."""
+        known = {c.name: c.plan for c in self.found}
+        wanted = [NONE, outcome(raced)[1], runner_up(raced), *([OWN] if OWN in raced.readings else [])]
+        return {name: known[name] for name in dict.fromkeys(wanted) if name is not None}
+
+    def _report(self, reader: Reader, plans: dict[str, ScalingPlan], kinds: Sequence[str]) -> int:
+        """Round by round under all finalists, while the time lasts; how many."""
+        for name, plan in plans.items():
+            write_file(self.out / "plans" / f"{name}.json", plan.to_json())
+        self.progress.begin("reporting", self.asked.budget, found=self.begun)
+        self.progress.reach(self.spent)
+        count = len(self.reporting)
+        questions, inside = (self._samples(reader, kinds, length, count, half=1) for length in (self.asked.to, self.original))
+        edges = Position(tuple(dict.fromkeys([*coarse_edges(self.original, self.asked.to), self.asked.to])))
+        longest = rounds = 0.0
+        for i, document in enumerate(self.reporting):
+            if i >= REPORTED and self.spent + SLOWER * longest > self.asked.budget:
+                break
+            took = sum(reader.document(plan, document, edges)[1] for plan in plans.values())
+            took += sum(reader.tax(plan, document) for name, plan in plans.items() if name not in (NONE, WINDOW))
+            for sample in (*questions[i], *inside[i]):
+                took += sum(reader.question(plan, sample).seconds for plan in plans.values())
+            self.spent, longest, rounds = self.spent + took, max(longest, took), i + 1
+            self.progress.reach(self.spent)
+        self._speed(reader, plans, longest)
+        return int(rounds)
+
+    def _speed(self, reader: Reader, plans: dict[str, ScalingPlan], round: float) -> None:
+        """In turns, so that a machine that grows slower favours none."""
+        for repeat in range(2):
+            if self.spent + SLOWER * round > self.asked.budget:
+                return
+            timed = [plan for name, plan in plans.items() if name != WINDOW]
+            self.spent += sum(reader.speed(plan, self.asked.to, repeat) for plan in timed)
+
+    def _conclude(
+        self, raced: Race, plans: dict[str, ScalingPlan], records: list[Record], kinds: Sequence[str], rounds: int
+    ) -> ChooseResult:
+        prints = {plan.fingerprint for plan in plans.values()}
+        facts = {**runs.read(self.out / RUN), "tasks": list(kinds)}
+        run = make_run([record for record in records if record.key.plan in prints], plans, facts)
+        made = certificate(run)
+        result = conclude(
+            Asked(self.source.name, self.asked.to, self.original, self.asked.budget, self.asked.engines, self.out),
+            self.found, raced, run, made, {"choosing": len(raced.readings[raced.winner]), "reporting": rounds},
+            kinds, self.spent, self.notes,
+        )  # fmt: skip
+        if result.plan is not None:
+            write_file(self.out / PLAN, result.plan.to_json())
+        else:
+            (self.out / PLAN).unlink(missing_ok=True)
+        write_file(self.out / CHOICE, json.dumps(plain(result.to_dict()), indent=2) + "\n")
+        headline = {"title": result.title, "sentence": result.sentence, "method": result.chosen, "times": result.times}
+        shown = {**made, "headline": headline, "choice": result.to_dict()}
+        write_page(self.out / REPORT, {**shown, "tiles": tiles(shown)})
+        return result

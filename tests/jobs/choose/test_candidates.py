@@ -1,0 +1,81 @@
+"""Which plans take part, and which of those that read alike."""
+
+import pytest
+
+from ropewalk.engines.transformers.checkpoint import bundled_model, read_config
+from ropewalk.engines.transformers.write import read, write
+from ropewalk.errors import BadLength, BadOption
+from ropewalk.jobs.choose.candidates import FIRST, NONE, OWN, candidates, names
+from ropewalk.measure.window import WindowPlan
+from ropewalk.scaling.method import methods
+from ropewalk.scaling.names import PRESETS
+from ropewalk.scaling.plan import make_plan
+
+CONFIG = read_config(bundled_model())
+SPEC = read(CONFIG)
+
+
+def by_name(found):
+    return {candidate.name: candidate for candidate in found}
+
+
+def test_every_stretch_without_parameters_takes_part_once():
+    found = candidates(SPEC, 2048, CONFIG)
+    heard = {name for candidate in found for name in (candidate.name, *candidate.alike)}
+    wanted = {name for name, method in methods().items() if not method.required}
+    dynamic = {"dynamic" if name == "ntk" else f"dynamic-{name}" for name in wanted - {NONE}}
+    assert wanted | dynamic | {f"{name}-request" for name in dynamic} | {*PRESETS} | {*FIRST} <= heard
+    assert len(heard) == sum(1 + len(candidate.alike) for candidate in found)
+    assert found[0].name == NONE
+
+
+def test_all_reach_the_target_with_the_smallest_factor():
+    for candidate in candidates(SPEC, 1536, CONFIG):
+        assert candidate.plan.target_length == 1536
+        if not isinstance(candidate.plan, WindowPlan):
+            assert [stretch.factor for _, stretch in candidate.plan.stretches] == [3.0]
+
+
+def test_of_two_that_read_the_target_alike_the_one_without_a_cost_inside_takes_part():
+    """A request of the target length has the whole factor, so dynamic-yarn-request reads it as yarn does."""
+    found = by_name(candidates(SPEC, 2048, CONFIG))
+    assert "yarn" not in found
+    assert found["dynamic-yarn-request"].reads.name == "yarn"
+    assert found["dynamic-yarn-request"].reads.is_one_table
+    assert "linear" in found["dynamic-linear-request"].alike  # and proportional, whose default is linear
+    assert "proportional" in found["dynamic-linear-request"].alike
+
+
+def test_engines_carry_what_their_ledger_says():
+    """A config holds one table of frequencies: no plan that depends on positions (docs/engines.md)."""
+    found = by_name(candidates(SPEC, 2048, CONFIG, engines=["vllm", "llama.cpp"]))
+    carried = {name for name, candidate in found.items() if not candidate.refused}
+    assert carried == {NONE, "window", "yarn", "ntk", "ntk_by_parts", "linear", "llama3", "resonance"}
+    assert set(found["near-linear"].refused) == {"vLLM", "llama.cpp"}
+    assert "never written" in found["near-linear"].refused["vLLM"]
+
+
+def test_the_configs_own_stretch_and_saved_plans_take_part_under_their_names():
+    own = read(write(make_plan(SPEC, factor=4.0, method="yarn"), CONFIG))
+    saved = make_plan(SPEC, factor=4.0, method="yarn", options={"beta_fast": 16.0})
+    found = candidates(own, 2048, CONFIG, saved={"mine": saved})
+    assert [candidate.name for candidate in found][:3] == [OWN, NONE, "mine"]
+    assert found[0].plan.stretches[0][1].method == "yarn"
+    assert "yarn" in found[0].alike  # the same plan, once
+    with pytest.raises(BadOption, match="the plan mine reaches 2,048 tokens, and 4,096 are asked for"):
+        candidates(SPEC, 4096, CONFIG, saved={"mine": saved})
+
+
+def test_a_model_that_nothing_can_stretch_says_why():
+    """Mistral 7B v0.1: every layer slides over 4,096 of the 8,192 tokens (its published config)."""
+    config = {
+        "model_type": "mistral", "hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
+        "num_hidden_layers": 32, "max_position_embeddings": 8192, "rope_theta": 10000.0, "sliding_window": 4096,
+    }  # fmt: skip
+    with pytest.raises(BadLength, match="every layer is a sliding-window layer"):
+        candidates(read(config), 16384, config)
+
+
+def test_names_are_readable():
+    for name in names():
+        assert make_plan(SPEC, factor=2.0, method=name).target_length == 1024
