@@ -60,8 +60,13 @@ MUTANTS = {
         ("not smoothed", "smooth = u if steps <= BURN else", "smooth = u if True else"),
         ("nan argmin", "numpy.argmin(numpy.where(good, found, math.inf))", "numpy.argmin(found)"),
     ],
-    ("jobs/evaluate/job.py", "tests/jobs/evaluate/test_early.py"): [
+    ("jobs/evaluate/in_turn.py", "tests/jobs/evaluate/test_early.py"): [
         ("the order of names", "rows = [sums.documents.index(name) for name in order]", "rows = list(range(len(order)))"),
+    ],
+    ("jobs/evaluate/in_turn.py", "tests/jobs/evaluate/test_budget.py"): [
+        ("a round of all samples", "if s.index == n]", "if s.index >= 0]"),
+        ("no room kept", "if cost and not clock.holds(cost + kept):", "if cost and not clock.holds(0.0):"),
+        ("tried for ever", "self.rate = self.spent / self.read", "pass"),
     ],
     ("jobs/report/loss.py", "tests/jobs/report/test_verdicts.py"): [
         ("losses up to 0.1 nats are none", "NOISE = 1e-5", "NOISE = 1e-1"),

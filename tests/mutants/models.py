@@ -34,7 +34,7 @@ MUTANTS = {
     ],
     ("models/dynamic/ladder.py", "tests/models/test_near.py"): [
         ("no shift at w", "torch.full_like(positions[:1, :1], self.near)", "torch.full_like(positions[:1, :1], 0)"),
-        ("m once", "turned = self.rotated_by(inv_freq, m * m,", "turned = self.rotated_by(inv_freq, m,"),
+        ("m once", "self.rotated_by(inv_freq, m * m, positions, like)", "self.rotated_by(inv_freq, m, positions, like)"),
         (
             "near without m",
             "return self.rotated_by(trained, m * m, positions, like)",
@@ -121,6 +121,17 @@ MUTANTS = {
             "first, last = first, last",
         ),
         ("triangle one off", "> self.tokens + rows", "> self.tokens + rows + 1"),
+    ],
+    ("models/dynamic/selftest.py", "tests/models/test_versions.py"): [
+        ("halves as they are", "if off > allowed and _is_small(model):", "if False:"),
+    ],
+    ("models/dynamic/traced.py", "tests/models/test_dynamic_compiled.py"): [
+        ("near one less", "self.positions - positions >= ladder.near", "self.positions - positions > ladder.near"),
+        (
+            "the other way round",
+            "return (far[0].to(self._like.dtype), far[1].to(self._like.dtype)), (cos, -sin)",
+            "return (far[0].to(self._like.dtype), far[1].to(self._like.dtype)), (cos, sin)",
+        ),
     ],
     ("models/dynamic/selftest.py", "tests/models/test_dynamic_parts.py"): [
         ("NaN agrees", "share if share == share else math.inf", "share if share == share else 0.0"),
