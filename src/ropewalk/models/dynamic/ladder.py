@@ -122,7 +122,7 @@ class Ladder:
         return self.rotated_by(trained, m * m, positions, like)
 
     def of_one(self, step: int, positions: torch.Tensor, like: torch.Tensor) -> Pair:
-        """(rows, tokens, 4, channels): queries for far keys and for near ones, the keys that become far then, and their own."""
+        """(rows, tokens, 4, channels): queries for far and for near keys, the keys that become far then, and their own."""
         become_far = (positions - self.near).clamp(min=0)
         pairs = (
             self.of_queries(step, positions, like), self.of_near_queries(step, positions, like),
