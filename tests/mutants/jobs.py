@@ -31,7 +31,8 @@ MUTANTS = {
     ],
     ("jobs/choose/candidates.py", "tests/jobs/choose/test_candidates.py"): [
         ("who is refused goes before", "return not new.refused", "return bool(new.refused)"),
-        ("a request is read at its own scale", "(name, replace(s, dynamic=None))", "(name, s)"),
+        ("a request is read at its own scale", "(name, _whole(stretch, plan.target_length))", "(name, stretch)"),
+        ("a config's own factor", "factor=stretch.scale_at(length)", "factor=stretch.factor"),
         ("engines are asked of one", "for engine in wanted if", "for engine in wanted[:1] if"),
     ],
     ("jobs/fit/families/yarn.py", "tests/jobs/fit/test_families.py"): [
@@ -64,7 +65,7 @@ MUTANTS = {
         ("the order of names", "rows = [sums.documents.index(name) for name in order]", "rows = list(range(len(order)))"),
     ],
     ("jobs/evaluate/in_turn.py", "tests/jobs/evaluate/test_budget.py"): [
-        ("a round of all samples", "if s.index == n]", "if s.index >= 0]"),
+        ("a turn of all samples", "if s.index == n]", "if s.index >= 0]"),
         ("no room kept", "if cost and not clock.holds(cost + kept):", "if cost and not clock.holds(0.0):"),
         ("tried for ever", "self.rate = self.spent / self.read", "pass"),
     ],

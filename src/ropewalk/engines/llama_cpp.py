@@ -65,7 +65,7 @@ def _latent(keys: Keys) -> Says | None:
         return None
     slope = float(keys.said.get(SOFTMAX_MSCALE) or 0.0)
     if keys.rope_type == "linear":
-        times = (mscale(keys.factor) * mscale(keys.factor, slope)) ** 2
+        times = (_multiplier(keys) * mscale(keys.factor) * mscale(keys.factor, slope)) ** 2
         return Says(f"linear: it multiplies the softmax scale of latent attention by {times:.4g}")
     multiplier = _multiplier(keys)
     ones = slope and gguf.architecture(keys.kind) == "deepseek2"

@@ -12,6 +12,7 @@ import numpy
 from ropewalk.errors import BadOption
 from ropewalk.measure.statistics import Array, Interval, checked
 
+LEAST = 3  # documents, or rounds, before the first look
 TIGHTEST = 50  # documents at which the test is at its sharpest; it is valid at any number, and hardly blunter near by
 
 

@@ -66,6 +66,16 @@ def test_the_configs_own_stretch_and_saved_plans_take_part_under_their_names():
         candidates(SPEC, 4096, CONFIG, saved={"mine": saved})
 
 
+@pytest.mark.parametrize("target", [1024, 2048, 3072])
+def test_a_config_that_scales_by_the_request_is_read_at_the_targets_scale(target):
+    """NTK at s = l / L: theta s^(d / (d - 2)), as transformers' `dynamic`, written out; a config says no largest s."""
+    config = {**CONFIG, "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}}
+    own = by_name(candidates(read(config), target, config))[OWN].reads.stretches[0][1]
+    base = 10000.0 * (target / 512) ** (64 / 62)
+    assert own.dynamic is None
+    assert own.scaled().inv_freq == pytest.approx([base ** (-2 * i / 64) for i in range(32)], rel=1e-9)
+
+
 def test_a_model_that_nothing_can_stretch_says_why():
     """Mistral 7B v0.1: every layer slides over 4,096 of the 8,192 tokens (its published config)."""
     config = {

@@ -23,7 +23,8 @@ def pool(study):
     bits = {
         name: {f"d{i}": (3 + gap + 0.01 * (i * k % 7), 1.0) for i in range(40)} for k, (name, gap) in enumerate(gaps.items())
     }
-    found = {kind: {name: {f"{kind}{i}": (0.9, 0.5) for i in range(40)} for name in gaps} for kind in study.KINDS}
+    chances = {**dict.fromkeys(gaps, 0.9), "bad": 0.5}
+    found = {kind: {name: {f"{kind}{i}": (chances[name], 0.5) for i in range(40)} for name in gaps} for kind in study.KINDS}
     return study.Pool(bits, found, {f"{kind}{i}": i // 5 for kind in study.KINDS for i in range(40)})
 
 
@@ -62,4 +63,5 @@ def test_who_chooses_another_is_behind_by_what_it_is(study, pool, monkeypatch):
     monkeypatch.setattr(study, "outcome", lambda raced: ("stretch", "bad"))
     for row in study._rows(pool, list(pool.bits), 600.0):
         assert row["bits"] == pytest.approx(2.0, abs=0.05)
-        assert row["most"] == pytest.approx(2.0, abs=0.05)
+        assert row["points"] == pytest.approx(40.0)  # 0.9 and 0.5
+        assert row["most"] == pytest.approx(2.0 + 40 * 0.02 / 3, abs=0.05)

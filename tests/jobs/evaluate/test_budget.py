@@ -1,4 +1,4 @@
-"""A run within a time: rounds of one document and one sample of each kind under every plan, as many as fit."""
+"""A run within a time: turns of one document and one sample of each kind under every plan, as many as fit."""
 
 from functools import partial
 from types import SimpleNamespace
@@ -7,7 +7,7 @@ import pytest
 
 from ropewalk.errors import BadOption
 from ropewalk.jobs.evaluate import in_turn, job
-from ropewalk.jobs.evaluate.in_turn import Clock, PlanShare, foretold, read_rounds, rounds
+from ropewalk.jobs.evaluate.in_turn import Clock, PlanShare, foretold, read_turns, turns
 from ropewalk.jobs.evaluate.job import evaluate
 from ropewalk.jobs.evaluate.request import EvalRequest
 from ropewalk.jobs.evaluate.workers import Workers
@@ -40,8 +40,8 @@ def share(name, samples=2):
     return PlanShare(plan, [*map(reading, DOCUMENTS), reading(CORPUS)], list(map(reading, DOCUMENTS)), asked, [])
 
 
-def test_a_round_is_one_document_and_one_sample_of_each_kind_under_every_plan():
-    made = list(rounds([share("none"), share("yarn")], DOCUMENTS, 0))
+def test_a_turn_is_one_document_and_one_sample_of_each_kind_under_every_plan():
+    made = list(turns([share("none"), share("yarn")], DOCUMENTS, 0))
     order = [DOCUMENTS[i] for i in random_order(5, 0)]
     assert len(made) == 5
     for n, shares in enumerate(made):
@@ -53,17 +53,17 @@ def test_a_round_is_one_document_and_one_sample_of_each_kind_under_every_plan():
     assert [sum(m.facts["document"] == CORPUS for m in shares[0].passes) for shares in made] == [1, 0, 0, 0, 0]
 
 
-def test_all_rounds_together_are_the_whole_run_and_nothing_comes_twice():
+def test_all_turns_together_are_the_whole_run_and_nothing_comes_twice():
     whole = share("none", samples=7)
-    made = [shares[0] for shares in rounds([whole], DOCUMENTS, 3)]
+    made = [shares[0] for shares in turns([whole], DOCUMENTS, 3)]
     assert len(made) == 7
     for part in ("passes", "tax", "samples"):
         found = [id(item) for one in made for item in getattr(one, part)]
         assert sorted(found) == sorted(id(item) for item in getattr(whole, part))
 
 
-def test_rounds_without_documents_are_samples():
-    made = list(rounds([PlanShare(SimpleNamespace(name="none"), [], [], share("none").samples, [])], [], 0))
+def test_turns_without_documents_are_samples():
+    made = list(turns([PlanShare(SimpleNamespace(name="none"), [], [], share("none").samples, [])], [], 0))
     assert [[s.index for s in shares[0].samples] for shares in made] == [[0, 0], [1, 1]]
 
 
@@ -87,7 +87,7 @@ def world(monkeypatch):
         clock.now += part.cost
 
     def read(budget, rate=1.0, missing=lambda part: part.cost, is_clear=lambda read: False):
-        read_rounds(shares, DOCUMENTS, 0, Clock(budget, 0.0, rate), missing, one, is_clear, said.append)
+        read_turns(shares, DOCUMENTS, 0, Clock(budget, 0.0, rate), missing, one, is_clear, said.append)
         return done, said
 
     return SimpleNamespace(clock=clock, read=read)
@@ -113,7 +113,7 @@ def test_the_first_is_read_whatever_the_time_and_that_is_said(world):
 
 
 def test_what_was_tried_gives_way_to_what_was_measured(world):
-    """Tried at a fifth of the truth: the first round takes 6 s where 1.2 were foreseen, and the next is not begun at 10 s."""
+    """Tried at a fifth of the truth: the first turn takes 6 s where 1.2 were foreseen, and the next is not begun at 10 s."""
     assert len(world.read(10.0, rate=0.2)[0]) == 2
 
 
@@ -139,7 +139,7 @@ def test_a_run_that_takes_hours_says_so_and_others_do_not():
 
 
 def test_a_run_in_two_calls_reads_what_one_without_a_budget_reads(tmp_path, monkeypatch):
-    """The first has time for one round alone; the second goes on in the same folder; the numbers are those of one run."""
+    """The first has time for one turn alone; the second goes on in the same folder; the numbers are those of one run."""
     monkeypatch.setattr(job, "pace", lambda model: 1e9)
     watching = Watching()
     first = evaluate(tmp_path / "run", small(budget=1.0), watching)

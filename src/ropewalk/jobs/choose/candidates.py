@@ -136,10 +136,17 @@ def _follows_requests(plan: ScalingPlan) -> bool:
 
 
 def _at_target(plan: ScalingPlan) -> ScalingPlan:
-    """A text of the target length has the whole factor, which is what a static plan has for every text."""
+    """What a request of the target length gets, as a static plan has it for every text. A config's own `dynamic` says a factor
+    of any size: it is the request's length that counts."""
     if not _follows_requests(plan):
         return plan
-    return replace(plan, stretches=tuple((name, replace(s, dynamic=None)) for name, s in plan.stretches))
+    return replace(plan, stretches=tuple((name, _whole(stretch, plan.target_length)) for name, stretch in plan.stretches))
+
+
+def _whole(stretch: Stretch, length: int) -> Stretch:
+    if not stretch.dynamic or stretch.dynamic.semantics != REQUEST:
+        return stretch
+    return replace(stretch, dynamic=None, factor=stretch.scale_at(length))
 
 
 def _alike(a: ScalingPlan, b: ScalingPlan) -> bool:

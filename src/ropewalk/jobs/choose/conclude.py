@@ -66,7 +66,7 @@ def conclude(
 
 def _head(asked: Asked, what: str, chosen: str, verdict: Mapping[str, Any], raced: Race) -> str:
     if what != STRETCH:
-        return f"{_leave(asked, chosen)}: {_hardly_better(asked, chosen, raced)}"
+        return f"{_leave(asked, chosen, raced)}: {_hardly_better(asked, chosen, raced)}"
     steps = [step["length"] for step in verdict.get("steps", ())]
     if verdict.get("length") and verdict["length"] >= max(steps):
         return f"Take {chosen} for texts of {asked.to:,} tokens: it is shown to hold to {verdict['length']:,}."
@@ -76,11 +76,13 @@ def _head(asked: Asked, what: str, chosen: str, verdict: Mapping[str, Any], race
     return f"Take {chosen} for texts of {asked.to:,} tokens; whether it holds so far is not decided yet."
 
 
-def _leave(asked: Asked, chosen: str) -> str:
+def _leave(asked: Asked, chosen: str, raced: Race) -> str:
+    shown = raced.is_alike(chosen, ALIKE)
+    few = f"{len(raced.readings[chosen])} rounds do not tell whether another is better"
     if chosen == OWN:
-        return "Keep the stretch that the config has"
+        return "Keep the stretch that the config has" + ("" if shown else f" for now, {few}")
     if chosen == NONE:
-        return "Do not stretch, your documents do not need it"
+        return "Do not stretch" + (", your documents do not need it" if shown else f" yet, {few}")
     return f"Do not stretch, and give the model the last {asked.original:,} tokens alone"
 
 
@@ -114,7 +116,7 @@ def _told(raced: Race, second: str | None, close: Sequence[str]) -> list[str]:
         return [f"Where it was chosen it is not told from {_some(close)} (95 %)."]
     rest = [name for name in raced.open if name not in raced.alive]
     left = f", but for {len(rest)} left out early to save time" if rest else ""
-    return [f"Where it was chosen it is shown to be better than every other plan read{left} (95 %, all at once)."]
+    return [f"Where it was chosen it is shown to be better than every other plan read{left} (95 %, shared among the rivals)."]
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:
@@ -259,5 +261,5 @@ def _more(asked: Asked, raced: Race, close: Sequence[str]) -> list[str]:
             extra = max(needed - have, 1) * a_round
             said.append(f"About {spoken(extra)} more of choosing would tell {winner} from {rival}.")
     if left := len(raced.unread) + len([name for name in raced.halved if name not in raced.beaten]):
-        said.append(f"{left} plans had no turn or few rounds: twice the budget gives them more.")
+        said.append(f"{left} {'plan' if left == 1 else 'plans'} had no turn or few rounds: twice the budget gives more.")
     return said

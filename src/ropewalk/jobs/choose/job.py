@@ -17,14 +17,14 @@ from ropewalk.checkpoints.fingerprint import measured_by, versions
 from ropewalk.errors import BadConfig, BadLength, BadOption
 from ropewalk.jobs.choose.candidates import NONE, OWN, WINDOW, Candidate, candidates
 from ropewalk.jobs.choose.conclude import conclude, outcome, runner_up
-from ropewalk.jobs.choose.race import LEAST, SLOWER, Race, Reading, TooLittle, race
+from ropewalk.jobs.choose.race import SLOWER, Race, Reading, TooLittle, race
 from ropewalk.jobs.choose.reader import SECONDS, Reader
 from ropewalk.jobs.choose.result import PLAN, REPORT, Asked, ChooseResult, Needless
 from ropewalk.jobs.report.headline import certificate, tiles
 from ropewalk.jobs.report.loss import coarse_edges
 from ropewalk.jobs.report.page import write_page
 from ropewalk.jobs.report.run_folder import make_run
-from ropewalk.measure.anytime import random_order
+from ropewalk.measure.anytime import LEAST, random_order
 from ropewalk.measure.documents import Document, Joined, choose, describe
 from ropewalk.measure.material import Material
 from ropewalk.measure.pace import pace, units
@@ -161,7 +161,7 @@ class _Job:
         self.begun = (self.out / CHOOSING / SECONDS).exists()
         self._foresee()
         chooser = self._reader(CHOOSING, self.choosing)
-        kinds = self._kinds(chooser) if asked.retrieval else []
+        kinds = self._fitting(chooser, self._kinds(chooser)) if asked.retrieval else []
         raced = self._race(chooser, kinds)
         plans = self._finalists(raced)
         reader = self._reader("records", self.reporting)
@@ -216,6 +216,14 @@ class _Job:
             rows.append([made[i] for i in random_order(len(made), seed)])
         rows = [row for row in rows if len(row) >= count]
         return [tuple(row[i] for row in rows) for i in range(count)]
+
+    def _fitting(self, reader: Reader, kinds: Sequence[str]) -> list[str]:
+        """Those that the target length has room for."""
+        kept = [kind for kind in kinds if self._samples(reader, [kind], self.asked.to, 1)[0]]
+        for kind in kinds:
+            if kind not in kept:
+                self._note(f"{kind} does not fit into {self.asked.to:,} tokens, and is not asked.")
+        return kept
 
     def _kinds(self, reader: Reader) -> list[str]:
         """Two that the model can do where it was trained, each at its hardest: what it cannot do tells no plans apart."""

@@ -12,13 +12,12 @@ from functools import partial
 import numpy
 
 from ropewalk.errors import BadOption, CannotAttach, Mismatch, NotFinite, OutOfMemory
-from ropewalk.measure.anytime import look
+from ropewalk.measure.anytime import LEAST, look
 from ropewalk.measure.comparisons import compare
 from ropewalk.measure.statistics import Interval
 
 LEVEL = 0.05
 POINT = 0.02 / 3  # bits per token that one of a hundred answers counts as much as
-LEAST = 3  # rounds before the first look
 TIGHTEST = 3  # rounds at which the test is sharpest: what fails outright leaves after five, a fine difference a fifth later
 FIRST = 0.3  # of the time, at most, goes into the first round: who has no turn in it takes no part
 FORESEEN = 10_000  # rounds, as far as it is said how many more would decide
@@ -97,15 +96,23 @@ class Race:
         return tuple(name for name in self.open if name in self.alive)
 
     def above(self, name: str) -> Interval:
-        """Score above the winner's over the rounds that both have; intervals of all plans hold together, at every look."""
+        """Score above the winner's over the rounds that both have, at every look; the level is shared among the rivals."""
         ours, its = _common(self.readings[name], self.readings[self.winner])
         return look(ours, its, numpy.ones(len(ours)), level=self.pair_level, tightest=TIGHTEST).difference
 
+    def behind(self, name: str) -> Interval:
+        """The same with an ordinary 95 % interval of this one comparison."""
+        ours, its = _common(self.readings[name], self.readings[self.winner])
+        return compare(ours, its, numpy.ones(len(ours))).difference
+
     def is_behind(self, name: str, by: float) -> bool:
         """More than `by` behind the winner, and by an ordinary 95 % interval: weaker than `beaten`, and of fewer rounds."""
-        ours, its = _common(self.readings[name], self.readings[self.winner])
-        found = compare(ours, its, numpy.ones(len(ours))).difference
+        found = self.behind(name)
         return found.value > by and found.low > 0
+
+    def is_alike(self, name: str, within: float) -> bool:
+        """Is it shown, by an ordinary 95 % interval, not to be further behind? A few rounds cannot show it."""
+        return name == self.winner or self.behind(name).high <= within
 
     def rounds_needed(self, name: str) -> int | None:
         """After how many the winner is told from it if they go on differing as they did; None: they would not be."""

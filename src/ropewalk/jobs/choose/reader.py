@@ -2,6 +2,7 @@
 
 import json
 import math
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -71,20 +72,20 @@ class Reader:
         self._timed(keys, lambda: measure(self.model, plan, wanted, self.records, lambda cost: None, batch=self.batch))
         last = max(keys, key=lambda key: key.length)
         bits = float(read_record(self.records.path(last)).nll.mean(dtype=numpy.float64)) * BITS
-        return bits, sum(self.seconds.get(key.name, 0.0) for key in keys)
+        return bits, self._took(keys)
 
     def question(self, plan: ScalingPlan, sample: Sample) -> Answer:
         key = sample_key(self.model_hash, plan, sample)
         self._timed([key], lambda: self.asker.ask(plan, [sample], lambda cost: None))
         record = read_record(self.records.path(key))
-        return Answer(chance_of(record), score_of(record), self.seconds.get(key.name, 0.0))
+        return Answer(chance_of(record), score_of(record), self._took([key]))
 
     def tax(self, plan: ScalingPlan, document: Document) -> float:
         """What the plan costs inside the window, filed; the seconds that it took."""
         wanted = tax_measurements(self.model_hash, plan, [document])
         keys = [m.key for m in wanted]
         self._timed(keys, lambda: record_tax(self.model, plan, wanted, self.records, self.facts, lambda cost: None))
-        return sum(self.seconds.get(key.name, 0.0) for key in keys)
+        return self._took(keys)
 
     def speed(self, plan: ScalingPlan, length: int, repeat: int) -> float:
         key = speed_keys(self.model_hash, plan, length)[repeat]
@@ -94,7 +95,12 @@ class Reader:
                 self.records.add(measure_speed(self.model, attached, key, self.facts, warm=repeat > 0))
 
         self._timed([key], run)
-        return self.seconds.get(key.name, 0.0)
+        return self._took([key])
+
+    def _took(self, keys: Sequence[Key]) -> float:
+        """A process that was killed between a record and its seconds left no word of them: then as long as most took."""
+        usual = statistics.median(self.seconds.values()) if self.seconds else 0.0
+        return sum(self.seconds.get(key.name, usual) for key in keys)
 
     def _timed(self, keys: Sequence[Key], work: Callable[[], None]) -> None:
         if all(key in self.records for key in keys):

@@ -111,7 +111,7 @@ class ChooseResult:
 
     @property
     def table(self) -> Table:
-        """Of what was read; who was not stands in the notes.  behind: score, whose intervals hold all at once with 95 %."""
+        """Of what was read; who was not stands in the notes.  behind: score, with the level shared among the rivals."""
         columns = ("plan", "rounds", "bits", "answer, %", "behind by", "")
         return Table(columns, tuple(_written(row) for row in self.rows if row["rounds"]), (*self.notes, *self.aside))
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ropewalk.measure.anytime import look, random_order
+from ropewalk.measure.anytime import LEAST, look, random_order
 from ropewalk.measure.faults import BatchSize, Say
 from ropewalk.measure.pace import units
 from ropewalk.measure.passes import Measurement, measure
@@ -18,7 +18,6 @@ from ropewalk.measure.task import Sample
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.units import spoken
 
-LEAST = 3  # documents before the first look
 LONG = 3600.0  # seconds, above which a run says beforehand how long it will take
 Advance = Callable[[float], None]
 Planned = tuple[ScalingPlan, Sequence[Measurement]]
@@ -26,7 +25,7 @@ Planned = tuple[ScalingPlan, Sequence[Measurement]]
 
 @dataclass(frozen=True)
 class PlanShare:
-    """What is measured under one plan: by one process, or in one round."""
+    """What is measured under one plan: by one process, or in one turn."""
 
     plan: ScalingPlan
     passes: list[Measurement]
@@ -54,9 +53,9 @@ class PlanShare:
         )
 
 
-def rounds(shares: Sequence[PlanShare], documents: Sequence[str], seed: int) -> Iterator[list[PlanShare]]:
-    """One document and one sample of each task, length and depth a round, under every plan; what takes all documents together
-    is in the first. The order of the documents is the one that stopping early reads them in; speed is in no round."""
+def turns(shares: Sequence[PlanShare], documents: Sequence[str], seed: int) -> Iterator[list[PlanShare]]:
+    """One document and one sample of each task, length and depth a turn, under every plan; what takes all documents together
+    is in the first. The order of the documents is the one that stopping early reads them in; speed is in no turn."""
     order = [documents[i] for i in random_order(len(documents), seed)]
     for n in range(max(len(order), *(sample.index + 1 for share in shares for sample in share.samples), 1)):
         names = {*order[n : n + 1]} if n else {*order[:1], *_together(shares, documents)}
@@ -96,25 +95,26 @@ class Clock:
 
 
 def foretold(missing: float, rate: float, documents: int, first: float) -> str | None:
-    """What to say before a run of so many units that would take hours; None for a shorter one.  first: units of a round."""
+    """What to say before a run of so many units that would take hours; None for a shorter one.  first: units of a turn."""
     if missing * rate <= LONG:
         return None
     return (
-        f"this will take about {spoken(missing * rate)} here. A budget (--budget) such as 30m reads as many of the "
-        f"{documents} documents as fit, each under every plan: one takes {spoken(first * rate)}."
+        f"this will take about {spoken(missing * rate)} here. A budget (--budget) such as 30m reads as many "
+        f"{f'of the {documents} documents' if documents else 'samples'} as fit, each under every plan: one takes "
+        f"{spoken(first * rate)}."
     )
 
 
-def read_rounds(
+def read_turns(
     shares: Sequence[PlanShare], documents: Sequence[str], seed: int, clock: Clock, missing: Callable[[PlanShare], float],
     one: Callable[[PlanShare], None], is_clear: Callable[[Sequence[str]], bool], say: Say,
 ) -> None:  # fmt: skip
-    """Round after round, until another is foreseen to end too late; the first is read whatever it takes.
+    """Turn after turn, until another is foreseen to end too late; the first is read whatever it takes.
 
     missing: the cost of what is not on disk yet.  one: measures a share.  is_clear: of the documents read, is that enough?
     """
     order = [documents[i] for i in random_order(len(documents), seed)]
-    every, kept = list(rounds(shares, documents, seed)), sum(units(key.length) for share in shares for key in share.speed)
+    every, kept = list(turns(shares, documents, seed)), sum(units(key.length) for share in shares for key in share.speed)
     for n, shares_now in enumerate(every):
         cost = sum(map(missing, shares_now))
         if cost and not clock.holds(cost + kept):

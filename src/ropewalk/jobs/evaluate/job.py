@@ -17,7 +17,7 @@ from ropewalk.checkpoints import runs
 from ropewalk.checkpoints.files import write_file
 from ropewalk.engines.transformers.checkpoint import local_checkpoint
 from ropewalk.errors import BadOption, CannotAttach, Mismatch, NotFinite, RopewalkError
-from ropewalk.jobs.evaluate.in_turn import Clock, PlanShare, clear, foretold, read_rounds, read_until_clear, rounds
+from ropewalk.jobs.evaluate.in_turn import Clock, PlanShare, clear, foretold, read_turns, read_until_clear, turns
 from ropewalk.jobs.evaluate.prepare import Prepared, prepare
 from ropewalk.jobs.evaluate.request import RUN, SCHEMA, EvalRequest
 from ropewalk.jobs.evaluate.result import REPORT, Outcome
@@ -196,12 +196,13 @@ def _measure(
     def is_clear(read: Sequence[str]) -> bool:
         return request.stop_early and clear(planned, read, prepared.protocols[0], records)
 
-    first, rate = sum(map(missing, next(rounds(parts, names, request.seed)))), 0.0
+    first, rate = sum(map(missing, next(turns(parts, names, request.seed)))), 0.0
     left = sum(map(missing, parts))
     if request.budget is not None or left > PROBES * units(TRIED):
         rate = pace(model)
     if request.budget is not None:
-        read_rounds(parts, names, request.seed, Clock(request.budget, began, rate), missing, one, is_clear, say)
+        to_do = [replace(part, speed=[key for key in part.speed if key not in records]) for part in parts]
+        read_turns(to_do, names, request.seed, Clock(request.budget, began, rate), missing, one, is_clear, say)
     else:
         if told := foretold(left, rate, len(names), first):
             say(told)

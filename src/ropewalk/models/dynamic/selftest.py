@@ -44,7 +44,8 @@ def check_cache(model: nn.Module, ladder: Ladder, stock: Callable[[], AbstractCo
             off, allowed = _off(model, positions, lengths, planned=True), _allowed(model)
             if off > allowed and _is_small(model):
                 with in_single(model):  # after many layers in halves rounding alone can be as much: the same, without it
-                    off, allowed = _off(model, positions, lengths, planned=True), _allowed(model)
+                    again, allowed = _off(model, positions, lengths, planned=True), _allowed(model)
+                off = min(off, again)  # where there is no room for it, or no kernel, nothing is found
         if off <= allowed:
             return
         with stock():
@@ -53,6 +54,7 @@ def check_cache(model: nn.Module, ladder: Ladder, stock: Callable[[], AbstractCo
             raise CannotAttach(
                 f"with a cache {type(model).__name__} gives other logits than in one pass: {off:.1e} of their own size off.\n"
                 "  Tested with a few tokens, as every plan with deferred rotation is; without the plan they agree.\n"
+                f"{_in_halves(model)}"
                 "  This version of transformers may hand its caches on in a way that is not known: docs/versions.md names\n"
                 "  those that were tried.\n"
                 "  Plan for one scale per request instead: dynamic-...-request."
@@ -84,6 +86,13 @@ def _allowed(model: nn.Module) -> float:
     Of float64 no more than of float32, in which eager attention takes its softmax.
     """
     return float(max(torch.finfo(_dtype(model)).eps, torch.finfo(torch.float32).eps) ** 0.5)
+
+
+def _in_halves(model: nn.Module) -> str:
+    kind = str(_dtype(model)).removeprefix("torch.")
+    return (
+        f"  In {kind} rounding alone can be as much in a deep model: load it as float32.\n" if _dtype(model) in HALVES else ""
+    )
 
 
 def _is_small(model: nn.Module) -> bool:
