@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+import ropewalk
 from ropewalk.checkpoints.export import export, ladder, plan_export
 from ropewalk.engines.transformers.checkpoint import bundled_model, read_config
 from ropewalk.engines.transformers.write import read
@@ -111,6 +112,26 @@ def test_an_engine_that_cannot_is_reported_and_the_others_are_written(tmp_path):
     with pytest.raises(CannotExpress, match="MLX-LM ignores truncate"):
         export(TINY, plan_of(truncate=False), ["mlx"], tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        (
+            "near-0.25-linear-log_n",
+            "no engine tells near distances from far ones: what is written is linear for every distance",
+        ),
+        ("dynamic-yarn", "no engine scales as dynamic-yarn does: what is written are static plans"),
+        ("yarn", ""),
+    ],
+)
+def test_what_no_engine_can_be_given_is_said_wherever_an_export_speaks(tmp_path, method, words):
+    """`near-linear` became `linear`, which reads 5 bits where the plan reads 3, without a word of it."""
+    made = ropewalk.export("ropewalk-tiny", method, tmp_path / "out", factor=2)
+    places = ["\n".join(made.notes), (tmp_path / "out" / "COMMANDS.md").read_text(), json.dumps(made.to_dict())]
+    for text in places:
+        assert ("no engine" in text) == bool(words)
+        assert words in text
 
 
 @pytest.mark.parametrize("method", ["yarn", "ntk_by_parts", "ntk", "linear"])

@@ -166,7 +166,8 @@ def export(
     folder, place = source.folder, as_place(out)
     progress.begin(f"writing {place}")
     written = write(folder, chosen, names, place, versions=at, force=force)
-    return Export(place, chosen, written, (*spec.warnings, *plan_notes(spec, chosen), *file_notes(folder)))
+    said = [written.lost] if written.lost else []
+    return Export(place, chosen, written, (*spec.warnings, *plan_notes(spec, chosen), *said, *file_notes(folder)))
 
 
 def _check_gguf(

@@ -37,10 +37,13 @@ class ExportPart:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """parts: the folders.  refused: the reason, by engine and rung, where an engine cannot carry the plan."""
+    """parts: the folders.  refused: the reason, by engine and rung, where an engine cannot carry the plan.
+    lost: what is not in any of them, in a sentence; empty where the plan is one table, which a config can say.
+    """
 
     parts: tuple[ExportPart, ...]
     refused: Mapping[str, str]
+    lost: str = ""
 
 
 def export(
@@ -78,7 +81,22 @@ def plan_export(config: Mapping[str, Any], plan: ScalingPlan, engines: Sequence[
         parts += _parts(config, rung, chosen, at, refused, name)
     if not parts:
         raise CannotExpress("\n".join(refused.values()))
-    return Exported(tuple(parts), refused)
+    return Exported(tuple(parts), refused, lost(plan))
+
+
+def lost(plan: ScalingPlan) -> str:
+    """What static plans, which are all that engines can be given, do not say of this one."""
+    if plan.is_one_table:
+        return ""
+    near = next((stretch for _, stretch in plan.stretches if stretch.near), None)
+    if near is None:
+        return f"no engine scales as {plan.name} does: what is written are static plans, which stretch short texts too."
+    method = near.far_alone.method
+    return (
+        f"no engine tells near distances from far ones: what is written is {method} for every distance, another plan than "
+        f"{plan.name}, and most likely a worse one. Measure it first (ropewalk eval --methods {method}), export yarn instead, "
+        "or keep the model live (ropewalk serve)."
+    )
 
 
 def ladder(plan: ScalingPlan) -> list[tuple[str, ScalingPlan]]:
@@ -162,6 +180,7 @@ def _write_part(folder: Path, source: Path, part: ExportPart) -> None:
 def commands_page(found: Exported) -> str:
     """The commands to paste, engine by engine, and what was refused."""
     lines = ["# Commands", "", "Run them in this folder. ORIGINAL is the checkpoint that this was made from.", ""]
+    lines += [f"Not what was planned: {found.lost}", ""] if found.lost else []
     for part in found.parts:
         for engine, commands in part.commands.items():
             title = get_engine(engine).title
@@ -188,4 +207,9 @@ def summary(found: Exported) -> dict[str, Any]:
          "commands": {name: list(said) for name, said in part.commands.items()}}
         for part in found.parts
     ]  # fmt: skip
-    return {"schema": "ropewalk.export/1", "parts": parts, "refused": dict(found.refused)}
+    return {
+        "schema": "ropewalk.export/1",
+        "parts": parts,
+        "refused": dict(found.refused),
+        **({"lost": found.lost} if found.lost else {}),
+    }

@@ -25,7 +25,7 @@ def _print(console: Console, found: Any) -> None:
         console.print(sentence, markup=False)
     for what, command in found.commands.items():
         console.print(f"{what}: {command}", markup=False, soft_wrap=True)
-    console.print(f"[bold]{found.page}[/]")
+    console.print(f"[bold]{found.page}[/]", soft_wrap=True)
 
 
 run = verb(choose, _print)

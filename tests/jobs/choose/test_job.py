@@ -58,7 +58,7 @@ def test_the_model_that_needs_no_stretch_is_left_alone(chosen):
     out, found = chosen
     assert (found.outcome, found.chosen, found.plan) == ("do not stretch", "none", None)
     assert found.sentence.startswith(
-        "Do not stretch, your documents do not need it: none of 8 plans is shown to read 256 tokens"
+        "Do not stretch yet, 3 rounds do not tell whether another is better: none of 8 plans is shown to read 256 tokens"
     )
     assert not (out / "plan.json").exists()
     assert found.commands == {}

@@ -230,11 +230,10 @@ def _commands(asked: Asked, plan: ScalingPlan | None, candidate: Candidate) -> d
         return {}
     model, file = shlex.quote(asked.model), shlex.quote(str(asked.out / PLAN))
     engines = f" --for {','.join(asked.engines)}" if asked.engines else ""
-    kind = "export" if plan.is_one_table else "export, as static plans"
-    made = {
-        "serve": f"ropewalk serve {model} --plan {file}",
-        kind: f"ropewalk export {model} --plan {file}{engines} -o {shlex.quote(str(asked.out / 'export'))}",
-    }
+    made = {"serve": f"ropewalk serve {model} --plan {file}"}
+    if not any(stretch.near for _, stretch in plan.stretches):  # what a config could say of those is another plan
+        kind = "export" if plan.is_one_table else "export, as static plans"
+        made[kind] = f"ropewalk export {model} --plan {file}{engines} -o {shlex.quote(str(asked.out / 'export'))}"
     if all(not stretch.options for _, stretch in plan.stretches):
         made["train"] = (
             f"ropewalk train {model} --method {plan.name} --to {asked.to} -o {shlex.quote(str(asked.out / 'train'))}"

@@ -154,12 +154,14 @@ class _Job:
         checkpoint = self.source.fingerprint(self.progress.note)
         self.hash, self.words = measured_by(checkpoint), tokenizer_hash(self.tokenizer)
         device, dtype = self.source.placement(asked.device, asked.dtype)
-        runs.settle(self.out / RUN, SCHEMA, self._facts(checkpoint, device, dtype))
+        facts = self._facts(checkpoint, device, dtype)
+        runs.settle(self.out / RUN, SCHEMA, facts, write=False)
         self.progress.begin(self.source.loading)
         self.model = self.source.load(device=device, dtype=dtype, attention=asked.attention)
         self.facts = {"device": device}
         self.begun = (self.out / CHOOSING / SECONDS).exists()
         self._foresee()
+        runs.settle(self.out / RUN, SCHEMA, facts)  # what is refused leaves no run that another would have to be like
         chooser = self._reader(CHOOSING, self.choosing)
         kinds = self._fitting(chooser, self._kinds(chooser)) if asked.retrieval else []
         raced = self._race(chooser, kinds)
