@@ -12,6 +12,11 @@ MUTANTS = {
         ),
         ("the rest of a window left out", "    if n < window:\n", "    if False:\n"),
         ("a kernel that is wrong is believed", "<= 16 * max(", "<= 1e9 * max("),
+        (
+            "scale of doubled channels",
+            'kwargs.get("scaling") or getattr(module, "scaling", None) or q_far.shape[-1] ** -0.5',
+            "(2 * q_far.shape[-1]) ** -0.5",
+        ),
     ],
     ("models/dynamic/near.py", "tests/models/test_near.py"): [
         (
@@ -25,11 +30,6 @@ MUTANTS = {
         ("no gain", "query = query * gain.to(query.dtype)", "pass"),
         ("kept keys of another step believed", "same = kept.fresh and kept.steps == steps and", "same = kept.fresh and"),
         ("stale keys believed", "same = kept.fresh and kept.steps", "same = kept.steps"),
-        (
-            "scale of doubled channels",
-            'kwargs.get("scaling") or getattr(module, "scaling", None) or q_far.shape[-1] ** -0.5',
-            "(2 * q_far.shape[-1]) ** -0.5",
-        ),
         ("jumps taken for columns", "contiguous = call.is_even and not", "contiguous = not"),
     ],
     ("models/dynamic/ladder.py", "tests/models/test_near.py"): [

@@ -9,8 +9,9 @@ import ropewalk
 from ropewalk.errors import BadConfig, BadLength, BadOption, UnknownName
 from ropewalk.jobs.choose import job
 from ropewalk.jobs.choose.race import LEAST
+from ropewalk.jobs.choose.reader import Reader
 from ropewalk.jobs.report.page import MARK
-from ropewalk.measure.records import Records
+from ropewalk.measure.records import Key, Records
 from ropewalk.measure.texts import library_files, read_text
 from ropewalk.progress import Silent
 from ropewalk.scaling.plan import ScalingPlan
@@ -51,6 +52,16 @@ def test_what_chooses_is_not_reported_on(chosen):
     assert all(asked)
     assert not asked[0] & asked[1]
     assert found.documents == {"choosing": 3, "reporting": 3}
+
+
+def test_a_reading_whose_seconds_were_lost_costs_what_most_did():
+    """A process killed between a record and its line: not nothing, or the run that goes on has more time than the first."""
+    reader = Reader.__new__(Reader)
+    reader.seconds = {"a": 1.0, "b": 2.0, "c": 9.0}
+    a, lost = (Key("m", "p", "none", "window", item, 4) for item in "ax")
+    reader.seconds[a.name] = reader.seconds.pop("a")
+    assert reader._took([a]) == 1.0
+    assert reader._took([a, lost]) == 1.0 + 2.0
 
 
 def test_the_model_that_needs_no_stretch_is_left_alone(chosen):

@@ -171,6 +171,23 @@ def test_a_plan_that_the_model_cannot_take_is_told_before_anything_is_read(tmp_p
     assert {r.key.method for r in outcome.records} == {"none"}
 
 
+@pytest.mark.parametrize("more", [{"stop_early": True}, {"budget": 1e6}, {"budget": 1e6, "stop_early": True}], ids=str)
+def test_a_plan_that_is_given_up_takes_no_part_in_stopping_early(tmp_path, monkeypatch, more):
+    """Nor may the look after each document trip over it, or call one plan alone told from itself."""
+    real = job.attach
+
+    def attach(model, plan):
+        if plan.name == "yarn":
+            raise CannotAttach("it does not fit.")
+        return real(model, plan)
+
+    monkeypatch.setattr(job, "attach", attach)
+    outcome = evaluate(tmp_path, EvalRequest(**{**SMALL, "methods": ("none", "yarn"), "tasks": (), "documents": 4}, **more))
+    assert outcome.failures == ["it does not fit."]
+    assert {r.key.method for r in outcome.records} == {"none"}
+    assert len({r.facts["document"] for r in outcome.records}) == 4
+
+
 def test_the_stage_that_counts_is_begun_after_the_weights_are_there(tmp_path, monkeypatch):
     """Loading is a stage of its own: what is measured must not be counted in it."""
     stages, load = [], Source.load

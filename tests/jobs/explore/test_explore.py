@@ -11,24 +11,11 @@ from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadConfig, OutputExists
 from ropewalk.jobs.explore.models import describe, preset_files
 from ropewalk.jobs.explore.page import explorer, for_script, opened, write_explorer
-from support.browser import Watched, launched
+from support.browser import Watched
 from support.command import run
 
 CHAPTERS = ["rotate", "spectrum", "interpolate", "ntk", "by-parts", "dynamic", "yarn", "why-ntk", "near"]
 WIDTHS = (400, 768, 1180, 1600)
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("explore") / "explorer.html"
-    write_explorer(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with launched() as running:
-        yield running
 
 
 def scroll_through(watched):

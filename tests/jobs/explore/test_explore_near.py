@@ -8,11 +8,10 @@ import torch
 import ropewalk
 from ropewalk.engines.transformers.write import read
 from ropewalk.jobs.explore.models import preset_files
-from ropewalk.jobs.explore.page import write_explorer
 from ropewalk.scaling.names import read_name
 from ropewalk.scaling.schedule import Schedule
 from ropewalk.scaling.stretch import Stretch
-from support.browser import Watched, launched
+from support.browser import Watched
 
 FAR = ("linear", "yarn", "rerope", "self_extend")
 PRESETS = preset_files()
@@ -22,19 +21,6 @@ ANGLE = """([rope, far, factor, w, p, d, i, s]) => { const R = window.ropewalk;
 SHOWN = """() => { const R = window.ropewalk, f = R.nearFacts();
     return {w: f.w, p: f.p, s: f.s, leave: f.leave, name: R.nearPlanName(),
         said: document.querySelector('#near .reading').textContent}; }"""
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("explore") / "explorer.html"
-    write_explorer(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with launched() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

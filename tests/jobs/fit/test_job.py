@@ -8,32 +8,20 @@ import pytest
 import torch
 
 from ropewalk.checkpoints.extend import extend
-from ropewalk.checkpoints.fingerprint import model_fingerprint
-from ropewalk.engines.transformers.checkpoint import bundled_model, read_config
-from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadLength, BadOption, OutputExists, UnknownName
 from ropewalk.jobs.fit import job
 from ropewalk.jobs.fit.compare import FITTED, read_report
 from ropewalk.jobs.fit.family import get_family
-from ropewalk.jobs.fit.job import Fit, run_fit
-from ropewalk.jobs.fit.objective import Sets, answer_items, far_items, library_sets, losses
+from ropewalk.jobs.fit.job import Fit
+from ropewalk.jobs.fit.objective import Sets, answer_items, far_items, losses
 from ropewalk.jobs.fit.search import SearchStep
 from ropewalk.jobs.fit.state import Budget
 from ropewalk.measure.nll import token_nll
 from ropewalk.models.attach import attach
-from ropewalk.models.load import load_model, load_tokenizer
-from ropewalk.progress import SILENT, Silent
+from ropewalk.models.load import load_model
+from ropewalk.progress import Silent
 from ropewalk.scaling.plan import ScalingPlan, make_plan
-
-TARGET = 640
-
-
-@pytest.fixture(scope="module")
-def parts():
-    tokenizer = load_tokenizer("ropewalk-tiny")
-    sets = library_sets(tokenizer, TARGET, seed=0)
-    few = Sets(sets.fit[:3], sets.choose[:2], sets.report[:2])
-    return load_model("ropewalk-tiny"), tokenizer, bundled_model(), read(read_config(bundled_model())), few
+from support.fitting import TARGET, go
 
 
 class Watched(Silent):
@@ -46,12 +34,6 @@ class Watched(Silent):
         if found := re.match(r"(\d+) steps, best ([\d.]+) nats", words):
             self.said.append((int(found[1]), float(found[2])))
             self.look(int(found[1]))
-
-
-def go(parts, out, watch=SILENT, force=False, **options):
-    model, tokenizer, folder, spec, sets = parts
-    fit = Fit(**{"factor": 1.25, "family": "yarn", "budget": 6.0, **options})
-    return run_fit(model, tokenizer, model_fingerprint(folder), spec, fit, sets, out, "tiny", watch, force=force)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from itertools import islice
 import pytest
 import torch
 
-from jobs.fit.test_job import go, parts  # noqa: F401  (a fixture)
 from ropewalk.errors import BadLength, BadOption, CannotAttach
 from ropewalk.jobs.fit import job
 from ropewalk.jobs.fit.family import get_family
@@ -25,6 +24,7 @@ from ropewalk.scaling.plan import ScalingPlan, make_plan
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.schedule import Dynamic
 from support.architectures import build, tiny_config
+from support.fitting import go
 
 TINY, FACTOR = Rope(64, 10_000.0, 512), 8.0
 CAUSAL = Dynamic("causal", 8)
@@ -171,7 +171,7 @@ def test_the_gradient_of_a_model_is_that_of_its_losses():
     assert found[1:8].abs().max() > 1e-3
 
 
-def test_a_short_fit_of_the_bundled_model(parts, tmp_path):  # noqa: F811
+def test_a_short_fit_of_the_bundled_model(parts, tmp_path):
     result = go(parts, tmp_path / "plan.json", family="near", causal=True)
     read = ScalingPlan.from_json((tmp_path / "plan.json").read_text())
     assert read == dataclasses.replace(result.plan, model="tiny")
@@ -182,7 +182,7 @@ def test_a_short_fit_of_the_bundled_model(parts, tmp_path):  # noqa: F811
     assert result.fitted.to_dict()["schema"] == "ropewalk.plan/2"
 
 
-def test_a_plan_of_lists_reads_back_to_the_same_numbers(parts, tmp_path, space):  # noqa: F811
+def test_a_plan_of_lists_reads_back_to_the_same_numbers(parts, tmp_path, space):
     stretch = space.stretch([0.4, -0.5, -0.4, -0.3, 0.2, 0.5, 0.8, 0.3, 0.0])
     plan = ScalingPlan((("all", stretch),), 4096, "tiny")
     (tmp_path / "plan.json").write_text(plan.to_json())
@@ -203,7 +203,7 @@ def test_a_plan_of_lists_reads_back_to_the_same_numbers(parts, tmp_path, space):
 
 
 @pytest.mark.parametrize("method", ["longrope", "self_extend"])
-def test_a_search_ends_at_the_w_and_the_law_that_are_best(parts, tmp_path, monkeypatch, method):  # noqa: F811
+def test_a_search_ends_at_the_w_and_the_law_that_are_best(parts, tmp_path, monkeypatch, method):
     """A made-up loss: least at w = 230 under one of the two laws. The search begins at the start of that law, and stays."""
 
     def loss(name, w):
@@ -227,7 +227,7 @@ def test_a_search_ends_at_the_w_and_the_law_that_are_best(parts, tmp_path, monke
     assert abs(stretch.near - 230) <= 8
 
 
-def test_it_says_so_where_the_plan_that_it_began_at_is_better(parts, tmp_path, monkeypatch):  # noqa: F811
+def test_it_says_so_where_the_plan_that_it_began_at_is_better(parts, tmp_path, monkeypatch):
     monkeypatch.setattr(job._Search, "_look", lambda self, step: False)
 
     def seen(model, plan, items):

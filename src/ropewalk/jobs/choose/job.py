@@ -14,25 +14,26 @@ from typing import Any
 from ropewalk.checkpoints import runs
 from ropewalk.checkpoints.files import plain, write_file
 from ropewalk.checkpoints.fingerprint import measured_by, versions
-from ropewalk.errors import BadConfig, BadLength, BadOption
+from ropewalk.errors import BadLength, BadOption
 from ropewalk.jobs.choose.candidates import NONE, OWN, WINDOW, Candidate, candidates
 from ropewalk.jobs.choose.conclude import conclude, outcome, runner_up
 from ropewalk.jobs.choose.race import SLOWER, Race, Reading, TooLittle, race
 from ropewalk.jobs.choose.reader import SECONDS, Reader
 from ropewalk.jobs.choose.result import PLAN, REPORT, Asked, ChooseResult, Needless
+from ropewalk.jobs.choose.texts import documents_of
 from ropewalk.jobs.report.headline import certificate, tiles
 from ropewalk.jobs.report.loss import coarse_edges
 from ropewalk.jobs.report.page import write_page
 from ropewalk.jobs.report.run_folder import make_run
 from ropewalk.measure.anytime import LEAST, random_order
-from ropewalk.measure.documents import Document, Joined, choose, describe
+from ropewalk.measure.documents import Document, describe
 from ropewalk.measure.material import Material
 from ropewalk.measure.pace import pace, units
 from ropewalk.measure.protocols import Position, Prefix
 from ropewalk.measure.records import Record, tokenizer_hash
 from ropewalk.measure.retrieval import make_samples
 from ropewalk.measure.task import Sample
-from ropewalk.measure.texts import LIBRARY, TEXT_FIELD, Texts
+from ropewalk.measure.texts import LIBRARY, TEXT_FIELD
 from ropewalk.models.source import Source
 from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.plan import ScalingPlan
@@ -40,8 +41,6 @@ from ropewalk.scaling.units import spoken
 
 SCHEMA = "ropewalk.choose/1"
 RUN, CHOICE, CHOOSING = "run.json", "choice.json", "choosing"
-MOST = 160  # documents, half of which choose
-FEWEST = 2 * LEAST
 SHARE = 0.55  # of the budget goes into choosing, the rest into the report
 PROBED = 0.1  # of the budget, at most, goes into seeing what the model can be asked
 KINDS = (
@@ -92,44 +91,13 @@ def run_choose(source: Source, asked: Choice, out: Path, progress: Progress = SI
     )  # fmt: skip
     progress.begin("reading texts")
     tokenizer = source.tokenizer()
-    pool = _documents(asked, tokenizer, original, progress)
+    pool = documents_of(asked.to, original, tokenizer, asked.data, asked.text_field, asked.seed, progress)
     if isinstance(pool, Needless):
         return pool
     order = [pool[i] for i in random_order(len(pool), asked.seed)]
     job = _Job(source, asked, out, progress, original, found, tokenizer, order[::2], order[1::2])
     with runs.one_writer(out / runs.LOCK):
         return job.run()
-
-
-def _documents(asked: Choice, tokenizer: Any, original: int, progress: Progress) -> list[Document] | Needless:
-    """Texts of the target length; Needless where no text of the user is longer than the window."""
-    texts = Texts(asked.data, asked.text_field, seed=asked.seed)
-    found = choose(texts, tokenizer, tokens=asked.to, count=MOST, seed=asked.seed)
-    if asked.data == (LIBRARY,) and len(found.documents) < 4 * LEAST:
-        joined = choose(Joined(asked.to), tokenizer, tokens=asked.to, count=MOST, seed=asked.seed)
-        if len(joined.documents) > max(len(found.documents), FEWEST - 1):
-            progress.note(f"few library files have {asked.to:,} tokens: texts of several files in a row are read.")
-            found = joined
-    if len(found.documents) >= FEWEST:
-        return found.documents
-
-    def enough(tokens: int, count: int = FEWEST) -> bool:
-        return len(choose(texts, tokenizer, tokens=tokens, count=count, seed=asked.seed).documents) >= count
-
-    if found.found and not enough(original + 1, 1):
-        return Needless(original, asked.to, found.found)
-    shorter = next((n for n in _halves(asked.to, original) if enough(n)), None)
-    unread = "".join(f"\n  {problem.place}: {problem.reason}" for problem in found.problems[:3])
-    way = f"ask for a target that they reach (--to {shorter}), or give" if shorter else "give"
-    raise BadConfig(
-        f"{len(found.documents)} of {found.found} documents have {asked.to:,} tokens, the target length, and a choice needs "
-        f"{FEWEST}: {LEAST} to choose on, {LEAST} others to report on.{unread}\n  Longer texts are needed: {way} more as data "
-        "(--data)."
-    )
-
-
-def _halves(target: int, original: int) -> list[int]:
-    return [target >> k for k in range(1, target.bit_length()) if target >> k > original]
 
 
 @dataclass

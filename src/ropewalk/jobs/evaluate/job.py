@@ -177,6 +177,9 @@ def _measure(
     batch = BatchSize(request.batch, say)
     asker = Asker(model, prepared.model_hash, prepared.material, records, batch, facts, request.gap, say)
     failures = _cannot_attach(model, parts, say)  # told before anything is read: that may take hours
+    parts = [part for part in parts if part.plan.fingerprint not in failures]
+    if not parts:
+        raise next(iter(failures.values()))
     names, planned = [d.name for d in prepared.documents], [(part.plan, part.passes) for part in parts]
 
     def one(part: PlanShare) -> None:
@@ -194,7 +197,8 @@ def _measure(
         return part.missing(prepared.model_hash, records).cost
 
     def is_clear(read: Sequence[str]) -> bool:
-        return request.stop_early and clear(planned, read, prepared.protocols[0], records)
+        left = [(plan, passes) for plan, passes in planned if plan.fingerprint not in failures]
+        return request.stop_early and len(left) > 1 and clear(left, read, prepared.protocols[0], records)
 
     first, rate = sum(map(missing, next(turns(parts, names, request.seed)))), 0.0
     left = sum(map(missing, parts))
@@ -206,12 +210,12 @@ def _measure(
     else:
         if told := foretold(left, rate, len(names), first):
             say(told)
-        if request.stop_early:
+        if request.stop_early and len(planned) > 1:
             read_until_clear(model, planned, names, prepared.protocols[0], records, advance, batch, say, request.seed)
             parts = [replace(part, passes=[]) for part in parts]
         for part in parts:
             one(part)
-    if len(failures) == len(parts):
+    if all(part.plan.fingerprint in failures for part in parts):
         raise next(iter(failures.values()))
     _speed(model, [part for part in parts if part.plan.fingerprint not in failures], records, facts, advance)
     return [str(error) for error in failures.values()]

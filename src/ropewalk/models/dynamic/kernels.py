@@ -1,9 +1,10 @@
-"""Attention that also tells the logarithm of its sums, so that parts of a row can be merged into the whole without a mask."""
+"""Attention over several sets of keys: in parts that tell the logarithm of their sums, or in one masked call."""
 
 from functools import lru_cache
 from typing import Any
 
 import torch
+from torch.nn.functional import pad
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 # (output (rows, heads, queries, channels), log sums (rows, heads, queries) in float32 or better)
@@ -103,6 +104,28 @@ def mixed(first: Part, second: Part) -> torch.Tensor:
     wide = torch.promote_types(first[0].dtype, torch.float32)
     share = torch.sigmoid(second[1] - first[1]).to(wide)[..., None]
     return first[0].to(wide).lerp_(second[0].to(wide), share).to(first[0].dtype)
+
+
+def in_one(
+    stock: Any, module: Any, queries: Any, keys: Any, values: Any, masks: Any, spans: Any, length: int, kwargs: Any
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """One call of any attention function: far and near keys side by side, each in channels of its own.
+
+    spans: the columns that far and near keys stand in, of `length`; weights are given by column.
+    """
+    (q_far, q_near), (far, near) = queries, keys
+    scaling = kwargs.get("scaling") or getattr(module, "scaling", None) or q_far.shape[-1] ** -0.5
+    width = far.shape[-1]
+    key = torch.cat([pad(far, (0, width)), pad(near, (width, 0))], dim=2)
+    mask = None if masks[0] is None else torch.cat([m.expand(*masks[0].shape[:3], -1) for m in masks], dim=-1)
+    query = torch.cat([q_far, q_near], dim=-1)
+    out, weights = stock(module, query, key, torch.cat(values, dim=2), mask, **{**kwargs, "scaling": scaling})
+    if weights is None:
+        return out, None
+    both = weights.new_zeros(*weights.shape[:3], length)
+    for (first, last), part in zip(spans, weights.split([last - first for first, last in spans], dim=-1), strict=True):
+        both[..., first:last] += part
+    return out, both
 
 
 def causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None) -> Merged:

@@ -5,12 +5,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import pad
 
 from ropewalk.errors import CannotAttach
 from ropewalk.models.dynamic.cache import CacheState, Rotated, keeps, version_of
 from ropewalk.models.dynamic.call import Call, Rotate, in_order
-from ropewalk.models.dynamic.kernels import attend, by_key_head, can_merge, causal, mixed, windowed
+from ropewalk.models.dynamic.kernels import attend, by_key_head, can_merge, causal, in_one, mixed, windowed
 from ropewalk.models.dynamic.ladder import Pair, Steps
 
 BLOCK = 256  # queries whose mask must be spelt out are attended so many at a time
@@ -106,7 +105,7 @@ class NearReading:
             return mixed(*parts).transpose(1, 2).contiguous(), None
         _refuse_flash(flash)
         spans = (0, far_end), (start, call.total)
-        return _in_one(stock, module, queries, keys, values, masks, spans, key.shape[2], kwargs)
+        return in_one(stock, module, queries, keys, values, masks, spans, key.shape[2], kwargs)
 
     def _decode_one(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, steps: Steps, scale: float | None
@@ -235,7 +234,7 @@ class NearReading:
                     )
                     keys = tuple(each[:, :, a:b] for each, (a, b) in zip((far, near), spans, strict=True))
                     values = tuple(value[:, :, a:b] for a, b in spans)
-                    found.append((start, *_in_one(stock, module, queries, keys, values, masks, spans, length, kwargs)))
+                    found.append((start, *in_one(stock, module, queries, keys, values, masks, spans, length, kwargs)))
         return in_order(found, length)
 
     def _spans(self, first: int, last: int) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -279,25 +278,3 @@ def _added(seen: torch.Tensor | None, query: torch.Tensor) -> torch.Tensor | Non
     if seen.dtype == torch.bool:
         return torch.zeros_like(seen, dtype=query.dtype).masked_fill_(~seen, least)
     return seen.clamp(min=least).to(query.dtype)
-
-
-def _in_one(
-    stock: Any, module: nn.Module, queries: Any, keys: Any, values: Any, masks: Any, spans: Any, length: int, kwargs: Any
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """One call of any attention function: far and near keys side by side, each in channels of its own.
-
-    spans: the columns that far and near keys stand in, of `length`; weights are given by column.
-    """
-    (q_far, q_near), (far, near) = queries, keys
-    scaling = kwargs.get("scaling") or getattr(module, "scaling", None) or q_far.shape[-1] ** -0.5
-    width = far.shape[-1]
-    key = torch.cat([pad(far, (0, width)), pad(near, (width, 0))], dim=2)
-    mask = None if masks[0] is None else torch.cat([m.expand(*masks[0].shape[:3], -1) for m in masks], dim=-1)
-    query = torch.cat([q_far, q_near], dim=-1)
-    out, weights = stock(module, query, key, torch.cat(values, dim=2), mask, **{**kwargs, "scaling": scaling})
-    if weights is None:
-        return out, None
-    both = weights.new_zeros(*weights.shape[:3], length)
-    for (first, last), part in zip(spans, weights.split([last - first for first, last in spans], dim=-1), strict=True):
-        both[..., first:last] += part
-    return out, both
