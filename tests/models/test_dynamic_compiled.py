@@ -83,7 +83,9 @@ def test_other_layouts(family, method):
         cache = StaticCache(config=model.config, max_cache_len=270)
         run(model, ids[:, :180], **cache_argument(model, cache))
         got = one_by_one(compiled(model), ids, cache, 180, 190, position_ids=torch.arange(270)[None])
-    assert largest(got, whole[:, 180:190]) < 1e-12 * max(1.0, float(whole.abs().max()))
+    # gemma2's soft cap makes attention eager, whose softmax is float32: near and far keys are then added up in another order.
+    allowed = 2e-5 if (family, method) == ("gemma2", NEAR[0]) else 1e-12
+    assert largest(got, whole[:, 180:190]) < allowed * max(1.0, float(whole.abs().max()))
 
 
 @pytest.mark.slow
