@@ -36,6 +36,7 @@ def choose(
     *,
     to: Annotated[Length, Flag("Target length: 131072, 128k or 1m (k = 1024).", metavar="TOKENS")],
     budget: Annotated[Time, Flag("For measuring: 90s, 20m or 1h.", metavar="TIME")] = "20m",
+    methods: Annotated[Names, Flag("Choose among these alone, by commas (default: every stretch).", metavar="METHODS")] = (),
     engines: Annotated[Names, Flag("Engines that must carry the plan, by commas.", ("--for",), metavar="ENGINES")] = (),
     plan: Annotated[Plans, Flag("A saved plan that takes part too (again and again).", many=True)] = (),
     data: Data = (),
@@ -52,7 +53,8 @@ def choose(
     """Read every stretch on some documents, leave out what is worse, and report the best on others.
 
     model: a folder, a GGUF, a hub id, ropewalk-tiny, or a live transformers model, which stays as it is.
-    budget: seconds, or "20m"; loading the model is not counted.  plan: further plans, objects or files; a mapping names them.
+    budget: seconds, or "20m"; loading the model is not counted.  methods: as `plan` takes them, and "window"; "none" always takes
+    part.  plan: further plans, objects or files; a mapping names them.
 
     Every reading is kept in `out`: called again, it goes on, with a larger budget from where the smaller one ended. "Do not
     stretch" is a possible answer. Raises RopewalkError where nothing can be chosen.
@@ -69,7 +71,7 @@ def choose(
     from ropewalk.jobs.choose.job import Choice, run_choose
 
     asked = Choice(
-        as_length(to), as_seconds(budget), wanted, as_plans(plan), as_texts(data) or ("library",), text_field, retrieval, seed,
-        device, dtype, attention,
+        as_length(to), as_seconds(budget), as_names(methods), wanted, as_plans(plan), as_texts(data) or ("library",),
+        text_field, retrieval, seed, device, dtype, attention,
     )  # fmt: skip
     return run_choose(source, asked, Path(as_place(out)), progress)

@@ -4,7 +4,7 @@ import pytest
 
 from ropewalk.engines.transformers.checkpoint import bundled_model, read_config
 from ropewalk.engines.transformers.write import read, write
-from ropewalk.errors import BadLength, BadOption
+from ropewalk.errors import BadLength, BadOption, UnknownName
 from ropewalk.jobs.choose.candidates import FIRST, NONE, OWN, candidates, names
 from ropewalk.measure.window import WindowPlan
 from ropewalk.scaling.method import methods
@@ -89,3 +89,11 @@ def test_a_model_that_nothing_can_stretch_says_why():
 def test_names_are_readable():
     for name in names():
         assert make_plan(SPEC, factor=2.0, method=name).target_length == 1024
+
+
+def test_of_named_methods_those_alone_take_part_beside_no_stretch():
+    found = candidates(SPEC, 2048, CONFIG, methods=["near-linear", "none", "window"])
+    assert [candidate.name for candidate in found] == [NONE, "near-linear", "window"]
+    assert isinstance(found[2].plan, WindowPlan)
+    with pytest.raises(UnknownName, match="Did you mean 'yarn'"):
+        candidates(SPEC, 2048, CONFIG, methods=["yarm"])

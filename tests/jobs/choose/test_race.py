@@ -110,6 +110,17 @@ def test_little_time_is_for_the_first_names():
     assert set(found.readings) == set(NAMES[:4])
 
 
+def test_named_plans_all_have_a_turn_while_two_can_be_told_apart_after_it():
+    found = race(NAMES[:6], 50, reader(dict.fromkeys(NAMES, 0.0)), 14.0, all_first=True)  # 6 + 4 s, a tenth more at most
+    assert set(found.readings) == set(NAMES[:6])
+    assert min(len(found.readings[name]) for name in found.alive) >= LEAST
+    short = race(
+        NAMES[:6], 50, reader(dict.fromkeys(NAMES, 0.0)), 9.5, all_first=True
+    )  # 5 + 4.4: a sixth turn would be too long
+    assert set(short.readings) == set(NAMES[:5])
+    assert min(len(short.readings[name]) for name in short.alive) >= LEAST
+
+
 def test_time_that_does_not_reach_for_two_says_what_does():
     with pytest.raises(TooLittle) as error:
         race(NAMES, 50, reader(dict.fromkeys(NAMES, 0.0), seconds=10.0), 50.0)

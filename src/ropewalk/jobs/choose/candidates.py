@@ -8,7 +8,8 @@ from typing import Any
 from ropewalk.engines.engine import get_engine
 from ropewalk.errors import BadOption, CannotExpress, RopewalkError, first_line
 from ropewalk.measure.window import METHOD, WindowPlan
-from ropewalk.scaling.method import methods, same
+from ropewalk.scaling.method import methods as registered
+from ropewalk.scaling.method import same
 from ropewalk.scaling.names import PRESETS
 from ropewalk.scaling.plan import ScalingPlan, make_plan
 from ropewalk.scaling.schedule import REQUEST
@@ -45,16 +46,17 @@ class Candidate:
 
 
 def candidates(
-    spec: ModelSpec, target: int, config: Mapping[str, Any], *, engines: Sequence[str] = (),
+    spec: ModelSpec, target: int, config: Mapping[str, Any], *, methods: Sequence[str] = (), engines: Sequence[str] = (),
     saved: Mapping[str, ScalingPlan] | None = None, model: str = "",
 ) -> list[Candidate]:  # fmt: skip
     """Every plan at the smallest factor that reaches `target`, in the order in which they are read first.
 
+    methods: only these, by name, beside no stretch and the config's own; without, every stretch of the registry.
     engines: that must carry it.  config: what they would read.  saved: plans of the user, by name; they come first.
     """
     wanted = [get_engine(name) for name in engines]
     found: list[Candidate] = []
-    for name, plan in _plans(spec, target, saved or {}, model):
+    for name, plan in _plans(spec, target, methods, saved or {}, model):
         refused = {}
         for engine in wanted if name not in (NONE, OWN) and not isinstance(plan, WindowPlan) else ():
             try:
@@ -82,7 +84,7 @@ def _goes_before(new: Candidate, old: Candidate) -> bool:
 
 
 def _plans(
-    spec: ModelSpec, target: int, saved: Mapping[str, ScalingPlan], model: str
+    spec: ModelSpec, target: int, methods: Sequence[str], saved: Mapping[str, ScalingPlan], model: str
 ) -> Iterator[tuple[str, ScalingPlan]]:  # fmt: skip
     for name, plan in saved.items():
         if plan.target_length < target:
@@ -94,6 +96,9 @@ def _plans(
         yield OWN, _own(spec, target, model)
     yield NONE, make_plan(spec, target_length=target, method=NONE, model=model)
     yield from saved.items()
+    if methods:
+        yield from ((name, _made(spec, target, name, model)) for name in dict.fromkeys(methods) if name not in (NONE, OWN))
+        return
     stretches, why = 0, None
     for name in dict.fromkeys([*FIRST[1:], *names()]):
         try:
@@ -109,7 +114,7 @@ def _plans(
 
 def names() -> list[str]:
     """Every stretch of the registry that needs no parameters: static, causal, by request, near and far."""
-    plain = [name for name, method in methods().items() if not method.required and name != NONE]
+    plain = [name for name, method in registered().items() if not method.required and name != NONE]
     return [*PRESETS, *NEAR, *plain, *(_dynamic(m) for m in plain), *(f"{_dynamic(m)}-{REQUEST}" for m in plain)]
 
 

@@ -57,12 +57,14 @@ REPORTED = 2  # documents that are reported on whatever the budget
 class Choice:
     """What is to be chosen.
 
-    to: target length, tokens.  budget: seconds of measuring.  engines: that must carry the plan.  saved: further plans.
+    to: target length, tokens.  budget: seconds of measuring.  methods: only these.  engines: that must carry the plan.
+    saved: further plans.
     retrieval: ask questions too, not only read.
     """
 
     to: int
     budget: float = 1200.0
+    methods: tuple[str, ...] = ()
     engines: tuple[str, ...] = ()
     saved: dict[str, ScalingPlan] = field(default_factory=dict)
     data: tuple[str, ...] = (LIBRARY,)
@@ -87,7 +89,7 @@ def run_choose(source: Source, asked: Choice, out: Path, progress: Progress = SI
     if not asked.budget > 0:
         raise BadOption(f"budget is {asked.budget:g} s; it must be more than 0.")
     found = candidates(
-        spec, asked.to, source.config, engines=asked.engines, saved=asked.saved, model=source.name
+        spec, asked.to, source.config, methods=asked.methods, engines=asked.engines, saved=asked.saved, model=source.name
     )  # fmt: skip
     progress.begin("reading texts")
     tokenizer = source.tokenizer()
@@ -239,7 +241,10 @@ class _Job:
         self.progress.begin(f"choosing among {len(able)} plans", self.asked.budget, found=self.begun)
         keep = [name for name in (NONE, OWN) if name in able]
         try:
-            raced = race(list(able), len(questions), read, SHARE * self.asked.budget, keep=keep, tell=tell)
+            raced = race(
+                list(able), len(questions), read, SHARE * self.asked.budget, keep=keep, all_first=bool(self.asked.methods),
+                tell=tell,
+            )  # fmt: skip
         except TooLittle as error:
             raise self._too_little(error.needed) from None
         self.spent += raced.seconds

@@ -123,13 +123,14 @@ class Race:
 
 def race(
     names: Sequence[str], rounds: int, read: Read, seconds: float, *, level: float = LEVEL, keep: Sequence[str] = (),
-    tell: Tell = lambda spent, alive, round: None,
+    all_first: bool = False, tell: Tell = lambda spent, alive, round: None,
 ) -> Race:  # fmt: skip
     """Successive halving over rounds, where whoever is shown to be worse leaves at once.
 
     names: in the order in which they have their first turn.  rounds: how many there are.  read(name, round): what a plan makes
     of a round; a plan that cannot be read raises CannotAttach, Mismatch, NotFinite or OutOfMemory.
     seconds: the time, as the sum of what readings took.  keep: who is never left out to save time.
+    all_first: the first round may take all the time but what two plans still need, not the share `FIRST`.
     tell(spent, alive, round): after each reading.
 
     The time is shared among the halvings (Karnin, Koren & Somekh 2013); none is made where the rest can be read without.
@@ -138,10 +139,10 @@ def race(
     Raises TooLittle where there is no time for `LEAST` rounds of two plans.
     """
     if len(names) < 2:
-        raise BadOption("a choice needs two plans at least.")
+        raise BadOption(f"a choice needs two plans at least, and there is {' and '.join(names) or 'none'} alone.")
     if rounds < LEAST:
         raise BadOption(f"a choice needs {LEAST} rounds at least; there are {rounds}.")
-    field = _Field(list(names), rounds, read, seconds, level, frozenset(keep), tell)
+    field = _Field(list(names), rounds, read, seconds, level, frozenset(keep), all_first, tell)
     field.first_round()
     field.run()
     return field.ended()
@@ -155,6 +156,7 @@ class _Field:
     seconds: float
     level: float
     keep: frozenset[str]
+    all_first: bool
     tell: Tell
     readings: dict[str, list[Reading]] = field(default_factory=dict)
     alive: list[str] = field(default_factory=list)
@@ -171,7 +173,8 @@ class _Field:
     def first_round(self) -> None:
         for name in self.names:
             two = 2 * LEAST * self._slowest()
-            if len(self.alive) > 1 and self.spent + self._slowest() > FIRST * self.seconds:
+            share = self.seconds - two * (LEAST - 1) / LEAST if self.all_first else FIRST * self.seconds
+            if len(self.alive) > 1 and self.spent + self._slowest() > share:
                 break
             if self.alive and two > self.seconds:
                 raise TooLittle(two)
