@@ -53,8 +53,8 @@ def choose(
     """Read every stretch on some documents, leave out what is worse, and report the best on others.
 
     model: a folder, a GGUF, a hub id, ropewalk-tiny, or a live transformers model, which stays as it is.
-    budget: seconds, or "20m"; loading the model is not counted.  methods: as `plan` takes them, and "window"; "none" takes part
-    too.  plan: further plans, objects or files; a mapping names them.
+    budget: seconds, or "20m"; loading the model is not counted.  methods: as `plan` takes them, and "window"; "none" too.
+    plan: further plans, objects or files; a mapping names them.
 
     Every reading is kept in `out`: called again, it goes on, with a larger budget from where the smaller one ended. "Do not
     stretch" is a possible answer. Raises RopewalkError where nothing can be chosen.
