@@ -4,6 +4,7 @@ what a folder does not hold is an empty cell, and a sentence below the table nam
 
 import json
 import math
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -163,10 +164,12 @@ def overview(cases: Mapping[str, Numbers]) -> str:
     read = {f"{case['model']} x{case['factor']}": case for case in cases.values() if "loss" in case}
     rows: dict[str, dict[str, str]] = {name: {} for name in _rows(*read.values())}
     for head, case in read.items():
-        cells = {method: found[-1] for method, found in case["loss"].items()}
-        told = {method: _spelt(cell["less"], "+.3f") for method, cell in cells.items() if cell and "less" in cell}
-        for method, text in {**told, case["against"]: f"reference, {cells[case['against']]['bits'][0]:.3f} bits"}.items():
-            rows[method][head] = text
+        cells = {method: found[-1] for method, found in case["loss"].items() if found[-1]}
+        for method, cell in cells.items():
+            if "less" in cell:
+                rows[method][head] = _spelt(cell["less"], "+.3f")
+        if base := cells.get(case["against"]):
+            rows[case["against"]][head] = f"reference, {base['bits'][0]:.3f} bits"
     return _table("less than the reference, beyond the window", list(read), rows) if read else "Nothing is measured yet.\n"
 
 
@@ -253,19 +256,18 @@ def _asked(case: Numbers) -> str:
     found = case.get("ask")
     if not found:
         return "Nothing is asked beyond the window yet.\n"
+    counts = {cell["prompts"] for cells in found.values() for row in cells.values() for cell in row.values()}
     lengths = sorted({int(n) for cells in found.values() for row in cells.values() for n in row} | {*case["ask_at"]})
-    rows: dict[str, dict[str, str]] = {}
-    for task in filter(found.get, case["tasks"]):
-        cells = found[task]
-        for method in dict.fromkeys([*case["asked"], *cells]):
-            row = {f"{int(n):,}": cell for n, cell in cells.get(method, {}).items()}
-            rows[f"{task}, {method}"] = {head: _percent(cell) for head, cell in row.items()}
-            rows[f"{task}, {method}"]["prompts"] = _many(cell["prompts"] for cell in row.values())
-    never = [name for name in case["methods"] if not any(name in cells for cells in found.values())]
+    heads = [f"{task} {n:,}" for task in case["tasks"] if task in found for n in lengths]
+    rows: dict[str, dict[str, str]] = {name: {} for name in _rows(case)}
+    for task, cells in found.items():
+        for method, row in cells.items():
+            for n, cell in row.items():
+                of = "" if len(counts) == 1 else f" of {cell['prompts']}"
+                rows.setdefault(method, {})[f"{task} {int(n):,}"] = _percent(cell) + of
     return (
-        f"% right with 95 % intervals. A star: the same prompts tell the row from {case['against']} (McNemar's mid-p below "
-        f"{LEVEL:g}, each cell by itself). Not asked: {', '.join(never)}.\n\n"
-        f"{_table('% right', [*(f'{n:,}' for n in lengths), 'prompts'], rows)}"
+        f"% right of {_many(counts)} prompts with 95 % intervals. A star: the same prompts tell the row from "
+        f"{case['against']} (McNemar's mid-p below {LEVEL:g}, each cell by itself).\n\n{_table('% right', heads, rows)}"
     )
 
 
@@ -323,5 +325,6 @@ def write_page(docs: Path, found: Mapping[str, Numbers]) -> None:
         if not there or end not in rest:
             raise BadConfig(f"{page} has no place for {name}: it begins with {begin} and ends with {end}.")
         text = f"{head}{begin}\n\n{block}\n{rest[rest.index(end) :]}"
-    write_file(numbers, json.dumps(cases, indent=1) + "\n")
+    written = re.sub(r"\[[^][{}]+\]", lambda found: " ".join(found[0].split()), json.dumps(cases, indent=1))
+    write_file(numbers, written + "\n")
     write_file(page, text)
