@@ -50,7 +50,7 @@ class Case:
 
     edges: of the stretches that loss is told of.  ladders: asked beside HIDDEN and RULER.  asked, timed: the methods that are
     asked, and timed beside static yarn; fewer than all, so that each has all samples.  ask_at, time_at: tokens.
-    samples: prompts of each task and length.
+    samples: prompts of each task and length.  file: where a model is that is not fetched.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Case:
     data: tuple[str, ...]
     samples: int = 20
     methods: tuple[str, ...] = METHODS
+    file: str | None = None
 
     @property
     def key(self) -> str:
@@ -77,7 +78,7 @@ class Case:
         return self.window * self.factor
 
     def model(self) -> str:
-        return MODELS["tiny"] if self.name == "tiny" else str(real_model(_told))
+        return MODELS["tiny"] if self.name == "tiny" else self.file or str(real_model(_told))
 
 
 ASKED = ("yarn", "dynamic-yarn", "window", "self_extend", "near-linear", "near-0.25-linear-log_n")
@@ -229,13 +230,15 @@ def _fewer(case: Case, args: argparse.Namespace) -> Case:
         names = tuple(args.methods.split(","))
         timed = tuple(dict.fromkeys([STATIC, *(name for name in names if name != "window")]))
         case = replace(case, methods=names, asked=tuple(name for name in names if name != "none"), timed=timed)
-    return replace(case, documents=args.documents or case.documents, samples=args.samples or case.samples)
+    documents, samples = args.documents or case.documents, args.samples or case.samples
+    return replace(case, documents=documents, samples=samples, file=args.model)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help=f"of {', '.join(CASES)}, by commas")
     parser.add_argument("--part", help=f"of {', '.join(PARTS)}, by commas")
+    parser.add_argument("--model", help="SmolLM2-135M-Instruct as a file or folder, instead of the one of `make real`")
     parser.add_argument("--methods", help="these alone, by commas; later all go into the same folders")
     parser.add_argument("--documents", type=int, help="another number; more of them later go into the same folders")
     parser.add_argument("--samples", type=int, help="prompts of each task and length, likewise")
