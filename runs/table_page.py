@@ -61,8 +61,9 @@ def gather(folders: Mapping[str, Path], edges: Sequence[int], window: int, again
 
 
 def spans_of(edges: Sequence[int], window: int) -> list[tuple[int, int]]:
-    """The stretches of positions, and all beyond the window at the end."""
-    return [*pairwise(edges), (window, edges[-1])]
+    """The stretches of positions, and all beyond the window at the end: where that is one of them, it is there once."""
+    beyond = (window, edges[-1])
+    return [*(span for span in pairwise(edges) if span != beyond), beyond]
 
 
 def _named(run: Run) -> list[Record]:

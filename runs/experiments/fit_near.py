@@ -9,20 +9,17 @@ finer grid says which part of that is the grid. It goes on where it was stopped.
 """
 
 import argparse
-import sys
 from pathlib import Path
+
+from near_far import show
 
 import ropewalk
 from ropewalk.jobs.fit.objective import library_sets
 from ropewalk.measure.records import Readings
-from ropewalk.measure.tables import BITS, compare_sums, edges_of, sums_by_position
+from ropewalk.measure.tables import BITS, compare_sums, sums_by_position
 from ropewalk.measure.texts import library_root
 from ropewalk.models.load import load_tokenizer
 from ropewalk.scaling.plan import ScalingPlan
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from table_page import AGAINST, loss_tables, losses, spans_of
 
 METHODS = (
     "window", "dynamic-yarn", "near-0.25-linear-log_n", "near-0.25-linear-log_n-causal-8", "near-0.375-self_extend-log_n",
@@ -44,15 +41,13 @@ def main() -> None:
         data=[str(library_root() / document.name) for document in report], tasks="-", tax=False, speed=False,
     )  # fmt: skip
     original = stretch.rope.original_length
-    edges = edges_of(original, target)
-    found = {"loss": losses(outcome.records, spans_of(edges, original), AGAINST), "methods": ()}
-    print(loss_tables({**found, "edges": edges, "window": original, "against": AGAINST}))
+    show(outcome.records, original, target)
     sums = {name: found[0] for name, found in sums_by_position(Readings(outcome.records), (original, target)).items()}
     first = args.plans[0].stem
     print(f"\n{first}, beyond the trained window, less than")
     for name in filter(lambda name: name != first, sums):
-        if less := compare_sums(sums[name], sums[first], same_tokens=True):
-            value, low, high = (x * BITS for x in (less.difference.value, less.difference.low, less.difference.high))
+        if found := compare_sums(sums[name], sums[first], same_tokens=True):
+            value, low, high = (x * BITS for x in (found.difference.value, found.difference.low, found.difference.high))
             print(f"| {name} | {value:+.3f} ({low:+.3f} to {high:+.3f}) |")
 
 
