@@ -7,7 +7,7 @@ import math
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -30,6 +30,7 @@ LEVEL = 0.05
 MADE = ("device", "dtype", "torch", "transformers")
 MARKS = "<!-- measured: {} -->", "<!-- end -->"
 Numbers = dict[str, Any]
+Rows = dict[str, dict[str, str | None]]
 
 
 # --- numbers ---
@@ -163,7 +164,7 @@ def blocks(cases: Mapping[str, Numbers]) -> dict[str, str]:
 def overview(cases: Mapping[str, Numbers]) -> str:
     """A row a method, a column a model: bits per token less than the reference, beyond the trained window."""
     read = {f"{case['model']} x{case['factor']}": case for case in cases.values() if "loss" in case}
-    rows: dict[str, dict[str, str]] = {name: {} for name in _rows(*read.values())}
+    rows: Rows = {name: {} for name in _rows(*read.values())}
     for head, case in read.items():
         cells = {method: found[-1] for method, found in case["loss"].items() if found[-1]}
         for method, cell in cells.items():
@@ -187,32 +188,42 @@ def _rows(*cases: Numbers) -> list[str]:
 def loss_tables(case: Numbers) -> str:
     if "loss" not in case:
         return "Loss is not measured yet.\n"
-    against, spans = case["against"], spans_of(case["edges"], case["window"])
-    heads = [*(f"{low:,}-{high:,}" for low, high in spans[:-1]), f"beyond {case['window']:,}"]
-    bits: dict[str, dict[str, str]] = {name: {} for name in _rows(case)}
-    less: dict[str, dict[str, str]] = {name: {} for name in bits if name != against}
+    counts = {cell["documents"] for cells in case["loss"].values() for cell in cells if cell}
+    told = "" if len(counts) == 1 else "; rows of other documents are compared by the paired table alone"
+    heads, rows = _heads(case), _by_stretch(case, lambda cell: f"{cell['bits'][0]:.3f}")
     for method, cells in case["loss"].items():
-        read = {head: cell for head, cell in zip(heads, cells, strict=True) if cell}
-        bits[method] = {head: f"{cell['bits'][0]:.3f}" for head, cell in read.items()}
-        bits[method]["documents"] = _many(cell["documents"] for cell in read.values())
-        if method != against:
-            less[method] = {head: _spelt(cell["less"], "+.3f") for head, cell in read.items() if "less" in cell}
-    every = [cell for cells in case["loss"].values() for cell in cells if cell]
-    alike = len({cell["documents"] for cell in every}) == 1
-    pairs = _many(cell["pairs"] for cell in every if "pairs" in cell)
-    told = "" if alike else "; rows of other documents are compared by the paired table alone"
+        rows[method]["documents"] = _many(cell["documents"] for cell in cells if cell)
+    return f"Bits per token by position{told}.\n\n{_table('bits per token', [*heads, 'documents'], rows)}\n{less_table(case)}"
+
+
+def less_table(case: Numbers) -> str:
+    against = case["against"]
+    rows = _by_stretch(case, lambda cell: _spelt(cell["less"], "+.3f") if "less" in cell else None)
+    rows.pop(against, None)
+    pairs = _many(cell["pairs"] for cells in case["loss"].values() for cell in cells if cell and "pairs" in cell)
     return (
-        f"Bits per token by position{told}.\n\n{_table('bits per token', [*heads, 'documents'], bits)}\n"
         f"The same, less than {against}: above 0 the row is the better one. Paired over {pairs} documents, 95 % intervals.\n\n"
-        f"{_table(f'less than {against}', heads, less)}"
+        f"{_table(f'less than {against}', _heads(case), rows)}"
     )
+
+
+def _heads(case: Numbers) -> list[str]:
+    spans = spans_of(case["edges"], case["window"])
+    return [*(f"{low:,}-{high:,}" for low, high in spans[:-1]), f"beyond {case['window']:,}"]
+
+
+def _by_stretch(case: Numbers, written: Callable[[Numbers], str | None]) -> Rows:
+    rows: Rows = {name: {} for name in _rows(case)}
+    for method, cells in case["loss"].items():
+        rows[method] = {head: written(cell) for head, cell in zip(_heads(case), cells, strict=True) if cell}
+    return rows
 
 
 def _paid(case: Numbers) -> str:
     """What short texts pay, and time."""
     short, speed = case.get("short", {}), case.get("speed", {})
     heads = ["added inside", "KL", "prefill", "decoding"]
-    rows: dict[str, dict[str, str]] = {name: {} for name in _rows(case)}
+    rows: Rows = {name: {} for name in _rows(case)}
     for name in ("none", "window"):
         rows.setdefault(name, {}).update(dict.fromkeys(heads[:2], "is the base"))
     for method, cells in short.items():
@@ -260,7 +271,7 @@ def _asked(case: Numbers) -> str:
     counts = {cell["prompts"] for cells in found.values() for row in cells.values() for cell in row.values()}
     lengths = sorted({int(n) for cells in found.values() for row in cells.values() for n in row} | {*case["ask_at"]})
     heads = [f"{task} {n:,}" for task in case["tasks"] if task in found for n in lengths]
-    rows: dict[str, dict[str, str]] = {name: {} for name in _rows(case)}
+    rows: Rows = {name: {} for name in _rows(case)}
     for task, cells in found.items():
         for method, row in cells.items():
             for n, cell in row.items():
@@ -280,7 +291,7 @@ def _made_with(case: Numbers) -> str:
     return "Made with " + "; ".join(f"{what} ({', '.join(parts)})" for what, parts in told.items()) + ".\n"
 
 
-def _table(name: str, heads: Sequence[str], rows: Mapping[str, Mapping[str, str]]) -> str:
+def _table(name: str, heads: Sequence[str], rows: Mapping[str, Mapping[str, str | None]]) -> str:
     """A row that has nothing is there too: what is empty is named below."""
     whole = {row: {head: cells.get(head) or None for head in heads} for row, cells in rows.items()}
     lacking: dict[tuple[str, ...], list[str]] = defaultdict(list)

@@ -15,7 +15,7 @@ from ropewalk.measure.tables import edges_of
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from table_page import loss_tables, losses, spans_of
+from table_page import less_table, loss_tables, losses, spans_of
 
 METHODS = (
     "none", "window", "yarn", "dynamic-yarn", "near-linear", "near-0.25-linear-log_n", "near-0.375-self_extend-log_n",
@@ -45,12 +45,12 @@ def main() -> None:
 
 def show(records: list[Record], original: int, target: int) -> None:
     """Bits per token, and the difference from each rival between the same edges and beyond the trained window as a whole."""
-    edges = edges_of(original, target)
-    for rival in RIVALS:
-        against = next((r.key.method for r in records if r.key.method.split("-")[0] == rival or r.key.method == rival), None)
-        if against:
-            found = losses(records, spans_of(edges, original), against)
-            print(loss_tables({"loss": found, "edges": edges, "window": original, "against": against, "methods": ()}))
+    edges, names = edges_of(original, target), sorted({record.key.method for record in records})
+    rivals = [name for rival in RIVALS for name in names if name in (rival, f"{rival}-{original}")]
+    for rival in rivals:
+        case = {"edges": edges, "window": original, "against": rival, "methods": ()}
+        case["loss"] = losses(records, spans_of(edges, original), rival)
+        print(loss_tables(case) if rival == rivals[0] else less_table(case))
 
 
 if __name__ == "__main__":
