@@ -234,7 +234,7 @@ def _fewer(case: Case, args: argparse.Namespace) -> Case:
     return replace(case, documents=documents, samples=samples, file=args.model)
 
 
-def main() -> None:
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help=f"of {', '.join(CASES)}, by commas")
     parser.add_argument("--part", help=f"of {', '.join(PARTS)}, by commas")
@@ -253,29 +253,41 @@ def main() -> None:
         ("docs", "write docs/table.md and docs/table.json; a case without a folder keeps what they have"),
     ):  # fmt: skip
         instead.add_argument(f"--{name}", action="store_true", help=words)
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = _arguments()
     try:
         cases = [_fewer(CASES[key], args) for key in chosen(args.only, list(CASES), "--only")]
         parts = chosen(args.part, PARTS, "--part")
         if args.foresee:
             print(foresee(cases, parts, args.out))
-            return
-        failures: list[str] = []
-        if not (args.print or args.json or args.docs):
-            clock = Clock(as_seconds(args.budget) if args.budget else None, time.monotonic())
-            for case in cases:
-                failures += measure(case, parts, args.out, clock, _told, seed=args.seed, device=args.device)
-        found = {case.key: numbers for case in cases if (numbers := of_case(case, args.out, args.against))}
-        if args.docs:
-            write_page(DOCS, found)
-        elif not found:
-            raise BadConfig(f"{args.out} holds nothing of {', '.join(case.key for case in cases)} yet.")
         else:
-            print(json.dumps(found, indent=1) if args.json else tables(found))
-        sys.exit(bool(failures))
+            sys.exit(run(cases, parts, args))
     except RopewalkError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        _told("Stopped. The same command goes on.")
+        sys.exit(130)
+
+
+def run(cases: Sequence[Case], parts: Sequence[str], args: argparse.Namespace) -> int:
+    """Measure, unless what is on disk is asked for, and show what is there. The exit code: 1 where something failed."""
+    failures: list[str] = []
+    if not (args.print or args.json or args.docs):
+        clock = Clock(as_seconds(args.budget) if args.budget else None, time.monotonic())
+        for case in cases:
+            failures += measure(case, parts, args.out, clock, _told, seed=args.seed, device=args.device)
+    found = {case.key: numbers for case in cases if (numbers := of_case(case, args.out, args.against))}
+    if args.docs:
+        write_page(DOCS, found)
+    elif not found:
+        raise BadConfig(f"{args.out} holds nothing of {', '.join(case.key for case in cases)} yet.")
+    else:
+        print(json.dumps(found, indent=1) if args.json else tables(found))
+    return int(bool(failures))
 
 
 def _told(sentence: str) -> None:
@@ -290,7 +302,7 @@ def of_case(case: Case, out: Path, against: str) -> dict[str, Any] | None:
         return None
     return {
         "model": MODELS[case.name], "window": case.window, "factor": case.factor, "edges": case.edges, "against": against,
-        "methods": METHODS, "tasks": tasks_of(case), "asked": case.asked, "ask_at": case.ask_at, "can": CAN, **found,
+        "methods": METHODS, "tasks": tasks_of(case), "ask_at": case.ask_at, "can": CAN, **found,
     }  # fmt: skip
 
 
