@@ -92,7 +92,7 @@ SMOL = Case(
     "smol", 8192, 2, (0, 4096, 8192, 12_288, 16_384), 8, ("keys-2", "keys-8", "quote-4"), ASKED, (16_384,),
     ("yarn", "dynamic-yarn", "near-yarn", "near-linear", "near-rerope", "self_extend"), 16_384, "bfloat16", BOTH,
 )  # fmt: skip
-FAR = replace(SMOL, factor=4, edges=(0, 4096, 8192, 16_384, 24_576, 32_768), documents=4, ask_at=(32_768,))
+FAR = replace(SMOL, factor=4, edges=(0, 4096, 8192, 12_288, 16_384, 24_576, 32_768), documents=4, ask_at=(32_768,))
 CASES = {case.key: case for case in (TINY, SMOL, FAR)}
 
 
