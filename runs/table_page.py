@@ -169,7 +169,7 @@ def overview(cases: Mapping[str, Numbers]) -> str:
         cells = {method: found[-1] for method, found in case["loss"].items() if found[-1]}
         for method, cell in cells.items():
             if "less" in cell:
-                rows[method][head] = _spelt(cell["less"], "+.3f")
+                rows[method][head] = _spelt(cell["less"], "+z.3f")
         if base := cells.get(case["against"]):
             rows[case["against"]][head] = f"reference, {base['bits'][0]:.3f} bits"
     return _table("less than the reference, beyond the window", list(read), rows) if read else "Nothing is measured yet.\n"
@@ -198,7 +198,7 @@ def loss_tables(case: Numbers) -> str:
 
 def less_table(case: Numbers) -> str:
     against = case["against"]
-    rows = _by_stretch(case, lambda cell: _spelt(cell["less"], "+.3f") if "less" in cell else None)
+    rows = _by_stretch(case, lambda cell: _spelt(cell["less"], "+z.3f") if "less" in cell else None)
     rows.pop(against, None)
     pairs = _many(cell["pairs"] for cells in case["loss"].values() for cell in cells if cell and "pairs" in cell)
     return (
@@ -227,7 +227,7 @@ def _paid(case: Numbers) -> str:
     for name in ("none", "window"):
         rows.setdefault(name, {}).update(dict.fromkeys(heads[:2], "is the base"))
     for method, cells in short.items():
-        rows[method] |= {heads[0]: _spelt(cells["loss"], "+.3f"), heads[1]: _spelt(cells["kl"], ".3f")}
+        rows[method] |= {heads[0]: _spelt(cells["loss"], "+z.3f"), heads[1]: _spelt(cells["kl"], "z.3f")}
     for method, cells in speed.items():
         rows[method] |= {
             head: "reference" if method == STATIC else _spelt(cells[name], ".2f")
@@ -307,6 +307,8 @@ def _table(name: str, heads: Sequence[str], rows: Mapping[str, Mapping[str, str 
 
 def _spelt(ends: Sequence[float | None], form: str) -> str:
     value, low, high = ends
+    if value == low == high == 0:
+        return "exactly 0"
     return (
         f"{value:{form}} (one document)" if low is None or high is None else f"{value:{form}} ({low:{form}} to {high:{form}})"
     )
