@@ -307,6 +307,14 @@ def test_the_page_has_the_shares_and_the_speed_of_its_json(key):
         ]
 
 
+def test_what_is_said_in_words_stands_in_the_tables():
+    said = PAGE.partition("## What it says so far")[2].partition("## What others published")[0]
+    measured = "".join(map(section, ["overview", *FOUND]))
+    spans = re.findall(r"[-+]?[\d.]+ \([-+]?[\d.]+(?: to |-)[-+]?[\d.]+\)", said)
+    assert len(spans) >= 8
+    assert [span for span in spans if span not in measured] == []
+
+
 def test_the_page_is_what_the_command_makes_of_the_json(page):
     for name, block in page.blocks(FOUND).items():
         assert section(name).strip() == block.strip(), "python runs/table.py --docs"
