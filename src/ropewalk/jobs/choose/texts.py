@@ -1,16 +1,36 @@
-"""The texts of a choice: so many of the target length that some can choose, and others be reported on."""
+"""The texts of a choice: so many of the target length that some can choose, others be reported on, and a few be fitted on."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ropewalk.errors import BadConfig
 from ropewalk.jobs.choose.result import Needless
-from ropewalk.measure.anytime import LEAST
+from ropewalk.measure.anytime import LEAST, random_order
 from ropewalk.measure.documents import Document, Joined, choose
 from ropewalk.measure.texts import LIBRARY, Texts
 from ropewalk.progress import Progress
 
 MOST = 160  # documents, half of which choose
 FEWEST = 2 * LEAST
+QUARTER, MOST_FITTED = 4, 16  # a fit sees one document in so many, and no more than that
+FEWEST_OF_THREE = 16  # then four are fitted on, two of which choose among points, and six are left for either of the others
+
+
+@dataclass(frozen=True)
+class Shares:
+    """No document is in two of them."""
+
+    choosing: list[Document]
+    reporting: list[Document]
+    fitting: list[Document]
+
+
+def share_out(documents: Sequence[Document], seed: int, *, fit: bool) -> Shares:
+    """Drawn before anything is read, from their number and the seed alone."""
+    order = [documents[i] for i in random_order(len(documents), seed)]
+    n = len(order) - (min(len(order) // QUARTER, MOST_FITTED) if fit else 0)
+    return Shares(order[:n:2], order[1:n:2], order[n:])
 
 
 def documents_of(
