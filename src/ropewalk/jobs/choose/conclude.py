@@ -10,9 +10,10 @@ from ropewalk.jobs.choose.candidates import NONE, OWN, WINDOW, Candidate
 from ropewalk.jobs.choose.race import POINT, Race
 from ropewalk.jobs.choose.result import KEEP, NO_STRETCH, PLAN, STRETCH, Asked, ChooseResult, interval, share_found
 from ropewalk.jobs.report.run_folder import Run
+from ropewalk.measure.anytime import LEAST
 from ropewalk.measure.records import Readings
 from ropewalk.measure.statistics import Interval
-from ropewalk.measure.tables import BITS, compare_sums, sums_by_position
+from ropewalk.measure.tables import BITS, Sums, compare_sums, sums_by_position
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.units import spoken
 
@@ -51,6 +52,11 @@ def conclude(
     known = {candidate.name: candidate for candidate in found}
     close = tuple(name for name in raced.close if name != chosen)
     plan = known[chosen].plan if what == STRETCH else None
+    if documents["reporting"] < LEAST:
+        notes = [
+            *notes,
+            f"{documents['reporting']} documents that report give bits without an interval; a larger budget reads more.",
+        ]
     reasons = [
         _head(asked, what, chosen, verdict, raced),
         *_evidence(asked, chosen, second, reported, documents),
@@ -152,7 +158,7 @@ def _reported(run: Run, made: Mapping[str, Any], chosen: str, asked: Asked) -> d
     taxes = made["tax"]["rows"] if made["tax"] else {}
     return {
         name: {
-            "bits": asdict(cells[name].interval()) if name in cells else None,
+            "bits": asdict(_bits(cells[name])) if name in cells else None,
             "above": _above(cells, name, chosen),
             "found": sum(c["value"] * c["tries"] for c in _cells(made, name)),
             "tries": sum(c["tries"] for c in _cells(made, name)),
@@ -161,6 +167,13 @@ def _reported(run: Run, made: Mapping[str, Any], chosen: str, asked: Asked) -> d
         }
         for name in run.plans
     }
+
+
+def _bits(cell: Sums) -> Interval:
+    """Two documents say how far plans are apart on both, and not how hard a third would be: by t its bits might be below 0."""
+    if len(cell.documents) < LEAST:
+        return Interval(cell.mean * BITS, -math.inf, math.inf)
+    return cell.interval()
 
 
 def _above(cells: Mapping[str, Any], name: str, chosen: str) -> dict[str, float] | None:
