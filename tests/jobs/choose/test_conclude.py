@@ -65,8 +65,8 @@ def test_the_numbers_are_of_the_documents_that_report(tmp_path):
     found = concluded(raced({"yarn": 0.0, "ntk": 0.3, "none": 2.0}, beaten=("none",)), tmp_path)
     beyond = range(512, 4096)
     gap = sum(synthetic._curve("ntk")[i - 1] - synthetic._curve("yarn")[i - 1] for i in beyond) / len(beyond) * synthetic.NAT
-    assert found.reported["ntk"]["above"]["value"] == pytest.approx(gap, abs=0.02)
-    assert found.reported["yarn"]["above"] is None
+    assert found.reported["ntk"]["excess"]["value"] == pytest.approx(gap, abs=0.02)
+    assert found.reported["yarn"]["excess"] is None
     assert found.reported["yarn"]["inside"]["value"] == pytest.approx(0.05 * synthetic.NAT, abs=0.01)
     assert found.reported["none"]["inside"] is None
     assert found.reported["yarn"]["tries"] == 8 * (5 + 3)  # pass keys at five depths and needles at three, at 4,096
@@ -78,7 +78,7 @@ def test_two_documents_have_no_interval_of_their_bits_and_one_of_their_differenc
     found = concluded(raced({"yarn": 0.0, "ntk": 0.3, "none": 2.0}, beaten=("none",)), tmp_path, reporting=reporting)
     bits = found.reported["yarn"]["bits"]
     assert math.isinf(bits["low"]) == math.isinf(bits["high"]) == (reporting == 2)
-    assert math.isfinite(found.reported["ntk"]["above"]["low"])
+    assert math.isfinite(found.reported["ntk"]["excess"]["low"])
     (cell,) = [row[1] for row in found.reported_table.rows if row[0] == "yarn"]
     assert ("to" in cell) == (reporting == 3)
     assert any("2 documents that report give bits without an interval" in note for note in found.notes) == (reporting == 2)

@@ -29,7 +29,7 @@ def outcome(raced: Race) -> tuple[str, str]:
     for name, what in ((OWN, KEEP), (NONE, NO_STRETCH)):
         if name in raced.close and (name == raced.winner or not raced.is_behind(name, by=ALIKE)):
             return what, name
-    if WINDOW in raced.close and (raced.winner == WINDOW or raced.above(WINDOW).value <= ALIKE):
+    if WINDOW in raced.close and (raced.winner == WINDOW or raced.behind(WINDOW).value <= ALIKE):
         return NO_STRETCH, WINDOW
     return STRETCH, raced.winner
 
@@ -96,9 +96,9 @@ def _hardly_better(asked: Asked, chosen: str, raced: Race) -> str:
     said = f"none of {len(raced.readings)} plans is shown to read {asked.to:,} tokens better"
     if chosen == raced.winner:
         return f"{said}."
-    gap = raced.above(chosen)
-    far = f", and no more than {gap.high:.3f}" if math.isfinite(gap.high) else ""
-    return f"{said}; the best of them, {raced.winner}, is ahead by {max(gap.value, 0.0):.3f}{far}."
+    behind = raced.behind(chosen)
+    far = f", and no more than {behind.high:.3f}" if math.isfinite(behind.high) else ""
+    return f"{said}; the best of them, {raced.winner}, is ahead by {max(behind.value, 0.0):.3f}{far}."
 
 
 def _evidence(
@@ -109,11 +109,10 @@ def _evidence(
         row = reported.get(name or "")
         if row is None or row["bits"] is None:
             continue
-        gap = row["above"] if name != chosen else None
-        more = f", {gap['value']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})" if gap else ""
+        excess = f", {interval(row['excess'], '+.3f')}" if row["excess"] else ""
         asked_of = f" and finds {share_found(row)}" if row["tries"] else ""
         unit = f" bits per token beyond {asked.original:,}" if name == chosen else ""
-        said.append(f"{who} reads {row['bits']['value']:.3f}{unit}{more}{asked_of}")
+        said.append(f"{who} reads {row['bits']['value']:.3f}{unit}{excess}{asked_of}")
     return [f"{said[0]} {'; '.join(said[1:])}."] if len(said) > 1 else []
 
 
@@ -159,7 +158,7 @@ def _reported(run: Run, made: Mapping[str, Any], chosen: str, asked: Asked) -> d
     return {
         name: {
             "bits": asdict(_bits(cells[name])) if name in cells else None,
-            "above": _above(cells, name, chosen),
+            "excess": _excess(cells, name, chosen),
             "found": sum(c["value"] * c["tries"] for c in _cells(made, name)),
             "tries": sum(c["tries"] for c in _cells(made, name)),
             "inside": taxes[name]["loss"] if name in taxes else None,
@@ -176,14 +175,14 @@ def _bits(cell: Sums) -> Interval:
     return cell.interval()
 
 
-def _above(cells: Mapping[str, Any], name: str, chosen: str) -> dict[str, float] | None:
+def _excess(cells: Mapping[str, Any], name: str, chosen: str) -> dict[str, float] | None:
     if name == chosen:
         return None
     found = compare_sums(cells.get(name), cells.get(chosen), same_tokens=True)
     if found is None:
         return None
-    gap = found.difference
-    return asdict(Interval(gap.value * BITS, gap.low * BITS, gap.high * BITS))
+    nats = found.difference
+    return asdict(Interval(nats.value * BITS, nats.low * BITS, nats.high * BITS))
 
 
 def _cells(made: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
@@ -209,14 +208,14 @@ def _rows(found: Sequence[Candidate], raced: Race, chosen: str) -> list[dict[str
 def _row(candidate: Candidate, raced: Race, chosen: str) -> dict[str, Any]:
     name, readings = candidate.name, raced.readings.get(candidate.name, [])
     chances = [r.chance for r in readings if r.chance is not None]
-    above = raced.above(name) if readings and name != raced.winner else None
+    behind = raced.behind(name) if readings and name != raced.winner else None
     return {
         "plan": name,
         "rounds": len(readings),
         "bits": sum(r.bits for r in readings) / len(readings) if readings else None,
         "chance": sum(chances) / len(chances) if chances else None,
-        "above": asdict(above) if above else None,
-        "finite": above is not None and math.isfinite(above.high),
+        "behind": asdict(behind) if behind else None,
+        "finite": behind is not None and math.isfinite(behind.high),
         "state": _state(candidate, raced, chosen),
         "refused": dict(candidate.refused),
         "alike": list(candidate.alike),
