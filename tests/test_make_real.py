@@ -97,13 +97,15 @@ def test_the_cost_of_a_step_by_hand(real):
     passes of each document inside; one depth."""
     job = real.Job(4096, 4)
     assert job.cost(real.Step(1)) == 4 * 81_920
+    assert job.cost(real.Step(1, count=2)) == 2 * 81_920
     assert job.cost(real.Step(2, 1)) == 4 * 2 * 81_920 + 4 * (8192 + 24_576) + 2 * 3 * 2 * 8192
 
 
 def test_each_step_asks_for_what_the_one_before_asked_and_more(real):
     for before, after in zip(real.STEPS, real.STEPS[1:], strict=False):
+        assert after.methods[: len(before.methods)] == before.methods
         assert after.documents >= before.documents
-        assert after.samples > before.samples or after.documents > before.documents
+        assert (after.samples, after.documents, after.count) > (before.samples, before.documents, before.count)
 
 
 @pytest.mark.parametrize(("seconds", "times"), [(1e-4, 4), (2.2e-3, 2), (1.0, 1.5)])
@@ -133,13 +135,17 @@ class Clock:
     perf_counter = monotonic
 
 
+def step_of(real, request):
+    return real.Step(request["documents"], request["samples"] if request["tasks"] else 0, len(request["methods"]))
+
+
 @pytest.fixture
 def world(real, monkeypatch, tmp_path):
     """A machine that needs 1 ms a unit; `asked` is what was evaluated, step by step."""
     clock, asked, read = Clock(), [], {"units": 0.0}
 
     def evaluate(model, out, *, progress, **request):
-        step = real.Step(request["documents"], request["samples"] if request["tasks"] else 0)
+        step = step_of(real, request)
         whole = real.Job(512, request["factor"]).cost(step)
         found, read["units"] = read["units"], max(whole, read["units"])
         clock.now += (read["units"] - found) * 1e-3
@@ -156,7 +162,7 @@ def world(real, monkeypatch, tmp_path):
 
 
 def steps(real, world):
-    return [real.Step(r["documents"], r["samples"] if r["tasks"] else 0) for r in world.asked]
+    return [step_of(real, request) for request in world.asked]
 
 
 def test_steps_are_taken_as_long_as_they_fit_and_the_next_call_goes_on(real, world, capsys):
@@ -189,6 +195,7 @@ def test_what_is_asked_of_the_evaluation(real):
     assert request["lengths"] == (8192, 16384)
     assert (request["tasks"], request["tax"], request["dtype"]) == (("passkey",), True, "bfloat16")
     assert real.Job(8192, 4).request(real.Step(1))["tasks"] == ()
+    assert real.Job(8192, 4).request(real.Step(1, count=2))["methods"] == ("none", "dynamic-yarn")
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"asked": {"documents": 77, "samples": 1, "tasks": []}}'])

@@ -5,6 +5,8 @@ steps: the rate is constant, so a short run is the beginning of a long one. Then
 whole rows. Records are kept: a run that is stopped goes on where it was.
 
 Run: python runs/experiments/claim.py [-o out/claim]; about two hours on one quiet core. runs/figures/claim.py draws it.
+     python runs/experiments/claim.py --beside near-linear,dynamic-yarn,yarn; three quarters of an hour: every stretch of
+     positions before and after, on rows of 2 L and of 8 L, and how far the others are above the first, paired by seed.
 """
 
 import argparse
@@ -30,6 +32,10 @@ COMMON: dict[str, Any] = {
     "checkpointing": False, "save_every": 1000, "keep": 1, "factor": 8.0, "rate": 3e-4, "warm_up": 4, "schedule": "constant",
     "length": 1024, "batch": 2, "micro": 2, "long_share": 1.0,
 }  # fmt: skip
+ROWS: dict[str, dict[str, Any]] = {  # as many tokens of both
+    "40 steps of two rows of 2 L": {"steps": 40, "evaluate_every": 40},
+    "20 steps of a row of 8 L": {"steps": 20, "evaluate_every": 20, "length": 4096, "batch": 1, "micro": 1},
+}  # fmt: skip
 T3 = 4.303  # Student's t, 95 %, two degrees of freedom
 
 
@@ -51,13 +57,17 @@ class Curve:
         return None
 
 
-def curve(out: Path, name: str, **given: Any) -> Curve:
-    recipe = read_recipe("", COMMON | given)
+def held_out(out: Path, name: str, given: dict[str, Any]) -> list[dict[str, Any]]:
+    """The evaluations of a run, which is trained where it is not there."""
     folder = out / name
     if not (folder / "model" / "config.json").is_file():
-        train(recipe, folder, lambda event: None)
-    lines = [line for line in read_log(folder) if "held_out" in line]
-    (stage,) = recipe.stages
+        train(read_recipe("", given), folder, lambda event: None)
+    return [line for line in read_log(folder) if "held_out" in line]
+
+
+def curve(out: Path, name: str, **given: Any) -> Curve:
+    lines = held_out(out, name, COMMON | given)
+    (stage,) = read_recipe("", COMMON | given).stages
     each = stage.batch * (stage.length or 0)
     far, inside = ([line["held_out"][FAR] for line in lines], [line["rise_inside_window"] for line in lines])
     return Curve([line["at"] * each for line in lines], far, inside)
@@ -75,8 +85,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--out", type=Path, default=Path("out/claim"))
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--beside", metavar="METHODS", help="these alone, by commas")
     arguments = parser.parse_args()
     out, steps = arguments.out, arguments.steps
+    if arguments.beside:
+        for name, given in ROWS.items():
+            print(f"\nNats per token after {name}, {len(SEEDS)} seeds; above the first, paired by seed\n")
+            side_by_side(out / name.replace(" ", "-"), arguments.beside.split(","), given)
+        return
     jobs = [(method, seed) for seed in SEEDS for method in METHODS]
     curves = {(method, seed): trained(out, method, seed, steps) for method, seed in track(jobs, "training")}
     print(
@@ -107,6 +123,34 @@ def trained(out: Path, method: str, seed: int, steps: int) -> Curve:
     long = method in WHOLE
     given = {"steps": steps if long else steps // 10, "evaluate_every": max(steps // (20 if long else 40), 1)}
     return curve(out, f"{method}-{seed}", method=method, seed=seed, **given)
+
+
+def side_by_side(out: Path, methods: list[str], given: dict[str, Any]) -> None:
+    """Every bucket under every method, before and after, as means over seeds."""
+    found: dict[tuple[str, str], list[list[float]]] = {}
+    for method, seed in track([(method, seed) for seed in SEEDS for method in methods], "training"):
+        more: dict[str, Any] = {"method": method, "seed": seed, "held_out_documents": 12}
+        lines = held_out(out, f"{method}-{seed}", COMMON | given | more)
+        for when, line in (("before", lines[0]), ("after", lines[-1])):
+            buckets = line["held_out"]
+            found.setdefault((when, method), []).append(list(buckets.values()))
+    print("| " + " | ".join(["method", "", *buckets]) + " |\n" + "|---" * (2 + len(buckets)) + "|")
+    for when in ("before", "after"):
+        for method in methods:
+            rows = found[when, method]
+            print(
+                f"| {method} | {when} | "
+                + " | ".join(f"{statistics.mean(column):.3f}" for column in zip(*rows, strict=True))
+                + " |"
+            )
+    for method in methods[1:]:
+        pairs = zip(found["after", method], found["after", methods[0]], strict=True)
+        above = [[its - ours for its, ours in zip(*pair, strict=True)] for pair in pairs]
+        print(
+            f"| {method} | above {methods[0]} | "
+            + " | ".join(spread(list(column)) for column in zip(*above, strict=True))
+            + " |"
+        )
 
 
 def others(out: Path, steps: int, every: int, table: dict[str, Any]) -> None:

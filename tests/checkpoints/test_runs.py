@@ -40,6 +40,28 @@ def test_the_same_request_goes_on_and_another_is_told_apart(tmp_path):
     assert path.read_bytes() == written
 
 
+def test_a_run_may_be_asked_for_more_of_what_grows_and_of_nothing_else(tmp_path):
+    path, wanted = tmp_path / "run.json", {"plans": {"a": "1"}, "documents": ["x", "y"], "samples": 2, "tax": False, "seed": 0}
+    grows = ("plans", "documents", "samples", "tax")
+    more = {"plans": {"b": "2", "a": "1"}, "documents": ["y", "z", "x"], "samples": 3, "tax": True, "seed": 0}
+    settle(path, wanted)
+    for name in grows:
+        with pytest.raises(BadConfig, match=rf"{name}: .* there, .* asked for\n  Ask for the same to go on"):
+            settle(path, {**wanted, name: more[name]})
+    settle(path, more, grows=grows, write=False)
+    assert json.loads(path.read_text()) == {"schema": SCHEMA, **wanted}
+    settle(path, more, grows=grows)
+    assert json.loads(path.read_text()) == {"schema": SCHEMA, **more}
+    for other in (
+        wanted,
+        {**more, "plans": {"a": "9", "b": "2"}},
+        {**more, "documents": ["x", "y", "w"]},
+        {**more, "seed": 1},
+    ):
+        with pytest.raises(BadConfig, match="or, with the rest as it is, for more, to go on"):
+            settle(path, other, grows=grows)
+
+
 @pytest.mark.parametrize("content", ["{", "[1, 2]", "\0"])
 def test_a_broken_run_json_is_named(tmp_path, content):
     (tmp_path / "run.json").write_text(content)

@@ -157,6 +157,12 @@ def test_formats_of_their_own_compute_the_plan(engine, name):
     agrees(plan, (keys.scaled().inv_freq, keys.scaled().attention_factor))
 
 
+def test_every_engine_is_computed_a_second_time():
+    """A new one is red here until it has: a row in CONFIG_READERS or OWN, or a test of its own as the two that read GGUFs."""
+    proven = {name.split()[0] for name in CONFIG_READERS} | {*OWN} | {"llama_cpp", "ollama"}
+    assert proven == set(engines())
+
+
 def test_megatron_has_llama_31s_bands_and_no_others():
     plan = make_plan(read(LLAMA31_8B), factor=8, method="llama3")
     (data,) = get_engine("megatron").write(plan, LLAMA31_8B, "").files.values()

@@ -16,6 +16,7 @@ from ropewalk.measure.passes import (
     merge,
     plan_at,
     shortest_alike,
+    told_by_layers,
     wanted_passes,
 )
 from ropewalk.measure.protocols import CORPUS, Window, parse_protocol
@@ -216,3 +217,27 @@ def test_a_run_killed_in_the_middle_goes_on_and_ends_the_same(model, tmp_path):
         assert numpy.array_equal(record.nll, again[record.key].nll)
         assert record.facts == again[record.key].facts
     assert Readings(whole).methods == ["yarn"]
+
+
+def test_a_long_pass_is_told_as_its_layers_end(model, tmp_path, monkeypatch):
+    """A document in as many equal parts as there are layers, a short one at once."""
+    monkeypatch.setattr("ropewalk.measure.passes.LONG", 200)
+    plan = plan_of(model, "yarn")
+    told = []
+    wanted = measurements(plan, ["position:0,64,110"], documents(112)) + measurements(
+        plan, ["position:0,64,224"], documents(230)
+    )
+    measure(model, plan, wanted, Records(tmp_path), told.append)
+    short, long = (m.cost for m in wanted)
+    assert sorted(told) == sorted([0, short, *[long / model.config.num_hidden_layers] * model.config.num_hidden_layers, 0])
+    assert not any(layer._forward_hooks for layer in model.modules())
+
+
+def test_what_was_told_of_a_pass_that_fails_is_taken_back(model):
+    told = []
+    with pytest.raises(MemoryError), told_by_layers(model, 8.0, told.append):
+        model(torch.zeros((1, 4), dtype=torch.long))
+        assert told == [8.0 / model.config.num_hidden_layers] * model.config.num_hidden_layers
+        raise MemoryError
+    assert sum(told) == 0
+    assert not any(layer._forward_hooks for layer in model.modules())

@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,10 +19,13 @@ EMPTY = 1.0  # seconds, after which a lock that says nothing is what a killed pr
 SCHEMA = "schema"
 
 
-def settle(path: Path, schema: str, wanted: Mapping[str, Any], *, begun: bool = True, write: bool = True) -> None:
+def settle(
+    path: Path, schema: str, wanted: Mapping[str, Any], *, begun: bool = True, write: bool = True, grows: Collection[str] = ()
+) -> None:
     """Write what this run is, or see that what is there says the same. Raises BadConfig, naming what differs.
 
     begun: is there anything that a run of other settings must not go on with? Without, what is there is written over.
+    grows: settings that may ask for more than is there: what the run has stays right. The run is then the larger one.
     """
     wanted = json.loads(json.dumps({SCHEMA: schema, **wanted}))
     there = read(path) if path.exists() else None
@@ -31,11 +34,16 @@ def settle(path: Path, schema: str, wanted: Mapping[str, Any], *, begun: bool = 
     if there is None:
         if write:
             write_file(path, json.dumps(wanted, indent=2) + "\n")
-    elif told := differences(there, wanted):
+        return
+    other = _differ(there, wanted)
+    if wrong := [(name, before, now) for name, before, now in other if not (name in grows and _holds(now, before))]:
+        more = " or, with the rest as it is, for more," if grows else ""
         raise BadConfig(
-            f"{path.parent} holds another run; what differs:\n{told}\n"
-            "  Ask for the same to go on with it, or choose another folder (-o)."
+            f"{path.parent} holds another run; what differs:\n{_lines(wrong)}\n"
+            f"  Ask for the same{more} to go on with it, or choose another folder (-o)."
         )
+    if other and write:
+        write_file(path, json.dumps(wanted, indent=2) + "\n")
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -54,9 +62,20 @@ def read(path: Path) -> dict[str, Any]:
 
 def differences(there: Any, wanted: Any) -> str:
     """A line for each, such as "  stages.0.rate: 2e-05 there, 1e-05 asked for"; empty where there are none."""
-    return "\n".join(
-        f"  {name}: {_short(before)} there, {_short(now)} asked for" for name, before, now in _differ(there, wanted)
-    )
+    return _lines(_differ(there, wanted))
+
+
+def _lines(found: list[tuple[str, Any, Any]]) -> str:
+    return "\n".join(f"  {name}: {_short(before)} there, {_short(now)} asked for" for name, before, now in found)
+
+
+def _holds(more: Any, less: Any) -> bool:
+    """Every entry as it was, in whatever order, or a number that is not smaller."""
+    if isinstance(more, dict) and isinstance(less, dict):
+        return less.items() <= more.items()
+    if isinstance(more, list) and isinstance(less, list):
+        return all(item in more for item in less)
+    return isinstance(more, int) and isinstance(less, int) and more >= less
 
 
 def _differ(there: Any, wanted: Any, name: str = "") -> list[tuple[str, Any, Any]]:

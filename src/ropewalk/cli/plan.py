@@ -9,12 +9,12 @@ import dataclasses
 import json
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.table import Table
 
 from ropewalk.api.plan import plan as make
-from ropewalk.cli.parts import plan_train
 from ropewalk.cli.parts.common import print_json
 from ropewalk.cli.parts.console import Console, escape
 from ropewalk.cli.parts.flags import parameters, with_flags
@@ -24,7 +24,7 @@ from ropewalk.engines.engine import Loss, engines
 from ropewalk.engines.transformers.checkpoint import text_of, text_path
 from ropewalk.engines.transformers.class_defaults import opened
 from ropewalk.engines.transformers.write import write
-from ropewalk.errors import CannotExpress
+from ropewalk.errors import BadOption, CannotExpress
 from ropewalk.models.source import Source
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.plan_notes import described, plan_notes
@@ -35,20 +35,32 @@ from ropewalk.scaling.units import human_bytes
 BARS = "▁▂▃▄▅▆▇█"
 ON_ONE_LINE = 128  # pairs
 
+Train = Annotated[bool, typer.Option("--train", help="What training to the target length takes, on --gpus.")]
+Gpus = Annotated[str | None, typer.Option("--gpus", metavar="COUNTxNAME", help="The cards: 8xH100-80, H200-141.")]
+Lora = Annotated[bool, typer.Option("--lora", help="Adapters, norms and embedding are trained, and not every weight.")]
+Tokens = Annotated[
+    str | None,
+    typer.Option("--tokens", help="To train on: 1.7b (10^9), or LENGTH:TOKENS for each stage, 64k:1.7b,128k:0.8b."),
+]
+Batch = Annotated[str, typer.Option("--batch", metavar="TOKENS", help="Per optimiser step: 4m = 64 sequences of 64k.")]
+Mfu = Annotated[float, typer.Option("--mfu", help="Assumed share of the cards' peak speed, recomputation counted.")]
+Price = Annotated[float | None, typer.Option("--price", help="Assumed dollars per card and hour.")]
+Simulate = Annotated[bool, typer.Option("--simulate", help="Walk the model's own layers through torch's fake tensors.")]
+
 
 def _run(
     data: Data = None,
     text_field: TextField = None,
     max_tokens: MaxTokens = None,
     cache: Cache = None,
-    train: plan_train.Train = False,
-    gpus: plan_train.Gpus = None,
-    lora: plan_train.Lora = False,
-    tokens: plan_train.Tokens = None,
-    batch: plan_train.Batch = "4m",
-    mfu: plan_train.Mfu = 0.4,
-    price: plan_train.Price = None,
-    simulate: plan_train.Simulate = False,
+    train: Train = False,
+    gpus: Gpus = None,
+    lora: Lora = False,
+    tokens: Tokens = None,
+    batch: Batch = "4m",
+    mfu: Mfu = 0.4,
+    price: Price = None,
+    simulate: Simulate = False,
     json: bool = False,
     **given: Any,
 ) -> None:
@@ -58,15 +70,19 @@ def _run(
     config = source.config if source.gguf is None else None
     plan = make(source, **given) if given.get("to") or given.get("factor") else None
     length = plan.target_length if plan else spec.max_length
-    shape = source.config if train else {}
-    training = plan_train.asked_for(train, shape, plan, gpus, lora, tokens, batch, mfu, price, simulate)
+    if not train and (gpus or lora or tokens or price is not None or simulate):
+        raise BadOption("--gpus, --lora, --tokens, --price and --simulate speak of training: add --train.")
+    if train:
+        from ropewalk.cli.parts import plan_train  # 10 ms that only this needs
+
+        training = plan_train.asked_for(source.config, plan, gpus, lora, tokens, batch, mfu, price, simulate)
     found = asked_for(model, data, text_field, max_tokens, cache, length)
     if json:
-        more = ({"data": found} if found else {}) | ({"training": plan_train.as_dict(training)} if training else {})
+        more = ({"data": found} if found else {}) | ({"training": plan_train.as_dict(training)} if train else {})
         print_json(_as_dict(model, spec, plan, config) | more)
         return
     console = Console(highlight=False, soft_wrap=True)
-    if training:
+    if train:
         plan_train.show(console, training)
     else:
         _print_all(console, model, source.place, spec, plan, config)

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from ropewalk.scaling.stretch import Stretch
 Advance = Callable[[float], None]
 Ranges = tuple[tuple[int, int], ...]  # of indices in a window: each from its first number up to, not including, its second
 
+LONG = 8192  # tokens of one pass: minutes on a small machine
 WINDOW = "window"  # the protocol in the key of every reading of a document
 
 
@@ -253,8 +255,35 @@ def read(
     ]
 
 
-def _read(model: Any, group: Sequence[Measurement], *how: Any) -> list[tuple[Measurement, Record]]:
-    return list(zip(group, read(model, group, *how), strict=True))
+@contextmanager
+def told_by_layers(model: Any, cost: float, advance: Advance) -> Iterator[None]:
+    """One forward pass, whose cost `advance` is told in parts, as each layer ends; all is taken back where it does not."""
+    layers = _layers(model)
+    told = 0.0
+
+    def tell(*_: Any) -> None:
+        nonlocal told
+        part = min(cost / len(layers), cost - told)
+        told += part
+        advance(part)
+
+    hooks = [layer.register_forward_hook(tell) for layer in layers]
+    try:
+        yield
+    except BaseException:
+        advance(-told)
+        raise
+    finally:
+        for hook in hooks:
+            hook.remove()
+    advance(cost - told)
+
+
+def _layers(model: Any) -> Sequence[Any]:
+    """Of the part that reads text; none where they cannot be told from others."""
+    count = model.config.get_text_config().num_hidden_layers
+    found = [part for part in model.modules() if isinstance(part, torch.nn.ModuleList) and len(part) == count]
+    return list(found[0]) if len(found) == 1 else []
 
 
 def measure(
@@ -270,18 +299,35 @@ def measure(
     """
     batch = batch or BatchSize(1)
     missing = [m for m in wanted if m.key not in records]
-    advance(sum(m.cost for m in wanted) - sum(m.cost for m in missing))
+    advance(_cost(wanted) - _cost(missing))
     facts, window = versions(model), plan.window if isinstance(plan, WindowPlan) else None
     for one_plan, measurements in phases(plan, missing):
         records.check_model(measurements[0].key.model)
+
+        def made(group: Sequence[Measurement]) -> list[tuple[Measurement, Record]]:
+            parts = told_by_layers(model, _cost(group), advance) if _is_long(group, window) else nullcontext()
+            with parts:
+                return list(zip(group, read(model, group, facts, window), strict=True))
+
         with attach(model, one_plan):
             for same in alike(measurements, len(measurements)):
-                for group in batch.run(same, lambda piece: _read(model, piece, facts, window), _tokens):
+                for group in batch.run(same, made, _tokens):
                     for m, record in group:
                         check_finite(model, record.nll, m.ids, m.positions, f"{m.what} under {plan.name}")
                         records.add(record)
-                    advance(sum(m.cost for m, _ in group))
+                    read_now = [m for m, _ in group]
+                    if not _is_long(read_now, window):
+                        advance(_cost(read_now))
 
 
 def _tokens(m: Measurement) -> int:
     return len(m.ids)
+
+
+def _cost(group: Iterable[Measurement]) -> float:
+    return sum(m.cost for m in group)
+
+
+def _is_long(group: Sequence[Measurement], window: int | None) -> bool:
+    """Is it one pass, and may it take long enough that its layers are told?"""
+    return window is None and sum(map(_tokens, group)) >= LONG

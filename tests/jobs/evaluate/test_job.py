@@ -93,13 +93,25 @@ def test_a_second_call_reads_nothing_again(whole, monkeypatch):
         ({"lengths": (256, 600)}, r"lengths: \[256, 640\] there, \[256, 600\] asked for"),
         ({"methods": ("none",)}, "plans: "),
         ({"seed": 1}, "seed: 0 there, 1 asked for"),
-        ({"samples": 3}, "samples: 2 there, 3 asked for"),
+        ({"samples": 1}, "samples: 2 there, 1 asked for"),
+        ({"methods": ("none", "yarn")}, "plans: "),
         ({"dtype": "bfloat16"}, 'dtype: "float32" there, "bfloat16" asked for'),
     ],
 )
 def test_another_request_is_refused_by_what_differs(whole, change, told):
     with pytest.raises(BadConfig, match=f"holds another run; what differs:\n(.*\n)*  {told}"):
         evaluate(whole[0], EvalRequest(**{**SMALL, **change}), Watching())
+
+
+def test_a_run_asked_for_more_reads_what_is_new_alone_and_is_the_larger_run(whole, tmp_path):
+    small = {**SMALL, "methods": ("none",), "documents": 2, "samples": 1}
+    began = evaluate(tmp_path, EvalRequest(**small))
+    outcome = evaluate(tmp_path, EvalRequest(**SMALL))
+    assert outcome.found == len(began.records) == 2 + 2
+    same_records(tmp_path, whole[0])
+    assert (tmp_path / "run.json").read_bytes() == (whole[0] / "run.json").read_bytes()
+    with pytest.raises(BadConfig, match="for the same or, with the rest as it is, for more,"):
+        evaluate(tmp_path, EvalRequest(**small))
 
 
 def test_a_run_killed_at_any_moment_goes_on_to_the_same_records(whole, tmp_path):

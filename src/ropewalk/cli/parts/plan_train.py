@@ -2,9 +2,8 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.table import Table
 
 from ropewalk.cli.parts.console import Console
@@ -14,18 +13,6 @@ from ropewalk.jobs.train.sizing.cost import Cost, Rung, TokenStage, cost, ladder
 from ropewalk.jobs.train.sizing.memory import GIB, Card, Peak, parse_cards
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.units import as_length, human_bytes, parse_tokens
-
-Train = Annotated[bool, typer.Option("--train", help="What training to the target length takes, on --gpus.")]
-Gpus = Annotated[str | None, typer.Option("--gpus", metavar="COUNTxNAME", help="The cards: 8xH100-80, H200-141.")]
-Lora = Annotated[bool, typer.Option("--lora", help="Adapters, norms and embedding are trained, and not every weight.")]
-Tokens = Annotated[
-    str | None,
-    typer.Option("--tokens", help="To train on: 1.7b (10^9), or LENGTH:TOKENS for each stage, 64k:1.7b,128k:0.8b."),
-]
-Batch = Annotated[str, typer.Option("--batch", metavar="TOKENS", help="Per optimiser step: 4m = 64 sequences of 64k.")]
-Mfu = Annotated[float, typer.Option("--mfu", help="Assumed share of the cards' peak speed, recomputation counted.")]
-Price = Annotated[float | None, typer.Option("--price", help="Assumed dollars per card and hour.")]
-Simulate = Annotated[bool, typer.Option("--simulate", help="Walk the model's own layers through torch's fake tensors.")]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,14 +45,10 @@ class Sizing:
 
 
 def asked_for(
-    train: bool, config: Mapping[str, Any], plan: ScalingPlan | None, gpus: str | None, lora: bool, tokens: str | None,
-    batch: str, mfu: float, price: float | None, simulate: bool,
-) -> Sizing | None:  # fmt: skip
-    """The answer to a verb's options; None where --train was not among them."""
-    if not train:
-        if gpus or lora or tokens or price is not None or simulate:
-            raise BadOption("--gpus, --lora, --tokens, --price and --simulate speak of training: add --train.")
-        return None
+    config: Mapping[str, Any], plan: ScalingPlan | None, gpus: str | None, lora: bool, tokens: str | None, batch: str,
+    mfu: float, price: float | None, simulate: bool,
+) -> Sizing:  # fmt: skip
+    """The answer to a verb's options."""
     if plan is None:
         raise BadOption("--train needs a length to train to: give --to 128k or --factor 8.")
     if gpus is None:

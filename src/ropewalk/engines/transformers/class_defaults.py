@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from ropewalk.engines.transformers.checkpoint import TEXT_PARTS, text_path
@@ -64,7 +64,7 @@ class ClassDefaults:
 
 @cache
 def _table() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((files(__package__) / "class_defaults.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
     return found
 
 

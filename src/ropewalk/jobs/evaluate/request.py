@@ -73,6 +73,10 @@ ASKED = (  # what another run must be asked to give the same records; what only 
 )  # fmt: skip
 
 
+MORE = ("methods", "protocols", "tasks", "documents", "samples", "tax", "speed")  # may be asked for of a run that is there
+GROWS = ("plans", *MORE, *(f"asked.{name}" for name in MORE))  # as run.json has it
+
+
 def asked(request: EvalRequest) -> dict[str, Any]:
     """As JSON."""
     found = {name: getattr(request, name) for name in ASKED}
