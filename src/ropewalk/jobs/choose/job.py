@@ -22,18 +22,17 @@ from ropewalk.jobs.choose.fitted import FITTING, PLACE, Fitter, ToFit, fitted_pl
 from ropewalk.jobs.choose.race import SLOWER, Race, Reading, TooLittle, race
 from ropewalk.jobs.choose.reader import SECONDS, Reader
 from ropewalk.jobs.choose.result import PLAN, REPORT, Asked, ChooseResult, Needless
-from ropewalk.jobs.choose.texts import Shares, documents_of, share_out
+from ropewalk.jobs.choose.texts import Shares, documents_of, questions, share_out
 from ropewalk.jobs.report.headline import certificate, tiles
 from ropewalk.jobs.report.loss import coarse_edges
 from ropewalk.jobs.report.page import write_page
 from ropewalk.jobs.report.run_folder import make_run
-from ropewalk.measure.anytime import LEAST, random_order
+from ropewalk.measure.anytime import LEAST
 from ropewalk.measure.documents import Document, describe
 from ropewalk.measure.material import Material
 from ropewalk.measure.pace import pace, units
 from ropewalk.measure.protocols import Position, Prefix
 from ropewalk.measure.records import Record, tokenizer_hash
-from ropewalk.measure.retrieval import make_samples
 from ropewalk.measure.task import Sample
 from ropewalk.measure.texts import LIBRARY, TEXT_FIELD
 from ropewalk.models.source import Source
@@ -51,7 +50,6 @@ KINDS = (
     ("quote-1",),
 )  # of each the hardest that the model can do, of two at most
 ASKED, SKILL = 10, 0.6  # questions inside the window, and the share found there by a model that can do a task
-DEPTHS = (0.1, 0.3, 0.5, 0.7, 0.9)
 REPORTED = 2  # documents that are reported on whatever the budget
 
 
@@ -224,17 +222,8 @@ class _Job:
     def _samples(
         self, reader: Reader, kinds: Sequence[str], length: int, count: int, *, half: int = 0
     ) -> list[tuple[Sample, ...]]:  # fmt: skip
-        """For each of so many rounds one question of each kind, in an order that is drawn; none where none fits.
-
-        half: 0 for those that choose, 1 for those that are reported on: other keys, and other depths first.
-        """
-        rows, seed = [], 2 * self.asked.seed + half
-        for kind in kinds:
-            each = math.ceil(count / len(DEPTHS))
-            made, _ = make_samples(reader.material, [kind], [length], depths=DEPTHS, count=each, seed=seed)
-            rows.append([made[i] for i in random_order(len(made), seed)])
-        rows = [row for row in rows if len(row) >= count]
-        return [tuple(row[i] for row in rows) for i in range(count)]
+        """half: 0 for those that choose, 1 for those that are reported on: other keys, and other depths first."""
+        return questions(reader.material, kinds, length, count, 2 * self.asked.seed + half)
 
     def _with_room(self, reader: Reader, kinds: Sequence[str]) -> list[str]:
         """Those that the target length has room for."""
@@ -271,13 +260,13 @@ class _Job:
 
     def _race(self, reader: Reader, kinds: Sequence[str]) -> Race:
         able = {c.name: c for c in self.found if not c.refused}
-        questions = self._samples(reader, kinds, self.asked.to, len(self.choosing))
+        asked = self._samples(reader, kinds, self.asked.to, len(self.choosing))
         protocol = Prefix((self.asked.to,))
 
         def read(name: str, round: int) -> Reading:
             plan = able[name].reads
             bits, seconds = reader.document(plan, self.choosing[round], protocol)
-            answers = [reader.question(plan, sample) for sample in questions[round]]
+            answers = [reader.question(plan, sample) for sample in asked[round]]
             chance = sum(answer.chance for answer in answers) / len(answers) if answers else None
             return Reading(bits, chance, seconds + sum(answer.seconds for answer in answers))
 
@@ -290,7 +279,7 @@ class _Job:
         seconds = SHARE * (self.asked.budget - self.fitted)
         try:
             raced = race(
-                list(able), len(questions), read, seconds, keep=keep, all_first=bool(self.asked.methods),
+                list(able), len(asked), read, seconds, keep=keep, all_first=bool(self.asked.methods),
                 tell=tell,
             )  # fmt: skip
         except TooLittle as error:
@@ -311,7 +300,7 @@ class _Job:
         self.progress.begin("reporting", self.asked.budget, found=self.begun)
         self.progress.reach(self.spent)
         count = len(self.reporting)
-        questions, inside = (self._samples(reader, kinds, length, count, half=1) for length in (self.asked.to, self.original))
+        asked, inside = (self._samples(reader, kinds, length, count, half=1) for length in (self.asked.to, self.original))
         edges = Position(tuple(dict.fromkeys([*coarse_edges(self.original, self.asked.to), self.asked.to])))
         longest = rounds = 0.0
         for i, document in enumerate(self.reporting):
@@ -319,7 +308,7 @@ class _Job:
                 break
             took = sum(reader.document(plan, document, edges)[1] for plan in plans.values())
             took += sum(reader.tax(plan, document) for name, plan in plans.items() if name not in (NONE, WINDOW))
-            for sample in (*questions[i], *inside[i]):
+            for sample in (*asked[i], *inside[i]):
                 took += sum(reader.question(plan, sample).seconds for plan in plans.values())
             self.spent, longest, rounds = self.spent + took, max(longest, took), i + 1
             self.progress.reach(self.spent)
