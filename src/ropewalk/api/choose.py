@@ -22,6 +22,7 @@ from ropewalk.api.arguments import (
     as_texts,
 )  # fmt: skip
 from ropewalk.engines.engine import get_engine
+from ropewalk.errors import BadOption
 from ropewalk.models.source import Source
 from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.units import as_length, as_seconds
@@ -97,6 +98,11 @@ def _fitter() -> "Fitter":
     from ropewalk.jobs.fit.objective import Sets
 
     def run(given: "ToFit", seconds: float) -> Fitted:
+        if len(types := given.spec.stretchable) > 1:
+            raise BadOption(
+                f"a fit moves one layer type at a time, and this model has {', '.join(types)}: `ropewalk fit --layers` makes "
+                "such a plan, and --plan brings it in."
+            )
         original = given.spec.rope(one_layer_type(given.spec, ())).original_length
         asked = Fit(given.target / original, "near", causal=True, grid=GRID, budget=seconds, seed=given.seed)
         n = max(len(given.documents) // 4, 2)  # that choose among the points of the search

@@ -1,10 +1,12 @@
 """A fitted plan among the candidates: with searches that are made up, and with the real one once."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 import ropewalk
+from ropewalk.api.choose import _fitter
 from ropewalk.api.choose import choose as verb
 from ropewalk.engines.transformers.checkpoint import bundled_model, read_config
 from ropewalk.engines.transformers.write import read
@@ -246,6 +248,16 @@ def test_named_methods_are_chosen_among_alone_unless_a_fit_is_asked_for(tmp_path
     monkeypatch.setattr(job, "run_choose", lambda source, choice, out, progress: asked.append(choice))
     verb("ropewalk-tiny", tmp_path, to=1024, **given)
     assert (asked[0].fitter is not None) == fits
+
+
+def test_a_model_with_two_kinds_of_layers_is_told_how_it_is_fitted(tmp_path):
+    ((_, rope),) = SPEC.ropes
+    given = replace(given_in(tmp_path), spec=replace(SPEC, ropes=(("near", rope), ("far", rope))))
+    note = fitted_plan(replace(_fitter(), readings=1.0), given, 100.0, lambda: 1.0).note
+    assert note == (
+        "no plan was fitted: a fit moves one layer type at a time, and this model has near, far: `ropewalk fit --layers` "
+        "makes such a plan, and --plan brings it in."
+    )
 
 
 def test_the_real_search_on_the_bundled_model(texts, tmp_path, monkeypatch):
