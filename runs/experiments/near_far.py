@@ -43,7 +43,7 @@ def main() -> None:
 def show(records: list[Record], original: int, target: int) -> None:
     """Bits per token, and the difference from each rival between the same edges and beyond the trained window as a whole."""
     edges, far = edges_of(original, target), (original, target)
-    spans = [*itertools.pairwise(edges), far]
+    spans = list(dict.fromkeys([*itertools.pairwise(edges), far]))  # at twice the window there is one beyond it
     print("| method | " + " | ".join(f"{low:,}-{high:,}" for low, high in spans) + " |\n" + "|---" * (len(spans) + 1) + "|")
     readings = Readings(records)
     cells = [{name: sums[0] for name, sums in sums_by_position(readings, span).items()} for span in spans]

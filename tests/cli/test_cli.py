@@ -13,6 +13,7 @@ from ropewalk.api.arguments import as_options
 from ropewalk.cli.main import NOT_VERBS
 from ropewalk.cli.parts.common import print_json
 from ropewalk.cli.plan import bars, pairs
+from ropewalk.engines.engine import engines
 from ropewalk.errors import BadLength, BadOption
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.stretch import Stretch
@@ -238,6 +239,12 @@ def test_the_version_is_the_packages(ropewalk):
     import ropewalk as package
 
     assert ropewalk("--version")[:2] == (0, f"ropewalk {package.__version__}\n")
+
+
+@pytest.mark.parametrize("verb", ["export", "doctor"])
+def test_help_names_every_engine(ropewalk, verb):
+    out = " ".join(ropewalk(verb, "--help")[1].split())
+    assert f"Engines: {', '.join(engines())}." in out
 
 
 def test_tab_completion_finds_every_public_name():

@@ -2,6 +2,8 @@
 engine makes of it, in words and numbers; or asks a running server; or compares a trainer with its rollout. Exit code 0: all as
 written, PASS or ALIKE. 1: findings, FAIL or DIFFER. 2: bad input. 3: a server's answers do not decide.
 
+Engines: deepseek, gpt_oss, llama_cpp, megatron, mistral, mlx_lm, ollama, sglang, tensorrt_llm, transformers, vllm.
+
 Example: `ropewalk doctor ropewalk-tiny --for transformers,vllm,mlx`
 """
 

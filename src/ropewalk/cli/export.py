@@ -1,5 +1,7 @@
 """Write a stretched checkpoint for the engines that will serve it, with the exact commands. Weights are linked, never loaded.
 
+Engines: deepseek, gpt_oss, llama_cpp, megatron, mistral, mlx_lm, ollama, sglang, tensorrt_llm, transformers, vllm.
+
 Example: `ropewalk export ropewalk-tiny --factor 8 --method yarn --for vllm,sglang,mlx,llama.cpp,ollama -o tiny-served`
 """
 
