@@ -15,7 +15,7 @@ LLAMA_CPP_PYTHON := 0.3.36
 demo: $(STAMP)
 	$(BIN)/ropewalk demo
 
-# A model that others trained, from the package index: 40 minutes on two idle cores, a first report after twelve. Again goes on.
+# A model that others trained, from the package index: 40 minutes on two idle cores, a first report after two passes. Again goes on.
 BUDGET ?= 40m
 real: $(STAMP)
 	$(BIN)/python runs/real.py --budget $(BUDGET)

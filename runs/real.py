@@ -1,6 +1,6 @@
 """The main job on a model that others trained: SmolLM2-135M-Instruct, from the package index, to four times its window.
 
-    make real                                   40 minutes on two idle cores, a first report after about twelve
+    make real                                   40 minutes on two idle cores, a first report after two passes of five
     python runs/real.py [--budget 40m] [-o out/real] [--model FILE OR FOLDER]
 
 Loss by position, pass keys, short-context degradation and the certificate, in bfloat16. It reads one document first, and more

@@ -1,6 +1,7 @@
 """What is written, judged by the rotary modules of stock transformers (5.23.0, float32) and by reading it back."""
 
 import copy
+import math
 
 import pytest
 import transformers
@@ -157,6 +158,28 @@ def test_deepseeks_softmax_temperature_is_kept_and_grows_with_the_factor():
     assert same["rope_parameters"]["mscale_all_dim"] == same["rope_parameters"]["mscale"] == 1.0
     wider = write(make_plan(spec, factor=80), DEEPSEEK_V3)
     assert {**wider["rope_parameters"], "factor": 40.0} == same["rope_parameters"]
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("yarn", {}), ("ntk_by_parts", {}), ("yarn", {"attention_factor": 1.3}),
+        ("yarn", {"attention_factor": 1.3, "softmax_mscale": 0.0}), ("yarn", {"attention_factor": 0.9}),
+    ],
+)  # fmt: skip
+def test_deepseeks_own_code_finds_the_same_attention_factor(method, options):
+    """It reads no attention_factor. modeling_deepseek.py of DeepSeek-V3, _set_cos_sin_cache and DeepseekV3Attention.__init__,
+    written out: mscale is 1 and mscale_all_dim 0 where they are missing."""
+    plan = make_plan(read(DEEPSEEK_V3), factor=8, method=method, options=options)
+    said = write(plan, DEEPSEEK_V3)["rope_scaling"]
+
+    def m(x):
+        return 0.1 * x * math.log(8) + 1
+
+    ((_, stretch),) = plan.stretches
+    own = m(said.get("mscale", 1.0)) / m(said.get("mscale_all_dim", 0.0))
+    assert own == pytest.approx(stretch.scaled().attention_factor, rel=1e-9)
+    assert m(said.get("mscale_all_dim", 0.0)) ** 2 == pytest.approx(stretch.softmax_factor, rel=1e-9)
 
 
 def test_a_multimodal_model_is_written_inside_its_text_config():

@@ -37,6 +37,25 @@ def test_a_dynamic_method_has_the_colour_of_what_it_is_over_and_a_broken_line():
     assert len({found[m] for m in found}) == len(found)
 
 
+def test_near_distances_have_the_colour_of_what_is_beyond_them_and_a_broken_line():
+    found = styles(["linear", "near-0.25-linear-log_n", "near-linear", "near-yarn", "near-self_extend"])
+    assert found["near-linear"][0] == found["near-0.25-linear-log_n"][0] == found["linear"][0]
+    assert found["near-yarn"][0] == styles(["yarn"])["yarn"][0]
+    assert found["linear"][1] == "solid"
+    assert len({found[m] for m in found}) == len(found)
+
+
+def test_a_curve_that_breaks_leaves_the_picture_and_is_named():
+    """The best is 3 at its worst, so the picture ends at 1.7 times that, 5.1."""
+    whole, broken = [interval(3), interval(2)], [interval(3), interval(9)]
+    layout = loss_figure({"yarn": whole, "none": broken}, [0, 4, 16], 4)["layout"]
+    assert list(layout["yaxis"]["range"]) == pytest.approx([0, 5.1])
+    assert [a["text"] for a in layout["annotations"]][1:] == [" off the picture: none"]
+    kept = loss_figure({"yarn": whole, "none": [interval(3), interval(5)]}, [0, 4, 16], 4)["layout"]
+    assert "range" not in kept["yaxis"]
+    assert len(kept["annotations"]) == 1
+
+
 def test_two_factors_of_one_method_are_told_apart():
     found = styles(["yarn@4", "yarn@8"])
     assert found["yarn@4"][0] == found["yarn@8"][0]

@@ -71,7 +71,6 @@ def _scaling(stretch: Stretch, own: OwnCode) -> dict[str, Any] | None:
 def _yarn(stretch: Stretch, own: OwnCode) -> dict[str, Any] | None:
     """DeepSeek's keys: m is m(s, mscale) / m(s, mscale_all_dim), the softmax has the latter squared; the ramp is rounded."""
     given = dict(stretch.options)
-    softmax = float(given.get("softmax_mscale", 0.0))  # type: ignore[arg-type]
     if (
         stretch.factor == 1
         or given.get("ramp", "index") != "index"
@@ -79,9 +78,8 @@ def _yarn(stretch: Stretch, own: OwnCode) -> dict[str, Any] | None:
         or given.get("beta_growth")
     ):
         return None
-    m = stretch.scaled().attention_factor * mscale(stretch.factor, softmax)
-    slope = (m - 1) / (mscale(stretch.factor) - 1)
-    if slope < 1e-9:  # 0 is read as not given
+    words = deepseek_words(stretch)
+    if words["mscale"] < 1e-9:  # 0 is read as not given
         return None
     return {
         own.word: "yarn",
@@ -89,9 +87,16 @@ def _yarn(stretch: Stretch, own: OwnCode) -> dict[str, Any] | None:
         "original_max_position_embeddings": stretch.rope.original_length,
         "beta_fast": given.get("beta_fast", 32.0),
         "beta_slow": given.get("beta_slow", 1.0),
-        "mscale": softmax if math.isclose(slope, softmax, rel_tol=1e-9) else slope,
-        "mscale_all_dim": softmax,
+        **words,
     }
+
+
+def deepseek_words(stretch: Stretch) -> dict[str, float]:
+    """m as m(s, mscale) / m(s, mscale_all_dim), m(s, x) = 0.1 x ln s + 1: modeling_deepseek.py, _set_cos_sin_cache."""
+    softmax = float(dict(stretch.options).get("softmax_mscale", 0.0))  # type: ignore[arg-type]
+    m = stretch.scaled().attention_factor * mscale(stretch.factor, softmax)
+    slope = (m - 1) / (mscale(stretch.factor) - 1)
+    return {"mscale": softmax if math.isclose(slope, softmax, rel_tol=1e-9) else slope, "mscale_all_dim": softmax}
 
 
 def _lists(stretch: Stretch, own: OwnCode) -> dict[str, Any] | None:

@@ -10,12 +10,11 @@ from typing import Any
 from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.checkpoint import text_of, text_path
 from ropewalk.engines.transformers.class_defaults import class_of, opened, text_fields
-from ropewalk.engines.transformers.fields import Fields
 from ropewalk.engines.transformers.has_rope import V4_KEYS
 from ropewalk.engines.transformers.ignored import OUTSIDE
 from ropewalk.engines.transformers.layers import FULL, SLIDING, head_dim
 from ropewalk.engines.transformers.own_code import OWN_CODE
-from ropewalk.engines.transformers.own_code_write import write_own
+from ropewalk.engines.transformers.own_code_write import deepseek_words, write_own
 from ropewalk.engines.transformers.read import is_nested, read, rope_parts
 from ropewalk.errors import CannotExpress, UnknownName
 from ropewalk.scaling.method import Option, same
@@ -66,12 +65,15 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], *, as_lists: bool = Fals
     fields = text_fields(new)
     nested = len(spec.ropes) > 1 or is_nested(fields)
     old = {name: part.config for name, part in rope_parts(fields, spec.model_type).items()}
-    _check_softmax(plan, fields)
+    is_latent = any(key in fields for key in known.LATENT)
+    _check_softmax(plan, is_latent)
     dicts = {}
     for layer_type, rope in spec.ropes:
         stretch = plan.stretch(layer_type) or current.get(layer_type) or Stretch(rope)
         keys = CARRIED_KEYS + (TEMPERATURE_KEYS if stretch == current.get(layer_type) else ())
         dicts[layer_type] = {**_carried(old[layer_type], keys), **said(stretch, nested=nested, kind=kind)}
+        if is_latent and dicts[layer_type]["rope_type"] == "yarn" and stretch.factor > 1:
+            dicts[layer_type] |= deepseek_words(stretch)  # DeepSeek's own code, and vLLM's, read no attention_factor
     named_base = "rotary_emb_base" in target  # transformers 4 reads GPT-NeoX's base under this name alone
     for key in V4_KEYS:
         target.pop(key, None)
@@ -154,9 +156,9 @@ def prove(plan: ScalingPlan, config: Mapping[str, Any]) -> None:
             )
 
 
-def _check_softmax(plan: ScalingPlan, fields: Fields) -> None:
+def _check_softmax(plan: ScalingPlan, is_latent: bool) -> None:
     """Latent attention multiplies its softmax scale by what mscale_all_dim says; other attention does not."""
-    if any(stretch.softmax_factor != 1 for _, stretch in plan.stretches) and not any(key in fields for key in known.LATENT):
+    if not is_latent and any(stretch.softmax_factor != 1 for _, stretch in plan.stretches):
         raise CannotExpress(
             "the plan has softmax_mscale, which scales the softmax of latent attention (MLA), and this config has none.\n"
             "  Leave softmax_mscale out: yarn's attention factor sharpens what rotates."

@@ -26,11 +26,13 @@ COLOURS = {
 SPARE = ("#2796a6", "#6f8f1f", "#a8674a", "#5a78c9", "#9a6fb0")
 SYMBOLS = ("circle-open", "square-open", "diamond-open", "x-thin-open", "triangle-up-open")
 DASHES = ("dash", "dot", "dashdot", "longdash")
+CEILING = 1.7  # times the lowest loss where that is highest
+Losses = Mapping[str, Sequence[Mapping[str, Any] | None]]  # of each method, by bucket
 AXIS = {"showline": False, "zeroline": False, "ticks": "", "gridcolor": "#8884", "gridwidth": 1, "fixedrange": True}
 
 
 def styles(methods: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """(colour, dash) of each method: `dynamic-yarn` has yarn's colour and is dashed; `dynamic` alone is over ntk."""
+    """(colour, dash) of each method: `dynamic-yarn` and `near-yarn` have yarn's, dashed; `dynamic` alone is over ntk."""
     found: dict[str, tuple[str, str]] = {}
     spare, dashes = iter(itertools.cycle(SPARE)), iter(itertools.cycle(DASHES))
     for method in methods:
@@ -44,15 +46,13 @@ def styles(methods: Iterable[str]) -> dict[str, tuple[str, str]]:
 def _under(method: str) -> str:
     """The static method a name is over: its longest part that is a method with a colour."""
     name = method.partition("@")[0]
-    if not name.startswith("dynamic"):
+    policy, *parts = name.split("-")
+    if policy not in ("dynamic", "near"):
         return name
-    parts = name.split("-")[1:]
-    return next((part for part in parts if part in COLOURS), "ntk")
+    return next((part for part in parts if part in COLOURS), "ntk" if policy == "dynamic" else name)
 
 
-def loss_figure(
-    losses: Mapping[str, Sequence[Mapping[str, Any] | None]], edges: Sequence[int], original: int
-) -> dict[str, Any]:
+def loss_figure(losses: Losses, edges: Sequence[int], original: int) -> dict[str, Any]:
     """Loss by position: one line per method with its 95 % band, the trained length marked."""
     figure = go.Figure()
     spans = list(itertools.pairwise(edges))
@@ -82,7 +82,25 @@ def loss_figure(
         range=[log10(first * 0.93), log10(edges[-1] * 1.03)], hoverformat=",.0f",
     )  # fmt: skip
     figure.update_yaxes(**AXIS, title="bits per token")
+    if broken := leaving(losses):
+        values = [bucket["value"] for row in losses.values() for bucket in row if bucket]
+        figure.update_yaxes(range=[min(0.0, *values), _ceiling(losses)])
+        figure.add_annotation(
+            x=0, y=1, xref="paper", yref="paper", text=f" off the picture: {', '.join(broken)}", showarrow=False,
+            xanchor="left", yanchor="top", font_size=12,
+        )  # fmt: skip
     return _finished(figure, hovermode="x unified")
+
+
+def leaving(losses: Losses) -> list[str]:
+    """Methods whose loss is so far above what another has at its worst that the picture would be of them alone."""
+    top = _ceiling(losses)
+    return [method for method, row in losses.items() if any(bucket and bucket["value"] > top for bucket in row)]
+
+
+def _ceiling(losses: Losses) -> float:
+    best = [min(known) for column in zip(*losses.values(), strict=True) if (known := [b["value"] for b in column if b])]
+    return CEILING * max(best, default=0.0)
 
 
 def anchor_figure(

@@ -219,4 +219,4 @@ def _named(one: Provenance, opened: OpenedGGUF) -> Provenance:
         return replace(one, source=f"{opened.arch}.{key}")
     if key == NAMES["original_length"] and FREQS in opened.found:
         return replace(one, source=WORDS)
-    return one
+    return replace(one, source=one.source.replace("max_position_embeddings", f"{opened.arch}.{NAMES['max_length']}"))
