@@ -125,6 +125,8 @@ def test_what_was_left_out_early_is_not_called_worse(tmp_path):
     states = {row["plan"]: row["state"] for row in found.rows}
     assert states["ntk"] == "left out to save time"
     assert (states["yarn"], states["none"], states["near-linear"]) == ("chosen", "worse", "not carried by vLLM")
+    assert ("ntk", "left out") in {(cells[0], cells[-1]) for cells in found.table.rows}
+    assert found.table.notes[0] == "Left out: to save time, and not shown to be worse."
     assert "better than every other plan read, but for 1 left out early to save time (95 %" in found.sentence
 
 

@@ -8,7 +8,17 @@ from typing import Any
 
 from ropewalk.jobs.choose.candidates import NONE, OWN, WINDOW, Candidate
 from ropewalk.jobs.choose.race import POINT, Race
-from ropewalk.jobs.choose.result import KEEP, NO_STRETCH, PLAN, STRETCH, Asked, ChooseResult, interval, share_found
+from ropewalk.jobs.choose.result import (
+    KEEP,
+    NO_STRETCH,
+    PLAN,
+    STRETCH,
+    TO_SAVE_TIME,
+    Asked,
+    ChooseResult,
+    interval,
+    share_found,
+)
 from ropewalk.jobs.report.run_folder import Run
 from ropewalk.measure.anytime import LEAST
 from ropewalk.measure.records import Readings
@@ -234,7 +244,7 @@ def _state(candidate: Candidate, raced: Race, chosen: str) -> str:
         return "chosen"
     if name in raced.beaten:
         return "worse"
-    return "not told apart" if name in raced.alive else "left out to save time"
+    return "not told apart" if name in raced.alive else TO_SAVE_TIME
 
 
 def _commands(asked: Asked, plan: ScalingPlan | None, candidate: Candidate) -> dict[str, str]:

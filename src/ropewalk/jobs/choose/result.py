@@ -13,6 +13,8 @@ from ropewalk.table import Table
 SCHEMA = "ropewalk.choice/1"
 PLAN, REPORT = "plan.json", "report.html"
 STRETCH, KEEP, NO_STRETCH = "stretch", "keep what is there", "do not stretch"
+LEFT_OUT = "left out"
+TO_SAVE_TIME = f"{LEFT_OUT} to save time"
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,10 @@ class ChooseResult:
     def table(self) -> Table:
         """Of what was read; who was not stands in the notes.  Behind by: score, with the level shared among the rivals."""
         columns = ("plan", "rounds", "bits", "answer, %", "behind by", "")
-        return Table(columns, tuple(_written(row) for row in self.rows if row["rounds"]), (*self.notes, *self.aside))
+        read = [row for row in self.rows if row["rounds"]]
+        early = any(row["state"] == TO_SAVE_TIME for row in read)
+        told = (f"{LEFT_OUT.capitalize()}: to save time, and not shown to be worse.",) if early else ()
+        return Table(columns, tuple(map(_written, read)), (*told, *self.notes, *self.aside))
 
     @property
     def reported_table(self) -> Table:
@@ -155,7 +160,8 @@ class ChooseResult:
 
 def _written(row: Mapping[str, Any]) -> tuple[str, ...]:
     chance = "" if row["chance"] is None else f"{100 * row['chance']:.0f}"
-    return row["plan"], str(row["rounds"]), f"{row['bits']:.3f}", chance, interval(row["behind"], "+.3f"), row["state"]
+    state = LEFT_OUT if row["state"] == TO_SAVE_TIME else row["state"]  # a narrow terminal has room for no more
+    return row["plan"], str(row["rounds"]), f"{row['bits']:.3f}", chance, interval(row["behind"], "+.3f"), state
 
 
 def interval(cell: Mapping[str, float] | None, form: str) -> str:
