@@ -69,7 +69,7 @@ def choose(
     Every reading is kept in `out`: called again, it goes on, with a larger budget from where the smaller one ended. "Do not
     stretch" is a possible answer. Raises RopewalkError where nothing can be chosen.
 
-        found = ropewalk.choose("ropewalk-tiny", "out/choose", to="1k", budget="20s", engines="vllm", retrieval=False)
+        found = ropewalk.choose("ropewalk-tiny", "out/choose", to="1k", budget="30s", engines="vllm", retrieval=False)
         found.sentence, found.plan, found.table
     """
     source = Source(model, tokenizer=tokenizer, original_length=original_length, progress=progress)
