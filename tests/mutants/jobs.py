@@ -18,7 +18,7 @@ MUTANTS = {
         ),
         ("who must stay is halved away", "if name not in self.keep]", "if name]"),
         ("other rounds are compared", "for reading in rows[:n]]", "for reading in rows[-n:]]"),
-        ("all have a first turn", "> FIRST * self.seconds", "> self.seconds * 99"),
+        ("all have a first turn", "else FIRST * self.seconds", "else self.seconds * 99"),
     ],
     ("jobs/choose/conclude.py", "tests/jobs/choose/test_conclude.py"): [
         ("a hair is a reason to stretch", "ALIKE = 3 * POINT", "ALIKE = 0.0"),

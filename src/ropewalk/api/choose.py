@@ -64,7 +64,7 @@ def choose(
     budget: seconds, or "20m"; loading the model is not counted.  methods: as `plan` takes them, and "window"; "none" too.
     plan: further plans, objects or files; a mapping names them.
     fit: a near/far plan that is searched on a quarter of the documents, at most 16, which do nothing else. It takes a fifth of
-    the budget at most, and is left out, with a word why, where that is too short for the least search worth making.
+    the budget at most, and is left out, with a word why, where that is too short for eight steps.
 
     Every reading is kept in `out`: called again, it goes on, with a larger budget from where the smaller one ended. "Do not
     stretch" is a possible answer. Raises RopewalkError where nothing can be chosen.

@@ -62,7 +62,7 @@ class Fitter:
     """A search, as whoever hands it in describes it.
 
     run: (what, seconds for all runs of it together) -> a plan. Raises RopewalkError for a model that it cannot fit.
-    readings: what the least search worth making costs, in plain readings of the target length.
+    readings: what the least search that is begun costs, in plain readings of the target length.
     like: a plan's name: an engine that cannot be given that can be given none that is fitted.
     """
 

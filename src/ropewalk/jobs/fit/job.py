@@ -111,7 +111,7 @@ def run_fit(
         return search.report()
 
 
-STEPS, LOOK = 8, 4  # of the least search that moves anything; after so many the documents that choose are looked at
+STEPS, LOOK = 8, 4  # of the least search that is begun; after so many the documents that choose are looked at
 # Plain readings of the target length that it takes: a document with its gradient under near distances is 5 to 6.4 (processor
 # time, 1,024 to 4,096 tokens), and three starts are timed and read on four documents, at up to 1.3 each.
 READINGS = STEPS * BATCH * 8 + 20
