@@ -42,6 +42,10 @@ MUTANTS = {
         ("another plan in its place", 'if plan.fingerprint != kept["plan"]:', "if False:"),
         ("an old run is shared out anew", "if there is not None and FITTING not in there:", "if False:"),
     ],
+    ("jobs/fit/job.py", "tests/jobs/fit/test_search.py"): [
+        ("earlier runs took no time", "budget.limit -= search.earlier", "pass"),
+        ("a search alone reads other plans", " if sets.report else {}", ""),
+    ],
     ("jobs/choose/texts.py", "tests/jobs/choose/test_fitted.py"): [
         ("what reports is fitted on", "order[1:n:2], order[n:])", "order[1:n:2], order[1:n:2])"),
     ],
