@@ -114,6 +114,18 @@ def test_a_run_asked_for_more_reads_what_is_new_alone_and_is_the_larger_run(whol
         evaluate(tmp_path, EvalRequest(**small))
 
 
+@pytest.mark.parametrize("fixed", [{"protocols": ("llama.cpp:256",)}, {"stop_early": True}])
+def test_documents_that_are_read_as_one_or_in_a_drawn_order_do_not_grow(tmp_path, fixed):
+    """Of three documents in a row llama.cpp's chunks are others than of two: with those of the two still there, `none` at 512
+    was 2.575 bits where a run of its own says 2.649. And a second order of documents is a second look, not the same one."""
+    small = {**SMALL, "tasks": (), "documents": 3, **fixed}
+    first = evaluate(tmp_path, EvalRequest(**small))
+    with pytest.raises(BadConfig, match=r"holds another run(.|\n)*  documents: "):
+        evaluate(tmp_path, EvalRequest(**{**small, "documents": 4}))
+    more = evaluate(tmp_path, EvalRequest(**{**small, "tasks": ("passkey",)}))  # what else there is does
+    assert len(more.records) == len(first.records) + 8
+
+
 def test_a_run_killed_at_any_moment_goes_on_to_the_same_records(whole, tmp_path):
     """kill -9, once before the first record and once between records."""
     for round_, wanted in enumerate((0, 4)):

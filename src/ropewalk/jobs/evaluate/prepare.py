@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ropewalk.checkpoints.fingerprint import measured_by, versions
-from ropewalk.jobs.evaluate.request import EvalRequest, asked, make_plans, original_length, wanted_lengths
+from ropewalk.jobs.evaluate.request import GROWS, EvalRequest, asked, make_plans, original_length, wanted_lengths
 from ropewalk.measure.documents import Choice, Document, Joined, check_documents, choose, describe
 from ropewalk.measure.faults import Say
 from ropewalk.measure.material import Material
@@ -46,6 +46,16 @@ class Prepared:
     @property
     def documents(self) -> list[Document]:
         return self.choice.documents
+
+    @property
+    def grows(self) -> tuple[str, ...]:
+        """What a run that is there may be asked for more of, as run.json names it.
+
+        Documents not, where all are read as one text: windows of the longer one would stand beside those of the shorter. Nor
+        where reading stops early: their order is drawn before the first is read, or looking again would not keep the level.
+        """
+        is_whole = self.request.stop_early or any(protocol.corpus for protocol in self.protocols)
+        return tuple(name for name in GROWS if not (is_whole and name.endswith("documents")))
 
     def facts(self) -> dict[str, Any]:
         """For run.json: whatever could make a difference to a number."""
