@@ -100,8 +100,14 @@ class Records:
             )
 
     def __iter__(self) -> Iterator[Record]:
+        return self.beside(())
+
+    def beside(self, keys: Iterable[Key]) -> Iterator[Record]:
+        """All but those of these keys."""
+        known = {key.name for key in keys}
         for path in sorted(self.folder.glob("*.safetensors")):
-            yield read_record(path)
+            if path.stem not in known:
+                yield read_record(path)
 
 
 def read_record(path: Path) -> Record:

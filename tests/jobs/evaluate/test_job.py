@@ -126,6 +126,28 @@ def test_documents_that_are_read_as_one_or_in_a_drawn_order_do_not_grow(tmp_path
     assert len(more.records) == len(first.records) + 8
 
 
+def test_samples_hidden_in_other_texts_are_another_run(tmp_path):
+    """A text too short to be read as a document is part of what pass keys are hidden in: with it every sample is another.
+    `none` had two answers then and `yarn`, asked for later, one, of which no two were to the same sample."""
+    data, out = tmp_path / "texts", tmp_path / "run"
+    data.mkdir()
+    for i in range(2):
+        (data / f"{i}.txt").write_text(f"line of text {i}\n" * 600)
+    small = {**SMALL, "methods": ("none",), "data": (str(data),), "documents": 2, "samples": 1, "lengths": (640,)}
+    evaluate(out, EvalRequest(**small))
+    before = (out / "run.json").read_bytes()
+    (data / "added.txt").write_text("a word more\n")
+    for methods in (("none",), ("none", "yarn")):
+        with pytest.raises(
+            BadConfig, match=r"holds answers \(1\) to other samples of passkey than are drawn now(.|\n)*old texts"
+        ):
+            evaluate(out, EvalRequest(**{**small, "methods": methods}))
+    assert (out / "run.json").read_bytes() == before
+    (data / "added.txt").unlink()
+    found = evaluate(out, EvalRequest(**{**small, "methods": ("none", "yarn"), "samples": 2})).records
+    assert sum(r.key.protocol == "passkey" for r in found) == 4
+
+
 def test_a_run_killed_at_any_moment_goes_on_to_the_same_records(whole, tmp_path):
     """kill -9, once before the first record and once between records."""
     for round_, wanted in enumerate((0, 4)):

@@ -16,7 +16,7 @@ from typing import Any
 from ropewalk.checkpoints import runs
 from ropewalk.checkpoints.files import write_file
 from ropewalk.engines.transformers.checkpoint import local_checkpoint
-from ropewalk.errors import BadOption, CannotAttach, Mismatch, NotFinite, RopewalkError
+from ropewalk.errors import BadConfig, BadOption, CannotAttach, Mismatch, NotFinite, RopewalkError
 from ropewalk.jobs.evaluate.in_turn import Clock, PlanShare, clear, foretold, read_turns, read_until_clear, turns
 from ropewalk.jobs.evaluate.prepare import Prepared, prepare
 from ropewalk.jobs.evaluate.request import RUN, SCHEMA, EvalRequest
@@ -27,7 +27,7 @@ from ropewalk.measure.faults import BatchSize, Say
 from ropewalk.measure.pace import TRIED, pace, units
 from ropewalk.measure.passes import bodies, measure, versions, wanted_passes, window_measurements
 from ropewalk.measure.records import Record, Records
-from ropewalk.measure.retrieval import Asker
+from ropewalk.measure.retrieval import Asker, sample_key
 from ropewalk.measure.speed import measure_speed, speed_keys
 from ropewalk.measure.tax import record_tax, tax_measurements
 from ropewalk.measure.window import WindowPlan
@@ -84,10 +84,28 @@ def evaluate(
         def begin() -> None:
             if workers.is_first:
                 held.enter_context(runs.one_writer(out / runs.LOCK))
+                runs.settle(out / RUN, SCHEMA, prepared.facts(), write=False, grows=prepared.grows)
+                _check_drawn(prepared, Records(out / "records"))
             runs.settle(out / RUN, SCHEMA, prepared.facts(), grows=prepared.grows)
 
         workers.first_alone(begin)
         return _evaluate(out, request, prepared, workers, progress, began)
+
+
+def _check_drawn(prepared: Prepared, records: Records) -> None:
+    """Raises BadConfig for answers to questions that are not among those of this run: of texts that were others then.
+
+    What samples are hidden in is no part of run.json: a whole folder of texts, of which a few are read as documents.
+    """
+    asked = [sample_key(prepared.model_hash, plan, s) for plan in prepared.plans.values() for s in prepared.samples]
+    others = [record for record in records.beside(asked) if "task" in record.facts]
+    if others:
+        tasks = ", ".join(sorted({record.key.protocol for record in others}))
+        raise BadConfig(
+            f"{records.folder.parent} holds answers ({len(others)}) to other samples of {tasks} than are drawn now: the texts "
+            "they are hidden in, or the questions, are others since.\n"
+            "  Counted together they would be paired with nothing. Put the old texts back, or choose another folder (-o)."
+        )
 
 
 def _evaluate(
