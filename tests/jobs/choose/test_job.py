@@ -54,6 +54,15 @@ def test_what_chooses_is_not_reported_on(chosen):
     assert found.documents == {"choosing": 3, "reporting": 3}
 
 
+def test_a_choice_among_fewer_than_two_leaves_no_run(tmp_path, texts):
+    """It wrote run.json first, and the folder then refused every choice that could be made."""
+    with pytest.raises(BadOption, match=r"needs two plans at least, and there is none alone\.\n  Name more methods"):
+        choose(tmp_path, texts, methods="none")
+    with pytest.raises(BadOption, match=r"there is none alone\.\n  near-linear: vLLM: (.|\n)*Name more methods"):
+        choose(tmp_path, texts, methods="near-linear")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_reading_whose_seconds_were_lost_costs_what_most_did():
     """A process killed between a record and its line: not nothing, or the run that goes on has more time than the first."""
     reader = Reader.__new__(Reader)

@@ -91,6 +91,7 @@ def run_choose(source: Source, asked: Choice, out: Path, progress: Progress = SI
     found = candidates(
         spec, asked.to, source.config, methods=asked.methods, engines=asked.engines, saved=asked.saved, model=source.name
     )  # fmt: skip
+    _check_two(found)
     progress.begin("reading texts")
     tokenizer = source.tokenizer()
     pool = documents_of(asked.to, original, tokenizer, asked.data, asked.text_field, asked.seed, progress)
@@ -100,6 +101,16 @@ def run_choose(source: Source, asked: Choice, out: Path, progress: Progress = SI
     job = _Job(source, asked, out, progress, original, found, tokenizer, order[::2], order[1::2])
     with runs.one_writer(out / runs.LOCK):
         return job.run()
+
+
+def _check_two(found: Sequence[Candidate]) -> None:
+    """Before anything is loaded or written: a folder is the run's that was begun there."""
+    able = [candidate.name for candidate in found if not candidate.refused]
+    if len(able) < 2:
+        why = "".join(f"\n  {c.name}: {title}: {why}" for c in found for title, why in c.refused.items())
+        raise BadOption(
+            f"a choice needs two plans at least, and there is {able[0]} alone.{why}\n  Name more methods (--methods)."
+        )
 
 
 @dataclass

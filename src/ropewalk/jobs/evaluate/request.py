@@ -112,7 +112,13 @@ def make_plans(request: EvalRequest, spec: ModelSpec, lengths: list[int]) -> dic
     _check_stretches(request, original, longest)
     target = {"factor": request.factor} if request.factor is not None else {"target_length": max(longest, original)}
     made = [_plan(name, request, spec, longest, target) for name in request.methods]
-    plans = {**dict(made), **request.extra_plans}
+    plans = dict(made)
+    for name, plan in request.extra_plans.items():
+        if plans.setdefault(name, plan).fingerprint != plan.fingerprint:
+            raise BadOption(
+                f"{name} is a method, and the name of a saved plan that says something else: both would be called {name}.\n"
+                "  Rename the plan's file, or leave the method out."
+            )
     if not plans:
         raise BadOption("nothing to measure: name at least one method.")
     reached = max(plan.target_length for plan in plans.values())
