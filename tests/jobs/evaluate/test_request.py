@@ -5,7 +5,7 @@ import pytest
 from ropewalk.api.arguments import as_plans
 from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadLength, BadOption
-from ropewalk.jobs.evaluate.request import EvalRequest, make_plans, original_length, own_plan, wanted_lengths
+from ropewalk.jobs.evaluate.request import EvalRequest, check_numbers, make_plans, original_length, own_plan, wanted_lengths
 from ropewalk.scaling.plan import make_plan
 
 PLAIN = read({"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4, "max_position_embeddings": 512})
@@ -70,6 +70,16 @@ def test_own_is_the_stretch_of_the_config():
     (_, stretch), *_ = found["own"].stretches
     assert (stretch.method, stretch.factor, found["own"].target_length) == ("yarn", 4.0, 4096)
     assert own_plan(PLAIN, 512, "m").name == "none"
+
+
+@pytest.mark.parametrize("name", ["documents", "samples", "batch"])
+@pytest.mark.parametrize("value", [0, -1, 2.5, True])
+def test_of_what_is_counted_there_is_one_at_least(name, value):
+    """In Python: documents=0 measured nothing and said nothing, -1 read all that there are, batch=0 was an IndexError."""
+    with pytest.raises(BadOption, match=f"{name} is {value}; it must be a whole number of 1 or more"):
+        check_numbers(EvalRequest("m", **{name: value}))
+    with pytest.raises(BadOption, match="seed is -1"):
+        check_numbers(EvalRequest("m", seed=-1))
 
 
 def test_two_plans_of_one_name_are_refused():

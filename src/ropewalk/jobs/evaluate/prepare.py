@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from ropewalk.checkpoints.fingerprint import measured_by, versions
-from ropewalk.jobs.evaluate.request import GROWS, EvalRequest, asked, make_plans, original_length, wanted_lengths
+from ropewalk.jobs.evaluate.request import (
+    GROWS,
+    EvalRequest,
+    asked,
+    check_numbers,
+    make_plans,
+    original_length,
+    wanted_lengths,
+)
 from ropewalk.measure.documents import Choice, Document, Joined, check_documents, choose, describe
 from ropewalk.measure.faults import Say
 from ropewalk.measure.material import Material
@@ -89,6 +97,7 @@ class Prepared:
 
 def prepare(request: EvalRequest, source: Source, say: Say) -> Prepared:
     """Raises the errors of everything that can be seen without the weights."""
+    check_numbers(request)
     spec = source.spec
     lengths = wanted_lengths(request, spec)
     plans = make_plans(request, spec, lengths)

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.errors import BadLength, BadOption
+from ropewalk.measure.anytime import random_order
 from ropewalk.measure.texts import LIBRARY, TEXT_FIELD
 from ropewalk.measure.window import WindowPlan, window_size
 from ropewalk.scaling.plan import ScalingPlan, make_plan
+from ropewalk.scaling.rope import is_whole
 from ropewalk.scaling.spec import ModelSpec
 from ropewalk.scaling.stretch import Stretch
 
@@ -75,6 +77,14 @@ ASKED = (  # what another run must be asked to give the same records; what only 
 
 MORE = ("methods", "protocols", "tasks", "documents", "samples", "tax", "speed")  # may be asked for of a run that is there
 GROWS = ("plans", *MORE, *(f"asked.{name}" for name in MORE))  # as run.json has it
+
+
+def check_numbers(request: EvalRequest) -> None:
+    """Of what is counted, one at least: 0 documents were none, and -1 all that there are."""
+    for name in ("documents", "samples", "batch"):
+        if not is_whole(value := getattr(request, name)) or value < 1:
+            raise BadOption(f"{name} is {value!r}; it must be a whole number of 1 or more.")
+    random_order(1, request.seed)  # raises for a seed that draws nothing, before a folder is begun with it
 
 
 def asked(request: EvalRequest) -> dict[str, Any]:
