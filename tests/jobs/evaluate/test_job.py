@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy
 import pytest
 import torch
 
@@ -16,7 +17,7 @@ from ropewalk.jobs.evaluate import job
 from ropewalk.jobs.evaluate.job import evaluate, run_folders
 from ropewalk.jobs.evaluate.prepare import prepare, spelled_out
 from ropewalk.jobs.evaluate.request import EvalRequest
-from ropewalk.measure.records import Records
+from ropewalk.measure.records import Record, Records
 from ropewalk.models.load import load_model
 from ropewalk.models.source import Source
 from support.watching import Watching
@@ -146,6 +147,29 @@ def test_samples_hidden_in_other_texts_are_another_run(tmp_path):
     (data / "added.txt").unlink()
     found = evaluate(out, EvalRequest(**{**small, "methods": ("none", "yarn"), "samples": 2})).records
     assert sum(r.key.protocol == "passkey" for r in found) == 4
+
+
+def test_speeds_that_are_compared_were_measured_in_turns(tmp_path, monkeypatch):
+    """Also where a plan is asked for later: a machine that is busier by then, or another one, would stand beside it as its
+    slowness. A run that has all of them is not measured again."""
+    made = []
+
+    def measured(model, attached, key, facts, *, warm):
+        made.append(f"{key.item} {key.method}")
+        return Record(key, numpy.zeros(0), {"length": key.length, "prefill_tokens_per_second": float(len(made))})
+
+    monkeypatch.setattr(job, "measure_speed", measured)
+    small = {**SMALL, "methods": ("none",), "documents": 2, "tasks": (), "speed": True}
+    evaluate(tmp_path, EvalRequest(**small))
+    assert made == [f"repeat-{i} none" for i in range(3)]
+    made.clear()
+    both = EvalRequest(**{**small, "methods": ("none", "linear")})
+    found = evaluate(tmp_path, both).to_dict()["speed"]
+    assert made == [f"repeat-{i} {name}" for i in range(3) for name in ("none", "linear")]
+    assert [found[name]["prefill_tokens_per_second"] for name in ("none", "linear")] == [3.0, 4.0]  # medians of 1 3 5, 2 4 6
+    made.clear()
+    evaluate(tmp_path, EvalRequest(**{**small, "methods": ("none", "linear"), "documents": 3}))
+    assert not made
 
 
 def test_a_run_killed_at_any_moment_goes_on_to_the_same_records(whole, tmp_path):

@@ -223,7 +223,7 @@ def _measure(
     if request.budget is not None or left > PROBES * units(TRIED):
         rate = pace(model)
     if request.budget is not None:
-        to_do = [replace(part, speed=[key for key in part.speed if key not in records]) for part in parts]
+        to_do = parts if _untimed(parts, records) else [replace(part, speed=[]) for part in parts]
         read_turns(to_do, names, request.seed, Clock(request.budget, began, rate), missing, one, is_clear, say)
     else:
         if told := foretold(left, rate, len(names), first):
@@ -251,12 +251,22 @@ def _cannot_attach(model: Any, parts: Sequence[PlanShare], say: Say) -> dict[str
     return failures
 
 
+def _untimed(parts: Sequence[PlanShare], records: Records) -> bool:
+    return any(key not in records for part in parts for key in part.speed)
+
+
 def _speed(model: Any, parts: Sequence[PlanShare], records: Records, facts: dict[str, Any], advance: Advance) -> None:
-    """Every plan's first repeat, then every plan's second, ..."""
+    """Every plan's first repeat, then every plan's second, ... Where one is missing, all are measured again: speeds of another
+    hour, or of another machine of the same kind, are not to be compared with those of now.
+    """
+    if not _untimed(parts, records):
+        advance(sum(units(key.length) for part in parts for key in part.speed))
+        return
+    records.drop(key for part in parts for key in part.speed)
     warm: set[str] = set()
     for turn in zip_longest(*(part.speed for part in parts)):
         for part, key in zip(parts, turn, strict=True):
-            if key is not None and key not in records:
+            if key is not None:
                 with attach(model, part.plan) as attached:
                     records.add(measure_speed(model, attached, key, facts, warm=key.plan in warm))
                 warm.add(key.plan)
