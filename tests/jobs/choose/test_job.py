@@ -227,3 +227,13 @@ def test_the_stretch_that_a_config_has_stays_where_nothing_is_better(tmp_path, t
     assert found.sentence.startswith(
         "Keep the stretch that the config has: none of 3 plans is shown to read 1,024 tokens better."
     )
+
+
+def test_documents_that_could_not_be_read_are_no_short_ones(tmp_path):
+    """One short row, and eight long ones under another key: "your documents do not need it" was said of all."""
+    rows = [{"text": "a short one"}, *({"body": f"line {i}\n" * 400} for i in range(8))]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    said = choose(tmp_path / "out", tmp_path / "rows.jsonl").sentence
+    assert "those of your documents that could be read do not need it. None of the 1 is longer" in said
+    assert "But 8 could not be read, such as " in said
+    assert "rows.jsonl:2: no text under 'text' (there is: body)" in said
