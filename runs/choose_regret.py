@@ -22,9 +22,10 @@ import numpy
 from ropewalk.checkpoints.fingerprint import measured_by
 from ropewalk.jobs.choose.candidates import NONE, Candidate, candidates
 from ropewalk.jobs.choose.conclude import outcome
-from ropewalk.jobs.choose.job import DEPTHS, SHARE
+from ropewalk.jobs.choose.job import SHARE
 from ropewalk.jobs.choose.race import POINT, Race, Reading, TooLittle, race
 from ropewalk.jobs.choose.reader import SECONDS, Reader, chance_of
+from ropewalk.jobs.choose.texts import DEPTHS
 from ropewalk.measure.documents import choose
 from ropewalk.measure.material import Material
 from ropewalk.measure.protocols import Prefix

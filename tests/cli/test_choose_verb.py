@@ -46,6 +46,15 @@ def test_it_prints_every_plan_one_sentence_and_where_the_page_is(tmp_path, texts
     assert told["kinds"] == []
 
 
+@pytest.mark.parametrize(("flag", "said"), [("--fit", True), ("--no-fit", False)])
+def test_why_nothing_is_fitted_is_told_to_whoever_asked(tmp_path, texts, capsys, monkeypatch, flag, said):
+    given = (*ASK, "--to", "256", "--data", texts, "--methods", "linear", "--no-retrieval", "-o", tmp_path / "out")
+    code, out, err = run(capsys, monkeypatch, *given, flag)
+    assert code == 0, err
+    words = "no plan is fitted: three sets of texts take 16 of the target length, and there are 6."
+    assert (words in " ".join(out.split())) == said
+
+
 def test_short_documents_are_told_at_once(tmp_path, capsys, monkeypatch):
     (tmp_path / "short.txt").write_text("x = 1\n" * 20)
     code, said, _ = run(capsys, monkeypatch, *ASK, "--to", "256", "--data", tmp_path / "short.txt", "-o", tmp_path / "out")

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from ropewalk.cli.parts.console import Console, safe_output, visible
+from ropewalk.cli.parts.console import Console, print_table, safe_output, visible
+from ropewalk.table import Table
 from support.command import run
 
 ESCAPE = "\x1b[31mred\x1b]0;title\x07\x9b2J\r\u202e"
@@ -58,3 +59,28 @@ def test_colours_of_our_own_pass_and_those_of_others_do_not(monkeypatch):
     assert "\x1b[31mours" in written
     assert "\x1b[32m" not in written
     assert written.count("\\x1b[32m") == 2
+
+
+def drawn(name, width):
+    row = (name, "11", "3.058", "+0.014 (-0.079 to +0.107)", "left out to save time")
+    stream = io.StringIO()
+    print_table(Console(file=stream, width=width, highlight=False), Table(("plan", "rounds", "bits", "behind by", ""), (row,)))
+    return stream.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_name_is_never_broken_on_a_narrow_terminal(width):
+    """It is typed again; what stands beside it goes on in the next line, and nothing is left out."""
+    lines = drawn("near-0.375-self_extend-log_n", width)
+    assert any("near-0.375-self_extend-log_n" in line for line in lines)
+    assert max(map(len, lines)) <= width
+    text = " ".join(lines)
+    assert "\u2026" not in text
+    assert {"11", "3.058", "+0.014", "left", "out", "save", "time"} <= set(text.split())
+    assert ({"(-0.079", "to", "+0.107)"} <= set(text.split())) == (width > 60)  # there it is broken too, and whole
+
+
+def test_a_name_longer_than_half_the_terminal_is_whole_in_several_lines():
+    lines = drawn("x" * 100, 80)
+    assert "".join(lines).count("x") == 100
+    assert max(map(len, lines)) <= 80

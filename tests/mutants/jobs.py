@@ -18,7 +18,7 @@ MUTANTS = {
         ),
         ("who must stay is halved away", "if name not in self.keep]", "if name]"),
         ("other rounds are compared", "for reading in rows[:n]]", "for reading in rows[-n:]]"),
-        ("all have a first turn", "> FIRST * self.seconds", "> self.seconds * 99"),
+        ("all have a first turn", "else FIRST * self.seconds", "else self.seconds * 99"),
     ],
     ("jobs/choose/conclude.py", "tests/jobs/choose/test_conclude.py"): [
         ("a hair is a reason to stretch", "ALIKE = 3 * POINT", "ALIKE = 0.0"),
@@ -34,6 +34,24 @@ MUTANTS = {
         ("a request is read at its own scale", "(name, _whole(stretch, plan.target_length))", "(name, stretch)"),
         ("a config's own factor", "factor=stretch.scale_at(length)", "factor=stretch.factor"),
         ("engines are asked of one", "for engine in wanted if", "for engine in wanted[:1] if"),
+    ],
+    ("jobs/choose/fitted.py", "tests/jobs/choose/test_fitted.py"): [
+        ("a fit may take the whole budget", "if needed > SHARE * budget:", "if needed > budget:"),
+        ("the same budget asks again", 'budget <= kept["budget"]', 'budget < kept["budget"]'),
+        ("an interrupted fit needs room anew", 'if not kept or kept.get("why"):', "if True:"),
+        ("another plan in its place", 'if plan.fingerprint != kept["plan"]:', "if False:"),
+        ("an old run is shared out anew", "if there is not None and FITTING not in there:", "if False:"),
+    ],
+    ("jobs/fit/job.py", "tests/jobs/fit/test_search.py"): [
+        ("earlier runs took no time", "budget.limit -= search.earlier", "pass"),
+        ("a search alone reads other plans", " if sets.report else {}", ""),
+    ],
+    ("jobs/choose/texts.py", "tests/jobs/choose/test_fitted.py"): [
+        ("what reports is fitted on", "order[1:n:2], order[n:])", "order[1:n:2], order[1:n:2])"),
+    ],
+    ("jobs/choose/job.py", "tests/jobs/choose/test_fitted.py"): [
+        ("a fit costs nothing", "SHARE * (self.asked.budget - self.fitted)", "SHARE * self.asked.budget"),
+        ("its seconds are not told", "made.seconds, self.spent + made.seconds", "made.seconds, self.spent"),
     ],
     ("jobs/fit/families/yarn.py", "tests/jobs/fit/test_families.py"): [
         ("growth the wrong way", "(scale / factor) ** u[3]", "(factor / scale) ** u[3]"),

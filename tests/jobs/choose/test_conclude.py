@@ -1,5 +1,6 @@
 """What is said of a choice, over a run made of arithmetic: who holds how far there is known (support/synthetic.py)."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -33,9 +34,11 @@ def raced(gaps, beaten=(), alive=None, seconds=1.0, rounds=12):
     return Race(readings, alive, dict.fromkeys(beaten, alive[0]), halved, {}, (), 100.0, 40, 0.01)
 
 
-def concluded(race, tmp_path, engines=()):
+def concluded(race, tmp_path, engines=(), reporting=8):
     asked = Asked("ropewalk-tiny", 4096, 512, 600.0, engines, tmp_path)
-    return conclude(asked, FOUND, race, RUN, MADE, {"choosing": 12, "reporting": 8}, ["passkey"], 300.0, [])
+    run = RUN if reporting == 8 else make_run(synthetic.whole_run(reporting), synthetic.plans())
+    made = MADE if reporting == 8 else certificate(run)
+    return conclude(asked, FOUND, race, run, made, {"choosing": 12, "reporting": reporting}, ["passkey"], 300.0, [])
 
 
 def test_what_holds_to_the_end_is_taken(tmp_path):
@@ -62,11 +65,23 @@ def test_the_numbers_are_of_the_documents_that_report(tmp_path):
     found = concluded(raced({"yarn": 0.0, "ntk": 0.3, "none": 2.0}, beaten=("none",)), tmp_path)
     beyond = range(512, 4096)
     gap = sum(synthetic._curve("ntk")[i - 1] - synthetic._curve("yarn")[i - 1] for i in beyond) / len(beyond) * synthetic.NAT
-    assert found.reported["ntk"]["above"]["value"] == pytest.approx(gap, abs=0.02)
-    assert found.reported["yarn"]["above"] is None
+    assert found.reported["ntk"]["excess"]["value"] == pytest.approx(gap, abs=0.02)
+    assert found.reported["yarn"]["excess"] is None
     assert found.reported["yarn"]["inside"]["value"] == pytest.approx(0.05 * synthetic.NAT, abs=0.01)
     assert found.reported["none"]["inside"] is None
     assert found.reported["yarn"]["tries"] == 8 * (5 + 3)  # pass keys at five depths and needles at three, at 4,096
+
+
+@pytest.mark.parametrize("reporting", [2, 3])
+def test_two_documents_have_no_interval_of_their_bits_and_one_of_their_difference(tmp_path, reporting):
+    """By Student's t with one degree of freedom it would be 12.7 standard errors wide, and reach below 0 bits."""
+    found = concluded(raced({"yarn": 0.0, "ntk": 0.3, "none": 2.0}, beaten=("none",)), tmp_path, reporting=reporting)
+    bits = found.reported["yarn"]["bits"]
+    assert math.isinf(bits["low"]) == math.isinf(bits["high"]) == (reporting == 2)
+    assert math.isfinite(found.reported["ntk"]["excess"]["low"])
+    (cell,) = [row[1] for row in found.reported_table.rows if row[0] == "yarn"]
+    assert ("to" in cell) == (reporting == 3)
+    assert any("2 documents that report give bits without an interval" in note for note in found.notes) == (reporting == 2)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +125,8 @@ def test_what_was_left_out_early_is_not_called_worse(tmp_path):
     states = {row["plan"]: row["state"] for row in found.rows}
     assert states["ntk"] == "left out to save time"
     assert (states["yarn"], states["none"], states["near-linear"]) == ("chosen", "worse", "not carried by vLLM")
+    assert ("ntk", "left out") in {(cells[0], cells[-1]) for cells in found.table.rows}
+    assert found.table.notes[0] == "Left out: to save time, and not shown to be worse."
     assert "better than every other plan read, but for 1 left out early to save time (95 %" in found.sentence
 
 

@@ -83,7 +83,7 @@ def test_the_model_that_needs_no_stretch_is_left_alone(chosen):
     assert not (out / "plan.json").exists()
     assert found.commands == {}
     linear = next(row for row in found.rows if row["plan"] == "linear")
-    assert linear["above"]["value"] > 1  # which slows the fast pairs, and fails at once (docs/choosing.md)
+    assert linear["behind"]["value"] > 1  # which slows the fast pairs, and fails at once (docs/choosing.md)
 
 
 def test_who_is_not_carried_is_not_read_and_is_marked(chosen):
@@ -168,7 +168,7 @@ def test_a_saved_plan_can_win_and_is_written(tmp_path, texts, monkeypatch):
     assert ScalingPlan.from_json((tmp_path / "plan.json").read_text()) == plan
     assert found.commands["serve"] == f"ropewalk serve ropewalk-tiny --plan {tmp_path / 'plan.json'}"
     assert found.reported["mine"]["inside"] == pytest.approx({"value": 0, "low": 0, "high": 0}, abs=1e-6)  # it is causal
-    assert found.reported["none"]["above"]["value"] > 0.2
+    assert found.reported["none"]["excess"]["value"] > 0.2
     assert "ropewalk-tiny to 1,024 tokens: take mine" in (tmp_path / "report.html").read_text()
 
 

@@ -38,7 +38,7 @@ def test_a_clearly_best_plan_is_found_and_told_from_all():
     assert found.winner == "p5"
     assert found.close == found.open == ("p5",)
     assert set(found.beaten) == set(NAMES) - {"p5"}
-    gap = found.above("p0")
+    gap = found.behind("p0")
     assert gap.low < 0.2 < gap.high
     assert gap.low > 0
 
@@ -137,7 +137,7 @@ def test_halving_leaves_out_the_worse_half_and_keeps_who_must_stay():
     assert "p7" not in kept.halved
     assert kept.winner == free.winner == "p0"
     assert len(free.readings["p7"]) < len(free.readings["p0"])
-    assert free.above("p7").value == pytest.approx(0.035, abs=0.001)  # over the rounds that both have
+    assert free.behind("p7").value == pytest.approx(0.035, abs=0.001)  # over the rounds that both have
 
 
 def test_rounds_are_the_same_for_all_and_none_is_read_twice():

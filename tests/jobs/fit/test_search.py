@@ -1,4 +1,4 @@
-"""Both searches find the bottom of a bowl inside the box, and survive losses that are not numbers."""
+"""Both searches find the bottom of a bowl inside the box, and survive losses that are no numbers; one without its report."""
 
 import math
 from itertools import islice
@@ -6,8 +6,13 @@ from itertools import islice
 import pytest
 import torch
 
+from ropewalk.checkpoints.fingerprint import model_fingerprint
+from ropewalk.errors import OutOfMemory
+from ropewalk.jobs.fit import job
 from ropewalk.jobs.fit.family import Space
+from ropewalk.jobs.fit.job import Fit, search_plan
 from ropewalk.jobs.fit.search import descend, evolve
+from ropewalk.scaling.plan import ScalingPlan
 
 BOTTOM = torch.tensor([0.4, -0.3, 2.0], dtype=torch.float64)  # the last lies outside the box
 BOX = Space((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0), lambda u, s: (u, u), lambda u: None)
@@ -104,3 +109,42 @@ def test_a_step_without_a_number_goes_half_way_home():
     moved = -0.1 * 0.5 ** (1 / 16)
     assert [step.u[0] - 0.5 for step in (first, second, third)] == pytest.approx([moved, moved / 2, moved / 4])
     assert [step.dropped for step in (first, second, third)] == [0, 1, 1]
+
+
+def alone(parts, out, budget):
+    model, tokenizer, folder, spec, sets = parts
+    asked = Fit(factor=1.25, family="yarn", budget=budget)
+    return search_plan(model, tokenizer, model_fingerprint(folder), spec, asked, sets, out, "tiny")
+
+
+def test_a_search_alone_reads_no_third_set_and_no_other_plan(parts, tmp_path, monkeypatch):
+    monkeypatch.setattr(job, "bits_by_token", lambda *given: pytest.fail("a document of the third set was read"))
+    plan, state = alone(parts, tmp_path / "plan.json", 5.0)
+    assert ScalingPlan.from_json((tmp_path / "plan.json").read_text()) == plan
+    assert state.steps > 0
+    assert state.losses == {}  # the choice that asked for it compares
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.fit.json", "plan.json"]
+
+
+def test_its_seconds_are_those_of_all_runs_together(parts, tmp_path):
+    """An interrupted one goes on from what is kept, with what is left; with nothing left it ends after one step."""
+    _, first = alone(parts, tmp_path / "plan.json", 4.0)
+    _, second = alone(parts, tmp_path / "plan.json", 4.0)
+    assert second.steps == first.steps + 1
+    assert second.seconds > first.seconds
+    assert second.loss <= first.loss
+
+
+def test_a_plan_without_its_state_was_left_by_a_process_that_was_killed(parts, tmp_path):
+    (tmp_path / "plan.json").write_text("half")
+    plan, _ = alone(parts, tmp_path / "plan.json", 3.0)
+    assert ScalingPlan.from_json((tmp_path / "plan.json").read_text()) == plan
+
+
+def test_memory_that_runs_out_is_an_error_of_ours(parts, tmp_path, monkeypatch):
+    def full(*given):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(job, "gradient", full)
+    with pytest.raises(OutOfMemory, match="a step of the search does not fit into memory: 640 tokens"):
+        alone(parts, tmp_path / "plan.json", 3.0)

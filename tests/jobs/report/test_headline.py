@@ -100,3 +100,18 @@ def test_none_beside_itself_is_not_said_and_no_length_is_none():
     assert told(verdicts=[verdict("none", 512)], loss=loss(none=2.0))[1][2] == "bits per token"
     rows = {"yarn": {"absolute": {"value": 0, "low": 0}, "relative": {"value": 0}}}
     assert told(ruler=RULER | {"rows": rows}, loss=loss(yarn=2.0))[2][1] == "none"
+
+
+def test_the_tile_of_a_choice_is_of_what_was_chosen_and_claims_no_more_than_its_sentence():
+    """Where nothing beyond the window is shown or shown to fail, "reads to 512" would be no news of a stretch."""
+    both = [{**verdict("yarn", 512), "worse_at": []}, {**verdict("ntk", 4096), "worse_at": []}]
+
+    def reach():
+        found = made(verdicts=both, choice={}, loss=loss(yarn=2.0, ntk=3.0))
+        return tuple(tiles({**found, "headline": {**found["headline"], "method": "yarn"}})[0].values())
+
+    assert reach() == ("reads to, with yarn", "not decided", "beyond the 512 tokens that it was trained at")
+    both[0]["worse_at"] = [1024]
+    assert reach() == ("reads to, with yarn", "512", "tokens; trained at 512")
+    both[0] |= {"worse_at": [4096], "length": 2048}
+    assert reach() == ("reads to, with yarn", "2,048", "tokens; trained at 512")

@@ -72,12 +72,20 @@ def safe_output() -> Iterator[None]:
 
 
 def print_table(console: Console, table: Table) -> None:
-    """As rich draws it, numbers to the right; its notes are left to whoever prints it."""
+    """As rich draws it, numbers to the right; its notes are left to whoever prints it.
+
+    What is too wide goes on in the next line: the cells first, for a name is typed again, and nothing is ever cut.
+    """
     import rich.table
 
     drawn = rich.table.Table(*table.columns, box=None)
     for row in table.rows:
         drawn.add_row(*row)
+    for column in drawn.columns:
+        column.overflow = "fold"
     for column in drawn.columns[1:]:
         column.justify = "right"
+    if drawn.columns:
+        names = (table.columns[0], *(row[0] for row in table.rows))
+        drawn.columns[0].no_wrap = max(map(len, names)) <= console.width // 2
     console.print(drawn)

@@ -16,7 +16,7 @@ from ropewalk.scaling.schedule import REQUEST
 from ropewalk.scaling.spec import ModelSpec
 from ropewalk.scaling.stretch import Stretch
 
-NONE, OWN, WINDOW = "none", "own", METHOD
+NONE, OWN, WINDOW, FITTED = "none", "own", METHOD, "fitted"
 # Read first, and so never without a turn where the budget is small: what did well on the models measured (docs/choosing.md).
 FIRST = (
     NONE, "near-0.25-linear-log_n", "dynamic-yarn", "yarn", WINDOW, "near-linear", "ntk", "near-0.375-self_extend-log_n",
@@ -86,6 +86,8 @@ def _add(found: list[Candidate], new: Candidate) -> None:
 def _goes_before(new: Candidate, old: Candidate) -> bool:
     if bool(new.refused) != bool(old.refused):
         return not new.refused
+    if old.name == FITTED:  # a search that ended where it began found nothing new
+        return True
     return old.name in names() and _follows_requests(new.plan) and not _follows_requests(old.plan)
 
 

@@ -8,11 +8,22 @@ from typing import Any
 
 from ropewalk.jobs.choose.candidates import NONE, OWN, WINDOW, Candidate
 from ropewalk.jobs.choose.race import POINT, Race
-from ropewalk.jobs.choose.result import KEEP, NO_STRETCH, PLAN, STRETCH, Asked, ChooseResult, interval, share_found
+from ropewalk.jobs.choose.result import (
+    KEEP,
+    NO_STRETCH,
+    PLAN,
+    STRETCH,
+    TO_SAVE_TIME,
+    Asked,
+    ChooseResult,
+    interval,
+    share_found,
+)
 from ropewalk.jobs.report.run_folder import Run
+from ropewalk.measure.anytime import LEAST
 from ropewalk.measure.records import Readings
 from ropewalk.measure.statistics import Interval
-from ropewalk.measure.tables import BITS, compare_sums, sums_by_position
+from ropewalk.measure.tables import BITS, Sums, compare_sums, sums_by_position
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.units import spoken
 
@@ -28,7 +39,7 @@ def outcome(raced: Race) -> tuple[str, str]:
     for name, what in ((OWN, KEEP), (NONE, NO_STRETCH)):
         if name in raced.close and (name == raced.winner or not raced.is_behind(name, by=ALIKE)):
             return what, name
-    if WINDOW in raced.close and (raced.winner == WINDOW or raced.above(WINDOW).value <= ALIKE):
+    if WINDOW in raced.close and (raced.winner == WINDOW or raced.behind(WINDOW).value <= ALIKE):
         return NO_STRETCH, WINDOW
     return STRETCH, raced.winner
 
@@ -51,6 +62,11 @@ def conclude(
     known = {candidate.name: candidate for candidate in found}
     close = tuple(name for name in raced.close if name != chosen)
     plan = known[chosen].plan if what == STRETCH else None
+    if documents["reporting"] < LEAST:
+        notes = [
+            *notes,
+            f"{documents['reporting']} documents that report give bits without an interval; a larger budget reads more.",
+        ]
     reasons = [
         _head(asked, what, chosen, verdict, raced),
         *_evidence(asked, chosen, second, reported, documents),
@@ -90,9 +106,9 @@ def _hardly_better(asked: Asked, chosen: str, raced: Race) -> str:
     said = f"none of {len(raced.readings)} plans is shown to read {asked.to:,} tokens better"
     if chosen == raced.winner:
         return f"{said}."
-    gap = raced.above(chosen)
-    far = f", and no more than {gap.high:.3f}" if math.isfinite(gap.high) else ""
-    return f"{said}; the best of them, {raced.winner}, is ahead by {max(gap.value, 0.0):.3f}{far}."
+    behind = raced.behind(chosen)
+    far = f", and no more than {behind.high:.3f}" if math.isfinite(behind.high) else ""
+    return f"{said}; the best of them, {raced.winner}, is ahead by {max(behind.value, 0.0):.3f}{far}."
 
 
 def _evidence(
@@ -103,11 +119,10 @@ def _evidence(
         row = reported.get(name or "")
         if row is None or row["bits"] is None:
             continue
-        gap = row["above"] if name != chosen else None
-        more = f", {gap['value']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})" if gap else ""
+        excess = f", {interval(row['excess'], '+.3f')}" if row["excess"] else ""
         asked_of = f" and finds {share_found(row)}" if row["tries"] else ""
         unit = f" bits per token beyond {asked.original:,}" if name == chosen else ""
-        said.append(f"{who} reads {row['bits']['value']:.3f}{unit}{more}{asked_of}")
+        said.append(f"{who} reads {row['bits']['value']:.3f}{unit}{excess}{asked_of}")
     return [f"{said[0]} {'; '.join(said[1:])}."] if len(said) > 1 else []
 
 
@@ -152,8 +167,8 @@ def _reported(run: Run, made: Mapping[str, Any], chosen: str, asked: Asked) -> d
     taxes = made["tax"]["rows"] if made["tax"] else {}
     return {
         name: {
-            "bits": asdict(cells[name].interval()) if name in cells else None,
-            "above": _above(cells, name, chosen),
+            "bits": asdict(_bits(cells[name])) if name in cells else None,
+            "excess": _excess(cells, name, chosen),
             "found": sum(c["value"] * c["tries"] for c in _cells(made, name)),
             "tries": sum(c["tries"] for c in _cells(made, name)),
             "inside": taxes[name]["loss"] if name in taxes else None,
@@ -163,14 +178,21 @@ def _reported(run: Run, made: Mapping[str, Any], chosen: str, asked: Asked) -> d
     }
 
 
-def _above(cells: Mapping[str, Any], name: str, chosen: str) -> dict[str, float] | None:
+def _bits(cell: Sums) -> Interval:
+    """Two documents say how far plans are apart on both, and not how hard a third would be: by t its bits might be below 0."""
+    if len(cell.documents) < LEAST:
+        return Interval(cell.mean * BITS, -math.inf, math.inf)
+    return cell.interval()
+
+
+def _excess(cells: Mapping[str, Any], name: str, chosen: str) -> dict[str, float] | None:
     if name == chosen:
         return None
     found = compare_sums(cells.get(name), cells.get(chosen), same_tokens=True)
     if found is None:
         return None
-    gap = found.difference
-    return asdict(Interval(gap.value * BITS, gap.low * BITS, gap.high * BITS))
+    nats = found.difference
+    return asdict(Interval(nats.value * BITS, nats.low * BITS, nats.high * BITS))
 
 
 def _cells(made: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
@@ -196,14 +218,14 @@ def _rows(found: Sequence[Candidate], raced: Race, chosen: str) -> list[dict[str
 def _row(candidate: Candidate, raced: Race, chosen: str) -> dict[str, Any]:
     name, readings = candidate.name, raced.readings.get(candidate.name, [])
     chances = [r.chance for r in readings if r.chance is not None]
-    above = raced.above(name) if readings and name != raced.winner else None
+    behind = raced.behind(name) if readings and name != raced.winner else None
     return {
         "plan": name,
         "rounds": len(readings),
         "bits": sum(r.bits for r in readings) / len(readings) if readings else None,
         "chance": sum(chances) / len(chances) if chances else None,
-        "above": asdict(above) if above else None,
-        "finite": above is not None and math.isfinite(above.high),
+        "behind": asdict(behind) if behind else None,
+        "finite": behind is not None and math.isfinite(behind.high),
         "state": _state(candidate, raced, chosen),
         "refused": dict(candidate.refused),
         "alike": list(candidate.alike),
@@ -222,7 +244,7 @@ def _state(candidate: Candidate, raced: Race, chosen: str) -> str:
         return "chosen"
     if name in raced.beaten:
         return "worse"
-    return "not told apart" if name in raced.alive else "left out to save time"
+    return "not told apart" if name in raced.alive else TO_SAVE_TIME
 
 
 def _commands(asked: Asked, plan: ScalingPlan | None, candidate: Candidate) -> dict[str, str]:

@@ -1,13 +1,14 @@
-"""A choice from a request to a run folder: run.json, choosing/, records/, plans/, plan.json, choice.json, report.html.
+"""A choice from a request to a run folder: run.json, fit/, choosing/, records/, plans/, plan.json, choice.json, report.html.
 
-Which documents choose and which are reported on is drawn before anything is read, and no document does both. Every reading is
-kept as soon as it is there, with the seconds it took; a run that goes on counts those again, so it decides as it would have.
+Which documents choose, are reported on or fitted on is drawn before anything is read, and none does two of it. Every reading
+is kept as soon as it is there, with the seconds it took; a run that goes on counts those again, and decides as it would have.
 """
 
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +16,23 @@ from ropewalk.checkpoints import runs
 from ropewalk.checkpoints.files import plain, write_file
 from ropewalk.checkpoints.fingerprint import measured_by, versions
 from ropewalk.errors import BadLength, BadOption
-from ropewalk.jobs.choose.candidates import NONE, OWN, WINDOW, Candidate, candidates
+from ropewalk.jobs.choose.candidates import FITTED, NONE, OWN, WINDOW, Candidate, candidates
 from ropewalk.jobs.choose.conclude import conclude, outcome, runner_up
+from ropewalk.jobs.choose.fitted import FITTING, PLACE, Fitter, ToFit, fitted_plan, why_not
 from ropewalk.jobs.choose.race import SLOWER, Race, Reading, TooLittle, race
 from ropewalk.jobs.choose.reader import SECONDS, Reader
 from ropewalk.jobs.choose.result import PLAN, REPORT, Asked, ChooseResult, Needless
-from ropewalk.jobs.choose.texts import documents_of
+from ropewalk.jobs.choose.texts import Shares, documents_of, questions, share_out
 from ropewalk.jobs.report.headline import certificate, tiles
 from ropewalk.jobs.report.loss import coarse_edges
 from ropewalk.jobs.report.page import write_page
 from ropewalk.jobs.report.run_folder import make_run
-from ropewalk.measure.anytime import LEAST, random_order
+from ropewalk.measure.anytime import LEAST
 from ropewalk.measure.documents import Document, describe
 from ropewalk.measure.material import Material
 from ropewalk.measure.pace import pace, units
 from ropewalk.measure.protocols import Position, Prefix
 from ropewalk.measure.records import Record, tokenizer_hash
-from ropewalk.measure.retrieval import make_samples
 from ropewalk.measure.task import Sample
 from ropewalk.measure.texts import LIBRARY, TEXT_FIELD
 from ropewalk.models.source import Source
@@ -49,7 +50,6 @@ KINDS = (
     ("quote-1",),
 )  # of each the hardest that the model can do, of two at most
 ASKED, SKILL = 10, 0.6  # questions inside the window, and the share found there by a model that can do a task
-DEPTHS = (0.1, 0.3, 0.5, 0.7, 0.9)
 REPORTED = 2  # documents that are reported on whatever the budget
 
 
@@ -58,7 +58,7 @@ class Choice:
     """What is to be chosen.
 
     to: target length, tokens.  budget: seconds of measuring.  methods: only these.  engines: that must carry the plan.
-    saved: further plans.
+    saved: further plans.  fitter: makes one more, of documents that do nothing else.
     retrieval: ask questions too, not only read.
     """
 
@@ -74,6 +74,7 @@ class Choice:
     device: str = "auto"
     dtype: str = "auto"
     attention: str = "sdpa"
+    fitter: Fitter | None = None
 
 
 def run_choose(source: Source, asked: Choice, out: Path, progress: Progress = SILENT) -> ChooseResult | Needless:
@@ -88,29 +89,44 @@ def run_choose(source: Source, asked: Choice, out: Path, progress: Progress = SI
         )
     if not asked.budget > 0:
         raise BadOption(f"budget is {asked.budget:g} s; it must be more than 0.")
-    found = candidates(
-        spec, asked.to, source.config, methods=asked.methods, engines=asked.engines, saved=asked.saved, model=source.name
-    )  # fmt: skip
-    _check_two(found)
+    found = _candidates(source, asked, asked.saved)
     progress.begin("reading texts")
     tokenizer = source.tokenizer()
     pool = documents_of(asked.to, original, tokenizer, asked.data, asked.text_field, asked.seed, progress)
     if isinstance(pool, Needless):
         return pool
-    order = [pool[i] for i in random_order(len(pool), asked.seed)]
-    job = _Job(source, asked, out, progress, original, found, tokenizer, order[::2], order[1::2])
+    there = runs.read(out / RUN) if (out / RUN).exists() else None
+    why = _why_not(source, asked, len(pool), there)
+    shares = share_out(pool, asked.seed, fit=asked.fitter is not None and not why)
+    job = _Job(source, asked, out, progress, original, found, tokenizer, shares, there or {})
+    if not shares.fitting:
+        _check_two(found)
+    if why:
+        job._note(f"no plan is fitted: {why}.")
     with runs.one_writer(out / runs.LOCK):
         return job.run()
 
 
 def _check_two(found: Sequence[Candidate]) -> None:
-    """Before anything is loaded or written: a folder is the run's that was begun there."""
+    """Before anything is written, where no plan is to be fitted: a folder is the run's that was begun there."""
     able = [candidate.name for candidate in found if not candidate.refused]
     if len(able) < 2:
         why = "".join(f"\n  {c.name}: {title}: {why}" for c in found for title, why in c.refused.items())
         raise BadOption(
             f"a choice needs two plans at least, and there is {able[0]} alone.{why}\n  Name more methods (--methods)."
         )
+
+
+def _candidates(source: Source, asked: Choice, saved: dict[str, ScalingPlan]) -> list[Candidate]:
+    return candidates(
+        source.spec, asked.to, source.config, methods=asked.methods, engines=asked.engines, saved=saved, model=source.name
+    )  # fmt: skip
+
+
+def _why_not(source: Source, asked: Choice, documents: int, there: dict[str, Any] | None) -> str:
+    if asked.fitter is None:
+        return ""
+    return why_not(asked.fitter, documents, source.spec, asked.to, source.config, asked.engines, asked.saved, there)
 
 
 @dataclass
@@ -122,13 +138,15 @@ class _Job:
     original: int
     found: list[Candidate]
     tokenizer: Any
-    choosing: list[Document]
-    reporting: list[Document]
+    shares: Shares
+    there: dict[str, Any]  # what run.json said
     spent: float = 0.0
+    fitted: float = 0.0  # seconds, of what is spent
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.notes += self.source.spec.warnings
+        self.choosing, self.reporting = self.shares.choosing, self.shares.reporting
 
     def run(self) -> ChooseResult:
         asked = self.asked
@@ -144,7 +162,9 @@ class _Job:
         self._foresee()
         runs.settle(self.out / RUN, SCHEMA, facts)  # what is refused leaves no run that another would have to be like
         chooser = self._reader(CHOOSING, self.choosing)
-        kinds = self._fitting(chooser, self._kinds(chooser)) if asked.retrieval else []
+        kinds = self._with_room(chooser, self._kinds(chooser)) if asked.retrieval else []
+        self._fit(checkpoint)
+        self._check_two()
         raced = self._race(chooser, kinds)
         plans = self._finalists(raced)
         reader = self._reader("records", self.reporting)
@@ -153,13 +173,14 @@ class _Job:
 
     def _facts(self, checkpoint: str, device: str, dtype: str) -> dict[str, Any]:
         """Whatever could make a difference to a number; a budget only says how many there are."""
-        asked = self.asked
+        asked, third = self.asked, self.shares.fitting
+        fit = {FITTING: describe(third), FITTED: self.there.get(FITTED)} if third else {}
         return {
             "model": self.source.name, "checkpoint": checkpoint, "model_hash": self.hash, "tokenizer_hash": self.words,
             "target": asked.to, "engines": list(asked.engines), "retrieval": asked.retrieval, "seed": asked.seed,
             "candidates": {c.name: c.plan.fingerprint for c in self.found},
             "data": list(asked.data), "choosing": describe(self.choosing), "documents": describe(self.reporting),
-            "device": device, "dtype": dtype, "attention": asked.attention, "versions": versions(),
+            "device": device, "dtype": dtype, "attention": asked.attention, "versions": versions(), **fit,
         }  # fmt: skip
 
     def _reader(self, folder: str, documents: Sequence[Document]) -> Reader:
@@ -172,9 +193,44 @@ class _Job:
     def _foresee(self) -> None:
         """A reading of the target length may take longer than the budget: that is told before it is begun."""
         if not self.begun:
-            one = pace(self.model) * units(self.asked.to) * (3 if self.asked.retrieval else 1)
+            one = self._reading * (3 if self.asked.retrieval else 1)
             if 2 * LEAST * one > SHARE * self.asked.budget:
                 raise self._too_little(2 * LEAST * one)
+
+    @cached_property
+    def _reading(self) -> float:
+        """Seconds that a plain one of the target length takes."""
+        return pace(self.model) * units(self.asked.to)
+
+    def _fit(self, checkpoint: str) -> None:
+        """A fitted plan takes part from here on, if there is one; run.json says so."""
+        asked, third = self.asked, self.shares.fitting
+        if asked.fitter is None or not third:
+            return
+        self.progress.begin("fitting a plan")
+        given = ToFit(
+            self.model, self.tokenizer, checkpoint, self.source.spec, self.source.name, third, asked.to, asked.seed,
+            self.out / PLACE, self.progress,
+        )  # fmt: skip
+        made = fitted_plan(asked.fitter, given, asked.budget, lambda: self._reading)
+        self._note(made.note)
+        self.fitted, self.spent = made.seconds, self.spent + made.seconds
+        if made.plan is None:
+            return
+        facts = runs.read(self.out / RUN)
+        write_file(self.out / RUN, json.dumps({**facts, FITTED: made.plan.fingerprint}, indent=2) + "\n")
+        self.found = _candidates(self.source, asked, {**asked.saved, FITTED: made.plan})
+        if same := next((c.name for c in self.found if FITTED in c.alike), None):
+            self._note(f"the search ended where it began: {FITTED} reads as {same} does.")
+
+    def _check_two(self) -> None:
+        """After a fit that made no plan: a run that was not there before is none."""
+        try:
+            _check_two(self.found)
+        except BadOption:
+            if not self.there:
+                (self.out / RUN).unlink(missing_ok=True)
+            raise
 
     def _too_little(self, needed: float) -> BadOption:
         least = math.ceil(1.2 * (needed / SHARE + self.spent))
@@ -188,19 +244,10 @@ class _Job:
     def _samples(
         self, reader: Reader, kinds: Sequence[str], length: int, count: int, *, half: int = 0
     ) -> list[tuple[Sample, ...]]:  # fmt: skip
-        """For each of so many rounds one question of each kind, in an order that is drawn; none where none fits.
+        """half: 0 for those that choose, 1 for those that are reported on: other keys, and other depths first."""
+        return questions(reader.material, kinds, length, count, 2 * self.asked.seed + half)
 
-        half: 0 for those that choose, 1 for those that are reported on: other keys, and other depths first.
-        """
-        rows, seed = [], 2 * self.asked.seed + half
-        for kind in kinds:
-            each = math.ceil(count / len(DEPTHS))
-            made, _ = make_samples(reader.material, [kind], [length], depths=DEPTHS, count=each, seed=seed)
-            rows.append([made[i] for i in random_order(len(made), seed)])
-        rows = [row for row in rows if len(row) >= count]
-        return [tuple(row[i] for row in rows) for i in range(count)]
-
-    def _fitting(self, reader: Reader, kinds: Sequence[str]) -> list[str]:
+    def _with_room(self, reader: Reader, kinds: Sequence[str]) -> list[str]:
         """Those that the target length has room for."""
         kept = [kind for kind in kinds if self._samples(reader, [kind], self.asked.to, 1)[0]]
         for kind in kinds:
@@ -235,13 +282,13 @@ class _Job:
 
     def _race(self, reader: Reader, kinds: Sequence[str]) -> Race:
         able = {c.name: c for c in self.found if not c.refused}
-        questions = self._samples(reader, kinds, self.asked.to, len(self.choosing))
+        asked = self._samples(reader, kinds, self.asked.to, len(self.choosing))
         protocol = Prefix((self.asked.to,))
 
         def read(name: str, round: int) -> Reading:
             plan = able[name].reads
             bits, seconds = reader.document(plan, self.choosing[round], protocol)
-            answers = [reader.question(plan, sample) for sample in questions[round]]
+            answers = [reader.question(plan, sample) for sample in asked[round]]
             chance = sum(answer.chance for answer in answers) / len(answers) if answers else None
             return Reading(bits, chance, seconds + sum(answer.seconds for answer in answers))
 
@@ -251,9 +298,10 @@ class _Job:
 
         self.progress.begin(f"choosing among {len(able)} plans", self.asked.budget, found=self.begun)
         keep = [name for name in (NONE, OWN) if name in able]
+        seconds = SHARE * (self.asked.budget - self.fitted)
         try:
             raced = race(
-                list(able), len(questions), read, SHARE * self.asked.budget, keep=keep, all_first=bool(self.asked.methods),
+                list(able), len(asked), read, seconds, keep=keep, all_first=bool(self.asked.methods),
                 tell=tell,
             )  # fmt: skip
         except TooLittle as error:
@@ -274,7 +322,7 @@ class _Job:
         self.progress.begin("reporting", self.asked.budget, found=self.begun)
         self.progress.reach(self.spent)
         count = len(self.reporting)
-        questions, inside = (self._samples(reader, kinds, length, count, half=1) for length in (self.asked.to, self.original))
+        asked, inside = (self._samples(reader, kinds, length, count, half=1) for length in (self.asked.to, self.original))
         edges = Position(tuple(dict.fromkeys([*coarse_edges(self.original, self.asked.to), self.asked.to])))
         longest = rounds = 0.0
         for i, document in enumerate(self.reporting):
@@ -282,7 +330,7 @@ class _Job:
                 break
             took = sum(reader.document(plan, document, edges)[1] for plan in plans.values())
             took += sum(reader.tax(plan, document) for name, plan in plans.items() if name not in (NONE, WINDOW))
-            for sample in (*questions[i], *inside[i]):
+            for sample in (*asked[i], *inside[i]):
                 took += sum(reader.question(plan, sample).seconds for plan in plans.values())
             self.spent, longest, rounds = self.spent + took, max(longest, took), i + 1
             self.progress.reach(self.spent)
@@ -304,10 +352,12 @@ class _Job:
         facts = {**runs.read(self.out / RUN), "tasks": list(kinds)}
         run = make_run([record for record in records if record.key.plan in prints], plans, facts)
         made = certificate(run)
+        documents = {"choosing": len(raced.readings[raced.winner]), "reporting": rounds}
+        if facts.get(FITTED):
+            documents[FITTING] = len(self.shares.fitting)
         result = conclude(
             Asked(self.source.name, self.asked.to, self.original, self.asked.budget, self.asked.engines, self.out),
-            self.found, raced, run, made, {"choosing": len(raced.readings[raced.winner]), "reporting": rounds},
-            kinds, self.spent, self.notes,
+            self.found, raced, run, made, documents, kinds, self.spent, self.notes,
         )  # fmt: skip
         if result.plan is not None:
             write_file(self.out / PLAN, result.plan.to_json())

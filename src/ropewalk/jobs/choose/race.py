@@ -95,24 +95,24 @@ class Race:
         """The winner, and those read to the end that are not told from it."""
         return tuple(name for name in self.open if name in self.alive)
 
-    def above(self, name: str) -> Interval:
+    def behind(self, name: str) -> Interval:
         """Score above the winner's over the rounds that both have, at every look; the level is shared among the rivals."""
         ours, its = _common(self.readings[name], self.readings[self.winner])
         return look(ours, its, numpy.ones(len(ours)), level=self.pair_level, tightest=TIGHTEST).difference
 
-    def behind(self, name: str) -> Interval:
-        """The same with an ordinary 95 % interval of this one comparison."""
+    def behind_once(self, name: str) -> Interval:
+        """The same with an ordinary 95 % interval, which holds at one look of one comparison."""
         ours, its = _common(self.readings[name], self.readings[self.winner])
         return compare(ours, its, numpy.ones(len(ours))).difference
 
     def is_behind(self, name: str, by: float) -> bool:
         """More than `by` behind the winner, and by an ordinary 95 % interval: weaker than `beaten`, and of fewer rounds."""
-        found = self.behind(name)
+        found = self.behind_once(name)
         return found.value > by and found.low > 0
 
     def is_alike(self, name: str, within: float) -> bool:
         """Is it shown, by an ordinary 95 % interval, not to be further behind? A few rounds cannot show it."""
-        return name == self.winner or self.behind(name).high <= within
+        return name == self.winner or self.behind_once(name).high <= within
 
     def rounds_needed(self, name: str) -> int | None:
         """After how many the winner is told from it if they go on differing as they did; None: they would not be."""

@@ -13,6 +13,8 @@ from ropewalk.table import Table
 SCHEMA = "ropewalk.choice/1"
 PLAN, REPORT = "plan.json", "report.html"
 STRETCH, KEEP, NO_STRETCH = "stretch", "keep what is there", "do not stretch"
+LEFT_OUT = "left out"
+TO_SAVE_TIME = f"{LEFT_OUT} to save time"
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class ChooseResult:
     outcome: "stretch", "keep what is there" or "do not stretch".  chosen: its name.  plan: None where nothing is stretched.
     close: the plans that are not told from the chosen one, of those read to the end.  rows: of every candidate, best first.
     held: tokens to which the chosen plan is shown to hold, on documents that did not choose; None: no length is.
-    reported: of the finalists, on those documents.  documents: how many chose, how many were reported on.
+    reported: of the finalists, on those documents; excess: their bits per token above the chosen plan's.
+    documents: how many chose, were reported on and, where there is a fitted plan, were fitted on.
     commands: what to do next.  more: what a larger budget would settle.
     """
 
@@ -117,9 +120,12 @@ class ChooseResult:
 
     @property
     def table(self) -> Table:
-        """Of what was read; who was not stands in the notes.  behind: score, with the level shared among the rivals."""
+        """Of what was read; who was not stands in the notes.  Behind by: score, with the level shared among the rivals."""
         columns = ("plan", "rounds", "bits", "answer, %", "behind by", "")
-        return Table(columns, tuple(_written(row) for row in self.rows if row["rounds"]), (*self.notes, *self.aside))
+        read = [row for row in self.rows if row["rounds"]]
+        early = any(row["state"] == TO_SAVE_TIME for row in read)
+        told = (f"{LEFT_OUT.capitalize()}: to save time, and not shown to be worse.",) if early else ()
+        return Table(columns, tuple(map(_written, read)), (*told, *self.notes, *self.aside))
 
     @property
     def reported_table(self) -> Table:
@@ -128,7 +134,7 @@ class ChooseResult:
             (
                 name,
                 interval(row["bits"], ".3f"),
-                interval(row["above"], "+.3f"),
+                interval(row["excess"], "+.3f"),
                 share_found(row),
                 interval(row["inside"], "+.3f"),
             )
@@ -160,7 +166,8 @@ class ChooseResult:
 
 def _written(row: Mapping[str, Any]) -> tuple[str, ...]:
     chance = "" if row["chance"] is None else f"{100 * row['chance']:.0f}"
-    return row["plan"], str(row["rounds"]), f"{row['bits']:.3f}", chance, interval(row["above"], "+.3f"), row["state"]
+    state = LEFT_OUT if row["state"] == TO_SAVE_TIME else row["state"]  # a narrow terminal has room for no more
+    return row["plan"], str(row["rounds"]), f"{row['bits']:.3f}", chance, interval(row["behind"], "+.3f"), state
 
 
 def interval(cell: Mapping[str, float] | None, form: str) -> str:

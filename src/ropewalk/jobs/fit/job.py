@@ -5,7 +5,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy
 from ropewalk.checkpoints.files import write_file
 from ropewalk.checkpoints.fingerprint import versions
 from ropewalk.checkpoints.runs import one_writer
-from ropewalk.errors import BadLength, BadOption, UnknownName
+from ropewalk.errors import BadLength, BadOption, OutOfMemory, UnknownName
 from ropewalk.jobs.fit.compare import FITTED, baselines, bits_by_token, keep_report, read_report, report_path
 from ropewalk.jobs.fit.family import Space, get_family
 from ropewalk.jobs.fit.objective import Item, Sets, answer_items, far_items, gradient, losses
@@ -22,6 +22,7 @@ from ropewalk.jobs.fit.result import FitResult
 from ropewalk.jobs.fit.search import SearchStep, descend, evolve
 from ropewalk.jobs.fit.state import CHOICE, LEAST, REPORT, SAFETY, Budget, SearchState, load_state, state_path
 from ropewalk.measure.documents import Document
+from ropewalk.measure.faults import attempt
 from ropewalk.measure.records import ids_hash
 from ropewalk.measure.tables import edges_of
 from ropewalk.progress import SILENT, Progress
@@ -110,6 +111,37 @@ def run_fit(
         return search.report()
 
 
+STEPS, LOOK = 8, 4  # of the least search that is begun; after so many the documents that choose are looked at
+# Plain readings of the target length that it takes: a document with its gradient under near distances is 5 to 6.4 (processor
+# time, 1,024 to 4,096 tokens), and three starts are timed and read on four documents, at up to 1.3 each.
+READINGS = STEPS * BATCH * 8 + 20
+
+
+def search_plan(
+    model: Any, tokenizer: Any, fingerprint: str, spec: ModelSpec, fit: Fit, sets: Sets, out: Path, name: str,
+    progress: Progress = SILENT,
+) -> tuple[ScalingPlan, SearchState]:  # fmt: skip
+    """The search alone, for who compares its plan with others himself: nothing is read of a third set, and nothing beside it.
+
+    fit.budget: seconds for all runs of this search together: one that was interrupted has what is left of them.
+    """
+    budget = Budget(fit.budget)
+    search = _Search(model, tokenizer, spec, fit, replace(sets, report=()), out, name, progress, budget)
+
+    def go() -> None:
+        search.begin(fingerprint, force=not state_path(out).exists())  # a plan alone was left by a process that was killed
+        budget.limit -= search.earlier
+        search.run()
+
+    with one_writer(out.with_name(f".{out.stem}.fit.lock"), out):
+        if attempt(go) is None:
+            raise OutOfMemory(
+                f"a step of the search does not fit into memory: {search.target:,} tokens with their gradients.\n"
+                "  Ask for a shorter target (--to), or use a larger device."
+            )
+    return search.plan(search.state.u), search.state
+
+
 class _Search:
     def __init__(
         self, model: Any, tokenizer: Any, spec: ModelSpec, fit: Fit, sets: Sets, out: Path, name: str,
@@ -122,9 +154,9 @@ class _Search:
         self.original, self.target = rope.original_length, round(rope.original_length * fit.factor)
         dynamic, family = Dynamic(CAUSAL, fit.grid) if fit.causal else None, get_family(fit.family)
         self.space: Space = family.space(rope, fit.factor, dynamic).keeping(own_softmax(spec, self.layer))
-        self.others = baselines(spec, fit.factor, [self.layer], name, family.rivals)
+        self.others = baselines(spec, fit.factor, [self.layer], name, family.rivals) if sets.report else {}
         self.items, self.choosing = (self._items(tokenizer, documents) for documents in (sets.fit, sets.choose))
-        self.reported = len(sets.report)
+        self.reported, self.earlier = len(sets.report), 0.0  # seconds of earlier runs
         self.state: SearchState
 
     def _items(self, tokenizer: Any, documents: Sequence[Document]) -> list[Item]:
@@ -149,7 +181,7 @@ class _Search:
         self._tell("timing a reading", 0.0)
         self.budget.reading = self._time_one()
         if found:
-            self.state = found
+            self.state, self.earlier = found, found.seconds
             self.choosing = self.choosing[: found.choosing]
         else:
             self._measure_starts(key)
@@ -179,7 +211,7 @@ class _Search:
     def run(self) -> None:
         """Until the budget is spent but for the report, or nothing gets better."""
         before, worse, began = self.state.steps, 0, self.budget.seconds
-        every = 4 if self.fit.optimiser == "gradient" else 2
+        every = LOOK if self.fit.optimiser == "gradient" else 2
         kept = self.budget.reading * (self.reported * (len(self.others) + 1) * SAFETY + len(self.choosing))
         for step in self._steps():
             self.state.steps += 1
@@ -215,6 +247,7 @@ class _Search:
         return better
 
     def _save(self) -> None:
+        self.state.seconds = self.earlier + self.budget.seconds
         write_file(self.out, self.plan(self.state.u).to_json())
         self.state.save(state_path(self.out))
 

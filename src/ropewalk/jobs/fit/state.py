@@ -18,7 +18,8 @@ SCHEMA = "ropewalk.fit/1"
 @dataclass
 class SearchState:
     """key: what was searched, with what, on what. u: the best point.  loss: its loss on the documents that choose, nats.
-    losses: of the plans without a fit, there. choosing: how many documents choose. steps, dropped: of all runs together."""
+    losses: of the plans without a fit, there. choosing: how many documents choose. steps, dropped, seconds: of all runs
+    together."""
 
     key: dict[str, Any]
     u: list[float]
@@ -27,6 +28,7 @@ class SearchState:
     choosing: int = 0
     steps: int = 0
     dropped: int = 0
+    seconds: float = 0.0
 
     def save(self, path: Path) -> None:
         write_file(path, json.dumps({"schema": SCHEMA, **dataclasses.asdict(self)}, indent=2) + "\n")

@@ -63,9 +63,13 @@ Tile = tuple[str, str, str]
 
 
 def _reach(made: Made, method: str) -> Iterator[Tile]:
-    best = best_verdict(made)
-    if best and best["length"]:
-        yield f"reads to, with {method}", f"{best['length']:,}", f"tokens; trained at {made['original_length']:,}"
+    """Of a choice the plan that was chosen, which another may be shown to outreach."""
+    chosen, original = "choice" in made, made["original_length"]
+    best = next((v for v in made["verdicts"] if v["method"] == method), None) if chosen else best_verdict(made)
+    if chosen and best and method != WINDOW and (best["length"] or 0) <= original and not best["worse_at"]:
+        yield f"reads to, with {method}", "not decided", f"beyond the {original:,} tokens that it was trained at"
+    elif best and best["length"]:
+        yield f"reads to, with {method}", f"{best['length']:,}", f"tokens; trained at {original:,}"
 
 
 def _loss(made: Made, method: str) -> Iterator[Tile]:
