@@ -191,6 +191,9 @@ def is_method(name: str) -> bool:
 def as_plans(plans: Plans) -> dict[str, ScalingPlan]:
     """By name: that of its file, of its method, or the one that a mapping gives it. Raises BadOption for two of one name."""
     if isinstance(plans, Mapping):
+        for name in plans:
+            if not isinstance(name, str) or not re.fullmatch(r"[^/\\\0.][^/\\\0]*", name):
+                raise BadOption(f"a plan is called {name!r}; its file has that name: no slashes, and no dot at the beginning.")
         return {name: as_plan(plan) for name, plan in plans.items()}
     found: dict[str, ScalingPlan] = {}
     for plan in [plans] if isinstance(plans, ScalingPlan | str | Path) else plans:

@@ -104,6 +104,13 @@ def test_two_files_of_one_name_are_refused(tmp_path):
     assert [plan.name for plan in as_plans(dict(zip("ab", files, strict=True))).values()] == ["linear", "yarn"]
 
 
+@pytest.mark.parametrize("name", ["a/b", "../a", "", ".hidden", 5])
+def test_a_plan_is_called_as_a_file_may_be(name):
+    """plans/a/b.json was written, and the report said that its plan was not in plans/."""
+    with pytest.raises(BadOption, match=r"a plan is called .*; its file has that name: no slashes"):
+        as_plans({name: make_plan(PLAIN, factor=4.0)})
+
+
 def test_the_same_plan_under_two_names_is_said():
     with pytest.raises(BadOption, match="own and yarn are the same plan"):
         plans(YARN, methods=("own", "yarn"), lengths=(2048,))
