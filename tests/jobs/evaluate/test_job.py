@@ -149,6 +149,18 @@ def test_samples_hidden_in_other_texts_are_another_run(tmp_path):
     assert sum(r.key.protocol == "passkey" for r in found) == 4
 
 
+def test_a_protocol_that_reads_beyond_every_plan_is_told():
+    """Its lengths were taken without a word; the same length under --lengths is refused."""
+
+    def notes(protocol):
+        request = EvalRequest(**{**SMALL, "tasks": (), "protocols": (protocol,)})
+        return prepare(request, Source("ropewalk-tiny"), lambda sentence: None).notes
+
+    assert [notes(protocol) for protocol in ("position", "lm-eval:640")] == [[], []]
+    (said,) = notes("position:0,1500")
+    assert said.startswith("position:0,1500 reads 1,500 tokens, beyond the 640 that the plans reach")
+
+
 def test_speeds_that_are_compared_were_measured_in_turns(tmp_path, monkeypatch):
     """Also where a plan is asked for later: a machine that is busier by then, or another one, would stand beside it as its
     slowness. A run that has all of them is not measured again."""

@@ -1,6 +1,6 @@
 """Everything an evaluation decides before the weights are loaded: plans, documents, samples, and what makes no sense."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,11 +113,25 @@ def prepare(request: EvalRequest, source: Source, say: Say) -> Prepared:
         compat=request.ruler_compat, chat=request.chat,
     )  # fmt: skip
     notes = [*spec.warnings, *dict.fromkeys(note for plan in plans.values() for note in plan_notes(spec, plan))]
+    notes += _beyond_reach(protocols, plans, bos)
     known = source.fingerprint(say)
     return Prepared(
         request, source, plans, lengths, tokenizer, known, measured_by(known), tokenizer_hash(tokenizer), material, protocols,
         needed, choice, samples, skipped, notes,
     )  # fmt: skip
+
+
+def _beyond_reach(protocols: Sequence[Protocol], plans: Mapping[str, ScalingPlan], bos: bool) -> list[str]:
+    """Lengths that none of the plans is for are refused; a protocol may have longer ones of its own, and that is said."""
+    reach, said = max(plan.target_length for plan in plans.values()), []
+    for protocol in protocols:
+        longest = max(window.length for window in protocol.windows("", protocol.needs(bos), bos))
+        if longest - 1 > reach:  # some predict one token more than they feed
+            said.append(
+                f"{protocol} reads {longest:,} tokens, beyond the {reach:,} that the plans reach: what it says there is "
+                "of plans outside of what they are for. Lengths (--lengths) or factor (--factor) make them reach further."
+            )
+    return said
 
 
 def spelled_out(text: str, lengths: Sequence[int], original: int, seed: int) -> Protocol:
