@@ -134,3 +134,10 @@ def test_p_is_the_least_so_far():
     seen = [look(x[:n], 0 * x[:n], ONES[:n]).p for n in range(1, 11)]
     assert seen == pytest.approx([min(1.0, 1 / max(evidence[:n])) for n in range(1, 11)], rel=1e-3)
     assert evidence[-1] < 1 < evidence[4]
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "a", True])
+def test_a_seed_that_draws_nothing_is_refused(seed):
+    """`eval --seed -1` and `choose --seed -1` ended in NumPy's traceback."""
+    with pytest.raises(BadOption, match=r"seed is .*; it must be a whole number of 0 or more"):
+        random_order(4, seed)

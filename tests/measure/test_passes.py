@@ -241,3 +241,12 @@ def test_what_was_told_of_a_pass_that_fails_is_taken_back(model):
         raise MemoryError
     assert sum(told) == 0
     assert not any(layer._forward_hooks for layer in model.modules())
+
+
+def test_a_config_that_names_no_count_of_layers_is_told_at_once(model, monkeypatch):
+    """Some configs of code outside transformers have num_layers alone; progress must not be what ends a reading."""
+    told = []
+    monkeypatch.setattr(type(model.config), "get_text_config", lambda self: object())
+    with told_by_layers(model, 8.0, told.append):
+        assert not any(layer._forward_hooks for layer in model.modules())
+    assert told == [8.0]

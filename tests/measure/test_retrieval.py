@@ -4,7 +4,7 @@ import numpy
 import pytest
 import torch
 
-from ropewalk.errors import NotFinite, UnknownName
+from ropewalk.errors import BadOption, NotFinite, UnknownName
 from ropewalk.measure import retrieval
 from ropewalk.measure.faults import BatchSize
 from ropewalk.measure.greedy import generate_answers
@@ -229,3 +229,8 @@ def test_a_key_is_found_only_if_every_token_of_it_is_right(model, material, grid
     assert {score for score, _ in ordered} == {0.0, 1.0}
     assert all(score == float(exact) for score, exact in ordered)
     assert sum(score for score, _ in ordered) == len(grid) / 2
+
+
+def test_a_file_of_questions_that_no_task_reads_is_refused():
+    with pytest.raises(BadOption, match=r"no task reads a file as qa_9; qa_1 and qa_2 do"):
+        expand_tasks(["passkey"], {"qa_9": "x"})

@@ -46,6 +46,15 @@ def test_widths_are_tokens_or_shares():
     assert read_name("self_extend") == ("self_extend", None, 0.25, False)
 
 
+@pytest.mark.parametrize("name", ["near-0.0002-linear", "near-0.0002-linear-log_n", "near-0.0002-rerope-static"])
+def test_a_share_of_less_than_a_token_is_refused(name):
+    """0.0002 of 4,096 is 0.8 tokens. It was rounded to none, and near-0.0002-linear was dynamic-linear without a word."""
+    with pytest.raises(BadLength, match=r"0\.0002 of the 4,096 tokens(.|\n)*less than one(.|\n)*near-64-linear"):
+        make_plan(LLAMA, factor=4, method=name)
+    ((_, one),) = make_plan(LLAMA, factor=4, method="near-0.0003-linear").stretches  # 1.2 tokens
+    assert one.near == 1
+
+
 def test_every_part_counts_in_the_fingerprint():
     same = ["linear", "near-linear", "near-linear-log_n", "near-512-linear", "near-linear-static", "near-yarn"]
     assert len({make_plan(LLAMA, factor=4, method=name).fingerprint for name in same}) == len(same)

@@ -189,11 +189,22 @@ def is_method(name: str) -> bool:
 
 
 def as_plans(plans: Plans) -> dict[str, ScalingPlan]:
-    """By name: that of its file, of its method, or the one that a mapping gives it."""
+    """By name: that of its file, of its method, or the one that a mapping gives it. Raises BadOption for two of one name."""
     if isinstance(plans, Mapping):
+        for name in plans:
+            if not isinstance(name, str) or not re.fullmatch(r"[^/\\\0.][^/\\\0]*", name):
+                raise BadOption(f"a plan is called {name!r}; its file has that name: no slashes, and no dot at the beginning.")
         return {name: as_plan(plan) for name, plan in plans.items()}
-    several = [plans] if isinstance(plans, ScalingPlan | str | Path) else plans
-    return {plan.name if isinstance(plan, ScalingPlan) else Path(plan).stem: as_plan(plan) for plan in several}
+    found: dict[str, ScalingPlan] = {}
+    for plan in [plans] if isinstance(plans, ScalingPlan | str | Path) else plans:
+        name = plan.name if isinstance(plan, ScalingPlan) else Path(plan).stem
+        if name in found:
+            raise BadOption(
+                f"two plans are called {name}, and one would stand for both: a plan has the name of its file, without the "
+                "folder, or of its method.\n  Rename one of the files; in Python give a mapping, such as {'mine': plan}."
+            )
+        found[name] = as_plan(plan)
+    return found
 
 
 def as_lengths(value: Lengths) -> tuple[int, ...]:

@@ -63,6 +63,8 @@ def look(a: Array, b: Array, counts: Array, *, level: float = 0.05, tightest: in
 
 def random_order(documents: int, seed: int = 0) -> list[int]:
     """The order in which to read documents: drawn once, before anything is measured."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise BadOption(f"seed is {seed!r}; it must be a whole number of 0 or more.")
     return [int(i) for i in numpy.random.default_rng(seed).permutation(documents)]
 
 

@@ -280,8 +280,8 @@ def told_by_layers(model: Any, cost: float, advance: Advance) -> Iterator[None]:
 
 
 def _layers(model: Any) -> Sequence[Any]:
-    """Of the part that reads text; none where they cannot be told from others."""
-    count = model.config.get_text_config().num_hidden_layers
+    """Of the part that reads text; none where they cannot be told from others, or where a config of its own names no count."""
+    count = getattr(model.config.get_text_config(), "num_hidden_layers", None)
     found = [part for part in model.modules() if isinstance(part, torch.nn.ModuleList) and len(part) == count]
     return list(found[0]) if len(found) == 1 else []
 

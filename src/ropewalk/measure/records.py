@@ -84,6 +84,11 @@ class Records:
         contiguous = {name: numpy.ascontiguousarray(tensor) for name, tensor in tensors.items()}
         write_file(self.path(record.key), save(contiguous, metadata))
 
+    def drop(self, keys: Iterable[Key]) -> None:
+        """Those that are there."""
+        for key in keys:
+            self.path(key).unlink(missing_ok=True)
+
     def check_model(self, model: str) -> None:
         """Refuse to mix models: a table of both would compare weights where it says it compares plans.
 
@@ -100,8 +105,14 @@ class Records:
             )
 
     def __iter__(self) -> Iterator[Record]:
+        return self.beside(())
+
+    def beside(self, keys: Iterable[Key]) -> Iterator[Record]:
+        """All but those of these keys."""
+        known = {key.name for key in keys}
         for path in sorted(self.folder.glob("*.safetensors")):
-            yield read_record(path)
+            if path.stem not in known:
+                yield read_record(path)
 
 
 def read_record(path: Path) -> Record:

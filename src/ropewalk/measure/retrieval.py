@@ -33,6 +33,8 @@ class Skipped(NamedTuple):
 
 def expand_tasks(names: Sequence[str], questions: Mapping[str, Any]) -> list[str]:
     """`ruler` becomes RULER's tasks: those that need no question file, and those whose file is there. A ladder its rungs."""
+    if unused := [name for name in questions if name not in NEED_QUESTIONS]:
+        raise BadOption(f"questions (--questions): no task reads a file as {unused[0]}; {' and '.join(NEED_QUESTIONS)} do.")
     ruler = [
         name
         for name, task in tasks().items()

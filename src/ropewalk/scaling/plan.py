@@ -229,4 +229,9 @@ def _stretch(
     scale = factor if factor is not None else (target_length or 1) / rope.original_length
     own = carried(spec, layer_type, named.method, scale, options)
     chosen, near = normal_options(named.method, {**own, **options}), named.near_tokens(rope.original_length)
+    if named.near is not None and near < 1:
+        raise BadLength(
+            f"{named.near:g} of the {rope.original_length:,} tokens that this rotary embedding was trained at is less than "
+            "one: no distance would be near.\n  Give the near distances in tokens, such as near-64-linear, or a larger share."
+        )
     return Stretch(rope, named.method, scale, chosen, named.dynamic, near, named.log_n)

@@ -66,6 +66,23 @@ def test_the_configs_own_stretch_and_saved_plans_take_part_under_their_names():
         candidates(SPEC, 4096, CONFIG, saved={"mine": saved})
 
 
+@pytest.mark.parametrize(
+    ("name", "given"), [("yarn", {}), ("yarn", {"methods": ("yarn",)}), ("none", {"methods": ("linear",)}), ("window", {})]
+)
+def test_a_saved_plan_under_a_name_that_is_taken_is_refused(name, given):
+    """Only one of the two was read, the other one, and the saved plan's name stood beside what it did."""
+    saved = make_plan(SPEC, factor=4.0, method="yarn", options={"beta_fast": 16.0})
+    with pytest.raises(BadOption, match=f"{name} is a stretch that takes part(.|\n)*Rename"):
+        candidates(SPEC, 2048, CONFIG, saved={name: saved}, **given)
+    same = make_plan(SPEC, target_length=2048, method="yarn")
+    assert "yarn" in by_name(candidates(SPEC, 2048, CONFIG, saved={"yarn": same}, methods=("yarn", "ntk")))
+
+
+def test_own_asked_of_a_config_without_a_stretch_is_refused():
+    with pytest.raises(BadOption, match="own is the stretch that a config has already, and this one has none"):
+        candidates(SPEC, 2048, CONFIG, methods=("own", "yarn"))
+
+
 @pytest.mark.parametrize("target", [1024, 2048, 3072])
 def test_a_config_that_scales_by_the_request_is_read_at_the_targets_scale(target):
     """NTK at s = l / L: theta s^(d / (d - 2)), as transformers' `dynamic`, written out; a config says no largest s."""

@@ -54,6 +54,15 @@ def test_what_chooses_is_not_reported_on(chosen):
     assert found.documents == {"choosing": 3, "reporting": 3}
 
 
+def test_a_choice_among_fewer_than_two_leaves_no_run(tmp_path, texts):
+    """It wrote run.json first, and the folder then refused every choice that could be made."""
+    with pytest.raises(BadOption, match=r"needs two plans at least, and there is none alone\.\n  Name more methods"):
+        choose(tmp_path, texts, methods="none")
+    with pytest.raises(BadOption, match=r"there is none alone\.\n  near-linear: vLLM: (.|\n)*Name more methods"):
+        choose(tmp_path, texts, methods="near-linear")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_reading_whose_seconds_were_lost_costs_what_most_did():
     """A process killed between a record and its line: not nothing, or the run that goes on has more time than the first."""
     reader = Reader.__new__(Reader)
@@ -218,3 +227,13 @@ def test_the_stretch_that_a_config_has_stays_where_nothing_is_better(tmp_path, t
     assert found.sentence.startswith(
         "Keep the stretch that the config has: none of 3 plans is shown to read 1,024 tokens better."
     )
+
+
+def test_documents_that_could_not_be_read_are_no_short_ones(tmp_path):
+    """One short row, and eight long ones under another key: "your documents do not need it" was said of all."""
+    rows = [{"text": "a short one"}, *({"body": f"line {i}\n" * 400} for i in range(8))]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    said = choose(tmp_path / "out", tmp_path / "rows.jsonl").sentence
+    assert "those of your documents that could be read do not need it. None of the 1 is longer" in said
+    assert "But 8 could not be read, such as " in said
+    assert "rows.jsonl:2: no text under 'text' (there is: body)" in said

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy
 import pytest
 import torch
 
@@ -16,7 +17,7 @@ from ropewalk.jobs.evaluate import job
 from ropewalk.jobs.evaluate.job import evaluate, run_folders
 from ropewalk.jobs.evaluate.prepare import prepare, spelled_out
 from ropewalk.jobs.evaluate.request import EvalRequest
-from ropewalk.measure.records import Records
+from ropewalk.measure.records import Record, Records
 from ropewalk.models.load import load_model
 from ropewalk.models.source import Source
 from support.watching import Watching
@@ -112,6 +113,75 @@ def test_a_run_asked_for_more_reads_what_is_new_alone_and_is_the_larger_run(whol
     assert (tmp_path / "run.json").read_bytes() == (whole[0] / "run.json").read_bytes()
     with pytest.raises(BadConfig, match="for the same or, with the rest as it is, for more,"):
         evaluate(tmp_path, EvalRequest(**small))
+
+
+@pytest.mark.parametrize("fixed", [{"protocols": ("llama.cpp:256",)}, {"stop_early": True}])
+def test_documents_that_are_read_as_one_or_in_a_drawn_order_do_not_grow(tmp_path, fixed):
+    """Of three documents in a row llama.cpp's chunks are others than of two: with those of the two still there, `none` at 512
+    was 2.575 bits where a run of its own says 2.649. And a second order of documents is a second look, not the same one."""
+    small = {**SMALL, "tasks": (), "documents": 3, **fixed}
+    first = evaluate(tmp_path, EvalRequest(**small))
+    with pytest.raises(BadConfig, match=r"holds another run(.|\n)*  documents: "):
+        evaluate(tmp_path, EvalRequest(**{**small, "documents": 4}))
+    more = evaluate(tmp_path, EvalRequest(**{**small, "tasks": ("passkey",)}))  # what else there is does
+    assert len(more.records) == len(first.records) + 8
+
+
+def test_samples_hidden_in_other_texts_are_another_run(tmp_path):
+    """A text too short to be read as a document is part of what pass keys are hidden in: with it every sample is another.
+    `none` had two answers then and `yarn`, asked for later, one, of which no two were to the same sample."""
+    data, out = tmp_path / "texts", tmp_path / "run"
+    data.mkdir()
+    for i in range(2):
+        (data / f"{i}.txt").write_text(f"line of text {i}\n" * 600)
+    small = {**SMALL, "methods": ("none",), "data": (str(data),), "documents": 2, "samples": 1, "lengths": (640,)}
+    evaluate(out, EvalRequest(**small))
+    before = (out / "run.json").read_bytes()
+    (data / "added.txt").write_text("a word more\n")
+    for methods in (("none",), ("none", "yarn")):
+        with pytest.raises(
+            BadConfig, match=r"holds answers \(1\) to other samples of passkey than are drawn now(.|\n)*old texts"
+        ):
+            evaluate(out, EvalRequest(**{**small, "methods": methods}))
+    assert (out / "run.json").read_bytes() == before
+    (data / "added.txt").unlink()
+    found = evaluate(out, EvalRequest(**{**small, "methods": ("none", "yarn"), "samples": 2})).records
+    assert sum(r.key.protocol == "passkey" for r in found) == 4
+
+
+def test_a_protocol_that_reads_beyond_every_plan_is_told():
+    """Its lengths were taken without a word; the same length under --lengths is refused."""
+
+    def notes(protocol):
+        request = EvalRequest(**{**SMALL, "tasks": (), "protocols": (protocol,)})
+        return prepare(request, Source("ropewalk-tiny"), lambda sentence: None).notes
+
+    assert [notes(protocol) for protocol in ("position", "lm-eval:640")] == [[], []]
+    (said,) = notes("position:0,1500")
+    assert said.startswith("position:0,1500 reads 1,500 tokens, beyond the 640 that the plans reach")
+
+
+def test_speeds_that_are_compared_were_measured_in_turns(tmp_path, monkeypatch):
+    """Also where a plan is asked for later: a machine that is busier by then, or another one, would stand beside it as its
+    slowness. A run that has all of them is not measured again."""
+    made = []
+
+    def measured(model, attached, key, facts, *, warm):
+        made.append(f"{key.item} {key.method}")
+        return Record(key, numpy.zeros(0), {"length": key.length, "prefill_tokens_per_second": float(len(made))})
+
+    monkeypatch.setattr(job, "measure_speed", measured)
+    small = {**SMALL, "methods": ("none",), "documents": 2, "tasks": (), "speed": True}
+    evaluate(tmp_path, EvalRequest(**small))
+    assert made == [f"repeat-{i} none" for i in range(3)]
+    made.clear()
+    both = EvalRequest(**{**small, "methods": ("none", "linear")})
+    found = evaluate(tmp_path, both).to_dict()["speed"]
+    assert made == [f"repeat-{i} {name}" for i in range(3) for name in ("none", "linear")]
+    assert [found[name]["prefill_tokens_per_second"] for name in ("none", "linear")] == [3.0, 4.0]  # medians of 1 3 5, 2 4 6
+    made.clear()
+    evaluate(tmp_path, EvalRequest(**{**small, "methods": ("none", "linear"), "documents": 3}))
+    assert not made
 
 
 def test_a_run_killed_at_any_moment_goes_on_to_the_same_records(whole, tmp_path):

@@ -2,9 +2,11 @@
 
 import pytest
 
+from ropewalk.api.arguments import as_plans
 from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadLength, BadOption
-from ropewalk.jobs.evaluate.request import EvalRequest, make_plans, original_length, own_plan, wanted_lengths
+from ropewalk.jobs.evaluate.request import EvalRequest, check_numbers, make_plans, original_length, own_plan, wanted_lengths
+from ropewalk.scaling.plan import make_plan
 
 PLAIN = read({"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4, "max_position_embeddings": 512})
 YARN = read(
@@ -68,6 +70,45 @@ def test_own_is_the_stretch_of_the_config():
     (_, stretch), *_ = found["own"].stretches
     assert (stretch.method, stretch.factor, found["own"].target_length) == ("yarn", 4.0, 4096)
     assert own_plan(PLAIN, 512, "m").name == "none"
+
+
+@pytest.mark.parametrize("name", ["documents", "samples", "batch"])
+@pytest.mark.parametrize("value", [0, -1, 2.5, True])
+def test_of_what_is_counted_there_is_one_at_least(name, value):
+    """In Python: documents=0 measured nothing and said nothing, -1 read all that there are, batch=0 was an IndexError."""
+    with pytest.raises(BadOption, match=f"{name} is {value}; it must be a whole number of 1 or more"):
+        check_numbers(EvalRequest("m", **{name: value}))
+    with pytest.raises(BadOption, match="seed is -1"):
+        check_numbers(EvalRequest("m", seed=-1))
+
+
+def test_two_plans_of_one_name_are_refused():
+    """linear, saved as yarn.json, was measured as yarn, and yarn not at all."""
+    linear, yarn = (make_plan(PLAIN, factor=4.0, method=name) for name in ("linear", "yarn"))
+    with pytest.raises(
+        BadOption, match=r"yarn is a method, and the name of a saved plan that says something else(.|\n)*Rename"
+    ):
+        plans(PLAIN, methods=("none", "yarn"), factor=4, extra_plans={"yarn": linear})
+    assert list(plans(PLAIN, methods=("none", "yarn"), factor=4, extra_plans={"yarn": yarn})) == ["none", "yarn"]
+
+
+def test_two_files_of_one_name_are_refused(tmp_path):
+    """As `choose` writes them: of a/plan.json and b/plan.json the second was measured alone."""
+    files = []
+    for method in ("linear", "yarn"):
+        files.append(tmp_path / method / "plan.json")
+        files[-1].parent.mkdir()
+        files[-1].write_text(make_plan(PLAIN, factor=4.0, method=method).to_json())
+    with pytest.raises(BadOption, match=r"two plans are called plan(.|\n)*Rename one of the files; in Python give a mapping"):
+        as_plans(files)
+    assert [plan.name for plan in as_plans(dict(zip("ab", files, strict=True))).values()] == ["linear", "yarn"]
+
+
+@pytest.mark.parametrize("name", ["a/b", "../a", "", ".hidden", 5])
+def test_a_plan_is_called_as_a_file_may_be(name):
+    """plans/a/b.json was written, and the report said that its plan was not in plans/."""
+    with pytest.raises(BadOption, match=r"a plan is called .*; its file has that name: no slashes"):
+        as_plans({name: make_plan(PLAIN, factor=4.0)})
 
 
 def test_the_same_plan_under_two_names_is_said():

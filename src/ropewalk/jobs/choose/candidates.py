@@ -56,7 +56,13 @@ def candidates(
     """
     wanted = [get_engine(name) for name in engines]
     found: list[Candidate] = []
+    named: dict[str, ScalingPlan] = {}
     for name, plan in _plans(spec, target, methods, saved or {}, model):
+        if named.setdefault(name, plan).fingerprint != plan.fingerprint:
+            raise BadOption(
+                f"{name} is a stretch that takes part, and the name of a saved plan that says something else: one would stand "
+                "for both.\n  Rename the plan's file; in Python a mapping names it: {'mine': plan}."
+            )
         refused = {}
         for engine in wanted if name not in (NONE, OWN) and not isinstance(plan, WindowPlan) else ():
             try:
@@ -94,6 +100,8 @@ def _plans(
                 f"the plan {name} reaches {plan.target_length:,} tokens, and {target:,} are asked for.\n"
                 "  Leave it out, or ask for a target (--to) that it reaches."
             )
+    if OWN in methods and not spec.scaling:
+        raise BadOption(f"{OWN} is the stretch that a config has already, and this one has none: leave it out.")
     if spec.scaling:
         yield OWN, _own(spec, target, model)
     yield NONE, make_plan(spec, target_length=target, method=NONE, model=model)

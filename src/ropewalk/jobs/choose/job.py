@@ -99,10 +99,22 @@ def run_choose(source: Source, asked: Choice, out: Path, progress: Progress = SI
     why = _why_not(source, asked, len(pool), there)
     shares = share_out(pool, asked.seed, fit=asked.fitter is not None and not why)
     job = _Job(source, asked, out, progress, original, found, tokenizer, shares, there or {})
+    if not shares.fitting:
+        _check_two(found)
     if why:
         job._note(f"no plan is fitted: {why}.")
     with runs.one_writer(out / runs.LOCK):
         return job.run()
+
+
+def _check_two(found: Sequence[Candidate]) -> None:
+    """Before anything is written, where no plan is to be fitted: a folder is the run's that was begun there."""
+    able = [candidate.name for candidate in found if not candidate.refused]
+    if len(able) < 2:
+        why = "".join(f"\n  {c.name}: {title}: {why}" for c in found for title, why in c.refused.items())
+        raise BadOption(
+            f"a choice needs two plans at least, and there is {able[0]} alone.{why}\n  Name more methods (--methods)."
+        )
 
 
 def _candidates(source: Source, asked: Choice, saved: dict[str, ScalingPlan]) -> list[Candidate]:
@@ -152,6 +164,7 @@ class _Job:
         chooser = self._reader(CHOOSING, self.choosing)
         kinds = self._with_room(chooser, self._kinds(chooser)) if asked.retrieval else []
         self._fit(checkpoint)
+        self._check_two()
         raced = self._race(chooser, kinds)
         plans = self._finalists(raced)
         reader = self._reader("records", self.reporting)
@@ -209,6 +222,15 @@ class _Job:
         self.found = _candidates(self.source, asked, {**asked.saved, FITTED: made.plan})
         if same := next((c.name for c in self.found if FITTED in c.alike), None):
             self._note(f"the search ended where it began: {FITTED} reads as {same} does.")
+
+    def _check_two(self) -> None:
+        """After a fit that made no plan: a run that was not there before is none."""
+        try:
+            _check_two(self.found)
+        except BadOption:
+            if not self.there:
+                (self.out / RUN).unlink(missing_ok=True)
+            raise
 
     def _too_little(self, needed: float) -> BadOption:
         least = math.ceil(1.2 * (needed / SHARE + self.spent))

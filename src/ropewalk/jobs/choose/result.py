@@ -31,19 +31,25 @@ class Asked:
 
 @dataclass(frozen=True)
 class Needless:
-    """No document is longer than the window: nothing was measured, for there is nothing to stretch for."""
+    """No document is longer than the window: nothing was measured, for there is nothing to stretch for.
+
+    unread: what could not be read, and why; longer ones may be among them.
+    """
 
     original: int
     to: int
     documents: int
     outcome: str = NO_STRETCH
     plan: ScalingPlan | None = None
+    unread: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
+        whose = "those of your documents that could be read" if self.unread else "your documents"
+        more = f" But {len(self.unread):,} could not be read, such as {self.unread[0]}." if self.unread else ""
         return (
-            f"Do not stretch: your documents do not need it. None of the {self.documents:,} is longer than the "
-            f"{self.original:,} tokens that the model was trained at."
+            f"Do not stretch: {whose} do not need it. None of the {self.documents:,} is longer than the "
+            f"{self.original:,} tokens that the model was trained at.{more}"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -66,7 +66,8 @@ def documents_of(
         return len(choose(texts, tokenizer, tokens=tokens, count=count, seed=seed).documents) >= count
 
     if found.found and not enough(original + 1, 1):
-        return Needless(original, target, found.found)
+        passed_over = tuple(f"{problem.place}: {problem.reason}" for problem in found.problems)
+        return Needless(original, target, found.found, unread=passed_over)
     shorter = next((n for n in _halves(target, original) if enough(n)), None)
     unread = "".join(f"\n  {problem.place}: {problem.reason}" for problem in found.problems[:3])
     way = f"ask for a target that they reach (--to {shorter}), or give" if shorter else "give"

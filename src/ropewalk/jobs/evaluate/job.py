@@ -16,10 +16,10 @@ from typing import Any
 from ropewalk.checkpoints import runs
 from ropewalk.checkpoints.files import write_file
 from ropewalk.engines.transformers.checkpoint import local_checkpoint
-from ropewalk.errors import BadOption, CannotAttach, Mismatch, NotFinite, RopewalkError
+from ropewalk.errors import BadConfig, BadOption, CannotAttach, Mismatch, NotFinite, RopewalkError
 from ropewalk.jobs.evaluate.in_turn import Clock, PlanShare, clear, foretold, read_turns, read_until_clear, turns
 from ropewalk.jobs.evaluate.prepare import Prepared, prepare
-from ropewalk.jobs.evaluate.request import GROWS, RUN, SCHEMA, EvalRequest
+from ropewalk.jobs.evaluate.request import RUN, SCHEMA, EvalRequest
 from ropewalk.jobs.evaluate.result import REPORT, Outcome
 from ropewalk.jobs.evaluate.workers import Workers
 from ropewalk.jobs.report.page import write_report
@@ -27,7 +27,7 @@ from ropewalk.measure.faults import BatchSize, Say
 from ropewalk.measure.pace import TRIED, pace, units
 from ropewalk.measure.passes import bodies, measure, versions, wanted_passes, window_measurements
 from ropewalk.measure.records import Record, Records
-from ropewalk.measure.retrieval import Asker
+from ropewalk.measure.retrieval import Asker, sample_key
 from ropewalk.measure.speed import measure_speed, speed_keys
 from ropewalk.measure.tax import record_tax, tax_measurements
 from ropewalk.measure.window import WindowPlan
@@ -84,10 +84,28 @@ def evaluate(
         def begin() -> None:
             if workers.is_first:
                 held.enter_context(runs.one_writer(out / runs.LOCK))
-            runs.settle(out / RUN, SCHEMA, prepared.facts(), grows=GROWS)
+                runs.settle(out / RUN, SCHEMA, prepared.facts(), write=False, grows=prepared.grows)
+                _check_drawn(prepared, Records(out / "records"))
+            runs.settle(out / RUN, SCHEMA, prepared.facts(), grows=prepared.grows)
 
         workers.first_alone(begin)
         return _evaluate(out, request, prepared, workers, progress, began)
+
+
+def _check_drawn(prepared: Prepared, records: Records) -> None:
+    """Raises BadConfig for answers to questions that are not among those of this run: of texts that were others then.
+
+    What samples are hidden in is no part of run.json: a whole folder of texts, of which a few are read as documents.
+    """
+    asked = [sample_key(prepared.model_hash, plan, s) for plan in prepared.plans.values() for s in prepared.samples]
+    others = [record for record in records.beside(asked) if "task" in record.facts]
+    if others:
+        tasks = ", ".join(sorted({record.key.protocol for record in others}))
+        raise BadConfig(
+            f"{records.folder.parent} holds answers ({len(others)}) to other samples of {tasks} than are drawn now: the texts "
+            "they are hidden in, or the questions, are others since.\n"
+            "  Counted together they would be paired with nothing. Put the old texts back, or choose another folder (-o)."
+        )
 
 
 def _evaluate(
@@ -205,7 +223,7 @@ def _measure(
     if request.budget is not None or left > PROBES * units(TRIED):
         rate = pace(model)
     if request.budget is not None:
-        to_do = [replace(part, speed=[key for key in part.speed if key not in records]) for part in parts]
+        to_do = parts if _untimed(parts, records) else [replace(part, speed=[]) for part in parts]
         read_turns(to_do, names, request.seed, Clock(request.budget, began, rate), missing, one, is_clear, say)
     else:
         if told := foretold(left, rate, len(names), first):
@@ -233,12 +251,22 @@ def _cannot_attach(model: Any, parts: Sequence[PlanShare], say: Say) -> dict[str
     return failures
 
 
+def _untimed(parts: Sequence[PlanShare], records: Records) -> bool:
+    return any(key not in records for part in parts for key in part.speed)
+
+
 def _speed(model: Any, parts: Sequence[PlanShare], records: Records, facts: dict[str, Any], advance: Advance) -> None:
-    """Every plan's first repeat, then every plan's second, ..."""
+    """Every plan's first repeat, then every plan's second, ... Where one is missing, all are measured again: speeds of another
+    hour, or of another machine of the same kind, are not to be compared with those of now.
+    """
+    if not _untimed(parts, records):
+        advance(sum(units(key.length) for part in parts for key in part.speed))
+        return
+    records.drop(key for part in parts for key in part.speed)
     warm: set[str] = set()
     for turn in zip_longest(*(part.speed for part in parts)):
         for part, key in zip(parts, turn, strict=True):
-            if key is not None and key not in records:
+            if key is not None:
                 with attach(model, part.plan) as attached:
                     records.add(measure_speed(model, attached, key, facts, warm=key.plan in warm))
                 warm.add(key.plan)

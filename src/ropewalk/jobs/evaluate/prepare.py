@@ -1,11 +1,19 @@
 """Everything an evaluation decides before the weights are loaded: plans, documents, samples, and what makes no sense."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ropewalk.checkpoints.fingerprint import measured_by, versions
-from ropewalk.jobs.evaluate.request import EvalRequest, asked, make_plans, original_length, wanted_lengths
+from ropewalk.jobs.evaluate.request import (
+    GROWS,
+    EvalRequest,
+    asked,
+    check_numbers,
+    make_plans,
+    original_length,
+    wanted_lengths,
+)
 from ropewalk.measure.documents import Choice, Document, Joined, check_documents, choose, describe
 from ropewalk.measure.faults import Say
 from ropewalk.measure.material import Material
@@ -47,6 +55,16 @@ class Prepared:
     def documents(self) -> list[Document]:
         return self.choice.documents
 
+    @property
+    def grows(self) -> tuple[str, ...]:
+        """What a run that is there may be asked for more of, as run.json names it.
+
+        Documents not, where all are read as one text: windows of the longer one would stand beside those of the shorter. Nor
+        where reading stops early: their order is drawn before the first is read, or looking again would not keep the level.
+        """
+        is_whole = self.request.stop_early or any(protocol.corpus for protocol in self.protocols)
+        return tuple(name for name in GROWS if not (is_whole and name.endswith("documents")))
+
     def facts(self) -> dict[str, Any]:
         """For run.json: whatever could make a difference to a number."""
         request = self.request
@@ -79,6 +97,7 @@ class Prepared:
 
 def prepare(request: EvalRequest, source: Source, say: Say) -> Prepared:
     """Raises the errors of everything that can be seen without the weights."""
+    check_numbers(request)
     spec = source.spec
     lengths = wanted_lengths(request, spec)
     plans = make_plans(request, spec, lengths)
@@ -94,11 +113,25 @@ def prepare(request: EvalRequest, source: Source, say: Say) -> Prepared:
         compat=request.ruler_compat, chat=request.chat,
     )  # fmt: skip
     notes = [*spec.warnings, *dict.fromkeys(note for plan in plans.values() for note in plan_notes(spec, plan))]
+    notes += _beyond_reach(protocols, plans, bos)
     known = source.fingerprint(say)
     return Prepared(
         request, source, plans, lengths, tokenizer, known, measured_by(known), tokenizer_hash(tokenizer), material, protocols,
         needed, choice, samples, skipped, notes,
     )  # fmt: skip
+
+
+def _beyond_reach(protocols: Sequence[Protocol], plans: Mapping[str, ScalingPlan], bos: bool) -> list[str]:
+    """Lengths that none of the plans is for are refused; a protocol may have longer ones of its own, and that is said."""
+    reach, said = max(plan.target_length for plan in plans.values()), []
+    for protocol in protocols:
+        longest = max(window.length for window in protocol.windows("", protocol.needs(bos), bos))
+        if longest - 1 > reach:  # some predict one token more than they feed
+            said.append(
+                f"{protocol} reads {longest:,} tokens, beyond the {reach:,} that the plans reach: what it says there is "
+                "of plans outside of what they are for. Lengths (--lengths) or factor (--factor) make them reach further."
+            )
+    return said
 
 
 def spelled_out(text: str, lengths: Sequence[int], original: int, seed: int) -> Protocol:

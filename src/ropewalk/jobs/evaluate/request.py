@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.errors import BadLength, BadOption
+from ropewalk.measure.anytime import random_order
 from ropewalk.measure.texts import LIBRARY, TEXT_FIELD
 from ropewalk.measure.window import WindowPlan, window_size
 from ropewalk.scaling.plan import ScalingPlan, make_plan
+from ropewalk.scaling.rope import is_whole
 from ropewalk.scaling.spec import ModelSpec
 from ropewalk.scaling.stretch import Stretch
 
@@ -77,6 +79,14 @@ MORE = ("methods", "protocols", "tasks", "documents", "samples", "tax", "speed")
 GROWS = ("plans", *MORE, *(f"asked.{name}" for name in MORE))  # as run.json has it
 
 
+def check_numbers(request: EvalRequest) -> None:
+    """Of what is counted, one at least: 0 documents were none, and -1 all that there are."""
+    for name in ("documents", "samples", "batch"):
+        if not is_whole(value := getattr(request, name)) or value < 1:
+            raise BadOption(f"{name} is {value!r}; it must be a whole number of 1 or more.")
+    random_order(1, request.seed)  # raises for a seed that draws nothing, before a folder is begun with it
+
+
 def asked(request: EvalRequest) -> dict[str, Any]:
     """As JSON."""
     found = {name: getattr(request, name) for name in ASKED}
@@ -112,7 +122,13 @@ def make_plans(request: EvalRequest, spec: ModelSpec, lengths: list[int]) -> dic
     _check_stretches(request, original, longest)
     target = {"factor": request.factor} if request.factor is not None else {"target_length": max(longest, original)}
     made = [_plan(name, request, spec, longest, target) for name in request.methods]
-    plans = {**dict(made), **request.extra_plans}
+    plans = dict(made)
+    for name, plan in request.extra_plans.items():
+        if plans.setdefault(name, plan).fingerprint != plan.fingerprint:
+            raise BadOption(
+                f"{name} is a method, and the name of a saved plan that says something else: both would be called {name}.\n"
+                "  Rename the plan's file, or leave the method out."
+            )
     if not plans:
         raise BadOption("nothing to measure: name at least one method.")
     reached = max(plan.target_length for plan in plans.values())
