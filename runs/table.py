@@ -11,7 +11,6 @@ docs/table.md and docs/table.json.
 
 import argparse
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +23,7 @@ from ropewalk.errors import BadConfig, BadOption, RopewalkError
 from ropewalk.measure.pace import units
 from ropewalk.measure.speed import REPEATS
 from ropewalk.scaling.units import as_seconds
-from table_page import AGAINST, STATIC, gather, run_of, tables, write_page
+from table_page import AGAINST, STATIC, gather, tables, write_page
 from tools.real_model import real_model
 
 METHODS = (
@@ -200,22 +199,12 @@ def measure(case: Case, parts: Sequence[str], out: Path, clock: Clock, say: Call
             if left is not None and left <= 0:
                 say(f"{case.key} {name}: not begun, the time is spent. The same command goes on.")
                 continue
-            if part == "speed":
-                _whole_or_none(folder, request["methods"])
             with Bar(f"{case.key}, {name}") as bar:
                 outcome = evaluate(
                     case.model(), folder, **request, **how, budget=None if part == "speed" else left, progress=bar
                 )
             failures += outcome.failures
     return failures
-
-
-def _whole_or_none(folder: Path, methods: Sequence[str]) -> None:
-    """Turns are compared one by one: what an interrupted call, or one of fewer methods, has timed was another hour."""
-    run = run_of(folder)
-    timed = [record.key.method for record in run.records] if run else []
-    if folder.exists() and any(timed.count(name) < REPEATS for name in methods):
-        shutil.rmtree(folder)
 
 
 def chosen(asked: str | None, known: Sequence[str], option: str) -> list[str]:

@@ -215,15 +215,6 @@ def test_what_failed_is_handed_on_and_a_model_that_does_no_task_is_said(table, w
     assert "tiny-x8: nothing to ask" in said[0]
 
 
-@pytest.mark.parametrize(("turns", "kept"), [((3, 3), True), ((3, 2), False), ((3, 0), False)])
-def test_speed_is_measured_whole_or_not_at_all(table, tmp_path, turns, kept):
-    """Turns that an interrupted call has left are not side by side with those of the next."""
-    records = [timed(plan, 8, i, 1.0, 1.0, 0) for plan, n in zip((YARN, NEAR), turns, strict=True) for i in range(n)]
-    folder = synthetic.write(tmp_path / "speed", records, PLANS)
-    table._whole_or_none(folder, ("yarn", "near-linear"))
-    assert folder.exists() == kept
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
