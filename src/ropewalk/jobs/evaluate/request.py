@@ -83,8 +83,8 @@ def check_numbers(request: EvalRequest) -> None:
     """Of what is counted, one at least: 0 documents were none, and -1 all that there are. And of what is measured."""
     if not (request.protocols or request.tasks or request.tax or request.speed):
         raise BadOption(
-            "nothing is to be measured: name protocols (--protocols) or tasks (--tasks), or leave degradation (--tax) or speed "
-            "(--speed) on."
+            "nothing is to be measured: name protocols (--protocols) or tasks (--tasks), or leave degradation (--tax) or "
+            "speed (--speed) on."
         )
     for name in ("documents", "samples", "batch"):
         if not is_whole(value := getattr(request, name)) or value < 1:
