@@ -10,6 +10,7 @@ from ropewalk.errors import BadConfig, BadOption, UnknownName
 from ropewalk.scaling.method import Option, methods
 from ropewalk.scaling.names import read_name
 from ropewalk.scaling.plan import ScalingPlan, make_plan
+from ropewalk.scaling.rope import is_number
 from ropewalk.scaling.spec import ModelSpec
 from ropewalk.scaling.units import as_length
 
@@ -73,7 +74,9 @@ def as_names(value: Names) -> tuple[str, ...]:
 
 def as_texts(value: Names | None) -> tuple[str, ...]:
     """Each whole: a path may hold a comma."""
-    return () if value is None else (value,) if isinstance(value, str) else tuple(map(str, value))
+    if value is not None and not isinstance(value, str | Path | Sequence):
+        raise BadOption(f"{value!r} is neither a text nor a list of texts.")
+    return () if value is None else (str(value),) if isinstance(value, str | Path) else tuple(map(str, value))
 
 
 def as_place(value: Place) -> Path:
@@ -170,7 +173,7 @@ def plan_from(
         return as_plan(plan)
     return make_plan(
         spec,
-        factor=factor,
+        factor=as_factor(factor),
         target_length=None if to is None else as_length(to),
         method=method,
         options=as_options(options),
@@ -195,6 +198,8 @@ def as_plans(plans: Plans) -> dict[str, ScalingPlan]:
             if not isinstance(name, str) or not re.fullmatch(r"[^/\\\0.][^/\\\0]*", name):
                 raise BadOption(f"a plan is called {name!r}; its file has that name: no slashes, and no dot at the beginning.")
         return {name: as_plan(plan) for name, plan in plans.items()}
+    if not isinstance(plans, ScalingPlan | str | Path | Sequence):
+        raise BadOption(f"{plans!r} is neither a plan nor several: give a ScalingPlan, its file, a list or a mapping of them.")
     found: dict[str, ScalingPlan] = {}
     for plan in [plans] if isinstance(plans, ScalingPlan | str | Path) else plans:
         name = plan.name if isinstance(plan, ScalingPlan) else Path(plan).stem
@@ -209,10 +214,17 @@ def as_plans(plans: Plans) -> dict[str, ScalingPlan]:
 
 def as_lengths(value: Lengths) -> tuple[int, ...]:
     """ "4k,8k" or [4096, "8k"] -> (4096, 8192)"""
-    return tuple(map(as_length, (value,) if isinstance(value, int) else as_names(value) if isinstance(value, str) else value))
+    several = as_names(value) if isinstance(value, str) else value if isinstance(value, Sequence) else (value,)
+    return tuple(map(as_length, several))
+
+
+def as_factor(value: float | None) -> float | None:
+    if value is not None and not is_number(value):
+        raise BadOption(f"factor is {value!r}; it must be a number, such as 4.")
+    return value
 
 
 def as_protocols(value: Names) -> tuple[str, ...]:
     """ "position,sliding:1024,256" holds two: a comma before a letter separates."""
-    parts = re.split(r",(?=\s*[A-Za-z_])", value) if isinstance(value, str) else value
+    parts = re.split(r",(?=\s*[A-Za-z_])", value) if isinstance(value, str) else as_texts(value)
     return tuple(part for part in parts if part.strip() and part.strip() != "-")

@@ -19,6 +19,7 @@ from ropewalk.api.arguments import (
     Plans,
     TextField,
     Time,
+    as_factor,
     as_lengths,
     as_names,
     as_numbers,
@@ -121,7 +122,7 @@ def evaluate(
     from ropewalk.jobs.evaluate.workers import workers
 
     request = EvalRequest(
-        source.name, as_names(methods), as_plans(plan), as_lengths(lengths), factor,
+        source.name, as_names(methods), as_plans(plan), as_lengths(lengths), as_factor(factor),
         None if original_length is None else as_length(original_length), as_protocols(protocols), as_names(tasks),
         as_texts(data) or ("library",), text_field, strict, documents, samples, as_numbers(depths, "depths"),
         questions if isinstance(questions, Mapping) else dict(map(_question, as_texts(questions))), gap, ruler_compat,

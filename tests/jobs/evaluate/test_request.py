@@ -80,6 +80,8 @@ def test_of_what_is_counted_there_is_one_at_least(name, value):
         check_numbers(EvalRequest("m", **{name: value}))
     with pytest.raises(BadOption, match="seed is -1"):
         check_numbers(EvalRequest("m", seed=-1))
+    with pytest.raises(BadOption, match="nothing is to be measured"):
+        check_numbers(EvalRequest("m", protocols=(), tasks=(), tax=False, speed=False))
 
 
 def test_two_plans_of_one_name_are_refused():

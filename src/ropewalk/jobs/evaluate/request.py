@@ -80,7 +80,12 @@ GROWS = ("plans", *MORE, *(f"asked.{name}" for name in MORE))  # as run.json has
 
 
 def check_numbers(request: EvalRequest) -> None:
-    """Of what is counted, one at least: 0 documents were none, and -1 all that there are."""
+    """Of what is counted, one at least: 0 documents were none, and -1 all that there are. And of what is measured."""
+    if not (request.protocols or request.tasks or request.tax or request.speed):
+        raise BadOption(
+            "nothing is to be measured: name protocols (--protocols) or tasks (--tasks), or leave degradation (--tax) or "
+            "speed (--speed) on."
+        )
     for name in ("documents", "samples", "batch"):
         if not is_whole(value := getattr(request, name)) or value < 1:
             raise BadOption(f"{name} is {value!r}; it must be a whole number of 1 or more.")
