@@ -5,14 +5,17 @@ model half an hour on two cores. What it measured is a run folder like any other
 """
 
 import argparse
-import itertools
+import sys
 from pathlib import Path
 
 import ropewalk
 from ropewalk.cli.parts.progress import Bar
-from ropewalk.measure.comparisons import Comparison
-from ropewalk.measure.records import Readings, Record
-from ropewalk.measure.tables import BITS, compare_sums, edges_of, sums_by_position
+from ropewalk.measure.records import Record
+from ropewalk.measure.tables import edges_of
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from table_page import less_table, loss_tables, losses, spans_of
 
 METHODS = (
     "none", "window", "yarn", "dynamic-yarn", "near-linear", "near-0.25-linear-log_n", "near-0.375-self_extend-log_n",
@@ -42,26 +45,12 @@ def main() -> None:
 
 def show(records: list[Record], original: int, target: int) -> None:
     """Bits per token, and the difference from each rival between the same edges and beyond the trained window as a whole."""
-    edges, far = edges_of(original, target), (original, target)
-    spans = list(dict.fromkeys([*itertools.pairwise(edges), far]))  # at twice the window there is one beyond it
-    print("| method | " + " | ".join(f"{low:,}-{high:,}" for low, high in spans) + " |\n" + "|---" * (len(spans) + 1) + "|")
-    readings = Readings(records)
-    cells = [{name: sums[0] for name, sums in sums_by_position(readings, span).items()} for span in spans]
-    names = {name.split("-")[0] if name.startswith("window") else name: name for name in readings.methods}
-    for name in names.values():
-        print(f"| {name} | " + " | ".join(f"{cell[name].interval().value:.3f}" for cell in cells) + " |")
-    for rival in filter(names.get, RIVALS):
-        print(f"\nless than {names[rival]} by, with 95 % intervals:")
-        for name in names.values():
-            found = [compare_sums(cell[names[rival]], cell[name], same_tokens=True) for cell in cells]
-            print(f"| {name} | " + " | ".join(map(_said, found)) + " |")
-
-
-def _said(found: Comparison | None) -> str:
-    if found is None:
-        return ""
-    value, low, high = (x * BITS for x in (found.difference.value, found.difference.low, found.difference.high))
-    return f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
+    edges, names = edges_of(original, target), sorted({record.key.method for record in records})
+    rivals = [name for rival in RIVALS for name in names if name in (rival, f"{rival}-{original}")]
+    for rival in rivals:
+        case = {"edges": edges, "window": original, "against": rival, "methods": ()}
+        case["loss"] = losses(records, spans_of(edges, original), rival)
+        print(loss_tables(case) if rival == rivals[0] else less_table(case))
 
 
 if __name__ == "__main__":
