@@ -1,4 +1,4 @@
-"""The table nobody has: every kind of stretch on two models, by loss, retrieval, what short texts pay, and speed.
+"""The table of all stretches: every kind of stretch on two models, by loss, retrieval, what short texts pay, and speed.
 
     python runs/table.py --only tiny-x8 [--part loss,ask] [--budget 40m] [-o out/table]     measures, and goes on
     python runs/table.py --foresee                                                          says how many passes that takes

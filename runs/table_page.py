@@ -292,7 +292,7 @@ def _made_with(case: Numbers) -> str:
 
 
 def _table(name: str, heads: Sequence[str], rows: Mapping[str, Mapping[str, str | None]]) -> str:
-    """A row that has nothing is there too: what is empty is named below."""
+    """What is empty is named below; a row that has nothing is named there alone."""
     whole = {row: {head: cells.get(head) or None for head in heads} for row, cells in rows.items()}
     lacking: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for row, cells in whole.items():
@@ -302,7 +302,8 @@ def _table(name: str, heads: Sequence[str], rows: Mapping[str, Mapping[str, str 
         for missing, names in lacking.items()
         if missing
     ]
-    return Table.of(name, whole, notes=[f"Not measured: {'; '.join(told)}."] if told else []).to_markdown()
+    shown = {row: cells for row, cells in whole.items() if any(cells.values())}
+    return Table.of(name, shown, notes=[f"Not measured: {'; '.join(told)}."] if told else []).to_markdown()
 
 
 def _spelt(ends: Sequence[float | None], form: str) -> str:
