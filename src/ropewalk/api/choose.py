@@ -101,7 +101,7 @@ def _fitter() -> "Fitter":
         if len(types := given.spec.stretchable) > 1:
             raise BadOption(
                 f"a fit moves one layer type at a time, and this model has {', '.join(types)}: `ropewalk fit --layers` makes "
-                "such a plan, and --plan brings it in."
+                "such a plan, and plan (--plan) brings it in."
             )
         original = given.spec.rope(one_layer_type(given.spec, ())).original_length
         asked = Fit(given.target / original, "near", causal=True, grid=GRID, budget=seconds, seed=given.seed)

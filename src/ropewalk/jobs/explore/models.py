@@ -43,6 +43,7 @@ def describe(config: Mapping[str, Any], spec: ModelSpec | None = None) -> dict[s
                 "layer_type": name,
                 **_rope(rope),
                 "head_dim": fields.whole("qk_rope_head_dim") or head_dim(fields, name),
+                "latent": any(key in fields for key in known.LATENT),
                 "local": is_local(name),
                 "carried": {key: parts[name].config[key] for key in CARRIED_KEYS if key in parts[name]},
                 "shipped": _stretch(shipped.get(name, Stretch(rope))),

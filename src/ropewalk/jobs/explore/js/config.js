@@ -299,7 +299,7 @@
       if (latent && shipped.method === "yarn" && part.mscale_all_dim)
         shipped.options.softmax_mscale = number(part, "mscale_all_dim", path);
       const head_dim = whole(config, "qk_rope_head_dim") ?? headDim(config, layer_type);
-      return { layer_type, ...rope, head_dim, local: /^(sliding|chunked|local)/.test(layer_type), carried, shipped };
+      return { layer_type, ...rope, head_dim, latent, local: /^(sliding|chunked|local)/.test(layer_type), carried, shipped };
     });
     return { kind, nested: ropes.length > 1, max_length: longest, ropes };
   }

@@ -69,6 +69,7 @@
       const stretch = plan.stretches[layer.layer_type] || { rope: layer, ...layer.shipped };
       const own = spell(dialect, stretch, { nested: model.nested, kind: model.kind, layer });
       spelled[layer.layer_type] = { ...asFloats(layer.carried), ...own };
+      if (layer.latent && own.rope_type === "yarn" && stretch.factor > 1) Object.assign(spelled[layer.layer_type], deepseekWords(stretch));
     }
     const reached = Object.values(plan.stretches).map((s) => R.roundHalfEven(s.rope.original_length * s.factor));
     const originals = Object.values(plan.stretches).map((s) => s.rope.original_length);
@@ -80,6 +81,15 @@
       rope_parameters: model.nested ? spelled : Object.values(spelled)[0],
       max_position_embeddings: dynamic ? Math.max(...originals) : longest,
     };
+  }
+
+  // m as m(s, mscale) / m(s, mscale_all_dim), m(s, x) = 0.1 x ln s + 1: DeepSeek's own code reads no attention_factor.
+  function deepseekWords({ rope, method, factor, options }) {
+    const m = (x) => 0.1 * x * Math.log(factor) + 1;
+    const softmax = options.softmax_mscale || 0;
+    const slope = (R.compute(rope, method, factor, options).attention_factor * m(softmax) - 1) / (m(1) - 1);
+    const is_softmax = Math.abs(slope - softmax) <= 1e-9 * Math.max(Math.abs(slope), Math.abs(softmax));
+    return { mscale: new Float(is_softmax ? softmax : slope), mscale_all_dim: new Float(softmax) };
   }
 
   // Keys carried over keep the type they had; only fractions are floats in JSON anyway.
