@@ -256,7 +256,7 @@ def test_a_model_with_two_kinds_of_layers_is_told_how_it_is_fitted(tmp_path):
     note = fitted_plan(replace(_fitter(), readings=1.0), given, 100.0, lambda: 1.0).note
     assert note == (
         "no plan was fitted: a fit moves one layer type at a time, and this model has near, far: `ropewalk fit --layers` "
-        "makes such a plan, and --plan brings it in."
+        "makes such a plan, and plan (--plan) brings it in."
     )
 
 
