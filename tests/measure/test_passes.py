@@ -9,6 +9,7 @@ import numpy
 import pytest
 import torch
 
+from ropewalk.measure.pace import told_by_layers
 from ropewalk.measure.passes import (
     bodies,
     is_prefix_consistent,
@@ -16,7 +17,6 @@ from ropewalk.measure.passes import (
     merge,
     plan_at,
     shortest_alike,
-    told_by_layers,
     wanted_passes,
 )
 from ropewalk.measure.protocols import CORPUS, Window, parse_protocol

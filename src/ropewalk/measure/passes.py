@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from ropewalk.measure.documents import Document
 from ropewalk.measure.faults import BatchSize, check_finite
 from ropewalk.measure.in_windows import score_in_windows
 from ropewalk.measure.nll import score
-from ropewalk.measure.pace import units
+from ropewalk.measure.pace import told_by_layers, units
 from ropewalk.measure.protocols import CORPUS, Protocol, Window
 from ropewalk.measure.records import Key, Record, Records, ids_hash
 from ropewalk.measure.window import WindowPlan
@@ -253,37 +253,6 @@ def read(
         Record(m.key, row.float().cpu().numpy(), {**m.facts, **facts, **where, "exact": bool(right.all())})
         for m, row, right in zip(group, nll, greedy, strict=True)
     ]
-
-
-@contextmanager
-def told_by_layers(model: Any, cost: float, advance: Advance) -> Iterator[None]:
-    """One forward pass, whose cost `advance` is told in parts, as each layer ends; all is taken back where it does not."""
-    layers = _layers(model)
-    told = 0.0
-
-    def tell(*_: Any) -> None:
-        nonlocal told
-        part = min(cost / len(layers), cost - told)
-        told += part
-        advance(part)
-
-    hooks = [layer.register_forward_hook(tell) for layer in layers]
-    try:
-        yield
-    except BaseException:
-        advance(-told)
-        raise
-    finally:
-        for hook in hooks:
-            hook.remove()
-    advance(cost - told)
-
-
-def _layers(model: Any) -> Sequence[Any]:
-    """Of the part that reads text; none where they cannot be told from others, or where a config of its own names no count."""
-    count = getattr(model.config.get_text_config(), "num_hidden_layers", None)
-    found = [part for part in model.modules() if isinstance(part, torch.nn.ModuleList) and len(part) == count]
-    return list(found[0]) if len(found) == 1 else []
 
 
 def measure(
