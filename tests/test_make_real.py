@@ -1,7 +1,6 @@
 """`make real`: what it fetches and checks, and which steps it takes within its budget. Nothing is fetched, little is read."""
 
 import base64
-import importlib.util
 import json
 import subprocess
 import sys
@@ -12,17 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from ropewalk.errors import BadConfig
+from support.scripts import load
 
 ROOT = Path(__file__).parent.parent
-
-
-def load(name, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "runs"))
-    spec = importlib.util.spec_from_file_location(name.replace("/", "_"), ROOT / "runs" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The table of all stretches: what is measured, what a folder says, what stays empty; and the page says what its JSON says."""
 
-import importlib.util
 import json
 import math
 import re
@@ -13,21 +12,13 @@ import pytest
 
 from ropewalk.errors import BadConfig
 from support import synthetic
+from support.scripts import load
 from support.synthetic import NAT, answer, plans, reading, taxed, timed
 
 ROOT = Path(__file__).parent.parent
 EDGES = (0, 4, 8)
 PLANS = plans(["none", "yarn", "dynamic-yarn", "near-linear"])
 NONE, YARN, DYNAMIC, NEAR = PLANS.values()
-
-
-def load(name, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "runs"))
-    spec = importlib.util.spec_from_file_location(name, ROOT / "runs" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
