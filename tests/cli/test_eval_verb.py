@@ -70,6 +70,16 @@ def test_several_models_get_a_folder_each(ropewalk, tmp_path):
             "this model has no chat template: leave out chat (--chat)",
         ),
         (["ropewalk-tiny", "--factor", "2", "--chat"], "chat (--chat): passkey can only be asked as a base model is"),
+        (
+            ["ropewalk-tiny", "--factor", "2", "--tasks", "-", "--chat"],
+            "chat (--chat) changes nothing here: the tasks are none",
+        ),
+        (["ropewalk-tiny", "--factor", "2", "--tasks", "niah_multikey_1", "--gap"], "gap (--gap) changes nothing here"),
+        (
+            ["ropewalk-tiny", "--factor", "2", "--ruler-compat"],
+            "the tasks are passkey, and only RULER's tasks can be asked so",
+        ),
+        (["ropewalk-tiny", "--factor", "2", "--questions", f"qa_1={__file__}"], "only qa_1, qa_2, or ruler, can be asked so"),
         (["ropewalk-tiny", "--factor", "2", "--protocols", "slidin"], "Did you mean 'sliding'?"),
         (["ropewalk-tiny", "--factor", "2", "--data", "nowhere.txt"], "there is no such file or folder"),
         (["ropewalk-tiny", "--factor", "2", "--depths", "0,x"], "depths is '0,x'"),

@@ -1,5 +1,7 @@
 """Buckets one by one, and methods compared on them: numbers worked out by hand."""
 
+import math
+
 import pytest
 
 from ropewalk.measure.records import Readings
@@ -25,6 +27,16 @@ def test_what_was_not_read_to_the_end_still_has_its_first_buckets():
     """b ends at 4 tokens: it is in the first bucket, the second is a's alone, and nothing reached the third."""
     cells = sums([0, 4, 8, 16], reading(YARN, "a", [1] * 7), reading(YARN, "b", [2] * 3))["yarn"]
     assert [cell and cell.documents for cell in cells] == [("a", "b"), ("a",), None]
+
+
+def test_no_interval_of_a_loss_goes_below_0():
+    """1 and 3 nats: 2 with a standard error of 1 at least, and t is 12.7 with two documents: it would begin below -10."""
+    [cell] = sums([0, 2], reading(YARN, "a", [1]), reading(YARN, "b", [3]))["yarn"]
+    found = cell.interval()
+    assert (found.low, found.value) == (0, pytest.approx(2 / math.log(2)))
+    assert found.high > (2 + 12.7) / math.log(2)
+    alone = sums([0, 2], reading(YARN, "a", [1]))["yarn"][0].interval()
+    assert (alone.low, alone.high) == (-math.inf, math.inf)  # one document says nothing of others
 
 
 def test_two_methods_are_compared_over_the_documents_that_both_read():

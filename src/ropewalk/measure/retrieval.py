@@ -1,7 +1,7 @@
 """Asking a model under a plan: which samples, how each is read, and the record it leaves."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -52,6 +52,26 @@ def check_chat(names: Sequence[str]) -> None:
             f"chat (--chat): {', '.join(bare)} can only be asked as a base model is. In a chat template there are "
             f"the ladders: {', '.join(ladders())}.\n  Ask the others without it, in another folder."
         )
+
+
+def check_read(
+    names: Sequence[str], samples: Sequence[Sample], *, gap: bool, compat: bool, chat: bool, questions: Collection[str] = ()
+) -> None:  # fmt: skip
+    """Raises BadOption where an option would be read by none of the tasks: it would be left out without a word."""
+    reads = {word for name in names for word in get_task(name).defaults}
+    nothing_hidden = all(sample.needle is None for sample in samples) and bool(samples or not names)
+    unread = {
+        "gap (--gap)": (gap and nothing_hidden, "a task that hides one thing, as passkey does"),
+        "ruler_compat (--ruler-compat)": (compat and "compat" not in reads, "RULER's tasks"),
+        "chat (--chat)": (chat and "chat" not in reads, "the ladders"),
+        "questions (--questions)": (not set(questions) <= set(names), f"{', '.join(NEED_QUESTIONS)}, or ruler,"),
+    }
+    for option, (is_unread, reader) in unread.items():
+        if is_unread:
+            raise BadOption(
+                f"{option} changes nothing here: the tasks are {', '.join(names) or 'none'}, and only {reader} can be asked "
+                "so.\n  Leave it out, or ask for such tasks (--tasks)."
+            )
 
 
 def make_samples(

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy
 
@@ -40,8 +40,9 @@ class Sums:
         return math.exp(self.mean)
 
     def interval(self) -> Interval:
-        """Bits per token with a 95 % interval over documents."""
-        return cluster_mean(self.sums * BITS, self.counts)
+        """Bits per token with a 95 % interval over documents, cut at 0: no loss is below it, two documents' interval can be."""
+        found = cluster_mean(self.sums * BITS, self.counts)
+        return replace(found, low=max(found.low, 0.0)) if math.isfinite(found.low) else found
 
 
 def table(readings: Readings, protocol: Protocol) -> dict[str, dict[str, Sums]]:

@@ -120,7 +120,7 @@ class Stopping(Silent):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("after", [5, 26])  # while choosing, while reporting
+@pytest.mark.parametrize("after", [5, 27])  # while choosing, while reporting
 def test_what_was_interrupted_goes_on(tmp_path, texts, chosen, after):
     first, whole = chosen
     shutil.copytree(first / "choosing", tmp_path / "choosing")
@@ -144,6 +144,41 @@ def test_a_second_run_measures_nothing(chosen, texts, monkeypatch):
     monkeypatch.setattr("ropewalk.jobs.choose.reader.measure", lambda *given, **more: pytest.fail("measured again"))
     again = choose(out, texts)
     assert again.to_dict() == found.to_dict()
+
+
+class Watching(Silent):
+    def __init__(self):
+        self.reached, self.said, self.stage = {}, {}, ""
+
+    def begin(self, what, total=None, *, found=False):
+        self.stage = what
+        self.reached[what], self.said[what] = [], []
+
+    def reach(self, done):
+        self.reached[self.stage].append(done)
+
+    def say(self, words):
+        self.said[self.stage].append(words)
+
+
+def test_a_run_that_goes_on_begins_where_it_was(chosen, texts):
+    """What it found on disk it took for work done in no time, and an hour before the end about 0 s were left."""
+    out, _ = chosen
+    watching = Watching()
+    choose(out, texts, progress=watching)
+    stages = {what: reached for what, reached in watching.reached.items() if reached}
+    assert [*stages] == ["choosing among 8 plans", "reporting"]
+    for reached in stages.values():
+        assert len(reached) > 3
+        assert reached[0] == pytest.approx(max(reached), rel=0.01)
+
+
+def test_a_long_reading_is_told_while_it_lasts(tmp_path, texts, monkeypatch):
+    monkeypatch.setattr("ropewalk.measure.passes.LONG", 1)
+    watching = Watching()
+    choose(tmp_path, texts, methods="none,linear", engines="", retrieval=False, progress=watching)
+    assert "round 2, 2 plans, 50% read of a text under linear" in watching.said["choosing among 2 plans"]
+    assert "document 1, 50% read of a text under none" in watching.said["reporting"]
 
 
 def test_another_question_does_not_go_on_in_its_folder(chosen, texts):

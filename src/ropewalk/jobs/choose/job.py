@@ -142,6 +142,7 @@ class _Job:
     there: dict[str, Any]  # what run.json said
     spent: float = 0.0
     fitted: float = 0.0  # seconds, of what is spent
+    turn: str = ""  # what is being done now, in words
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -187,8 +188,13 @@ class _Job:
         """What is hidden is hidden in these documents alone."""
         text = "\n".join(self.tokenizer.decode(document.ids, skip_special_tokens=True) for document in documents)
         return Reader(
-            self.model, self.hash, self.words, Material(self.tokenizer, text), self.out / folder, facts=self.facts
+            self.model, self.hash, self.words, Material(self.tokenizer, text), self.out / folder, facts=self.facts,
+            tell=self._tell,
         )  # fmt: skip
+
+    def _tell(self, plan: str, share: float) -> None:
+        reading = f"{share:.0%} read of a text under {plan}" if share < 0.995 else ""
+        self.progress.say(", ".join(filter(None, [self.turn, reading])))
 
     def _foresee(self) -> None:
         """A reading of the target length may take longer than the budget: that is told before it is begun."""
@@ -294,9 +300,11 @@ class _Job:
 
         def tell(spent: float, alive: int, round: int) -> None:
             self.progress.reach(self.spent + spent)
-            self.progress.say(f"round {round + 1}, {alive} plans")
+            self.turn = f"round {round + 1}" + (f", {alive} plans" if alive > 1 else "")
+            self.progress.say(self.turn)
 
         self.progress.begin(f"choosing among {len(able)} plans", self.asked.budget, found=self.begun)
+        self.progress.reach(self.fitted + reader.spent)
         keep = [name for name in (NONE, OWN) if name in able]
         seconds = SHARE * (self.asked.budget - self.fitted)
         try:
@@ -320,12 +328,13 @@ class _Job:
         for name, plan in plans.items():
             write_file(self.out / "plans" / f"{name}.json", plan.to_json())
         self.progress.begin("reporting", self.asked.budget, found=self.begun)
-        self.progress.reach(self.spent)
+        self.progress.reach(self.spent + reader.spent)
         count = len(self.reporting)
         asked, inside = (self._samples(reader, kinds, length, count, half=1) for length in (self.asked.to, self.original))
         edges = Position(tuple(dict.fromkeys([*coarse_edges(self.original, self.asked.to), self.asked.to])))
         longest = rounds = 0.0
         for i, document in enumerate(self.reporting):
+            self.turn = f"document {i + 1}"
             if i >= REPORTED and self.spent + SLOWER * longest > self.asked.budget:
                 break
             took = sum(reader.document(plan, document, edges)[1] for plan in plans.values())

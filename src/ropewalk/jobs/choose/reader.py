@@ -41,15 +41,16 @@ class Answer:
 class Reader:
     """Reads and asks one model under any plan. What is on disk is not measured again, and costs what it did cost.
 
-    clock: in seconds.
+    clock: in seconds.  tell: is called with what share of a document is read, under which plan.
     """
 
     def __init__(
         self, model: Any, model_hash: str, tokenizer_hash: str, material: Material, folder: Path, *,
         facts: dict[str, Any], batch: int = 1, clock: Callable[[], float] = time.monotonic,
+        tell: Callable[[str, float], None] = lambda plan, share: None,
     ):  # fmt: skip
         self.model, self.model_hash, self.tokenizer_hash, self.material = model, model_hash, tokenizer_hash, material
-        self.records, self.clock, self.batch = Records(folder), clock, BatchSize(batch)
+        self.records, self.clock, self.tell, self.batch = Records(folder), clock, tell, BatchSize(batch)
         self.facts = {**versions(model), **facts}
         self.asker = Asker(model, model_hash, material, self.records, self.batch, self.facts)
         self.seconds = _known(folder / SECONDS)
@@ -69,7 +70,14 @@ class Reader:
             )
         )  # fmt: skip
         keys = [m.key for m in wanted]
-        self._timed(keys, lambda: measure(self.model, plan, wanted, self.records, lambda cost: None, batch=self.batch))
+        read, total = 0.0, sum(m.cost for m in wanted)
+
+        def advance(cost: float) -> None:
+            nonlocal read
+            read += cost
+            self.tell(plan.name, read / total)
+
+        self._timed(keys, lambda: measure(self.model, plan, wanted, self.records, advance, batch=self.batch))
         last = max(keys, key=lambda key: key.length)
         bits = float(read_record(self.records.path(last)).nll.mean(dtype=numpy.float64)) * BITS
         return bits, self._took(keys)
@@ -96,6 +104,11 @@ class Reader:
 
         self._timed([key], run)
         return self._took([key])
+
+    @property
+    def spent(self) -> float:
+        """Seconds that all of it took which is on disk."""
+        return sum(self.seconds.values())
 
     def _took(self, keys: Sequence[Key]) -> float:
         """A process that was killed between a record and its seconds left no word of them: then as long as most took."""

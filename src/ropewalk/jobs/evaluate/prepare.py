@@ -19,7 +19,7 @@ from ropewalk.measure.faults import Say
 from ropewalk.measure.material import Material
 from ropewalk.measure.protocols import Position, Prefix, Protocol, parse_protocol
 from ropewalk.measure.records import tokenizer_hash
-from ropewalk.measure.retrieval import Skipped, check_chat, expand_tasks, make_samples
+from ropewalk.measure.retrieval import Skipped, check_chat, check_read, expand_tasks, make_samples
 from ropewalk.measure.task import Sample
 from ropewalk.measure.texts import LIBRARY, Texts
 from ropewalk.models.source import Source
@@ -108,9 +108,13 @@ def prepare(request: EvalRequest, source: Source, say: Say) -> Prepared:
     needed = max((protocol.needs(bos) + bos for protocol in protocols), default=0)
     choice = _choose(request, tokenizer, protocols, max(needed, original if request.tax else 0), say)
     material = Material(tokenizer, _haystack(request), dict(request.questions))
+    names = _tasks(request)
     samples, skipped = make_samples(
-        material, _tasks(request), lengths, depths=request.depths, count=request.samples, seed=request.seed,
+        material, names, lengths, depths=request.depths, count=request.samples, seed=request.seed,
         compat=request.ruler_compat, chat=request.chat,
+    )  # fmt: skip
+    check_read(
+        names, samples, gap=request.gap, compat=request.ruler_compat, chat=request.chat, questions=request.questions
     )  # fmt: skip
     notes = [*spec.warnings, *dict.fromkeys(note for plan in plans.values() for note in plan_notes(spec, plan))]
     notes += _beyond_reach(protocols, plans, bos)
