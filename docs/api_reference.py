@@ -106,9 +106,10 @@ def _index(functions: dict[str, Callable[..., Any]]) -> str:
     )
     return f"""# Python
 
-Every verb of the command line is a plain function. It takes what a person holds (a folder, a hub id, a live model; a plan, its
-file or a method's name; 4096 or "4k"), its options are keyword-only and are the flags of the same names, it is silent unless
-given a `progress`, and what it returns has `to_dict()` and shows itself in a notebook.
+Every verb of the command line is also a Python function. The model may be a folder, a hub id or a live model; the plan may
+be a plan, its file or a method's name; a length may be 4096 or "4k". Options are keyword-only and have the names of the
+flags. A function is silent unless it is given a `progress`, and what it returns has `to_dict()` and shows itself in a
+notebook.
 
 ```python
 import ropewalk
@@ -124,8 +125,8 @@ run.figure().write_html("loss.html")  # in a notebook: run
 |---|---|
 {rows}
 
-Below the verbs: `ropewalk.read(config)` makes a `ModelSpec`, `ropewalk.make_plan(spec, ...)` a `ScalingPlan`,
-`ropewalk.write(plan, config)` a config; `ropewalk.load_model`, `ropewalk.load_tokenizer`, `ropewalk.token_nll` and
-`ropewalk.rotation_tables` are what those are made of, and `ropewalk.method` registers a method of your own
-([the building](../building.md)). All errors are `ropewalk.RopewalkError`.
+Below the verbs are the parts that they are made of. `ropewalk.read(config)` makes a `ModelSpec`,
+`ropewalk.make_plan(spec, ...)` a `ScalingPlan`, `ropewalk.write(plan, config)` a config; `ropewalk.load_model` and
+`ropewalk.load_tokenizer` load, `ropewalk.token_nll` and `ropewalk.rotation_tables` measure, and `ropewalk.method` registers a
+method of your own ([the building](../building.md)). All errors are `ropewalk.RopewalkError`.
 """

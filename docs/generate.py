@@ -172,7 +172,7 @@ def dynamic_page() -> str:
     )
     return f"""# dynamic
 
-A policy, not a formula: the factor follows a length l, s = max(1, l / L), over any method.
+A policy, not a formula: the factor follows a length l, s = max(1, l / L), and any method computes the frequencies.
 
 <div class="slowed">
 {panels}
@@ -183,8 +183,8 @@ A policy, not a formula: the factor follows a length l, s = max(1, l / L), over 
 `dynamic` is over `ntk`, the classic; `dynamic-yarn`, `dynamic-linear` and so on are over those. The factor of the plan is its
 upper end. Source: Peng et al. 2023, arXiv:2309.00071v2, section 3.3.
 
-Which length l is has four answers, with a name and a guarantee each: [dynamic scaling](../dynamic.md). The default, `causal`,
-reads every token at the scale its own position needs, so a cache changes nothing:
+Which length is l? There are four answers, each with a name and a guarantee: [dynamic scaling](../dynamic.md). The default,
+`causal`, reads every token at the scale that its own position needs, so a cache changes nothing:
 
 ```python
 import ropewalk
@@ -198,7 +198,7 @@ with ropewalk.attach(model, plan):
     model.generate(prompt, max_new_tokens=8, do_sample=False)
 ```
 
-No config can say it: transformers knows one dynamic rule, over ntk, and its state depends on what was read before
+No config can express it: transformers knows one dynamic rule, over ntk, whose state depends on what was read before
 ([engines](../engines.md)). NTK-aware at s = l / L also reads worse than static NTK at a larger factor
 ([lab notebook](../lab-notebook.md)).
 """
@@ -288,23 +288,38 @@ def engines_page() -> str:
     versions = ", ".join(f"{engine.title} {engine.version}" for engine in engines().values() if engine.name in READERS)
     return f"""# Engines
 
-The same key means different things to different engines, and an engine that overlooks one says nothing. Ropewalk knows what
-each of them makes of what is written, as data: one file per engine in `engines/`. The tables below are computed from
-those files when this site is built; each engine's arithmetic is written a second time in the tests, and agrees with what is
-written for it to 1e-6. How to check a config, a GGUF or a command: [doctor](doctor.md). How to write them:
-`ropewalk export MODEL --factor 4 --for vllm,sglang,mlx,llama.cpp,ollama -o OUT`.
+How to give a stretched model to vLLM, SGLang, llama.cpp and others, and what each of them gets wrong. This command writes for
+each engine what it can read, and the commands to paste:
+
+```text
+$ ropewalk export MODEL --factor 4 --for vllm,sglang,mlx,llama.cpp,ollama -o OUT
+```
+
+To check a config, a GGUF or a command that you have already: [doctor](doctor.md).
+
+The same key means different things to different engines, and an engine that overlooks a key says nothing. Ropewalk knows what
+each engine makes of what is written, as data: one file per engine in `engines/`. The tables below are computed from
+those files when this site is built. Each engine's arithmetic is written a second time in the tests, and agrees with what is
+written for it to 1e-6.
 
 What was looked at: {versions}.
-vLLM 0.32, llama.cpp and MLX-LM were run, the rest was read in source; TensorRT-LLM in an old version. Later versions may
-differ, and `--versions vllm=0.31` asks about another.
+vLLM 0.32, llama.cpp and MLX-LM were run; of the others the source was read, of TensorRT-LLM an old version. Later versions may
+differ; `ropewalk doctor TARGET --versions vllm=0.31` asks about another.
 
 ## What carries a plan
 
-*its own keys*: the method under its own name. *mscale*: yarn with `attention_factor` and, beside it, `mscale` and
-`mscale_all_dim`, which say the same to engines that overlook it. *longrope lists*: one factor per pair. *GGUF keys*: metadata.
-*rope_freqs.weight*: a tensor of one factor per pair, for graphs that multiply by it. *flags*: the command line alone.
-*refused*: nothing says it exactly, and `ropewalk export` says how far off the nearest is. A dynamic plan is never written: no
-two engines agree what it means; an export holds a ladder of static factors instead.
+How each plan is written for each engine:
+
+- *its own keys*: the method under its own name;
+- *mscale*: yarn with `attention_factor`, and also with `mscale` and `mscale_all_dim` for engines that overlook the first;
+- *longrope lists*: one factor per pair;
+- *GGUF keys*: metadata of the GGUF;
+- *rope_freqs.weight*: a tensor of one factor per pair, for graphs that multiply by it;
+- *flags*: on the command line only;
+- *refused*: nothing says it exactly, and `ropewalk export` says how far off the nearest is.
+
+A dynamic plan is never written, because no two engines agree on what it means; an export holds a ladder of static factors
+instead.
 
 A model like Llama 2:
 
@@ -318,9 +333,10 @@ Formats of an engine's own:
 
 {carrier_table(OWN, LLAMA)}
 
-## What is read otherwise
+## What engines read differently
 
-Written on a Llama with L = 4,096, as the doctor says it. An engine that is not named does what is written.
+What people write into the config of a Llama with L = 4,096, and what the doctor says about it. An engine that is not named
+does what is written.
 {loss_list()}
 
 ## What no table shows
@@ -329,31 +345,34 @@ Written on a Llama with L = 4,096, as the doctor says it. An engine that is not 
   already; for yarn they stop at `max_position_embeddings`. Give `--max-model-len` or `--context-length`, as the
   printed commands do.
 - **`--hf-overrides` replaces the dict** that holds `rope_theta` (vLLM): repeat the base inside it.
-- **longrope.** vLLM and MLX-LM use the long list at every length, transformers and SGLang switch; a cache filled before the
-  switch is read with the other list.
-- **A context shift in llama.cpp** multiplies cached keys by yarn's attention factor once more. Ollama asks for it always.
+- **longrope.** vLLM and MLX-LM use the long list at every length. transformers and SGLang switch between the lists; a cache
+  that was filled before the switch is then read with the other list.
+- **A context shift in llama.cpp** multiplies cached keys by yarn's attention factor once more. Ollama always asks for it.
 - **Spelling.** transformers 4, MLX-LM (for most models) and TensorRT-LLM read `rope_scaling` and `rope_theta`, not
   `rope_parameters`. Ropewalk writes both.
 - **float32.** cos is off by 5e-4 at 32 k tokens, 5e-3 at 131 k, 4e-2 at 1 M (fastest pair), wherever
   angles are computed in it.
-- **DeepSeek's attention** multiplies its softmax by (0.1 mscale_all_dim ln s + 1)^2, on channels that do not rotate too. Plans
-  say so by yarn's `softmax_mscale`; a model's own is carried on to another factor, written as `mscale` and `mscale_all_dim`.
-- **Others, by reading or running them once:** litgpt 2685705 inverts yarn's ramp; LLaMA-Factory 0.9.5 sets L to the new length
+- **DeepSeek's attention** multiplies its softmax by (0.1 mscale_all_dim ln s + 1)^2, also on channels that do not rotate.
+  Plans say this by yarn's `softmax_mscale`. A model's own value is kept for another factor, and written as `mscale` and
+  `mscale_all_dim`.
+- **Others, which were read or run once:** litgpt 2685705 inverts yarn's ramp; LLaMA-Factory 0.9.5 sets L to the new length
   before `dynamic`, which then never triggers; the YaRN authors' repository ignores `rope_theta` for its Llama yarn.
 
-Whatever you serve with, compare its log-probabilities with transformers' on one long text before you trust it.
+Whatever you serve with, compare its log-probabilities with those of transformers on one long text before you trust it:
+[verify](verify.md) and [doctor](doctor.md#a-running-server) do this.
 """
 
 
 def index_page() -> str:
     rows = [f"| [{name}]({name}.md) | {method.summary} |" for name, method in far_methods().items()]
     return (
-        "# Methods\n\nA method is one function in one file of `scaling/methods/`; these pages are made from its docstring, "
-        "its signature and its numbers.\n\n| method | rule |\n|---|---|\n"
+        "# Methods\n\nA method is a formula for new frequencies. Which one to take: [choosing a method](../choosing.md). "
+        "Each is one function in one file of `scaling/methods/`; its page is made from its docstring, its signature and its "
+        "numbers.\n\n"
+        "| method | rule |\n|---|---|\n"
         + "\n".join(rows)
         + "\n| [dynamic](dynamic.md), dynamic-METHOD | Choose s = max(1, l / L) from a length l. |"
-        "\n| [near](../near.md), near-METHOD | Distances below w as trained, the others by the method. |\n\n"
-        "Which one to take: [choosing a method](../choosing.md).\n"
+        "\n| [near](../near.md), near-METHOD | Distances below w as trained, the others by the method. |\n"
     )
 
 
