@@ -104,7 +104,7 @@ def _pictures(method: Method) -> str:
     words = "How many times slower each pair turns, from 1 to the factor; the fastest pair is on the left. "
     words += '<span class="kept">Kept</span>, <span class="between">between</span>, '
     words += f'<span class="whole">slowed by the whole factor</span>. {note}'
-    return f'<div class="slowed">\n{panels}\n</div>\n\n<p class="slowed">{words}</p>\n'
+    return f'<div class="slowed">\n{panels}\n</div>\n\n<p class="slowed" markdown="span">{words}</p>\n'
 
 
 def _rule_and_options(method: Method) -> tuple[str, dict[tuple[str, ...], str]]:
