@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.checkpoints.gguf_names import SPLIT, listed, models_among
-from ropewalk.checkpoints.hub_header import ask, fetched_headers, kept_file, repository_files
+from ropewalk.checkpoints.hub_header import ask, check_below, fetched_headers, kept_file, repository_files
 from ropewalk.engines.transformers.checkpoint import CONFIG, local_checkpoint
 from ropewalk.errors import BadConfig, BadOption, MissingPart, RopewalkError, extra_parts
 from ropewalk.progress import SILENT, Progress
@@ -52,12 +52,18 @@ def _why(error: Exception) -> str:
     """What the standard library's errors say, as far as it is for people; other libraries' are pages long."""
     if code := getattr(error, "code", None):
         return f" {code}{ANSWERS.get(code, '')}"
-    return f" ({error})" if isinstance(error, OSError) and len(str(error)) < LONG else ""
+    words = str(error)
+    return f" ({words})" if isinstance(error, OSError) and words and len(words) < LONG and "\n" not in words else ""
 
 
 def _fetched(model: str, weights: bool) -> Path:
     if not weights and find_spec("huggingface_hub") is None:
-        return _config_alone(model)
+        try:
+            return _config_alone(model)
+        except OSError as error:
+            if getattr(error, "code", None) == 404:
+                check_no_gguf(model, repository_files(model)[0])
+            raise
     with extra_parts():
         import huggingface_hub
 
@@ -67,11 +73,11 @@ def _fetched(model: str, weights: bool) -> Path:
         try:
             return Path(huggingface_hub.hf_hub_download(model, CONFIG)).parent
         except huggingface_hub.errors.EntryNotFoundError:
-            check_no_gguf(model)
+            check_no_gguf(model, huggingface_hub.list_repo_files(model))
             raise
     folder = Path(huggingface_hub.snapshot_download(model, allow_patterns=list(WANTED)))
     if not any(folder.glob("*.safetensors")):
-        check_no_gguf(model)
+        check_no_gguf(model, huggingface_hub.list_repo_files(model))
     return folder
 
 
@@ -137,6 +143,7 @@ def _meant(model: str, wanted: str, there: list[str]) -> list[str]:
             "names several of its GGUFs" if found else "is not among its GGUFs" if there else "is not there: it holds no GGUF"
         )
         raise BadOption(f"{model}: {wanted!r} {many}.\n{listed(found or firsts, model.partition(':')[0] + ':')}".rstrip())
+    check_below(found[0])
     if (split := SPLIT.fullmatch(found[0])) is None:
         return found
     same = ((n, s) for n in there if (s := SPLIT.fullmatch(n)) and (s["stem"], s["count"]) == (split["stem"], split["count"]))
@@ -149,11 +156,8 @@ def _meant(model: str, wanted: str, there: list[str]) -> list[str]:
     return [parts[number] for number in sorted(parts)]
 
 
-def check_no_gguf(model: str) -> None:
+def check_no_gguf(model: str, names: list[str]) -> None:
     """BadOption where a hub's repository holds GGUFs and nothing that transformers reads: which of them is meant?"""
-    with extra_parts():
-        import huggingface_hub
-    names = huggingface_hub.list_repo_files(model)
     ggufs = models_among([name for name in names if name.lower().endswith(".gguf")])
     if ggufs and not any(name.endswith(".safetensors") for name in names):
         many = "a GGUF" if len(ggufs) == 1 else f"{len(ggufs)} GGUFs"

@@ -27,7 +27,7 @@ STEPS_BEHIND = (2**16, *STEPS)  # of a later part, which holds no vocabulary
 LARGEST_LIST = 2**20  # bytes of rope factors; one for each pair of channels is less than a kilobyte
 LARGEST_ANSWER = 2**25  # bytes of a repository's list of files
 CHUNK = 2**18
-STRANGE = re.compile(r"""[\x00-\x1f\x7f\\:*?"<>|]""")
+STRANGE = re.compile(r"""[\x00-\x1f\x7f-\x9f\\:*?"<>|]""")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _sizes: dict[Path, int] = {}  # of the wholes
@@ -51,7 +51,7 @@ def ask(path: str, span: tuple[int, int] | None = None) -> Any:
     span: the first byte and the last.
     """
     from urllib.parse import quote
-    from urllib.request import HTTPRedirectHandler, Request, build_opener
+    from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
     class Redirects(HTTPRedirectHandler):
         def redirect_request(self, asked: Request, *rest: Any) -> Request | None:
@@ -68,7 +68,20 @@ def ask(path: str, span: tuple[int, int] | None = None) -> Any:
     if span:
         headers["Range"] = f"bytes={span[0]}-{span[1]}"
     request = Request(f"{endpoint.rstrip('/')}/{quote(path)}", headers=headers)
-    return build_opener(Redirects).open(request, timeout=TIMEOUT)
+    opener = build_opener(Redirects, HTTPSHandler(context=_trusted())) if request.type == "https" else build_opener(Redirects)
+    return opener.open(request, timeout=TIMEOUT)
+
+
+def _trusted() -> Any:
+    """The system's certificates, and certifi's where it is there: python.org's builds for macOS have none of their own."""
+    import ssl
+
+    context = ssl.create_default_context()
+    if find_spec("certifi") is not None:
+        import certifi
+
+        context.load_verify_locations(certifi.where())
+    return context
 
 
 def check_below(path: str) -> None:
@@ -134,7 +147,8 @@ def fetched_headers(repository: str, names: Sequence[str], commit: str, progress
     fetched, whole = sum(file.fetched for file in files), sum(file.size for file in files)
     of = f", in {len(files)} parts" if len(files) > 1 else ""
     progress.note(f"fetched the header of {files[0].title}: {human_bytes(fetched)} of {human_bytes(whole)}{of}")
-    return _found.setdefault(key, folder / files[0].name.rpartition("/")[2])
+    _found[key] = folder / files[0].name.rpartition("/")[2]
+    return _found[key]
 
 
 class _RemoteFile:
@@ -144,7 +158,6 @@ class _RemoteFile:
         self.title, self.name = f"{repository}:{name}", name
         self.path, self.download = f"{repository}/resolve/{commit}/{name}", f"hf download {repository} {name}"
         self.size = self.fetched = 0
-        check_below(f"{repository}/{name}")
 
     def header(self, steps: Sequence[int]) -> list[tuple[int, bytes]]:
         """(where it begins, bytes): the header, and each list of rope factors."""
