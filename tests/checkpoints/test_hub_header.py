@@ -280,17 +280,20 @@ def in_cache(path, root):
     return folder / "snapshots" / COMMIT / path.name
 
 
-@pytest.mark.parametrize("network", ["there", "refused", "offline"])
+@pytest.mark.parametrize("network", ["there", "503", "403", "offline"])
 def test_what_is_in_the_hubs_cache_is_used(network, online, serve_hub, tmp_path, monkeypatch):
     (tmp_path / "hub").mkdir()
     path = large_gguf(tmp_path / "hub" / "x-Q4_K_M.gguf", size=4096)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     kept = in_cache(path, tmp_path / "cache")
-    hub = serve_hub(Hub(tmp_path / "hub", refuses=None if network == "there" else 503))
+    hub = serve_hub(Hub(tmp_path / "hub", refuses=int(network) if network.isdigit() else None))
     if network == "offline":
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for asked in ("owner/name:x-Q4_K_M.gguf", "owner/name:Q4_K_M"):
         assert find_gguf(asked, weights=False) == kept
+    if network != "there":
+        told = "ConnectionError (HF_HUB_OFFLINE is set)" if network == "offline" else f"HTTPError {network}"
+        assert told in refused("owner/name:Q8_0")  # and not: is not among its GGUFs
     assert not hub.files_asked
     assert hub_header.size_of(kept) is None
 

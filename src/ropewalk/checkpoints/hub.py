@@ -109,26 +109,28 @@ def _whole(model: str, repository: str, wanted: str) -> Path:
 def _header(model: str, repository: str, wanted: str, progress: Progress) -> Path:
     try:
         there, commit = repository_files(repository)
-    except OSError as error:
-        if getattr(error, "code", 500) < 500 or (kept := _kept_files(repository)) is None:
+    except OSError:
+        if (kept := _kept(model, repository, wanted)) is None:
             raise
-        there, commit = kept
+        progress.note(f"the hub gives no list of {repository}'s files: {kept.name} is read from its cache")
+        return kept
     parts = _meant(model, wanted, there)
     here = [kept_file(repository, name, commit) for name in parts]
     return here[0] if here[0] and all(here) else fetched_headers(repository, parts, commit, progress)
 
 
-def _kept_files(repository: str) -> tuple[list[str], str] | None:
-    """What is in huggingface_hub's cache of a repository that cannot be asked, and of which commit."""
+def _kept(model: str, repository: str, wanted: str) -> Path | None:
+    """What huggingface_hub's cache has of a repository that does not answer."""
     if find_spec("huggingface_hub") is None:
         return None
     import huggingface_hub
 
     try:
         folder = Path(huggingface_hub.snapshot_download(repository, local_files_only=True))
-    except Exception:  # nothing is there: what the network said is what counts
+        there = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+        return folder / _meant(model, wanted, there)[0]
+    except Exception:  # not there, or not that one: what the network said is what counts
         return None
-    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()], folder.name
 
 
 def _meant(model: str, wanted: str, there: list[str]) -> list[str]:
