@@ -11,4 +11,38 @@ MUTANTS = {
         ("only weights count", '"*config.json", ', ""),
         ("young files are remembered", "now - changed > SETTLED", "True"),
     ],
+    ("checkpoints/hub_header.py", "tests/checkpoints/test_hub_header.py", "tests/cli/test_hub_gguf.py"): [
+        ("the lists of rope factors are left out", "for span in lists:", "for span in ():"),
+        (
+            "a list is asked for beside its place",
+            "self.read(span.start + len(held),",
+            "self.read(span.start + len(held) + 32,",
+        ),
+        ("one more step than a header may have", "LARGEST_HEADER)  # bytes asked", "2**27)  # bytes asked"),
+        ("any range is taken", "right = first == start and last == min(end, size) - 1", "right = True"),
+        ("a short answer is taken", "if len(found) < end - start:", "if False:"),
+        ("a file may change", "if self.size not in (0, size):", "if False:"),
+        ("whole files are read to any length", "if first < start and end > LARGEST_HEADER:", "if False:"),
+        ("names may lead outside", 'part in ("", ".", "..") for part', "part in () for part"),
+        ("names may hold anything", " or STRANGE.search(path)", ""),
+        ("the key goes everywhere", 'new.remove_header("Authorization")', "pass"),
+        ("offline is passed over", 'in ("1", "ON", "YES", "TRUE")', "in ()"),
+        ("lists may be of any length", " or span.end - span.start > LARGEST_LIST", ""),
+        ("a header is taken for the whole", "if path in _sizes:", "if False:"),
+        ("later parts take as much as the first", "STEPS_BEHIND if number else STEPS", "STEPS"),
+    ],
+    ("checkpoints/hub.py", "tests/checkpoints/test_hub_header.py", "tests/cli/test_hub_gguf.py"): [
+        ("parts may be missing", 'if list(sorted(parts)) != list(range(1, int(split["count"]) + 1)):', "if False:"),
+        ("the cache is not looked at", "return here[0] if here[0] and all(here) else fetched", "return fetched"),
+        ("the cache is not looked at without a network", "(kept := _kept(model, repository, wanted)) is None", "True"),
+        (
+            "what is not in the cache is not there",
+            "    except Exception:  # not there, or",
+            "    except OSError:  # not there, or",
+        ),
+    ],
+    ("checkpoints/gguf_edit.py", "tests/cli/test_hub_gguf.py", "tests/checkpoints/test_hub_header.py"): [
+        ("a header is copied", "    check_whole(source)\n", ""),
+        ("less than was asked for is taken", "if len(found) < span.end - span.start:", "if False:"),
+    ],
 }

@@ -92,7 +92,7 @@ def doctor(
         if not running:
             from ropewalk.jobs.doctor.diagnosis import of_pair
 
-            return of_pair(_resolved(trainer, base), _resolved(rollout, base), names, at)
+            return of_pair(_resolved(trainer, base, progress), _resolved(rollout, base, progress), names, at)
         if names or at or plot:
             raise BadOption("running stacks are asked, not read: leave out engines (--for), versions and plot.")
         return _stacks(str(trainer), str(rollout), asked, (method, factor, plan), device, dtype, progress)
@@ -108,7 +108,7 @@ def doctor(
         return _measured(target, device, dtype, progress)
     from ropewalk.jobs.doctor.diagnosis import of_engines
 
-    return of_engines(_resolved(target, base), names, at)
+    return of_engines(_resolved(target, base, progress), names, at)
 
 
 def is_address(target: Any) -> bool:
@@ -116,7 +116,7 @@ def is_address(target: Any) -> bool:
     return isinstance(target, str) and "://" in target.partition(" ")[0]
 
 
-def _resolved(target: Any, config: Path | None) -> "Target":
+def _resolved(target: Any, config: Path | None, progress: Progress) -> "Target":
     from ropewalk.jobs.doctor.target import of_config, resolve
 
     if not isinstance(target, str | Path):
@@ -127,9 +127,9 @@ def _resolved(target: Any, config: Path | None) -> "Target":
         from ropewalk.checkpoints.gguf_places import find_gguf
         from ropewalk.checkpoints.hub import checkpoint
 
-        return find_gguf(model) or checkpoint(model, weights=False)
+        return find_gguf(model, weights=False, progress=progress) or checkpoint(model, weights=False)
 
-    return resolve(str(target), find, config)
+    return resolve(str(target), find, config, progress)
 
 
 def _measured(target: Any, device: str, dtype: str, progress: Progress) -> "Diagnosis":

@@ -48,6 +48,6 @@ def explore(
 
     place, shown, notes = as_place(out), None, ()  # type: Path, dict[str, Any] | None, tuple[str, ...]
     if model is not None:
-        source = Source(model, original_length=original_length)
+        source = Source(model, original_length=original_length, progress=progress, weights=False)
         shown, notes = opened(source.name or "your model", source.config, source.spec), source.spec.warnings
     return Explorer(place, write_explorer(place, shown, force=force), shown, notes)

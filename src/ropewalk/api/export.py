@@ -142,8 +142,9 @@ def export(
     source, at = Source(model, original_length=original_length), as_versions(versions)
     names = as_names(DEFAULT if engines is None else engines)
     planned = partial(plan_from, plan=plan, to=to, factor=factor, method=method, options=options, layers=layers)
-    if source.gguf is not None:
+    if source.is_gguf:
         _check_gguf(() if engines is None else names, out, in_place, restore, plan, (to, factor))
+        assert source.gguf is not None
         version = next((v for name, v in at.items() if get_engine(name).name == "llama_cpp"), "")
         place = None if out is None else as_place(out)
         if restore:

@@ -24,5 +24,5 @@ def plan(
         made = ropewalk.plan("ropewalk-tiny", to="4k", method="yarn", options={"beta_fast": 16})
         made.fingerprint, made.table, made.to_json()
     """
-    source = model if isinstance(model, Source) else Source(model, original_length=original_length)
+    source = model if isinstance(model, Source) else Source(model, original_length=original_length, weights=False)
     return plan_from(source.any_spec, source.name, to=to, factor=factor, method=method, options=options, layers=layers)

@@ -17,4 +17,4 @@ def read(model: Any, *, original_length: Length | None = None) -> ModelSpec:
         spec = ropewalk.read("ropewalk-tiny")
         spec.rope("all").original_length, spec.warnings
     """
-    return Source(model, original_length=original_length).any_spec
+    return Source(model, original_length=original_length, weights=False).any_spec

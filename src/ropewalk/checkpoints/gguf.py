@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.checkpoints.gguf_edit import content, cut, is_stretched, original, stretched, write
+from ropewalk.checkpoints.hub_header import size_of
 from ropewalk.engines import gguf, llama_cpp
 from ropewalk.engines.engine import get_engine, rotation, understood
 from ropewalk.engines.gguf_bands import WORDS, bands_of
@@ -154,7 +155,7 @@ class GGUFModel:
     @property
     def size(self) -> int:
         """Bytes."""
-        return self.path.stat().st_size
+        return size_of(self.path) or self.path.stat().st_size
 
     def spec(self, original_length: int | None = None) -> ModelSpec:
         return read_spec(dict(self.found), original_length)
@@ -170,7 +171,7 @@ class Patched:
 
 
 def open_gguf(path: Path) -> GGUFModel:
-    document = original(read(path))
+    document = original(read(path, size_of(path)))
     factors = factors_of(document, path)
     return GGUFModel(path, document, metadata(document, factors), factors)
 

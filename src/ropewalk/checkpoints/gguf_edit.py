@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ropewalk.checkpoints.files import new_file
+from ropewalk.checkpoints.hub_header import check_whole
 from ropewalk.engines.gguf_file import (
     FLOAT32,
     FREQS,
@@ -184,6 +185,7 @@ def write(
     durable: wait until the disk has it, before it takes the name of a file that was there.
     progress: its amounts are bytes.
     """
+    check_whole(source)
     pieces: tuple[Piece, ...] = (document.header(), *document.data)
     size = sum(map(length, pieces))
     progress.begin(f"copying {human_bytes(size)}", size)
@@ -259,4 +261,7 @@ def content(pieces: Sequence[Piece], origin: BinaryIO) -> bytes:
 
 def _read(span: ByteSpan, origin: BinaryIO) -> bytes:
     origin.seek(span.start)
-    return origin.read(span.end - span.start)
+    found = origin.read(span.end - span.start)
+    if len(found) < span.end - span.start:
+        raise BadConfig(f"{origin.name} ends before byte {span.end:,}, which is asked for: is it the whole file?")
+    return found

@@ -7,12 +7,15 @@ from ropewalk.checkpoints.hub import fetched_gguf
 from ropewalk.checkpoints.weights import PICKLES
 from ropewalk.engines.transformers.checkpoint import is_gguf, is_hub_gguf
 from ropewalk.errors import BadConfig, BadOption
+from ropewalk.progress import SILENT, Progress
 
 MOST_PARTS = 4096
 
 
-def find_gguf(model: str | Path) -> Path | None:
+def find_gguf(model: str | Path, *, weights: bool = True, progress: Progress = SILENT) -> Path | None:
     """The file, or the first of its parts; None where `model` names no GGUF. One of a hub is fetched.
+
+    weights: False fetches of a hub's file the header alone (`hub.fetched_gguf`).
 
     Raises BadOption for a folder with several models, and BadConfig where a part is missing.
     """
@@ -22,7 +25,7 @@ def find_gguf(model: str | Path) -> Path | None:
         return found and parts_of(found)[0]
     if path.exists():
         return parts_of(path)[0] if is_gguf(path) else None
-    return fetched_gguf(str(model)) if is_hub_gguf(model) else None
+    return fetched_gguf(str(model), weights=weights, progress=progress) if is_hub_gguf(model) else None
 
 
 def only_gguf(folder: Path) -> Path | None:

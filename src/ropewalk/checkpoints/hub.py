@@ -1,7 +1,6 @@
 """From what a person typed to a folder on this machine: a path, the bundled model, or a hub id."""
 
 import atexit
-import os
 import re
 import shutil
 import tempfile
@@ -10,13 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.checkpoints.gguf_names import SPLIT, listed, models_among
+from ropewalk.checkpoints.hub_header import ask, check_below, fetched_headers, kept_file, repository_files
 from ropewalk.engines.transformers.checkpoint import CONFIG, local_checkpoint
-from ropewalk.errors import BadConfig, BadOption, MissingPart, extra_parts
+from ropewalk.errors import BadConfig, BadOption, MissingPart, RopewalkError, extra_parts
+from ropewalk.progress import SILENT, Progress
 
 # Weights as safetensors and everything small; never pickles, never somebody's code.
 WANTED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.md")
-
-TIMEOUT = 30.0  # seconds without a word from the hub
+ANSWERS = {
+    401: ": there is no such repository, or it is private or gated",
+    403: ": it is gated, and the key that was sent does not open it",
+    404: ": there is no such repository or file",
+    429: ": too much was asked for, try again later",
+}
+LONG = 100  # characters
 
 
 def checkpoint(model: str | Path, *, weights: bool = True) -> Path:
@@ -37,14 +43,27 @@ def checkpoint(model: str | Path, *, weights: bool = True) -> Path:
 
 def _unreachable(model: str, error: Exception) -> BadConfig:
     return BadConfig(
-        f"{model} is not a folder here and could not be fetched from the hub: {type(error).__name__}.\n"
+        f"{model} is not a folder here and could not be fetched from the hub: {type(error).__name__}{_why(error)}.\n"
         "  Check the name and the network; a gated model needs `hf auth login`, or HF_TOKEN, first."
     )
 
 
+def _why(error: Exception) -> str:
+    """What the standard library's errors say, as far as it is for people; other libraries' are pages long."""
+    if code := getattr(error, "code", None):
+        return f" {code}{ANSWERS.get(code, '')}"
+    words = str(error)
+    return f" ({words})" if isinstance(error, OSError) and words and len(words) < LONG and "\n" not in words else ""
+
+
 def _fetched(model: str, weights: bool) -> Path:
     if not weights and find_spec("huggingface_hub") is None:
-        return _config_alone(model)
+        try:
+            return _config_alone(model)
+        except OSError as error:
+            if getattr(error, "code", None) == 404:
+                check_no_gguf(model, repository_files(model)[0])
+            raise
     with extra_parts():
         import huggingface_hub
 
@@ -54,36 +73,69 @@ def _fetched(model: str, weights: bool) -> Path:
         try:
             return Path(huggingface_hub.hf_hub_download(model, CONFIG)).parent
         except huggingface_hub.errors.EntryNotFoundError:
-            check_no_gguf(model)
+            check_no_gguf(model, huggingface_hub.list_repo_files(model))
             raise
     folder = Path(huggingface_hub.snapshot_download(model, allow_patterns=list(WANTED)))
     if not any(folder.glob("*.safetensors")):
-        check_no_gguf(model)
+        check_no_gguf(model, huggingface_hub.list_repo_files(model))
     return folder
 
 
-def fetched_gguf(model: str) -> Path:
+def fetched_gguf(model: str, *, weights: bool = True, progress: Progress = SILENT) -> Path:
     """The file on this machine of `owner/name:file.gguf`; of one in parts the first. `owner/name:Q4_K_M` finds the file of
     that quantisation, as llama.cpp does.
+
+    weights: False fetches the header alone, where the file is not in the hub's cache: no whole file (`hub_header`).
 
     Raises BadOption, with the names that are there, where none or several are meant.
     """
     repository, _, wanted = model.partition(":")
-    with extra_parts():
-        import huggingface_hub
     try:
-        there = [name for name in huggingface_hub.list_repo_files(repository) if name.lower().endswith(".gguf")]
-        parts = _meant(model, wanted, there)
-        found = [Path(huggingface_hub.hf_hub_download(repository, name)) for name in parts]
-    except BadOption:
+        return _whole(model, repository, wanted) if weights else _header(model, repository, wanted, progress)
+    except RopewalkError:
         raise
     except Exception as error:  # as in `checkpoint`
         raise _unreachable(model, error) from None
-    return found[0]
+
+
+def _whole(model: str, repository: str, wanted: str) -> Path:
+    with extra_parts():
+        import huggingface_hub
+    parts = _meant(model, wanted, huggingface_hub.list_repo_files(repository))
+    files = [Path(huggingface_hub.hf_hub_download(repository, name)) for name in parts]
+    return files[0]
+
+
+def _header(model: str, repository: str, wanted: str, progress: Progress) -> Path:
+    try:
+        there, commit = repository_files(repository)
+    except OSError:
+        if (kept := _kept(model, repository, wanted)) is None:
+            raise
+        progress.note(f"the hub gives no list of {repository}'s files: {kept.name} is read from its cache")
+        return kept
+    parts = _meant(model, wanted, there)
+    here = [kept_file(repository, name, commit) for name in parts]
+    return here[0] if here[0] and all(here) else fetched_headers(repository, parts, commit, progress)
+
+
+def _kept(model: str, repository: str, wanted: str) -> Path | None:
+    """What huggingface_hub's cache has of a repository that does not answer."""
+    if find_spec("huggingface_hub") is None:
+        return None
+    import huggingface_hub
+
+    try:
+        folder = Path(huggingface_hub.snapshot_download(repository, local_files_only=True))
+        there = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+        return folder / _meant(model, wanted, there)[0]
+    except Exception:  # not there, or not that one: what the network said is what counts
+        return None
 
 
 def _meant(model: str, wanted: str, there: list[str]) -> list[str]:
     """The names of the one model that is meant: in several files, where it is in parts."""
+    there = [name for name in there if name.lower().endswith(".gguf")]
     firsts = models_among(there)
     found = [name for name in there if name == wanted] or [
         name for name in firsts if re.search(rf"(?:^|[-._/]){re.escape(wanted)}(?=[-._/])", name, re.IGNORECASE)
@@ -93,15 +145,21 @@ def _meant(model: str, wanted: str, there: list[str]) -> list[str]:
             "names several of its GGUFs" if found else "is not among its GGUFs" if there else "is not there: it holds no GGUF"
         )
         raise BadOption(f"{model}: {wanted!r} {many}.\n{listed(found or firsts, model.partition(':')[0] + ':')}".rstrip())
-    split = SPLIT.fullmatch(found[0])
-    return [n for n in there if (s := SPLIT.fullmatch(n)) and s["stem"] == split["stem"]] if split else found
+    check_below(found[0])
+    if (split := SPLIT.fullmatch(found[0])) is None:
+        return found
+    same = ((n, s) for n in there if (s := SPLIT.fullmatch(n)) and (s["stem"], s["count"]) == (split["stem"], split["count"]))
+    parts = {int(s["number"]): name for name, s in same}
+    if list(sorted(parts)) != list(range(1, int(split["count"]) + 1)):
+        raise BadConfig(
+            f"{model}: {found[0]} is one of {int(split['count'])} parts, and the repository holds {len(parts)} of them.\n"
+            "  Is it still being uploaded?"
+        )
+    return [parts[number] for number in sorted(parts)]
 
 
-def check_no_gguf(model: str) -> None:
+def check_no_gguf(model: str, names: list[str]) -> None:
     """BadOption where a hub's repository holds GGUFs and nothing that transformers reads: which of them is meant?"""
-    with extra_parts():
-        import huggingface_hub
-    names = huggingface_hub.list_repo_files(model)
     ggufs = models_among([name for name in names if name.lower().endswith(".gguf")])
     if ggufs and not any(name.endswith(".safetensors") for name in names):
         many = "a GGUF" if len(ggufs) == 1 else f"{len(ggufs)} GGUFs"
@@ -110,21 +168,7 @@ def check_no_gguf(model: str) -> None:
 
 def _config_alone(model: str) -> Path:
     """Its config.json in a folder that lives as long as this process: the base install has no library of the hub."""
-    from urllib.request import HTTPRedirectHandler, Request, build_opener
-
-    class Redirects(HTTPRedirectHandler):
-        def redirect_request(self, asked: Request, *rest: Any) -> Request | None:
-            new = super().redirect_request(asked, *rest)
-            if new and (new.type, new.host) != (asked.type, asked.host):
-                new.remove_header("Authorization")  # it is the hub's, not theirs where the hub's files lie
-            return new
-
-    endpoint, key = os.environ.get("HF_ENDPOINT") or "https://huggingface.co", os.environ.get("HF_TOKEN")
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        raise ConnectionError("HF_HUB_OFFLINE is set")
-    address = f"{endpoint.rstrip('/')}/{model}/resolve/main/{CONFIG}"
-    request = Request(address, headers={"Authorization": f"Bearer {key}"} if key else {})
-    with build_opener(Redirects).open(request, timeout=TIMEOUT) as answer:
+    with ask(f"{model}/resolve/main/{CONFIG}") as answer:
         config = answer.read()
     folder = Path(tempfile.mkdtemp(prefix="ropewalk-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

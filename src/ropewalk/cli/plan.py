@@ -8,6 +8,7 @@ Example: `ropewalk plan ropewalk-tiny --to 4096 --method yarn`
 import dataclasses
 import json
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,15 +18,17 @@ from rich.table import Table
 from ropewalk.api.plan import plan as make
 from ropewalk.cli.parts.common import print_json
 from ropewalk.cli.parts.console import Console, escape
-from ropewalk.cli.parts.flags import parameters, with_flags
+from ropewalk.cli.parts.flags import LATER, parameters, with_flags
 from ropewalk.cli.parts.plan_data import Cache, Data, MaxTokens, TextField, asked_for, print_data
+from ropewalk.cli.parts.progress import Bar
 from ropewalk.engines.config_files import losses, rotation_keys
 from ropewalk.engines.engine import Loss, engines
-from ropewalk.engines.transformers.checkpoint import text_of, text_path
+from ropewalk.engines.transformers.checkpoint import is_hub_gguf, text_of, text_path
 from ropewalk.engines.transformers.class_defaults import opened
 from ropewalk.engines.transformers.write import write
 from ropewalk.errors import BadOption, CannotExpress
 from ropewalk.models.source import Source
+from ropewalk.progress import SILENT
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.plan_notes import described, plan_notes
 from ropewalk.scaling.spec import ModelSpec
@@ -65,8 +68,10 @@ def _run(
     **given: Any,
 ) -> None:
     model = given.pop("model")
-    source = Source(model, original_length=given.pop("original_length", None))
-    spec = source.any_spec
+    fetched = Bar(f"reading the header of {model}", transient=True, after=LATER) if is_hub_gguf(model) else nullcontext(SILENT)
+    with fetched as bar:
+        source = Source(model, original_length=given.pop("original_length", None), progress=bar, weights=False)
+        spec = source.any_spec
     config = source.config if source.gguf is None else None
     plan = make(source, **given) if given.get("to") or given.get("factor") else None
     length = plan.target_length if plan else spec.max_length
@@ -85,7 +90,7 @@ def _run(
     if train:
         plan_train.show(console, training)
     else:
-        _print_all(console, model, source.place, spec, plan, config)
+        _print_all(console, model, Path(model) if is_hub_gguf(model) else source.place, spec, plan, config)
     if found:
         print_data(console, found)
 

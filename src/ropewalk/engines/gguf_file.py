@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 FREQS = "rope_freqs.weight"
 LONG, SHORT = "rope_factors_long.weight", "rope_factors_short.weight"
+FACTORS = (FREQS, LONG, SHORT)
 FLOAT32 = 0
 MOST_KEYS, MOST_TENSORS = 100_000, 1_000_000
 LARGEST_HEADER = 64 * 2**20  # bytes; vocabularies of 256,000 words take about 10 million
@@ -132,9 +133,16 @@ def decoded(raw: bytes) -> Any:
     return Cursor(raw).value()
 
 
-def read(path: Path) -> GGUFDocument:
-    """The parts of the file. BadConfig where it is cut off, contradicts itself, or has anything the format does not know."""
-    return _mapped(path, _document, "rewritten", ".\n  Nothing was written. Is the download complete?")
+def read(path: Path, size: int | None = None) -> GGUFDocument:
+    """The parts of the file. BadConfig where it is cut off, contradicts itself, or has anything the format does not know.
+
+    size: bytes of the whole, where `path` holds its header and no weights.
+    """
+
+    def take(file: Any, there: int) -> GGUFDocument:
+        return _document(file, there if size is None else size)
+
+    return _mapped(path, take, "rewritten", ".\n  Nothing was written. Is the download complete?")
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -143,6 +151,21 @@ def read_header(path: Path) -> dict[str, Any]:
     For looking only: what engines overlook, such as weights that are missing or of an unknown type, is no error here.
     """
     return _mapped(path, _header, "read", ".")
+
+
+def spans(beginning: bytes) -> list[ByteSpan]:
+    """Where the header of a file is, and the lists of rope factors that a reader of it also reads.
+
+    beginning: of the file, as much as there is. TooShort where the header goes on behind it, ValueError where it is none.
+    """
+    cursor = Cursor(beginning)
+    _, tensors, keys = _start(cursor)
+    found = {name: cursor.raw_value() for name in (cursor.name() for _ in range(keys))}
+    infos = [_tensor(cursor, cursor.name()) for _ in range(tensors)]
+    aligned = alignment_of(decoded(found[ALIGNMENT]) if ALIGNMENT in found else None)
+    start = -(-cursor.at // aligned) * aligned
+    lists = (info for info in infos if info.name in FACTORS and info.kind in BLOCKS)
+    return [ByteSpan(0, start), *(ByteSpan(start + info.offset, start + info.offset + info.size) for info in lists)]
 
 
 def _mapped(path: Path, take: Callable[[Any, int], T], purpose: str, hint: str) -> T:
@@ -161,7 +184,7 @@ def _mapped(path: Path, take: Callable[[Any, int], T], purpose: str, hint: str) 
 
 
 def _document(file: Any, size: int) -> GGUFDocument:
-    cursor = Cursor(file, end=min(size, LARGEST_HEADER), errors="strict")
+    cursor = Cursor(file, end=min(size, len(file), LARGEST_HEADER), errors="strict")
     version, tensor_count, key_count = _start(cursor)
     keys = tuple(_unique("key", ((cursor.name(), cursor.raw_value()) for _ in range(key_count))))
     infos = ((name, _tensor(cursor, name)) for name in (cursor.name() for _ in range(tensor_count)))
@@ -184,7 +207,7 @@ def _header(file: Any, size: int) -> dict[str, Any]:
     infos = [_tensor(cursor, cursor.name()) for _ in range(tensors)]
     if any(info.name.endswith((".lora_a", ".lora_b")) for info in infos):
         found.setdefault("general.type", "adapter")
-    factors = [info for info in infos if info.name in (FREQS, LONG, SHORT) and len(info.shape) == 1]
+    factors = [info for info in infos if info.name in FACTORS and len(info.shape) == 1]
     if factors:
         aligned = alignment_of(found.get(ALIGNMENT))
         start = -(-cursor.at // aligned) * aligned

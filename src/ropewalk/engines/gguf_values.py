@@ -12,6 +12,13 @@ LONGEST_NAME = 65_535  # bytes; the format allows no longer key
 KEPT = 4096  # items of an array; vocabularies are passed over
 
 
+class TooShort(ValueError):
+    """The bytes end before what is read does; there may be more of them."""
+
+    def __init__(self) -> None:
+        super().__init__("it ends before its header does")
+
+
 class Cursor:
     """A place in the bytes, which moves on with what is read.
 
@@ -27,7 +34,7 @@ class Cursor:
 
     def skip(self, count: int) -> None:
         if count > self.end - self.at:
-            raise ValueError("it ends before its header does")
+            raise TooShort
         self.at += count
 
     def number(self, form: str) -> Any:

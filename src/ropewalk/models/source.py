@@ -21,13 +21,15 @@ class Source:
     model: a folder, a config.json, a GGUF (of a hub: owner/name:FILE), a hub id, ropewalk-tiny, a live transformers model;
     or, where only its rotation is asked for, a config (transformers' own, or a dict) or a ModelSpec.
     original_length: tokens that the model was trained at, where its config is wrong.
-    progress: told while a GGUF is dequantised.
+    progress: told while a GGUF is dequantised, or its header is fetched.
+    weights: False where config and spec alone are asked for: of a hub's GGUF the header is fetched, and no more.
     """
 
     def __init__(
-        self, model: Any, *, tokenizer: Any = None, original_length: int | str | None = None, progress: Progress = SILENT
-    ):
-        self.given, self._tokenizer, self.progress = model, tokenizer, progress
+        self, model: Any, *, tokenizer: Any = None, original_length: int | str | None = None, progress: Progress = SILENT,
+        weights: bool = True,
+    ):  # fmt: skip
+        self.given, self._tokenizer, self.progress, self._weights = model, tokenizer, progress, weights
         self.original_length = None if original_length is None else as_length(original_length)
         self.is_named = isinstance(model, str | Path)
         self.is_live = not self.is_named and hasattr(getattr(model, "config", None), "to_dict")
@@ -62,7 +64,14 @@ class Source:
             return None
         path = Path(self.given).expanduser()  # by its name it is one, there or not: whoever opens it says that it is not
         missing = path.suffix.lower() == ".gguf" and not path.exists() and not is_hub_gguf(self.given)
-        return path if missing else find_gguf(self.given)
+        return path if missing else find_gguf(self.given, weights=self._weights, progress=self.progress)
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether it is one; nothing is fetched to tell."""
+        return (
+            self.is_named and not Path(self.given).expanduser().exists() and is_hub_gguf(self.given)
+        ) or self.gguf is not None
 
     @cached_property
     def adapter(self) -> Adapter | None:
@@ -173,8 +182,10 @@ class Source:
 
         if self.gguf is not None:
             from ropewalk.checkpoints.gguf_places import parts_of
+            from ropewalk.checkpoints.hub_header import check_whole
             from ropewalk.models.from_gguf.store import content_of
 
+            check_whole(self.gguf)
             return content_of(parts_of(self.gguf))
         if self.adapter:
             return adapted_fingerprint(self.adapter, note)

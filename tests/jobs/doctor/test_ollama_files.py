@@ -107,7 +107,7 @@ def test_a_modelfile_from_a_name(folder):
 def test_a_file_of_a_hub_is_fetched(words, asked, folder, monkeypatch):
     known = {asked: folder / "x.gguf"}
     find = target.find_gguf
-    monkeypatch.setattr(target, "find_gguf", lambda name: known.get(str(name)) or find(name))
+    monkeypatch.setattr(target, "find_gguf", lambda name, **how: known.get(str(name)) or find(name, **how))
     assert looked_at(words).layers[0].longest == 131_072
 
 

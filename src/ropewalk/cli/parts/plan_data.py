@@ -48,8 +48,9 @@ def asked_for(
     from ropewalk.measure.texts import TEXT_FIELD
     from ropewalk.models.load import load_tokenizer
 
-    local = None if find_gguf(model) else local_checkpoint(model)
-    tokenizer = load_tokenizer(local.parent if local and local.is_file() else model)
+    gguf = find_gguf(model, weights=False)
+    local = None if gguf else local_checkpoint(model)
+    tokenizer = load_tokenizer(local.parent if local and local.is_file() else gguf or model)
     with (
         nullcontext(cache) if cache else tempfile.TemporaryDirectory() as folder,
         progress.Bar(WHAT) as bar,

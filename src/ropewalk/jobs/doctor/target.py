@@ -23,10 +23,11 @@ from ropewalk.engines.transformers.checkpoint import (
     read_config,
     text_of,
 )
-from ropewalk.errors import BadConfig, BadOption, RopewalkError, first_line
+from ropewalk.errors import BadConfig, first_line
 from ropewalk.jobs.doctor.llama_flags import reached, with_flags, with_overrides
 from ropewalk.jobs.doctor.ollama_files import find_model, is_modelfile, of_hub, read_modelfile
 from ropewalk.jobs.doctor.overrides import Overridden, overridden, pasted_outside
+from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.spec import is_local
 
 Find = Callable[[str], Path]
@@ -42,18 +43,20 @@ class Target:
     layers: tuple[Keys, ...]
 
 
-def resolve(target: str, find: Find, base: Path | None = None) -> Target:
+def resolve(target: str, find: Find, base: Path | None = None, progress: Progress = SILENT) -> Target:
     """Read a target.
 
     find: the folder or file of a model's name; only called for names that are not on this machine as they stand.
     base: the config that a command line serves, where its own model is not at hand.
+    progress: told where the header of a hub's GGUF is fetched.
     """
     path = Path(target).expanduser()
     if not path.exists() and len(target.split()) > 1:  # no hub id has a blank
-        return _of_command(parse_command(target), find, base)
+        return _of_command(parse_command(target), find, base, progress)
     if is_modelfile(path):
-        return _of_modelfile(target, path, find)
-    return _of_file(target, find_gguf(target) or base_place(local_checkpoint(target) or find(target)))
+        return _of_modelfile(target, path, find, progress)
+    found = find_gguf(target, weights=False, progress=progress)
+    return _of_file(target, found or base_place(local_checkpoint(target) or find(target)))
 
 
 def _of_file(title: str, path: Path) -> Target:
@@ -102,7 +105,7 @@ def _null_theta(text: Mapping[str, Any]) -> bool:
     return (inside or ("rope_theta" in text and text["rope_theta"] is None)) and not stated
 
 
-def _of_modelfile(title: str, path: Path, find: Find) -> Target:
+def _of_modelfile(title: str, path: Path, find: Find, progress: Progress) -> Target:
     """Ollama hands llama.cpp no rope flags: what its GGUF says counts, and num_ctx up to the window that it states."""
     file = read_modelfile(path)
     found = find_model(file.source, path.parent)
@@ -111,7 +114,7 @@ def _of_modelfile(title: str, path: Path, find: Find) -> Target:
             f"{path} is FROM {file.source}, which is no file beside it and not among Ollama's models here.\n"
             "  `ollama pull` fetches it; or look at the GGUF behind it."
         )
-    gguf_file = find_gguf(found)
+    gguf_file = find_gguf(found, weights=False, progress=progress)
     if gguf_file is None:
         layers = layers_of(read_config(local_checkpoint(found) or find(found)))
     else:
@@ -122,12 +125,12 @@ def _of_modelfile(title: str, path: Path, find: Find) -> Target:
     return Target(f"{title} (FROM {file.source}{said}{capped})", ("ollama",), layers)
 
 
-def _of_command(command: Command, find: Find, base: Path | None) -> Target:
+def _of_command(command: Command, find: Find, base: Path | None, progress: Progress) -> Target:
     command = _located(command, base)
     if command.engine == "ollama" and is_modelfile(Path(command.model)):
-        return _of_modelfile(command.model, Path(command.model), find)
+        return _of_modelfile(command.model, Path(command.model), find, progress)
     name = (command.options.get("hf-config-path") if command.engine == "vllm" else None) or command.model
-    path = base or _served(name) or find(name)
+    path = base or _served(name, progress) or find(name)
     if is_gguf(path):
         if command.engine not in ("llama_cpp", "ollama"):
             raise BadConfig(
@@ -147,11 +150,13 @@ def _of_command(command: Command, find: Find, base: Path | None) -> Target:
     return Target(command.model, (command.engine,), layers)
 
 
-def _served(model: str) -> Path | None:
+def _served(model: str, progress: Progress) -> Path | None:
     try:
-        return find_gguf(model) or local_checkpoint(model)
+        return find_gguf(model, weights=False, progress=progress) or local_checkpoint(model)
     except BadConfig as error:
         hint = "If the command runs on another machine, or in a container, give its config.json or GGUF as config (--config)."
+        if is_hub_gguf(model):
+            hint = "Give the file, or the config.json of the model, as config (--config)."
         raise BadConfig(f"{first_line(error)}\n  {hint}") from None
 
 
@@ -184,17 +189,9 @@ def _located(command: Command, base: Path | None) -> Command:
 
 
 def _of_hub(command: Command) -> str:
-    """The file that llama.cpp would download, which is fetched: -hf owner/name:QUANT, or -hf owner/name -hff FILE."""
+    """The file that llama.cpp would download, by its name: -hf owner/name:QUANT, or -hf owner/name -hff FILE."""
     file = command.options.get("hf-file")
-    name = f"{command.model.partition(':')[0]}:{file}" if file else of_hub(command.model)
-    try:
-        return str(find_gguf(name) or name)
-    except BadOption:
-        raise
-    except RopewalkError as error:
-        raise BadConfig(
-            f"{first_line(error)}\n  Give the file, or the config.json of the model, as config (--config)."
-        ) from None
+    return f"{command.model.partition(':')[0]}:{file}" if file else of_hub(command.model)
 
 
 def _of_config(command: Command, config: Mapping[str, Any]) -> Target:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.checkpoints.gguf_places import parts_of
+from ropewalk.checkpoints.hub_header import check_whole, size_of
 from ropewalk.engines.transformers.checkpoint import CONFIG
 from ropewalk.errors import BadConfig, OutOfMemory
 from ropewalk.models.from_gguf import store
@@ -45,6 +46,7 @@ def folder_of(
 
     device: where the model will be; OutOfMemory before anything is dequantised where a CPU's memory cannot hold it.
     """
+    check_whole(path)
     kind = dtype if dtype in DTYPES else EXACT
     found = store.find(parts_of(path), kind) if keep else None
     if found is not None:
@@ -68,14 +70,15 @@ def folder_of(
 
 def tokenizer_folder(path: Path) -> Path:
     """The folder with config and tokenizer alone. BadConfig for a GGUF that has none, or one that is not read."""
-    if (found := store.find(parts_of(path), WORDS)) is not None:
+    alone = size_of(path) is not None  # a header is no file that anything is kept of
+    if not alone and (found := store.find(parts_of(path), WORDS)) is not None:
         return found
     source = opened(path)
     words = _words(source)
     if isinstance(words, BadConfig):
         raise words
     fill = partial(_small, source=source, config=config_of(source))
-    return store.kept(source.parts, WORDS, _size(source), fill, SILENT)
+    return store.kept(source.parts, WORDS, _size(source), fill, SILENT, keep=not alone)
 
 
 def _small(folder: Path, source: OpenedGGUF, config: Mapping[str, Any]) -> dict[str, str]:

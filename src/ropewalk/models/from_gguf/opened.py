@@ -9,6 +9,7 @@ from typing import Any
 from ropewalk.checkpoints.gguf import metadata
 from ropewalk.checkpoints.gguf_edit import content, cut
 from ropewalk.checkpoints.gguf_places import parts_of
+from ropewalk.checkpoints.hub_header import size_of
 from ropewalk.engines.gguf_file import FLOAT32, FREQS, LONG, SHORT, GGUFDocument, Tensor, read
 from ropewalk.errors import BadConfig
 
@@ -51,7 +52,7 @@ class OpenedGGUF:
 def open_parts(path: Path) -> OpenedGGUF:
     """BadConfig where a file is damaged, or the parts are not of one model."""
     parts = parts_of(path)
-    documents = tuple(read(part) for part in parts)
+    documents = tuple(read(part, size_of(part)) for part in parts)
     first = documents[0]
     count = first.value("split.count") or 1
     if count != len(parts):
