@@ -40,7 +40,7 @@ class Sums:
         return math.exp(self.mean)
 
     def interval(self) -> Interval:
-        """Bits per token with a 95 % interval over documents, cut at 0: no loss is below it, two documents' interval can be."""
+        """Bits per token with a 95 % interval over documents, cut at 0: no loss is below it, an interval of two can be."""
         found = cluster_mean(self.sums * BITS, self.counts)
         return replace(found, low=max(found.low, 0.0)) if math.isfinite(found.low) else found
 

@@ -120,6 +120,19 @@ def test_what_few_rounds_cannot_tell_is_not_called_a_finding(tmp_path):
     assert alike.sentence.startswith("Do not stretch, your documents do not need it:")
 
 
+def test_too_few_rounds_for_the_test_are_not_a_tie(tmp_path):
+    """`none` 5 bits behind in each of three rounds was called "not told apart": the test's first interval comes later."""
+    few = concluded(raced({"yarn": 0.0, "ntk": 0.0001, "none": 5.0}, rounds=3), tmp_path)
+    states = {row["plan"]: row["state"] for row in few.rows}
+    assert (states["yarn"], states["ntk"], states["none"]) == ("chosen", "too few rounds", "too few rounds")
+    assert (
+        "Where it was chosen, 3 rounds are too few to tell it from ntk, none by a test that holds at every look, and by an "
+        "ordinary 95 % interval it is ahead of none."
+    ) in few.sentence
+    many = concluded(raced({"yarn": 0.0, "ntk": 0.0001, "none": 5.0}, beaten=("none",)), tmp_path)
+    assert {row["plan"]: row["state"] for row in many.rows}["ntk"] == "not told apart"
+
+
 def test_what_was_left_out_early_is_not_called_worse(tmp_path):
     found = concluded(raced({"yarn": 0.0, "ntk": 0.3, "none": 2.0}, beaten=("none",), alive=("yarn",)), tmp_path)
     states = {row["plan"]: row["state"] for row in found.rows}

@@ -139,6 +139,24 @@ def test_what_was_interrupted_goes_on(tmp_path, texts, chosen, after):
     assert again.reported.keys() == whole.reported.keys()
 
 
+def test_a_document_that_not_all_have_read_is_not_reported(tmp_path, texts, monkeypatch):
+    """A larger run was stopped while it read the third: the page then said 3 documents, and that it was not finished."""
+    monkeypatch.setattr(job, "SLOWER", 1e9)  # no time for a third
+    both = {"methods": "none,linear", "engines": "", "retrieval": False}
+    monkeypatch.setattr(job, "REPORTED", 3)
+    choose(tmp_path, texts, **both)
+    third = json.loads((tmp_path / "run.json").read_text())["documents"][2]["name"]
+    records = Records(tmp_path / "records")
+    for key in [r.key for r in records if r.key.method == "linear" and r.facts["document"] == third]:
+        records.path(key).unlink()
+    monkeypatch.setattr(job, "REPORTED", 2)
+    found = choose(tmp_path, texts, **both)
+    assert found.documents["reporting"] == 2
+    page = found.page.read_text()
+    assert "This run is not finished" not in page
+    assert "intervals over 2 documents" in page
+
+
 def test_a_second_run_measures_nothing(chosen, texts, monkeypatch):
     out, found = chosen
     monkeypatch.setattr("ropewalk.jobs.choose.reader.measure", lambda *given, **more: pytest.fail("measured again"))
@@ -176,7 +194,9 @@ def test_a_run_that_goes_on_begins_where_it_was(chosen, texts):
 def test_a_long_reading_is_told_while_it_lasts(tmp_path, texts, monkeypatch):
     monkeypatch.setattr("ropewalk.measure.passes.LONG", 1)
     watching = Watching()
-    choose(tmp_path, texts, methods="none,linear", engines="", retrieval=False, progress=watching)
+    found = choose(tmp_path, texts, methods="none,linear", engines="", retrieval=False, progress=watching)
+    assert all("answer, %" not in table.columns and "found" not in table.columns for table in found.tables)
+    assert "ight answer" not in found.page.read_text().partition('id="loss"')[0]
     assert "round 2, 2 plans, 50% read of a text under linear" in watching.said["choosing among 2 plans"]
     assert "document 1, 50% read of a text under none" in watching.said["reporting"]
 

@@ -70,7 +70,7 @@ def conclude(
     reasons = [
         _head(asked, what, chosen, verdict, raced),
         *_evidence(asked, chosen, second, reported, documents),
-        *_told(raced, second, close),
+        *_told(raced, close),
         *_cost(asked, what, chosen, reported, raced),
     ]
     return ChooseResult(
@@ -126,12 +126,26 @@ def _evidence(
     return [f"{said[0]} {'; '.join(said[1:])}."] if len(said) > 1 else []
 
 
-def _told(raced: Race, second: str | None, close: Sequence[str]) -> list[str]:
+def _told(raced: Race, close: Sequence[str]) -> list[str]:
+    early = [name for name in close if is_early(raced, name)]
+    if early:
+        ahead = [name for name in early if raced.behind_once(name).low > 0]
+        once = f", and by an ordinary 95 % interval it is ahead of {_some(ahead)}" if ahead else ""
+        rounds = min(len(raced.readings[name]) for name in early)
+        return [
+            f"Where it was chosen, {rounds} rounds are too few to tell it from {_some(early)} by a test that holds at every "
+            f"look{once}."
+        ]
     if close:
         return [f"Where it was chosen it is not told from {_some(close)} (95 %)."]
     rest = [name for name in raced.open if name not in raced.alive]
     left = f", but for {len(rest)} left out early to save time" if rest else ""
     return [f"Where it was chosen it is shown to be better than every other plan read{left} (95 %, shared among the rivals)."]
+
+
+def is_early(raced: Race, name: str) -> bool:
+    """Too few rounds for any interval that holds at every look: that it is not told from the winner says nothing yet."""
+    return name != raced.winner and not math.isfinite(raced.behind(name).high)
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:
@@ -244,7 +258,9 @@ def _state(candidate: Candidate, raced: Race, chosen: str) -> str:
         return "chosen"
     if name in raced.beaten:
         return "worse"
-    return "not told apart" if name in raced.alive else TO_SAVE_TIME
+    if name not in raced.alive:
+        return TO_SAVE_TIME
+    return "too few rounds" if is_early(raced, name) else "not told apart"
 
 
 def _commands(asked: Asked, plan: ScalingPlan | None, candidate: Candidate) -> dict[str, str]:

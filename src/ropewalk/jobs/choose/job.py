@@ -357,9 +357,10 @@ class _Job:
     def _conclude(
         self, raced: Race, plans: dict[str, ScalingPlan], records: list[Record], kinds: Sequence[str], rounds: int
     ) -> ChooseResult:
-        prints = {plan.fingerprint for plan in plans.values()}
+        prints, read = {plan.fingerprint for plan in plans.values()}, {d.name for d in self.reporting[:rounds]}
         facts = {**runs.read(self.out / RUN), "tasks": list(kinds)}
-        run = make_run([record for record in records if record.key.plan in prints], plans, facts)
+        kept = [r for r in records if r.key.plan in prints and r.facts.get("document") in (*read, None)]
+        run = make_run(kept, plans, facts)  # not what another run began of a document that this one has no time for
         made = certificate(run)
         documents = {"choosing": len(raced.readings[raced.winner]), "reporting": rounds}
         if facts.get(FITTED):

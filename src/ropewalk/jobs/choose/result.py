@@ -121,21 +121,23 @@ class ChooseResult:
     @property
     def table(self) -> Table:
         """Of what was read; who was not stands in the notes.  Behind by: score, with the level shared among the rivals."""
-        columns = ("plan", "rounds", "bits", "answer, %", "behind by", "")
+        answer = ("answer, %",) if self.kinds else ()
+        columns = ("plan", "rounds", "bits", *answer, "behind by", "")
         read = [row for row in self.rows if row["rounds"]]
         early = any(row["state"] == TO_SAVE_TIME for row in read)
         told = (f"{LEFT_OUT.capitalize()}: to save time, and not shown to be worse.",) if early else ()
-        return Table(columns, tuple(map(_written, read)), (*told, *self.notes, *self.aside))
+        return Table(columns, tuple(_written(row, bool(answer)) for row in read), (*told, *self.notes, *self.aside))
 
     @property
     def reported_table(self) -> Table:
-        heads = (f"bits beyond {self.asked.original:,}", "more than the chosen", "found", "costs inside")
+        found = ("found",) if self.kinds else ()
+        heads = (f"bits beyond {self.asked.original:,}", "more than the chosen", *found, "costs inside")
         rows = [
             (
                 name,
                 interval(row["bits"], ".3f"),
                 interval(row["excess"], "+.3f"),
-                share_found(row),
+                *((share_found(row),) if found else ()),
                 interval(row["inside"], "+.3f"),
             )
             for name, row in self.reported.items()
@@ -164,10 +166,10 @@ class ChooseResult:
         return f"<p><b>{self.title}.</b> {self.sentence}</p>" + "".join(table.to_html() for table in self.tables)
 
 
-def _written(row: Mapping[str, Any]) -> tuple[str, ...]:
-    chance = "" if row["chance"] is None else f"{100 * row['chance']:.0f}"
+def _written(row: Mapping[str, Any], answer: bool) -> tuple[str, ...]:
+    chance = ("" if row["chance"] is None else f"{100 * row['chance']:.0f}",) if answer else ()
     state = LEFT_OUT if row["state"] == TO_SAVE_TIME else row["state"]  # a narrow terminal has room for no more
-    return row["plan"], str(row["rounds"]), f"{row['bits']:.3f}", chance, interval(row["behind"], "+.3f"), state
+    return row["plan"], str(row["rounds"]), f"{row['bits']:.3f}", *chance, interval(row["behind"], "+.3f"), state
 
 
 def interval(cell: Mapping[str, float] | None, form: str) -> str:
