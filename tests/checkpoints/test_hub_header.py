@@ -3,8 +3,10 @@
 The hub is a server of this process that counts the bytes it sends; what is right comes from the same file, read from the disk.
 """
 
+import re
 import shutil
 import struct
+import time
 
 import huggingface_hub
 import pytest
@@ -171,6 +173,30 @@ def test_a_list_beyond_all_measure(online, serve_hub, tmp_path):
     assert hub.sent == MIB
 
 
+def test_a_list_that_is_there_twice(online, serve_hub, tmp_path):
+    """A header of 64 MiB has room for a million of them, and each was asked for."""
+    lists = {"rope_freqs.weight": FACTORS, "rope_freqs_weight": FACTORS}
+    with large_gguf(tmp_path / "x.gguf", lists=lists, at_end=True).open("r+b") as stream:
+        head = stream.read(4096)
+        stream.seek(0)
+        stream.write(head.replace(b"rope_freqs_weight", b"rope_freqs.weight"))
+    hub = serve_hub(Hub(tmp_path))
+    assert "the tensor rope_freqs.weight is there twice" in refused("owner/name:x.gguf")
+    assert len(hub.files_asked) == 1
+
+
+def test_a_server_that_drips(online, serve_hub, tmp_path, monkeypatch):
+    """A byte now and then was waited for without an end: each came in time, and a header has a million."""
+
+    def drip(headers, body):
+        return headers, (time.sleep(0.05) or body[at : at + 1] for at in range(len(body)))
+
+    monkeypatch.setattr(hub_header, "TIMEOUT", 0.4)
+    large_gguf(tmp_path / "x.gguf")
+    serve_hub(Hub(tmp_path, lie=drip))
+    assert re.search(r"fetched from the hub: TimeoutError \(\d+ bytes came in 0 s\)", refused("owner/name:x.gguf"))
+
+
 @pytest.mark.parametrize(
     ("status", "said"),
     [
@@ -227,6 +253,12 @@ def test_what_is_not_there_is_refused_with_what_is(each_install, serve_hub, tmp_
     assert ropewalk.read("owner/name:sub/x-Q4_K_M.gguf") == ropewalk.read(tmp_path / "sub" / "x-Q4_K_M.gguf")
 
 
+def test_more_parts_than_can_be(online, serve_hub, tmp_path):
+    hub = serve_hub(Hub(tmp_path, names=[f"x-Q4_0-{number:05d}-of-05000.gguf" for number in range(1, 5001)]))
+    assert "x-Q4_0-00001-of-05000.gguf is called a part of 5000, which cannot be" in refused("owner/name:Q4_0")
+    assert not hub.files_asked
+
+
 def in_parts(folder, missing=()):
     """Keys in the first, the vocabulary's matrix in the second, the rope factors in the third: headers alone tell it all."""
     parts = []
@@ -252,6 +284,15 @@ def test_a_model_in_parts(each_install, serve_hub, tmp_path):
     assert hub.sent < MIB  # of a later part 64 KiB are asked for at first, and what is behind them is a hole
 
 
+def test_headers_of_parts_beyond_all_measure(online, serve_hub, tmp_path, monkeypatch):
+    in_parts(tmp_path)
+    serve_hub(Hub(tmp_path))
+    monkeypatch.setattr(hub_header, "LARGEST_ALL", 40_000)  # they have 16,900, 65,536 and 17,000 bytes, about
+    told = refused("owner/name:Q4_K_M")
+    assert told.startswith("the header of owner/name:x-Q4_K_M-00002-of-00003.gguf cannot be read")
+    assert "those before it and it are beyond 39.1 KiB" in told
+
+
 def test_a_part_that_is_missing(online, serve_hub, tmp_path):
     in_parts(tmp_path, missing=(2,))
     hub = serve_hub(Hub(tmp_path))
@@ -268,6 +309,27 @@ def test_the_key_stays_with_the_hub(online, serve_hub, tmp_path, monkeypatch):
         serve_hub(Hub(tmp_path, away=away))
         assert ropewalk.read("owner/name:x.gguf") == ropewalk.read(path)
     assert [(asked, key) for _, asked, key in stored.asked] == [("bytes=0-1048575", None)]
+
+
+def test_the_key_comes_along_behind_a_proxy(online, serve_hub, tmp_path, monkeypatch):
+    """urllib writes the proxy's address into the request; a renamed repository then looked like another host."""
+    path, hub = large_gguf(tmp_path / "x.gguf"), Hub(tmp_path, renamed="owner/old")
+    with serving(hub) as proxy:
+        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")
+        assert ropewalk.read("owner/old:x.gguf") == ropewalk.read(path)
+    assert {key for _, _, key in hub.asked} == {"Bearer secret"}
+    assert len(hub.asked) == 4  # both by the old name and by the new one
+
+
+@pytest.mark.parametrize(("variable", "sent"), [("HF_TOKEN", "Bearer of mine"), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", None)])
+def test_which_key_is_sent(variable, sent, each_install, serve_hub, tmp_path, monkeypatch):
+    """As huggingface_hub has it: of a file with its last newline, and none where that is asked for."""
+    large_gguf(tmp_path / "x.gguf")
+    hub = serve_hub(Hub(tmp_path))
+    monkeypatch.setenv(variable, {"HF_TOKEN": "of mine\n"}.get(variable, "1"))
+    ropewalk.read("owner/name:x.gguf")
+    assert {key for _, _, key in hub.asked} == {sent}
 
 
 def in_cache(path, root):
@@ -296,6 +358,16 @@ def test_what_is_in_the_hubs_cache_is_used(network, online, serve_hub, tmp_path,
         assert told in refused("owner/name:Q8_0")  # and not: is not among its GGUFs
     assert not hub.files_asked
     assert hub_header.size_of(kept) is None
+
+
+def test_the_cache_is_no_answer_where_the_hub_names_no_commit(online, serve_hub, tmp_path, monkeypatch):
+    """Its main may be yesterday's: then the header of today's is read."""
+    (tmp_path / "hub").mkdir()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    in_cache(large_gguf(tmp_path / "hub" / "x.gguf", size=4096), tmp_path / "cache")
+    today = large_gguf(tmp_path / "hub" / "x.gguf", size=4096, **{"llama.rope.freq_base": 1e6})
+    serve_hub(Hub(tmp_path / "hub", listing=b'{"siblings": [{"rfilename": "x.gguf"}]}'))
+    assert ropewalk.read("owner/name:x.gguf") == ropewalk.read(today)
 
 
 def test_what_is_fetched_is_told_in_a_line(online, serve_hub, tmp_path):

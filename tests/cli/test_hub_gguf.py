@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import huggingface_hub
 import pytest
@@ -87,6 +88,13 @@ def test_a_repository_without_a_config_lists_its_ggufs(each_install, serve_hub, 
         assert "a repository of a GGUF: name one of them, as in\n  owner/name:x-Q4_K_M.gguf" in refused(
             "owner/name", BadOption
         )
+
+
+def test_a_hub_that_is_none_is_called_that(online, serve_hub, tmp_path, monkeypatch):
+    """In the base install it read: could not be fetched from the hub: BadConfig."""
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    serve_hub(Hub(tmp_path, listing=b"<html>"))
+    assert "owner/name: the hub was asked for its files and answered with no list of them" in refused("owner/name")
 
 
 def test_plan_as_it_is_typed(each_install, serve_hub, tmp_path, capsys, monkeypatch):

@@ -26,13 +26,22 @@ MUTANTS = {
         ("names may lead outside", 'part in ("", ".", "..") for part', "part in () for part"),
         ("names may hold anything", " or STRANGE.search(path)", ""),
         ("the key goes everywhere", 'new.remove_header("Authorization")', "pass"),
-        ("offline is passed over", 'in ("1", "ON", "YES", "TRUE")', "in ()"),
+        ("offline is passed over", '"HF_HUB_OFFLINE", "").upper() in YES', '"HF_HUB_OFFLINE", "").upper() in ()'),
+        (
+            "a key is sent that nobody asked for",
+            '"HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in YES',
+            '"", "").upper() in YES',
+        ),
+        ("behind a proxy the key goes nowhere", "urlsplit(asked.full_url)[:2]", "(asked.type, asked.host)"),
+        ("parts may have headers of any size", "if sum(one.fetched for one in files) > LARGEST_ALL:", "if False:"),
+        ("the cache's main is the hub's", "if commit == MAIN or find_spec", "if find_spec"),
         ("lists may be of any length", " or span.end - span.start > LARGEST_LIST", ""),
         ("a header is taken for the whole", "if path in _sizes:", "if False:"),
         ("later parts take as much as the first", "STEPS_BEHIND if number else STEPS", "STEPS"),
     ],
     ("checkpoints/hub.py", "tests/checkpoints/test_hub_header.py", "tests/cli/test_hub_gguf.py"): [
         ("parts may be missing", 'if list(sorted(parts)) != list(range(1, int(split["count"]) + 1)):', "if False:"),
+        ("parts may be any number", 'if int(split["count"]) > MOST_PARTS:', "if False:"),
         ("the cache is not looked at", "return here[0] if here[0] and all(here) else fetched", "return fetched"),
         ("the cache is not looked at without a network", "(kept := _kept(model, repository, wanted)) is None", "True"),
         (

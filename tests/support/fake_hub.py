@@ -7,6 +7,7 @@ import threading
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from support.gguf_writer import text, value
 
@@ -19,10 +20,12 @@ class Hub:
 
     ranges: does it send parts of files?  refuses: the status of every answer about files.
     lie(headers, body) -> (headers, body): of an answer with a part of a file.  away: where files are, on another server.
+    renamed: what the repository was called before; who asks for that is sent on, as by the hub.
     """
 
-    def __init__(self, folder, names=None, ranges=True, refuses=None, lie=None, away=None, listing=None):
+    def __init__(self, folder, names=None, ranges=True, refuses=None, lie=None, away=None, listing=None, renamed=None):
         self.folder, self.ranges, self.refuses, self.lie, self.away = Path(folder), ranges, refuses, lie, away
+        self.renamed = renamed
         self.names = names or sorted(path.relative_to(folder).as_posix() for path in self.folder.rglob("*") if path.is_file())
         self.listing = (
             listing or json.dumps({"sha": COMMIT, "siblings": [{"rfilename": name} for name in self.names]}).encode()
@@ -41,11 +44,14 @@ def serving(hub, name="127.0.0.1"):
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             hub.asked.append((self.path, self.headers.get("Range"), self.headers.get("Authorization")))
+            path = urlsplit(self.path).path  # a proxy is asked for whole addresses
             if hub.refuses:
                 self.send_error(hub.refuses)
-            elif self.path == "/api/models/owner/name":
+            elif hub.renamed and hub.renamed in self.path:
+                self._send(307, {"Location": urlsplit(self.path).path.replace(hub.renamed, "owner/name")}, b"")
+            elif path == "/api/models/owner/name":
                 self._send(200, {"Content-Length": len(hub.listing)}, hub.listing)
-            elif (found := re.fullmatch(rf"/owner/name/resolve/{COMMIT}/(.+)", self.path)) and hub.away:
+            elif (found := re.fullmatch(rf"/owner/name/resolve/(?:{COMMIT}|main)/(.+)", path)) and hub.away:
                 self._send(302, {"Location": f"{hub.away}{found[0]}", "Content-Length": 0}, b"")
             elif found and (hub.folder / found[1]).is_file():
                 self._file(hub.folder / found[1])

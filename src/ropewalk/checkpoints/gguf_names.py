@@ -3,6 +3,7 @@
 import re
 
 SPLIT = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
+MOST_PARTS = 4096
 SHOWN = 24  # names in a message
 BESIDE = ("mmproj", "imatrix")  # in names of files that lie beside a model and are none
 

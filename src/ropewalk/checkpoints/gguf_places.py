@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-from ropewalk.checkpoints.gguf_names import SPLIT, listed, models_among
+from ropewalk.checkpoints.gguf_names import MOST_PARTS, SPLIT, listed, models_among
 from ropewalk.checkpoints.hub import fetched_gguf
 from ropewalk.checkpoints.weights import PICKLES
 from ropewalk.engines.transformers.checkpoint import is_gguf, is_hub_gguf
 from ropewalk.errors import BadConfig, BadOption
 from ropewalk.progress import SILENT, Progress
-
-MOST_PARTS = 4096
 
 
 def find_gguf(model: str | Path, *, weights: bool = True, progress: Progress = SILENT) -> Path | None:

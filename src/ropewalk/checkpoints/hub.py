@@ -8,10 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ropewalk.checkpoints.gguf_names import SPLIT, listed, models_among
-from ropewalk.checkpoints.hub_header import ask, check_below, fetched_headers, kept_file, repository_files
-from ropewalk.engines.transformers.checkpoint import CONFIG, local_checkpoint
-from ropewalk.errors import BadConfig, BadOption, MissingPart, RopewalkError, extra_parts
+from ropewalk.checkpoints.gguf_names import MOST_PARTS, SPLIT, listed, models_among
+from ropewalk.checkpoints.hub_header import ask, check_below, fetched_headers, kept_file, received, repository_files
+from ropewalk.engines.transformers.checkpoint import CONFIG, LARGEST_CONFIG, local_checkpoint
+from ropewalk.errors import BadConfig, BadOption, RopewalkError, extra_parts
 from ropewalk.progress import SILENT, Progress
 
 # Weights as safetensors and everything small; never pickles, never somebody's code.
@@ -35,7 +35,7 @@ def checkpoint(model: str | Path, *, weights: bool = True) -> Path:
         return _folder(local) if weights else local
     try:
         return _fetched(str(model), weights)
-    except (MissingPart, BadOption):
+    except RopewalkError:
         raise
     except Exception as error:  # the hub's errors have many roots (HTTP, offline, gated, names); all end here for a person
         raise _unreachable(str(model), error) from None
@@ -150,6 +150,8 @@ def _meant(model: str, wanted: str, there: list[str]) -> list[str]:
         return found
     same = ((n, s) for n in there if (s := SPLIT.fullmatch(n)) and (s["stem"], s["count"]) == (split["stem"], split["count"]))
     parts = {int(s["number"]): name for name, s in same}
+    if int(split["count"]) > MOST_PARTS:
+        raise BadConfig(f"{model}: {found[0]} is called a part of {int(split['count'])}, which cannot be.")
     if list(sorted(parts)) != list(range(1, int(split["count"]) + 1)):
         raise BadConfig(
             f"{model}: {found[0]} is one of {int(split['count'])} parts, and the repository holds {len(parts)} of them.\n"
@@ -169,7 +171,7 @@ def check_no_gguf(model: str, names: list[str]) -> None:
 def _config_alone(model: str) -> Path:
     """Its config.json in a folder that lives as long as this process: the base install has no library of the hub."""
     with ask(f"{model}/resolve/main/{CONFIG}") as answer:
-        config = answer.read()
+        config = received(answer, LARGEST_CONFIG + 1)  # one more than a config may have: who reads it says so
     folder = Path(tempfile.mkdtemp(prefix="ropewalk-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / CONFIG).write_bytes(config)

@@ -1,7 +1,7 @@
 """The header of a GGUF on a hub, without the weights behind it: a few megabytes by HTTP ranges, by the standard library alone.
 
-What is fetched lies in a temporary folder, as a file that ends behind the last byte that was asked for. Whoever takes it for
-the whole comes to an end, and not to zeros.
+What is fetched lies in a temporary folder, as a file that ends behind the last byte that was asked for. Before lists of rope
+factors that lie behind weights there is a hole, which reads as zeros: whoever reads weights asks `check_whole` first.
 """
 
 import atexit
@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,12 +23,16 @@ from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.units import human_bytes
 
 TIMEOUT = 30.0  # seconds without a word from the hub
+SLOWEST = 2**10  # bytes per second, beyond the first `TIMEOUT` seconds of an answer: who drips has hung up
 STEPS = (2**20, 2**22, 2**24, LARGEST_HEADER)  # bytes asked for, all in all, until the header is whole
 STEPS_BEHIND = (2**16, *STEPS)  # of a later part, which holds no vocabulary
+LARGEST_ALL = 2**29  # bytes of the headers of all parts
 LARGEST_LIST = 2**20  # bytes of rope factors; one for each pair of channels is less than a kilobyte
 LARGEST_ANSWER = 2**25  # bytes of a repository's list of files
 CHUNK = 2**18
+YES = ("1", "ON", "YES", "TRUE")  # as huggingface_hub reads its variables
 STRANGE = re.compile(r"""[\x00-\x1f\x7f-\x9f\\:*?"<>|]""")
+MAIN = "main"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _sizes: dict[Path, int] = {}  # of the wholes
@@ -50,18 +55,19 @@ def ask(path: str, span: tuple[int, int] | None = None) -> Any:
 
     span: the first byte and the last.
     """
-    from urllib.parse import quote
+    from urllib.parse import quote, urlsplit
     from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
     class Redirects(HTTPRedirectHandler):
         def redirect_request(self, asked: Request, *rest: Any) -> Request | None:
             new = super().redirect_request(asked, *rest)
-            if new and (new.type, new.host) != (asked.type, asked.host):
+            # Not by `asked.host`: behind a proxy it is the proxy's.
+            if new and urlsplit(new.full_url)[:2] != urlsplit(asked.full_url)[:2]:
                 new.remove_header("Authorization")  # it is the hub's, not theirs where the hub's files lie
             return new
 
     check_below(path)
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in YES:
         raise ConnectionError("HF_HUB_OFFLINE is set")
     endpoint, key = os.environ.get("HF_ENDPOINT") or "https://huggingface.co", _key()
     headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -70,6 +76,17 @@ def ask(path: str, span: tuple[int, int] | None = None) -> Any:
     request = Request(f"{endpoint.rstrip('/')}/{quote(path)}", headers=headers)
     opener = build_opener(Redirects, HTTPSHandler(context=_trusted())) if request.type == "https" else build_opener(Redirects)
     return opener.open(request, timeout=TIMEOUT)
+
+
+def received(answer: Any, count: int) -> bytes:
+    """So many bytes of an answer, or as many as there are. TimeoutError where they come too slowly for any end."""
+    began, pieces, there = time.monotonic(), [], 0
+    while there < count and (some := answer.read1(min(count - there, CHUNK))):
+        pieces.append(some)
+        there += len(some)
+        if time.monotonic() - began > TIMEOUT + there / SLOWEST:
+            raise TimeoutError(f"{there:,} bytes came in {time.monotonic() - began:.0f} s")
+    return b"".join(pieces)
 
 
 def _trusted() -> Any:
@@ -91,9 +108,11 @@ def check_below(path: str) -> None:
 
 
 def _key() -> str | None:
-    key = os.environ.get("HF_TOKEN")
+    if os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in YES:
+        return None
+    key = os.environ.get("HF_TOKEN", "").strip()
     if key or find_spec("huggingface_hub") is None:
-        return key
+        return key or None
     import huggingface_hub
 
     return huggingface_hub.get_token()  # of its login
@@ -102,7 +121,7 @@ def _key() -> str | None:
 def repository_files(repository: str) -> tuple[list[str], str]:
     """(the names of its files, the commit that they are of; main where the hub does not say)."""
     with ask(f"api/models/{repository}") as answer:
-        raw = answer.read(LARGEST_ANSWER + 1)
+        raw = received(answer, LARGEST_ANSWER + 1)
     try:
         said = json.loads(raw[:LARGEST_ANSWER])
         names, commit = [one["rfilename"] for one in said["siblings"]], said.get("sha")
@@ -112,12 +131,12 @@ def repository_files(repository: str) -> tuple[list[str], str]:
             f"{repository}: the hub was asked for its files and answered with no list of them, but {raw[:40]!r}.\n"
             "  Is HF_ENDPOINT the address of a hub?"
         ) from None
-    return names, commit if isinstance(commit, str) and COMMIT.fullmatch(commit) else "main"
+    return names, commit if isinstance(commit, str) and COMMIT.fullmatch(commit) else MAIN
 
 
 def kept_file(repository: str, name: str, commit: str) -> Path | None:
-    """The whole file in huggingface_hub's cache, where it is there."""
-    if find_spec("huggingface_hub") is None:
+    """The whole file in huggingface_hub's cache, where it is there; of main it may be yesterday's."""
+    if commit == MAIN or find_spec("huggingface_hub") is None:
         return None
     import huggingface_hub
 
@@ -131,7 +150,7 @@ def fetched_headers(repository: str, names: Sequence[str], commit: str, progress
     The folder is this process's own, and goes with it. Raises BadConfig for names, answers and headers that cannot be.
     """
     key = (os.environ.get("HF_ENDPOINT", ""), repository, commit, *names)
-    if (known := _found.get(key)) and known.exists() and commit != "main":
+    if (known := _found.get(key)) and known.exists() and commit != MAIN:
         return known
     files = [_RemoteFile(repository, name, commit) for name in names]
     progress.begin(f"reading the header of {files[0].title}")
@@ -144,6 +163,10 @@ def fetched_headers(repository: str, names: Sequence[str], commit: str, progress
                 stream.seek(start)
                 stream.write(content)
         _sizes[path] = file.size
+        if sum(one.fetched for one in files) > LARGEST_ALL:
+            raise file.refused(
+                f"those before it and it are beyond {human_bytes(LARGEST_ALL)}, and no model in parts needs that."
+            )
     fetched, whole = sum(file.fetched for file in files), sum(file.size for file in files)
     of = f", in {len(files)} parts" if len(files) > 1 else ""
     progress.note(f"fetched the header of {files[0].title}: {human_bytes(fetched)} of {human_bytes(whole)}{of}")
@@ -169,16 +192,16 @@ class _RemoteFile:
                 break
             except TooShort as error:
                 if len(start) == self.size:
-                    raise self._refused(f"{error}: is it cut off, or no GGUF?") from None
+                    raise self.refused(f"{error}: is it cut off, or no GGUF?") from None
             except ValueError as error:
-                raise self._refused(f"{error}.") from None
+                raise self.refused(f"{error}.") from None
         else:
-            raise self._refused(f"its header goes on behind {human_bytes(LARGEST_HEADER)}, and no GGUF has one that long.")
+            raise self.refused(f"its header goes on behind {human_bytes(LARGEST_HEADER)}, and no GGUF has one that long.")
         header, *lists = found
         pieces = [(0, start[: header.end])]
         for span in lists:
             if span.end > self.size or span.end - span.start > LARGEST_LIST:
-                raise self._refused(
+                raise self.refused(
                     f"a list of rope factors would be bytes {span.start:,} to {span.end:,} of {self.size:,}, which cannot be."
                 )
             held = start[span.start : span.end]
@@ -192,10 +215,10 @@ class _RemoteFile:
         with ask(self.path, (start, start + count - 1)) as answer:
             begins, end = self._sent(answer, start, start + count)
             self._pass_over(answer, start - begins)
-            found: bytes = answer.read(end - start)
+            found = received(answer, end - start)
         self.fetched += len(found)
         if len(found) < end - start:
-            raise self._refused(
+            raise self.refused(
                 f"the connection ended after {len(found):,} of {end - start:,} bytes. Try again; is the file whole on the hub?"
             )
         return found
@@ -211,28 +234,28 @@ class _RemoteFile:
             size, first = int(said) if re.fullmatch(r"\d{1,18}", said.strip()) else 0, 0
             right = answer.status == 200 and size > start
         if not right:
-            raise self._refused(
+            raise self.refused(
                 f"asked for bytes {start:,} to {end - 1:,}, the hub answers {answer.status} with {said[:60] or 'no size'!r}, "
                 "which cannot be."
             )
         if self.size not in (0, size):
-            raise self._refused(
+            raise self.refused(
                 f"it had {self.size:,} bytes and has {size:,} now: it was changed while it was read. Try again."
             )
         self.size = size
         if first < start and end > LARGEST_HEADER:
-            raise self._refused(
+            raise self.refused(
                 f"the server sends whole files and no parts of them, and rope factors lie {human_bytes(start)} behind its "
                 f"beginning."
             )
         return first, min(end, size)
 
     def _pass_over(self, answer: Any, count: int) -> None:
-        while count > 0 and (some := answer.read(min(count, CHUNK))):
+        while count > 0 and (some := received(answer, min(count, CHUNK))):
             self.fetched += len(some)
             count -= len(some)
 
-    def _refused(self, why: str) -> BadConfig:
+    def refused(self, why: str) -> BadConfig:
         return BadConfig(
             f"the header of {self.title} cannot be read from the hub: {why}\n  To have the file: `{self.download}`."
         )

@@ -161,7 +161,8 @@ def spans(beginning: bytes) -> list[ByteSpan]:
     cursor = Cursor(beginning)
     _, tensors, keys = _start(cursor)
     found = {name: cursor.raw_value() for name in (cursor.name() for _ in range(keys))}
-    infos = [_tensor(cursor, cursor.name()) for _ in range(tensors)]
+    named = ((name, _tensor(cursor, name)) for name in (cursor.name() for _ in range(tensors)))
+    infos = [info for _, info in _unique("tensor", named)]  # or a header would ask for one list a million times
     aligned = alignment_of(decoded(found[ALIGNMENT]) if ALIGNMENT in found else None)
     start = -(-cursor.at // aligned) * aligned
     lists = (info for info in infos if info.name in FACTORS and info.kind in BLOCKS)
