@@ -56,6 +56,27 @@ def test_what_a_modelfile_says():
     assert found.template.endswith("FROM elsewhere")
 
 
+def test_factors_of_another_part_are_the_models(tmp_path):
+    """llama-gguf-split --no-tensor-first-split makes such; the factors of the second were passed over without a word."""
+    keys = {
+        "general.architecture": "llama", "llama.context_length": 131_072, "llama.block_count": 1,
+        "llama.rope.dimension_count": 128, "llama.rope.freq_base": 5e5,
+    }  # fmt: skip
+    factors = {"rope_freqs.weight": [1.0] * 29 + [2.0, 3.0, 4.0, 5.0, 6.0, 7.0] + [8.0] * 29}
+    split = [{"split.no": number, "split.count": 2, "split.tensors.count": 1} for number in range(2)]
+    whole, *parts = (tmp_path / name for name in ("x.gguf", "x-00001-of-00002.gguf", "x-00002-of-00002.gguf"))
+    whole.write_bytes(gguf(keys, factors))
+    parts[0].write_bytes(gguf(keys | split[0]))
+    parts[1].write_bytes(gguf(split[1], factors))
+    (tmp_path / "Modelfile").write_text(f"FROM ./{parts[0].name}")
+    (expected,) = looked_at(whole).layers
+    assert expected.said["long_factor"] == factors["rope_freqs.weight"]
+    for words in (parts[0], parts[1], tmp_path / "Modelfile"):
+        assert looked_at(words).layers[0].said == expected.said
+    commanded = [looked_at(f"llama-server -m {one}").layers[0].said for one in (parts[0], whole)]
+    assert commanded[0] == commanded[1]
+
+
 def test_a_modelfile_is_the_gguf_behind_it(folder):
     found = looked_at(folder / "Modelfile")
     assert found.engines == ("ollama",)

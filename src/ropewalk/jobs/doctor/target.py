@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.checkpoints.adapters import base_place
-from ropewalk.checkpoints.gguf_places import find_gguf
+from ropewalk.checkpoints.gguf_places import find_gguf, parts_of
 from ropewalk.engines import gguf, mistral
 from ropewalk.engines.commands import Command, is_set, json_option, length_option, number_option, parse_command
 from ropewalk.engines.engine import get_engine
-from ropewalk.engines.gguf_file import read_header
+from ropewalk.engines.gguf_file import FACTORS, read_header
 from ropewalk.engines.keys import GGUF, Keys, layers_of
 from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.checkpoint import (
@@ -61,7 +61,7 @@ def resolve(target: str, find: Find, base: Path | None = None, progress: Progres
 
 def _of_file(title: str, path: Path) -> Target:
     if is_gguf(path):
-        return Target(title, ("llama_cpp",), gguf.layers_of(read_header(path)))
+        return Target(title, ("llama_cpp",), gguf.layers_of(_header(path)))
     params = path if path.name == "params.json" else path / "params.json"
     if path.name == "params.json" or (path.is_dir() and params.is_file() and not (path / CONFIG).is_file()):
         read = get_engine("mistral").read
@@ -70,6 +70,12 @@ def _of_file(title: str, path: Path) -> Target:
     if path.is_dir() and params.is_file() and any(path.glob("consolidated*.safetensors")):
         layers = tuple(keys.knowing(params=_of_params(keys, read_config(params))) for keys in layers)
     return Target(title, DEFAULT, layers)
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """The keys of the first part, and the rope factors of whichever has them."""
+    first, *others = map(read_header, parts_of(path))
+    return first | {name: part[name] for part in others for name in FACTORS if name in part}
 
 
 def of_config(title: str, config: Mapping[str, Any]) -> Target:
@@ -118,7 +124,7 @@ def _of_modelfile(title: str, path: Path, find: Find, progress: Progress) -> Tar
     if gguf_file is None:
         layers = layers_of(read_config(local_checkpoint(found) or find(found)))
     else:
-        layers = gguf.layers_of(read_header(gguf_file))
+        layers = gguf.layers_of(_header(gguf_file))
     asked, window = file.context, layers[0].longest
     said = "" if asked is None else f", num_ctx {asked:,}"
     capped = f", which Ollama cuts to {window:,}" if asked and asked > window else ""
@@ -136,7 +142,7 @@ def _of_command(command: Command, find: Find, base: Path | None, progress: Progr
             raise BadConfig(
                 f"{path.name} is a GGUF, and what {get_engine(command.engine).title} makes of one was not looked at."
             )
-        header = read_header(path)
+        header = _header(path)
         layers = gguf.layers_of(with_overrides(header, command))
         layers = tuple(keys if is_local(keys.layer_type) else keys.knowing(**reached(keys, header)) for keys in layers)
     elif command.engine == "llama_cpp":
