@@ -1,5 +1,7 @@
 """Records of retrieval: the verdicts of the plain way, resumable at any sample, and nothing recorded that is no number."""
 
+from dataclasses import replace
+
 import numpy
 import pytest
 import torch
@@ -10,7 +12,7 @@ from ropewalk.measure.faults import BatchSize
 from ropewalk.measure.greedy import generate_answers
 from ropewalk.measure.material import Material, library_code
 from ropewalk.measure.records import Records
-from ropewalk.measure.retrieval import GREEDY, TEACHER, Asker, cost, expand_tasks, make_samples
+from ropewalk.measure.retrieval import GREEDY, TEACHER, Asker, check_read, cost, expand_tasks, make_samples
 from ropewalk.measure.reuse import AnswerVerdict, read_answers
 from ropewalk.measure.task import Sample
 from ropewalk.models.attach import attach
@@ -80,6 +82,17 @@ def test_exact_tasks_leave_one_record_each_with_the_plain_verdict(model, materia
         assert (record.key.protocol, record.key.length, record.key.method) == (sample.task, sample.length, "yarn")
         assert "nll_without" not in facts
     assert sum(advance.costs) == pytest.approx(sum(map(cost, grid)))
+
+
+def test_a_gap_is_no_mistake_where_the_task_that_hides_one_thing_has_no_room(grid):
+    """It was refused with: the tasks are passkey, niah_multikey_1, and only a task that hides one thing, as passkey does."""
+    others = [replace(sample, task="niah_multikey_1", needle=None) for sample in grid]
+    how = {"compat": False, "chat": False}
+    check_read(["passkey", "niah_multikey_1"], others, gap=True, **how)
+    check_read(["passkey"], [], gap=True, **how)
+    for names, samples in ((["niah_multikey_1"], others), ([], [])):
+        with pytest.raises(BadOption, match=r"gap \(--gap\) changes nothing here"):
+            check_read(names, samples, gap=True, **how)
 
 
 def test_the_gap_is_the_loss_of_the_same_answer_without_its_needle(model, material, grid, tmp_path):

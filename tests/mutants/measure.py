@@ -76,6 +76,7 @@ MUTANTS = {
         ("control characters stay", "[\\x00-\\x1f]", "[\\x00-\\x09]"),
     ],
     ("measure/retrieval.py", "tests/measure/test_retrieval.py"): [
+        ("what had no room hides nothing", "set(names) <= asked and all(", "all("),
         ("the first digit is enough", "float(verdict.exact), TEACHER", "float(verdict.greedy[0]), TEACHER"),
     ],
     ("measure/tasks/ruler_niah.py", "tests/measure/tasks/test_ruler_needles.py"): [

@@ -59,9 +59,10 @@ def check_read(
 ) -> None:  # fmt: skip
     """Raises BadOption where an option would be read by none of the tasks: it would be left out without a word."""
     reads = {word for name in names for word in get_task(name).defaults}
-    nothing_hidden = all(sample.needle is None for sample in samples) and bool(samples or not names)
+    asked = {sample.task for sample in samples}  # what has room at no length may hide one thing
+    nothing_hidden = set(names) <= asked and all(sample.needle is None for sample in samples)
     unread = {
-        "gap (--gap)": (gap and nothing_hidden, "a task that hides one thing, as passkey does"),
+        "gap (--gap)": (gap and nothing_hidden, "a task that hides one thing, as passkey does,"),
         "ruler_compat (--ruler-compat)": (compat and "compat" not in reads, "RULER's tasks"),
         "chat (--chat)": (chat and "chat" not in reads, "the ladders"),
         "questions (--questions)": (not set(questions) <= set(names), f"{', '.join(NEED_QUESTIONS)}, or ruler,"),
