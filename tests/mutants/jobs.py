@@ -27,6 +27,8 @@ MUTANTS = {
             "rest = [name for name in raced.open if name not in raced.alive]",
             "rest: list[str] = []",
         ),
+        ("too few rounds are those of the winner", "raced.behind(name, chosen).high", "raced.behind(name).high"),
+        ("who is ahead is the winner", "raced.behind_once(name, chosen).low", "raced.behind_once(name).low"),
         ("speed the wrong way", "return its / ours if ours else None", "return ours / its if its else None"),
     ],
     ("jobs/choose/candidates.py", "tests/jobs/choose/test_candidates.py"): [

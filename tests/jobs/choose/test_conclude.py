@@ -133,6 +133,15 @@ def test_too_few_rounds_for_the_test_are_not_a_tie(tmp_path):
     assert {row["plan"]: row["state"] for row in many.rows}["ntk"] == "not told apart"
 
 
+def test_too_few_rounds_for_the_winner_too_where_it_is_not_taken(tmp_path):
+    """`none` was kept in three rounds, and the sentence then said of it what the winner did: ahead of ntk."""
+    few = concluded(raced({"yarn": 0.0, "none": 0.015, "ntk": 0.016}, rounds=3), tmp_path)
+    states = {row["plan"]: row["state"] for row in few.rows}
+    assert (states["none"], states["yarn"], states["ntk"]) == ("chosen", "too few rounds", "too few rounds")
+    assert few.sentence.count("too few") == 1
+    assert "3 rounds are too few to tell it from yarn, ntk by a test that holds at every look." in few.sentence
+
+
 def test_what_was_left_out_early_is_not_called_worse(tmp_path):
     found = concluded(raced({"yarn": 0.0, "ntk": 0.3, "none": 2.0}, beaten=("none",), alive=("yarn",)), tmp_path)
     states = {row["plan"]: row["state"] for row in found.rows}

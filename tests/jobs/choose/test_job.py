@@ -157,6 +157,19 @@ def test_a_document_that_not_all_have_read_is_not_reported(tmp_path, texts, monk
     assert "intervals over 2 documents" in page
 
 
+def test_questions_beside_a_document_that_is_not_reported_are_not_counted(tmp_path, texts, monkeypatch):
+    """Those of a third, which a larger run had begun for some plans, stood in `found` beside the two that all were asked."""
+    both = {"methods": "none,linear", "engines": "", "budget": 20}
+    monkeypatch.setattr(job, "SLOWER", 1e9)
+    monkeypatch.setattr(job, "REPORTED", 3)
+    three = choose(tmp_path, texts, **both)
+    monkeypatch.setattr(job, "REPORTED", 2)
+    two = choose(tmp_path, texts, **both)
+    tries = [{name: row["tries"] for name, row in found.reported.items()} for found in (three, two)]
+    assert set(tries[0].values()) == {3 * len(three.kinds)}
+    assert set(tries[1].values()) == {2 * len(two.kinds)}
+
+
 def test_a_second_run_measures_nothing(chosen, texts, monkeypatch):
     out, found = chosen
     monkeypatch.setattr("ropewalk.jobs.choose.reader.measure", lambda *given, **more: pytest.fail("measured again"))

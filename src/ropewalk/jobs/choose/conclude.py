@@ -70,7 +70,7 @@ def conclude(
     reasons = [
         _head(asked, what, chosen, verdict, raced),
         *_evidence(asked, chosen, second, reported, documents),
-        *_told(raced, close),
+        *_told(raced, chosen, close),
         *_cost(asked, what, chosen, reported, raced),
     ]
     return ChooseResult(
@@ -126,10 +126,10 @@ def _evidence(
     return [f"{said[0]} {'; '.join(said[1:])}."] if len(said) > 1 else []
 
 
-def _told(raced: Race, close: Sequence[str]) -> list[str]:
-    early = [name for name in close if is_early(raced, name)]
+def _told(raced: Race, chosen: str, close: Sequence[str]) -> list[str]:
+    early = [name for name in close if is_early(raced, name, chosen)]
     if early:
-        ahead = [name for name in early if raced.behind_once(name).low > 0]
+        ahead = [name for name in early if raced.behind_once(name, chosen).low > 0]
         once = f", and by an ordinary 95 % interval it is ahead of {_some(ahead)}" if ahead else ""
         rounds = min(len(raced.readings[name]) for name in early)
         return [
@@ -143,9 +143,9 @@ def _told(raced: Race, close: Sequence[str]) -> list[str]:
     return [f"Where it was chosen it is shown to be better than every other plan read{left} (95 %, shared among the rivals)."]
 
 
-def is_early(raced: Race, name: str) -> bool:
-    """Too few rounds for any interval that holds at every look: that it is not told from the winner says nothing yet."""
-    return name != raced.winner and not math.isfinite(raced.behind(name).high)
+def is_early(raced: Race, name: str, chosen: str) -> bool:
+    """Too few rounds for any interval that holds at every look: that it is not told from the chosen one says nothing yet."""
+    return not math.isfinite(raced.behind(name, chosen).high)
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:
@@ -260,7 +260,7 @@ def _state(candidate: Candidate, raced: Race, chosen: str) -> str:
         return "worse"
     if name not in raced.alive:
         return TO_SAVE_TIME
-    return "too few rounds" if is_early(raced, name) else "not told apart"
+    return "too few rounds" if is_early(raced, name, chosen) else "not told apart"
 
 
 def _commands(asked: Asked, plan: ScalingPlan | None, candidate: Candidate) -> dict[str, str]:

@@ -170,7 +170,8 @@ class _Job:
         plans = self._finalists(raced)
         reader = self._reader("records", self.reporting)
         rounds = self._report(reader, plans, kinds)
-        return self._conclude(raced, plans, list(reader.records), kinds, rounds)
+        records = [record for record in reader.records if record.key in reader.used]
+        return self._conclude(raced, plans, records, kinds, rounds)
 
     def _facts(self, checkpoint: str, device: str, dtype: str) -> dict[str, Any]:
         """Whatever could make a difference to a number; a budget only says how many there are."""
@@ -357,10 +358,9 @@ class _Job:
     def _conclude(
         self, raced: Race, plans: dict[str, ScalingPlan], records: list[Record], kinds: Sequence[str], rounds: int
     ) -> ChooseResult:
-        prints, read = {plan.fingerprint for plan in plans.values()}, {d.name for d in self.reporting[:rounds]}
+        """records: not those that another run began of a document that this one has no time for."""
         facts = {**runs.read(self.out / RUN), "tasks": list(kinds)}
-        kept = [r for r in records if r.key.plan in prints and r.facts.get("document") in (*read, None)]
-        run = make_run(kept, plans, facts)  # not what another run began of a document that this one has no time for
+        run = make_run(records, plans, facts)
         made = certificate(run)
         documents = {"choosing": len(raced.readings[raced.winner]), "reporting": rounds}
         if facts.get(FITTED):

@@ -95,14 +95,15 @@ class Race:
         """The winner, and those read to the end that are not told from it."""
         return tuple(name for name in self.open if name in self.alive)
 
-    def behind(self, name: str) -> Interval:
-        """Score above the winner's over the rounds that both have, at every look; the level is shared among the rivals."""
-        ours, its = _common(self.readings[name], self.readings[self.winner])
+    def behind(self, name: str, other: str = "") -> Interval:
+        """Score above the other's, or the winner's, over the rounds that both have, at every look; the level is shared among
+        the rivals."""
+        ours, its = _common(self.readings[name], self.readings[other or self.winner])
         return look(ours, its, numpy.ones(len(ours)), level=self.pair_level, tightest=TIGHTEST).difference
 
-    def behind_once(self, name: str) -> Interval:
+    def behind_once(self, name: str, other: str = "") -> Interval:
         """The same with an ordinary 95 % interval, which holds at one look of one comparison."""
-        ours, its = _common(self.readings[name], self.readings[self.winner])
+        ours, its = _common(self.readings[name], self.readings[other or self.winner])
         return compare(ours, its, numpy.ones(len(ours))).difference
 
     def is_behind(self, name: str, by: float) -> bool:

@@ -42,6 +42,7 @@ class Reader:
     """Reads and asks one model under any plan. What is on disk is not measured again, and costs what it did cost.
 
     clock: in seconds.  tell: is called with what share of a document is read, under which plan.
+    used: the keys of what this process asked for, whether it was on disk or not.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Reader:
         self.facts = {**versions(model), **facts}
         self.asker = Asker(model, model_hash, material, self.records, self.batch, self.facts)
         self.seconds = _known(folder / SECONDS)
+        self.used: set[Key] = set()
 
     @property
     def bos(self) -> int | None:
@@ -116,6 +118,7 @@ class Reader:
         return sum(self.seconds.get(key.name, usual) for key in keys)
 
     def _timed(self, keys: Sequence[Key], work: Callable[[], None]) -> None:
+        self.used.update(keys)
         if all(key in self.records for key in keys):
             return
         began = self.clock()
