@@ -77,7 +77,33 @@ def test_a_name_is_never_broken_on_a_narrow_terminal(width):
     text = " ".join(lines)
     assert "\u2026" not in text
     assert {"11", "3.058", "+0.014", "left", "out", "save", "time"} <= set(text.split())
-    assert ({"(-0.079", "to", "+0.107)"} <= set(text.split())) == (width > 60)  # there it is broken too, and whole
+    assert {"(-0.079", "to", "+0.107)"} <= set(text.split())
+
+
+def test_columns_whose_words_have_no_room_come_below_and_no_number_is_broken():
+    """Of seven columns at 80 characters, `1.723` was `1.72` and, a line below, `3`."""
+    heads = (
+        "bits per token (perplexity), position",
+        "0-4096",
+        "4096-8192",
+        "8192-12288",
+        "12288-16384",
+        "16384-24576",
+        "24576-32768",
+    )
+    rows = [(name, *(f"{i}.72{i} (3.3{i})" for i in range(6))) for name in ("dynamic-yarn", "near-linear")]
+    stream = io.StringIO()
+    print_table(Console(file=stream, width=80, highlight=False), Table(heads, tuple(rows)))
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    words = stream.getvalue().split()
+    for i in range(6):
+        assert words.count(f"{i}.72{i}") == words.count(f"(3.3{i})") == 2
+    assert {*heads[1:]} <= {*words}
+    assert words.count("dynamic-yarn") == words.count("near-linear") == 2
+    wide = io.StringIO()
+    print_table(Console(file=wide, width=150, highlight=False), Table(heads, tuple(rows)))
+    assert len(wide.getvalue().splitlines()) == 3
 
 
 def test_a_name_longer_than_half_the_terminal_is_whole_in_several_lines():

@@ -209,7 +209,8 @@ def _paste(plan: ScalingPlan, config: dict[str, Any]) -> dict[str, Any]:
 def _print_paste(console: Console, plan: ScalingPlan, config: dict[str, Any]) -> None:
     paste = _paste(plan, config)
     if "impossible" in paste:
-        console.print(f"\n[yellow]no config can say this:[/] {escape(paste['impossible'])}")
+        why = paste["impossible"].removeprefix("no config can say ")
+        console.print(f"\n[yellow]no config can say this:[/] {escape(why)}")
         return
     where = "".join(f", inside [bold]{escape(key)}[/]" for key in text_path(opened(config)))
     console.print(f"\nIn config.json{where} (or let [bold]ropewalk extend[/] write it):")

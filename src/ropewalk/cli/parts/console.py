@@ -6,7 +6,7 @@ title; and rich's own markup. One console for all verbs and one stdout for plain
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -71,21 +71,42 @@ def safe_output() -> Iterator[None]:
         sys.stdout = raw
 
 
+GAP = 2  # blanks beside a column
+
+
 def print_table(console: Console, table: Table) -> None:
     """As rich draws it, numbers to the right; its notes are left to whoever prints it.
 
-    What is too wide goes on in the next line: the cells first, for a name is typed again, and nothing is ever cut.
+    What is too wide goes on in the next line, between words; where even words have no room, the last columns come below the
+    others, beside the names again. A name is typed again: it is broken only where it takes half of the width. Nothing is cut.
     """
     import rich.table
 
-    drawn = rich.table.Table(*table.columns, box=None)
-    for row in table.rows:
-        drawn.add_row(*row)
-    for column in drawn.columns:
-        column.overflow = "fold"
-    for column in drawn.columns[1:]:
-        column.justify = "right"
-    if drawn.columns:
-        names = (table.columns[0], *(row[0] for row in table.rows))
-        drawn.columns[0].no_wrap = max(map(len, names)) <= console.width // 2
-    console.print(drawn)
+    words = [_longest(table, i, str.split) for i in range(len(table.columns))]
+    names = max((len(row[0]) for row in table.rows), default=0)
+    words[0] = min(max(words[0], names), console.width // 2)
+    for columns in _side_by_side(words, console.width):
+        drawn, spare = rich.table.Table(box=None), console.width - sum(words[i] + GAP for i in columns)
+        for i in (*columns[1:], 0):
+            grown = max(min(_longest(table, i, lambda cell: [cell]) - words[i], spare), 0)
+            words[i], spare = words[i] + grown, spare - grown
+        for i in columns:
+            drawn.add_column(table.columns[i], overflow="fold", width=words[i], justify="right" if i else "left")
+        for row in table.rows:
+            drawn.add_row(*(row[i] for i in columns))
+        console.print(drawn)
+
+
+def _longest(table: Table, column: int, parts: Callable[[str], Iterable[str]]) -> int:
+    """Characters of a column's longest part."""
+    return max((len(part) for row in (table.columns, *table.rows) for part in parts(row[column])), default=0)
+
+
+def _side_by_side(least: Sequence[int], width: int) -> list[list[int]]:
+    """Which columns stand together, the first always among them."""
+    parts: list[list[int]] = []
+    for i in range(1, len(least)):
+        if not parts or sum(least[j] + GAP for j in (*parts[-1], i)) > width:
+            parts.append([0])
+        parts[-1].append(i)
+    return parts or [[0]]
