@@ -125,6 +125,11 @@ def test_answers_that_cannot_be(lie, said, online, serve_hub, tmp_path):
     assert said in told
 
 
+def test_the_way_out_is_safe_to_paste():
+    told = str(hub_header._RemoteFile("owner/name", "x;$(id).gguf", COMMIT).refused("why"))
+    assert told.endswith("To have the file: `hf download owner/name 'x;$(id).gguf'`.")
+
+
 def test_a_whole_file_of_no_size(online, serve_hub, tmp_path):
     large_gguf(tmp_path / "x.gguf")
     serve_hub(Hub(tmp_path, ranges=False, lie=says(**{"Content-Length": None})))

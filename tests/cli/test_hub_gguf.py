@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import huggingface_hub
 import pytest
@@ -46,6 +47,19 @@ def test_a_header_is_no_file(online, serve_hub, tmp_path):
         with pytest.raises(BadConfig, match=r"x\.gguf is the header alone of a file on a hub: its weights were not fetched"):
             take()
     assert not (tmp_path / "out.gguf").exists()
+
+
+def test_a_header_is_no_file_by_another_name_either(online, serve_hub, tmp_path, monkeypatch):
+    """macOS keeps its temporary folder behind a link; where a list lies at the end, weights are zeros."""
+    large_gguf(tmp_path / "x.gguf", size=MIB, lists={"rope_freqs.weight": [1.0] * 64}, at_end=True)
+    serve_hub(Hub(tmp_path))
+    path = find_gguf("owner/name:x.gguf", weights=False)
+    (tmp_path / "link").symlink_to(path.parent)
+    monkeypatch.chdir(path.parent)
+    for name in (path, tmp_path / "link" / "x.gguf", Path("x.gguf")):
+        with pytest.raises(BadConfig, match="its weights were not fetched"):
+            hub_header.check_whole(name)
+    hub_header.check_whole(tmp_path / "x.gguf")
 
 
 def test_verbs_that_read_weights_fetch_the_whole(online, serve_hub, tmp_path, monkeypatch):

@@ -36,7 +36,7 @@ MUTANTS = {
         ("parts may have headers of any size", "if sum(one.fetched for one in files) > LARGEST_ALL:", "if False:"),
         ("the cache's main is the hub's", "if commit == MAIN or find_spec", "if find_spec"),
         ("lists may be of any length", " or span.end - span.start > LARGEST_LIST", ""),
-        ("a header is taken for the whole", "if path in _sizes:", "if False:"),
+        ("a header is taken for the whole", "if size_of(path) is not None:", "if False:"),
         ("later parts take as much as the first", "STEPS_BEHIND if number else STEPS", "STEPS"),
     ],
     ("checkpoints/hub.py", "tests/checkpoints/test_hub_header.py", "tests/cli/test_hub_gguf.py"): [

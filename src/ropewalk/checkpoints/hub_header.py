@@ -8,6 +8,7 @@ import atexit
 import json
 import os
 import re
+import shlex
 import shutil
 import tempfile
 import time
@@ -35,18 +36,18 @@ STRANGE = re.compile(r"""[\x00-\x1f\x7f-\x9f\\:*?"<>|]""")
 MAIN = "main"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
-_sizes: dict[Path, int] = {}  # of the wholes
+_sizes: dict[str, int] = {}  # of the wholes
 _found: dict[tuple[str, ...], Path] = {}
 
 
 def size_of(path: Path) -> int | None:
     """Bytes of the whole, where `path` holds its header alone; None where it is a file like any other."""
-    return _sizes.get(path)
+    return _sizes.get(os.path.realpath(path))  # which no loop of links makes raise, as `resolve` does
 
 
 def check_whole(path: Path) -> None:
     """BadConfig where `path` holds a header alone, and weights are asked for."""
-    if path in _sizes:
+    if size_of(path) is not None:
         raise BadConfig(f"{path.name} is the header alone of a file on a hub: its weights were not fetched.")
 
 
@@ -162,7 +163,7 @@ def fetched_headers(repository: str, names: Sequence[str], commit: str, progress
             for start, content in file.header(STEPS_BEHIND if number else STEPS):
                 stream.seek(start)
                 stream.write(content)
-        _sizes[path] = file.size
+        _sizes[os.path.realpath(path)] = file.size
         if sum(one.fetched for one in files) > LARGEST_ALL:
             raise file.refused(
                 f"those before it and it are beyond {human_bytes(LARGEST_ALL)}, and no model in parts needs that."
@@ -179,7 +180,7 @@ class _RemoteFile:
 
     def __init__(self, repository: str, name: str, commit: str):
         self.title, self.name = f"{repository}:{name}", name
-        self.path, self.download = f"{repository}/resolve/{commit}/{name}", f"hf download {repository} {name}"
+        self.path, self.download = f"{repository}/resolve/{commit}/{name}", f"hf download {repository} {shlex.quote(name)}"
         self.size = self.fetched = 0
 
     def header(self, steps: Sequence[int]) -> list[tuple[int, bytes]]:
