@@ -126,8 +126,8 @@ def test_too_few_rounds_for_the_test_are_not_a_tie(tmp_path):
     states = {row["plan"]: row["state"] for row in few.rows}
     assert (states["yarn"], states["ntk"], states["none"]) == ("chosen", "too few rounds", "too few rounds")
     assert (
-        "Where it was chosen, 3 rounds are too few to tell it from ntk, none by a test that holds at every look, and by an "
-        "ordinary 95 % interval it is ahead of none."
+        "Where it was chosen, 3 rounds are too few for a test that holds at every look to tell it from ntk and no stretch; by "
+        "an ordinary 95 % interval it is ahead of no stretch."
     ) in few.sentence
     many = concluded(raced({"yarn": 0.0, "ntk": 0.0001, "none": 5.0}, beaten=("none",)), tmp_path)
     assert {row["plan"]: row["state"] for row in many.rows}["ntk"] == "not told apart"
@@ -139,7 +139,7 @@ def test_too_few_rounds_for_the_winner_too_where_it_is_not_taken(tmp_path):
     states = {row["plan"]: row["state"] for row in few.rows}
     assert (states["none"], states["yarn"], states["ntk"]) == ("chosen", "too few rounds", "too few rounds")
     assert few.sentence.count("too few") == 1
-    assert "3 rounds are too few to tell it from yarn, ntk by a test that holds at every look." in few.sentence
+    assert "3 rounds are too few for a test that holds at every look to tell it from yarn and ntk." in few.sentence
 
 
 def test_what_was_left_out_early_is_not_called_worse(tmp_path):

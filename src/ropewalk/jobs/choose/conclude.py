@@ -130,11 +130,11 @@ def _told(raced: Race, chosen: str, close: Sequence[str]) -> list[str]:
     early = [name for name in close if is_early(raced, name, chosen)]
     if early:
         ahead = [name for name in early if raced.behind_once(name, chosen).low > 0]
-        once = f", and by an ordinary 95 % interval it is ahead of {_some(ahead)}" if ahead else ""
+        once = f"; by an ordinary 95 % interval it is ahead of {_some(ahead)}" if ahead else ""
         rounds = min(len(raced.readings[name]) for name in early)
         return [
-            f"Where it was chosen, {rounds} rounds are too few to tell it from {_some(early)} by a test that holds at every "
-            f"look{once}."
+            f"Where it was chosen, {rounds} rounds are too few for a test that holds at every look to tell it from "
+            f"{_some(early)}{once}."
         ]
     if close:
         return [f"Where it was chosen it is not told from {_some(close)} (95 %)."]
@@ -149,7 +149,10 @@ def is_early(raced: Race, name: str, chosen: str) -> bool:
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    listed, more = ["no stretch" if name == NONE else name for name in names[:most]], len(names) - most
+    last = f"{more} more" if more > 0 else listed[-1]
+    before = listed if more > 0 else listed[:-1]
+    return " and ".join(filter(None, [", ".join(before), last]))
 
 
 def _cost(asked: Asked, what: str, chosen: str, reported: Mapping[str, Any], raced: Race) -> list[str]:
