@@ -10,6 +10,7 @@ The clock is what each reading took when it was measured, in processor seconds o
 import argparse
 import json
 import random
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -179,6 +180,10 @@ def truth(pool: Pool, drawn: Drawn, name: str, half: int | None = None) -> tuple
 def replay(model: str, factor: int, folder: Path) -> None:
     _, found = _candidates(Source(model), factor)
     pool, names = read_pool(folder, found), [candidate.name for candidate in found]
+    if unread := [name for name in names if not pool.bits[name]]:
+        sys.exit(
+            f"{folder} has nothing of {', '.join(unread)}: what every plan has read is compared. `measure` reads them too."
+        )
     asked = sum(len(pool.questions(kind)) for kind in KINDS)
     print(f"\n{model} x{factor}: {len(names)} plans, {len(pool.documents())} documents, {asked} questions, {SEEDS} seeds\n")
     by_budget = {minutes: list(_rows(pool, names, 60 * minutes)) for minutes in BUDGETS}
