@@ -149,10 +149,11 @@ def is_early(raced: Race, name: str, chosen: str) -> bool:
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:
-    listed, more = ["no stretch" if name == NONE else name for name in names[:most]], len(names) - most
-    last = f"{more} more" if more > 0 else listed[-1]
-    before = listed if more > 0 else listed[:-1]
-    return " and ".join(filter(None, [", ".join(before), last]))
+    listed = ["no stretch" if name == NONE else name for name in names[:most]]
+    if len(names) > most:
+        listed.append(f"{len(names) - most} more")
+    *before, last = listed
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 def _cost(asked: Asked, what: str, chosen: str, reported: Mapping[str, Any], raced: Race) -> list[str]:
