@@ -16,9 +16,11 @@ from ropewalk.errors import BadConfig
 SHORT = {
     "llama_cpp": {
         "m": "model", "c": "ctx-size", "hf": "hf-repo", "hfr": "hf-repo", "hff": "hf-file", "mu": "model-url",
-        "np": "parallel", "kvu": "kv-unified", "n-ctx": "ctx-size", "rope-scaling-type": "rope-scaling",
+        "np": "parallel", "kvu": "kv-unified", "gan": "grp-attn-n", "gaw": "grp-attn-w", "n-ctx": "ctx-size",
+        "rope-scaling-type": "rope-scaling",
     },
     "ollama": {"f": "file"},
+    "sglang": {"context-len": "context-length", "json-model-override": "json-model-override-args"},  # a beginning does
 }  # fmt: skip
 # Options that stand alone. What is not among them takes the next word, unless that is an option itself.
 ALONE = frozenset(
@@ -35,7 +37,7 @@ LLAMA_VARIABLES = {
     "LLAMA_ARG_ROPE_FREQ_BASE": "rope-freq-base", "LLAMA_ARG_ROPE_FREQ_SCALE": "rope-freq-scale",
     "LLAMA_ARG_YARN_ORIG_CTX": "yarn-orig-ctx", "LLAMA_ARG_YARN_EXT_FACTOR": "yarn-ext-factor",
     "LLAMA_ARG_YARN_ATTN_FACTOR": "yarn-attn-factor", "LLAMA_ARG_YARN_BETA_SLOW": "yarn-beta-slow",
-    "LLAMA_ARG_YARN_BETA_FAST": "yarn-beta-fast", "LLAMA_ARG_N_PARALLEL": "parallel",
+    "LLAMA_ARG_YARN_BETA_FAST": "yarn-beta-fast", "LLAMA_ARG_N_PARALLEL": "parallel", "LLAMA_ARG_GRP_ATTN_N": "grp-attn-n",
 }  # fmt: skip
 LLAMA_SWITCHES = {"LLAMA_ARG_CONTEXT_SHIFT": "context-shift", "LLAMA_ARG_KV_UNIFIED": "kv-unified"}
 ON = ("1", "true", "on", "enabled", "yes", "y")

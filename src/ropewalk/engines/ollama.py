@@ -32,11 +32,12 @@ def _own_converter(keys: Keys) -> Says | None:
 
 
 def _flags(keys: Keys) -> Says | None:
-    return Says("rope flags: it has none", runs=False) if keys.text not in (CONFIG, GGUF) else None
+    return Says("rope flags and parameters: it has none", runs=False) if keys.text not in (CONFIG, GGUF) else None
 
 
 QUIRKS = (
-    Quirk(Verb.CRASHES, _flags, f"{AT}, llm/llama_server.go"),
+    Quirk(Verb.CRASHES, _flags, f"{AT}, llm/llama_server.go; api/types.go, FormatParams",
+          way_out="Write the base or the stretch into the GGUF: `ropewalk export x.gguf`."),
     Quirk(Verb.IGNORES, _own_converter, f"{AT}, convert/convert_qwen2.go",
           way_out="Convert with llama.cpp and write FROM ./x.gguf."),
     *(quirk for quirk in llama_cpp.QUIRKS if quirk.verb is not Verb.DRIFTS),

@@ -12,6 +12,8 @@ from ropewalk.engines.keys import FLAGS, LENGTH, Keys
 from ropewalk.errors import BadConfig
 
 KINDS: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str, "bool": "true".__eq__}
+PYTHON = "llama_cpp.server"  # which caps no slot
+NUMBERED = {"-1": None, "0": "none", "1": "linear", "2": "yarn"}  # llama_rope_scaling_type, as llama-cpp-python takes it
 FACTORS = {"yarn-attn-factor": "attention_factor", "yarn-beta-fast": "beta_fast", "yarn-beta-slow": "beta_slow"}
 
 
@@ -44,13 +46,16 @@ def with_flags(keys: Keys, command: Command) -> Keys:
     """llama.cpp's flags before what the GGUF says. Sliding layers with a base and scale of their own do not see them."""
     program = PurePath(command.program).name
     marks: dict[str, Any] = {
-        "asked": _context(command), "shifts": "context-shift" in command.options, "server": "server" in program,
+        "asked": _context(command), "shifts": "context-shift" in command.options,
+        "server": "server" in program and program != PYTHON,
     }  # fmt: skip
     if keys.layer_type.startswith("sliding"):
         return keys.knowing(**marks)
     said, rope = dict(keys.said), keys.rope
     kind = command.options.get("rope-scaling")
-    if kind is not None and kind not in gguf.TYPES:
+    if program == PYTHON:
+        kind = NUMBERED.get(kind or "-1", kind)
+    if kind is not None and kind not in NUMBERED.values():
         raise BadConfig(f"--rope-scaling is {kind!r}; llama.cpp knows none, linear and yarn.")
     if kind is not None:
         said["rope_type"] = gguf.TYPES[kind]
@@ -93,6 +98,12 @@ def _factor(command: Command) -> float | None:
 
 
 def _check_mix(command: Command) -> None:
+    groups = number_option(command, "grp-attn-n") or 1
+    if groups > 1:
+        raise BadConfig(
+            f"--grp-attn-n {groups:g} is Self-Extend: far positions are read in groups, which no table of frequencies says.\n"
+            "  Without it this command can be read."
+        )
     mix = number_option(command, "yarn-ext-factor")
     if mix is not None and mix >= 0 and not (mix == 1 and command.options.get("rope-scaling") == "yarn"):
         raise BadConfig(

@@ -13,7 +13,7 @@ from pathlib import Path
 from ropewalk.engines.transformers.checkpoint import is_gguf
 from ropewalk.errors import BadConfig
 
-INSTRUCTIONS = ("from", "parameter", "template", "system", "adapter", "license", "message", "renderer", "parser", "requires")
+INSTRUCTIONS = "from parameter template system adapter draft license message renderer parser requires".split()
 LARGEST = 2**20  # bytes
 HUBS = ("hf.co/", "huggingface.co/")
 MODEL_LAYER = "application/vnd.ollama.image.model"
@@ -27,6 +27,11 @@ class Modelfile:
     source: str
     parameters: Mapping[str, str]
     template: str | None = None
+
+    @property
+    def rotates(self) -> bool:
+        """Whether it sets a base or a scale, as Modelfiles could until 2024: `ollama create` stops at unknown parameters."""
+        return any(name.startswith("rope_") for name in self.parameters)
 
     @property
     def context(self) -> int | None:

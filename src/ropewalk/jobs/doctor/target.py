@@ -13,7 +13,7 @@ from ropewalk.engines import gguf, mistral
 from ropewalk.engines.commands import Command, is_set, json_option, length_option, number_option, parse_command
 from ropewalk.engines.engine import get_engine
 from ropewalk.engines.gguf_file import FACTORS, read_header
-from ropewalk.engines.keys import GGUF, Keys, layers_of
+from ropewalk.engines.keys import FLAGS, GGUF, Keys, layers_of
 from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.checkpoint import (
     CONFIG,
@@ -125,6 +125,8 @@ def _of_modelfile(title: str, path: Path, find: Find, progress: Progress) -> Tar
         layers = layers_of(read_config(local_checkpoint(found) or find(found)))
     else:
         layers = gguf.layers_of(_header(gguf_file))
+    if file.rotates:
+        layers = tuple(dataclasses.replace(keys, text=FLAGS) for keys in layers)
     asked, window = file.context, layers[0].longest
     said = "" if asked is None else f", num_ctx {asked:,}"
     capped = f", which Ollama cuts to {window:,}" if asked and asked > window else ""
