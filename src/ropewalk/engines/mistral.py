@@ -16,11 +16,17 @@ from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.spec import ALL_LAYERS
 
+META = ("use_scaled_rope", "ffn_dim_multiplier", "multiple_of")  # keys of Llama's params.json that Mistral's never had
 DEFAULT_LENGTH = 128_000  # of vLLM and SGLang, where params.json does not say
 
 
 def read(data: Mapping[str, Any]) -> tuple[Keys, ...]:
     fields = Fields(data)
+    if found := next((key for key in META if key in data), None):
+        raise BadConfig(
+            f"this params.json has {found}: it is Meta's, for Llama's own code, which stretches where use_scaled_rope is "
+            "true.\n  vLLM reads Mistral's alone. Take the config.json of the same model, often one folder up."
+        )
     head = fields.whole("qk_rope_head_dim") or fields.whole("head_dim")
     if head is None:
         head = needed_whole(fields, "dim") // (needed_whole(fields, "n_heads") or 1)

@@ -76,7 +76,8 @@ def read_config(path: Path) -> dict[str, Any]:
             raise BadConfig(f"{file} is {file.stat().st_size:,} bytes; no config is that large. Is it a weights file?")
         config = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise BadConfig(f"{file} is not valid JSON: {error}") from None
+        hint = "" if file.suffix == ".json" else f"\n  A {CONFIG} of transformers is read here, or its folder."
+        raise BadConfig(f"{file} is not valid JSON: {error}{hint}") from None
     except OSError as error:
         raise BadConfig(f"{file} cannot be read: {error.strerror}.") from None
     if not isinstance(config, dict):

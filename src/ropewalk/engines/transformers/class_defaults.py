@@ -14,9 +14,12 @@ from typing import Any
 from ropewalk.engines.transformers.checkpoint import TEXT_PARTS, text_path
 from ropewalk.engines.transformers.fields import Fields
 from ropewalk.engines.transformers.own_code import OWN_CODE, as_usual
+from ropewalk.errors import BadConfig, NoRope
 from ropewalk.scaling.spec import Provenance
 
 BASES = ("rope_theta", "rope_parameters")
+# Keys of a language model that no wrapper has for itself.
+OF_TEXT = (*BASES, "rope_scaling", "max_position_embeddings", "num_attention_heads", "num_hidden_layers", "head_dim")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,7 @@ def text_fields(config: Mapping[str, Any]) -> Fields:
     A wrapper of transformers knows of which type its part is, whether or not the part says so.
     """
     _check_parts(config)
+    _check_top(config)
     config = opened(config)
     kind, part, where = _word(config), config, text_path(config)
     outer = kind
@@ -158,6 +162,30 @@ def opened(config: Mapping[str, Any]) -> Mapping[str, Any]:
 def _check_parts(config: Mapping[str, Any]) -> None:
     for key in TEXT_PARTS:
         Fields(config).part(key)  # raises for what is no object
+
+
+def _check_top(config: Mapping[str, Any]) -> None:
+    """Where transformers looks elsewhere: BadConfig for a wrapper whose language model stands at the top, without its part.
+
+    NoRope for an encoder and a decoder: both rotate, and a plan for one of them would leave the other as it was.
+    """
+    kind = _word(config)
+    wrapper = wrappers().get(kind, {"part": ""})
+    both = all(isinstance(config.get(key), Mapping) for key in ("encoder", "decoder"))
+    if wrapper["part"] == "decoder" or (both and not text_path(config)):
+        raise NoRope(
+            f"{kind or 'this model'} is an encoder beside a decoder: a plan is for one language model, and none is made for "
+            "two."
+        )
+    found = [key for key in OF_TEXT if config.get(key) is not None]
+    if not wrapper["part"] or wrapper.get("flat") or text_path(config) or config.get(wrapper["part"]) is not None or not found:
+        return
+    raise BadConfig(
+        f"{', '.join(found[:3])}: this {kind} config has them at the top, where transformers 5.23 reads none of it. The "
+        f"language model is in {wrapper['part']}.\n"
+        f"  Where another program reads the top, as LLaVA's own does, copy the config with model_type {wrapper['kind']} and "
+        f"look at that.\n  Else move them into {wrapper['part']}."
+    )
 
 
 def _word(config: Mapping[str, Any]) -> str:

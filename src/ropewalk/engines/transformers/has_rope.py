@@ -7,13 +7,46 @@ from typing import Any
 from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.class_defaults import class_of
 from ropewalk.engines.transformers.fields import Fields
-from ropewalk.errors import NoRope
+from ropewalk.errors import BadConfig, NoRope
 
 V4_KEYS = ("rope_scaling", "rope_theta", "rope_local_base_freq", "global_rope_theta", "local_rope_theta", "rotary_emb_base")
+
+# JSON that people bring in a config.json's place: a key that it has, and what it is.
+OTHER_FILES = {
+    "peft_type": "an adapter's config; the model that it was trained on has the rotary embedding",
+    "n_heads": "a params.json, whose words are Mistral's or Meta's own",
+    "weight_map": "an index of weights",
+    "tokenizer_class": "a tokenizer's config",
+    "do_sample": "a generation_config.json",
+    "ropeconfig": "koboldcpp's settings; the GGUF that they name has the rotary embedding",
+    "pretrained_config": "a TensorRT-LLM engine's config",
+    "rotary_base": "a TensorRT-LLM checkpoint's config, whose words are its own",
+    "rope_scaling_factor": "gpt-oss's own config, whose words are its own",
+    "rope_factor": "the config of DeepSeek's own program, whose words are its own",
+}
+
+
+def _check_file(config: Mapping[str, Any], kind: str) -> None:
+    """BadConfig for JSON that is no config.json of transformers, whose words would be read as none."""
+    inner = config.get("model_config")
+    if isinstance(inner, Mapping) and any(key in inner or key in config for key in ("context_window_size", "hidden_size")):
+        raise BadConfig(
+            "this is an mlc-chat-config.json: its model_config has the sizes, in words of MLC's own.\n"
+            "  Give the config.json of the model that it was compiled from."
+        )
+    what = next((OTHER_FILES[key] for key in OTHER_FILES if key in config), "")
+    if what and not kind and "architectures" not in config:
+        raise BadConfig(f"this is no config.json of a model, it is {what}.\n  Give the config.json that transformers reads.")
 
 
 def check_has_rope(fields: Fields, kind: str) -> None:
     """NoRope for a model that does not rotate, and where nothing says that it does."""
+    _check_file(fields.config, kind)
+    if kind == "mpt" and fields.part("attn_config").config.get("rope"):
+        raise NoRope(
+            "attn_config.rope is true, which llm-foundry's code reads and transformers' mpt does not (it has ALiBi alone): no "
+            "plan is made for that."
+        )
     if kind in known.WITHOUT_ROPE:
         raise NoRope(f"{kind} has no rotary embedding: it uses {known.WITHOUT_ROPE[kind]}. There is nothing to stretch.")
     if kind == "falcon" and fields.yes("alibi"):

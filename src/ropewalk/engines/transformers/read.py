@@ -176,6 +176,11 @@ def _read_theta(fields: Fields, part: Fields, layer_type: str, kind: str) -> flo
     default = row.theta_of(layer_type) or row.theta_of(FULL) if row else known.DEFAULT_THETA.get(kind, 0.0)
     null = "rope_theta" in part.config or any(key in fields.config for key in outside_keys)  # which is not an omission
     if not default or null:
+        if not (null or is_native(kind)):
+            raise BadConfig(
+                f"rope_theta is missing, and {kind or 'this model'} is no model of transformers 5.23: its own code may have "
+                "the base.\n  Look there, and write it into the config as rope_theta."
+            )
         raise BadConfig(
             f"rope_theta is missing or null, and {kind or 'this architecture'} cannot be built without one.\n"
             "  Setting config.rope_scaling in transformers 5 drops it: write rope_theta back into the config."

@@ -11,6 +11,7 @@ from typing import Any
 
 from ropewalk.engines.keys import LENGTH
 from ropewalk.engines.transformers.checkpoint import TEXT_PARTS, text_of
+from ropewalk.engines.transformers.has_rope import V4_KEYS
 from ropewalk.errors import BadConfig
 
 ROPE_DICTS = ("rope_scaling", "rope_parameters")
@@ -21,6 +22,9 @@ KEPT: tuple[str, ...] = (
     "mrope_section",
     "mrope_interleaved",
 )  # of the model, not of its stretch
+INSIDE_A_DICT = frozenset(
+    "rope_type factor beta_fast beta_slow attention_factor low_freq_factor high_freq_factor long_factor short_factor".split()
+)
 MISPLACED = ("rope_parameters", "rope_scaling", "rope_theta", "max_position_embeddings")
 
 
@@ -44,6 +48,7 @@ def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any], engine: 
     within: the name of the part that this is, of an outer config.
     """
     part = part_of(config)
+    _check_names(config, overrides)
     absent = [key for key in TEXT_PARTS if key in overrides and not isinstance(config.get(key), Mapping)]
     if absent:
         raise BadConfig(
@@ -64,6 +69,19 @@ def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any], engine: 
     if not named:
         return Overridden(new, {**new, part: inner.read} if inner.read else None, inner.outside, inner.lost)
     return Overridden(_moved(new, part, named), new, (" and ".join(named), part), inner.lost)
+
+
+def _check_names(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+    """BadConfig for keys of a rope dict that stand above it, which are set under their own name and that nobody reads."""
+    for key in overrides:
+        root, dot, _ = key.partition(".")
+        dotted = dot and root in (*ROPE_DICTS, *TEXT_PARTS)
+        loose = key in INSIDE_A_DICT or (key.startswith("rope") and key not in (*ROPE_DICTS, *V4_KEYS, "rope_ratio"))
+        if dotted or (loose and key not in config):
+            raise BadConfig(
+                f"the override sets {key!r}, a key of that very name, which nobody reads.\n"
+                '  Write it inside a dict, with the rest of the stretch: {"rope_parameters": {"rope_type": "yarn", ...}}.'
+            )
 
 
 def pasted_outside(config: Mapping[str, Any]) -> Overridden:

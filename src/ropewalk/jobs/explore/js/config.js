@@ -66,8 +66,24 @@
     return { ...config, [wrapper.part]: opened({ model_type: wrapper.kind, ...made, ...part }) };
   }
 
+  const OF_TEXT = ["rope_theta", "rope_parameters", "rope_scaling", "max_position_embeddings", "num_attention_heads", "num_hidden_layers",
+    "head_dim"];
+
+  // Where transformers looks elsewhere: a language model at the top of a wrapper without its part; an encoder and a decoder.
+  function checkTop(config) {
+    const kind = config.model_type || "", wrapper = K().wrappers[kind] || { part: "" }, bare = !textPath(config).length;
+    if (wrapper.part === "decoder" || (bare && isObject(config.encoder) && isObject(config.decoder)))
+      fail(`${kind || "this model"} is an encoder beside a decoder: a plan is for one language model, and none is made for two.`);
+    const found = OF_TEXT.filter((key) => config[key] != null);
+    if (wrapper.part && !wrapper.flat && bare && config[wrapper.part] == null && found.length)
+      fail(`${found.slice(0, 3).join(", ")}: this ${kind} config has them at the top, where transformers 5.23 reads none of it. The language ` +
+        `model is in ${wrapper.part}.\n  Where another program reads the top, as LLaVA's own does, copy the config with model_type ` +
+        `${wrapper.kind} and look at that.\n  Else move them into ${wrapper.part}.`);
+  }
+
   // The language model's own keys, with the model_type that decides.
   function textPart(config) {
+    checkTop(config);
     config = opened(config);
     let part = config, kind = config.model_type || "";
     const path = textPath(config);
