@@ -23,6 +23,11 @@ from typing import Any
 import torch
 import transformers
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    MODEL_MAPPING_NAMES,
+)
 
 TABLE = Path(__file__).parents[2] / "src/ropewalk/engines/transformers/class_defaults.json"
 # What `read` and `read_shape` look at, in the names that most classes use.
@@ -44,8 +49,12 @@ def rotary_modules(kind: str) -> list[type[torch.nn.Module]]:
     home = CONFIG_MAPPING[kind].__module__.replace("configuration_", "modeling_")
     try:
         found = vars(importlib.import_module(home)).items()
-    except ImportError:
-        return []
+    except ImportError:  # a config class alone, for the model of another type
+        model = getattr(transformers, str(MODEL_MAPPING_NAMES.get(kind)), None)
+        if model is None:
+            return []
+        home = model.__module__
+        found = vars(importlib.import_module(home)).items()
     return [
         c
         for name, c in found
@@ -59,12 +68,17 @@ def kinds() -> Iterator[str]:
     """Model types of text models that rotate."""
     for kind in CONFIG_MAPPING:
         cls = CONFIG_MAPPING[kind]
-        if any(word in kind for word in NOT_TEXT) or getattr(cls, "sub_configs_defaults", None):
+        if any(word in kind for word in NOT_TEXT) or not is_one(kind, getattr(cls, "sub_configs_defaults", None) or {}):
             continue
-        if hasattr(cls, "rope_parameters") and rotary_modules(kind):
-            with_defaults = built(kind)
-            if with_defaults is not None and hasattr(with_defaults, "rope_parameters"):
-                yield kind
+        with_defaults = built(kind)
+        if getattr(with_defaults, "rope_parameters", None) is not None and rotary_modules(kind):
+            yield kind
+
+
+def is_one(kind: str, parts: Mapping[str, Any]) -> bool:
+    """Whether it is a language model itself: one without parts, or whose parts are towers beside it."""
+    generates = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    return not parts or (generates and not any(name in parts for name in (*PARTS, "global_config")))
 
 
 def built(kind: str, **keys: Any) -> Any:
@@ -83,7 +97,8 @@ def entry(kind: str) -> dict[str, Any]:
     found: dict[str, Any] = {"class": cls.__name__, "fields": fields}
     if wide := global_head_dim(kind):
         fields["global_head_dim"] = wide
-    if unread := [key for key in ("head_dim", "rotary_dim") if key in raw and not moves(kind, key)]:
+    unread = [key for key in ("head_dim", "rotary_dim") if key in raw and not moves(kind, key)]
+    if unread := unread + ["rope_scaling"] * ("rope_scaling" in raw and not scales(kind)):
         found["unread"] = unread
     if "head_dim" not in fields and needs_head(kind):
         found["states_head"] = True
@@ -107,6 +122,12 @@ def moves(kind: str, key: str) -> bool:
         return True
     found = {pairs(built(kind, **{key: size})) for size in (32, 48)}
     return len(found - {None}) != 1
+
+
+def scales(kind: str) -> bool:
+    """Whether rope_scaling reaches the rotary embedding, in a class that has it as a key of its own."""
+    config = built(kind, rope_scaling={"rope_type": "linear", "factor": 2.0})
+    return config is None or (config.rope_parameters or {}).get("factor") == 2.0
 
 
 def needs_head(kind: str) -> bool:
@@ -217,7 +238,8 @@ def table() -> dict[str, Any]:
 def added(old: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
     """The stored table with what it lacks; rows that it has stay as they are."""
     since = made["transformers"].rpartition(".")[0]
-    new = {kind: {**row, "since": since} for kind, row in made["classes"].items() if kind not in old["classes"]}
+    later = {"since": since} if since != old["transformers"].rpartition(".")[0] else {}
+    new = {kind: {**row, **later} for kind, row in made["classes"].items() if kind not in old["classes"]}
     around = {**made["wrappers"], **old["wrappers"]}
     known = {*old["others"].split(), *made["others"]} - {*made["classes"], *around}
     return {**old, "others": sorted(known), "classes": {**old["classes"], **new}, "wrappers": around}

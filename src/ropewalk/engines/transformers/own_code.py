@@ -112,7 +112,6 @@ OWN_CODE: Mapping[str, OwnCode] = {
                        says=_chatglm_says),
     "internlm": OwnCode("InternLM-7B, modeling_internlm.py, _init_rope", _internlm, base=("", 1.0)),
     "internlm2": OwnCode("InternLM2, modeling_internlm2.py, _init_rope", _as_written, TYPED),
-    "internlm3": OwnCode("InternLM3, modeling_internlm3.py, _init_rope", _as_written, TYPED, "rope_type"),
     "minicpm": OwnCode("MiniCPM4, modeling_minicpm.py, _init_rope", _as_written, TYPED | {"longrope"}, "rope_type"),
     "kimi_k2": OwnCode("Kimi-K2, modeling_deepseek.py, which is DeepSeek-V3's, _init_rope", _as_written, TYPED | {"yarn"}),
     "baichuan": OwnCode("Baichuan2-7B, modeling_baichuan.py", _baichuan, base=("", 1.0)),
