@@ -120,7 +120,7 @@ def _each_dict(
     """A copy with the rope dicts of the plan's layer types changed in every spelling."""
     new = copy.deepcopy(config)
     text = text_of(new)
-    mla = "qk_rope_head_dim" in text
+    mla = bool(text.get("qk_rope_head_dim"))
     for key in ("rope_parameters", "rope_scaling"):
         part = text.get(key)
         for name, stretch in plan.stretches:

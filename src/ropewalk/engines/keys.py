@@ -97,7 +97,7 @@ class Keys:
     @property
     def is_latent(self) -> bool:
         """Is its attention latent (MLA)? That scales its softmax by mscale_all_dim."""
-        return any(key in self.model for key in known.LATENT)
+        return Fields(self.model).any(known.LATENT)
 
     @property
     def longest(self) -> int:
@@ -119,7 +119,8 @@ class Keys:
     def target(self) -> int:
         """The longest input that is meant to be read: L s where a factor says so, or what the text claims."""
         reached = round(self.rope.original_length * self.factor)
-        if self.rope_type in ("yarn", "ntk", "dynamic") or (self.rope_type == "linear" and self.states_length):
+        unstretched = self.states_length or self.rope.original_length == self.longest  # which is then not the stretched window
+        if self.rope_type in ("yarn", "ntk", "dynamic") or (self.rope_type == "linear" and unstretched):
             return max(reached, self.rope.original_length)
         return self.longest
 

@@ -27,6 +27,32 @@ NESTED = [
     {"model_type": "voxtral", "text_config": {}},
     {"model_type": "qwen2_5_vl", "max_position_embeddings": 128_000, "rope_theta": 1e6},
     {"model_type": "falcon", "n_head": 71, "hidden_size": 4544},
+    {
+        "model_type": "llava",
+        "num_attention_heads": 56,
+        "hidden_size": 7168,
+        "max_position_embeddings": 4096,
+        "rope_theta": 5e6,
+    },
+    {"model_type": "t5gemma", "decoder": {"hidden_size": 512, "num_attention_heads": 8, "head_dim": 64}},
+    {
+        "model_type": "llama",
+        "hidden_size": 4096,
+        "num_attention_heads": 32,
+        "max_position_embeddings": 4096,
+        "max_sequence_length": 16_384,
+        "rope_scaling": {"type": "linear", "factor": 4.0},
+    },
+    {
+        "model_type": "llama",
+        "hidden_size": 4096,
+        "num_attention_heads": 32,
+        "max_position_embeddings": 16_384,
+        "max_sequence_length": 16_384,
+        "rope_scaling": {"type": "linear", "factor": 4.0},
+    },
+    {"model_type": "step3_text", "head_dim": 256, "max_seq_len": 65_536, "rope_theta": 5e5},
+    {"model_type": "llama", "model_config": {"hidden_size": 4096}, "context_window_size": 8192},
 ]
 
 

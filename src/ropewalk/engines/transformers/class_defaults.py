@@ -138,7 +138,7 @@ def text_fields(config: Mapping[str, Any]) -> Fields:
     outer = kind
     for key in where:
         part = part[key]
-        outer, kind = kind, _kind_of_part(kind, _word(part))
+        outer, kind = kind, _kind_of_part(kind, _word(part) or _architecture(part))
     path = "".join(f"{key}." for key in where)
     fields = completed({**part, "model_type": kind} if where else part, kind, path)
     if where and (stated := _word(part)) != kind and not _fixed(outer) and stated:
@@ -190,6 +190,13 @@ def _check_top(config: Mapping[str, Any]) -> None:
 
 def _word(config: Mapping[str, Any]) -> str:
     return Fields(config).text("model_type") or ""
+
+
+def _architecture(part: Mapping[str, Any]) -> str:
+    """The model_type of a part that names its class alone (DeepSeek-VL2's and DeepSeek-OCR's)."""
+    names = part.get("architectures")
+    name = str(names[0]).removesuffix("ForCausalLM") if isinstance(names, list) and names else ""
+    return next((kind for kind, row in classes().items() if row.name == f"{name}Config"), "")
 
 
 def _kind_of_part(outer: str, stated: str) -> str:

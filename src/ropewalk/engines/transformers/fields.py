@@ -1,6 +1,6 @@
 """Reading somebody's config: every value is checked when it is taken, and where it was found is written down."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ropewalk.errors import BadConfig
@@ -26,6 +26,10 @@ class Fields:
 
     def __contains__(self, key: str) -> bool:
         return self.config.get(key) is not None
+
+    def any(self, keys: Iterable[str]) -> bool:
+        """Whether one of the keys says more than null and 0."""
+        return any(self.config.get(key) for key in keys)
 
     def where(self, key: str) -> str:
         return self.origin.get(key, f"{self.path}{key}")

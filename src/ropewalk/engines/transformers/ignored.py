@@ -6,6 +6,7 @@ from typing import Any
 
 from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.checkpoint import text_of, text_path
+from ropewalk.engines.transformers.class_defaults import class_of
 from ropewalk.engines.transformers.fields import Fields
 from ropewalk.engines.transformers.own_code import OWN_CODE, unread_keys
 from ropewalk.engines.transformers.scaling import rope_type_of
@@ -18,6 +19,7 @@ UTILS = "transformers 5.23.0, modeling_rope_utils.py"
 def ignored_keys(config: Mapping[str, Any], fields: Fields, dicts: Mapping[str, Fields], rope: Fields) -> Iterator[Ignored]:
     """config: all of it.  fields: its text model's.  dicts: as read, by layer type.  rope: as written."""
     yield from _outside(config)
+    yield from _no_key(config, fields)
     if found := unread_keys(text_of(config), kind := fields.text("model_type") or ""):
         yield Ignored(
             f"{' and '.join(found)}: {kind}'s own code reads none of it",
@@ -42,6 +44,22 @@ def _outside(config: Mapping[str, Any]) -> Iterator[Ignored]:
                 "transformers 5.23.0, configuration_utils.py, get_text_config",
             )
         around = around[key]
+
+
+def _no_key(config: Mapping[str, Any], fields: Fields) -> Iterator[Ignored]:
+    """What no class of transformers has a key for, or this one has not."""
+    text, kind = text_of(config), fields.text("model_type") or ""
+    row = class_of(kind)
+    if row and "rope_scaling" in row.unread and text.get("rope_scaling"):
+        where = f"transformers 5.23.0, {kind}/configuration_{kind}.py"
+        yield Ignored(f"rope_scaling of {kind}", "Write rope_parameters, with rope_theta inside it.", where)
+    condensed = fields.number("rope_condense_ratio")
+    if row and condensed and condensed != 1:
+        yield Ignored(
+            f"rope_condense_ratio: {condensed:g}, by which FastChat's patch divides positions",
+            f'Write rope_scaling: {{"rope_type": "linear", "factor": {condensed:g}}}.',
+            "FastChat, model/llama_condense_monkey_patch.py",
+        )
 
 
 def _same(ours: Any, theirs: Any) -> bool:

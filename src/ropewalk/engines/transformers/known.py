@@ -29,6 +29,8 @@ DEFAULT_LENGTH = {
 # Other names of the window that engines look at beside max_position_embeddings; SGLang takes the first that is there (0.5.23,
 # CONTEXT_LENGTH_KEYS), vLLM the smallest, or model_max_length (0.32.0, model_arch_config_convertor.py).
 OTHER_WINDOWS = ("max_sequence_length", "seq_length", "max_seq_len", "model_max_length", "max_seq_length", "seq_len")
+# What a window is called where nothing else states one; the first is Step-3's word.
+WINDOWS = ("max_position_embedding", *OTHER_WINDOWS)
 
 # Rotated share of the head where configs may omit it.
 DEFAULT_PARTIAL = {kind: row.partial for kind, row in classes().items() if row.partial != 1}

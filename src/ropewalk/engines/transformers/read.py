@@ -49,6 +49,8 @@ def read(config: Mapping[str, Any], *, original_length: int | None = None) -> Mo
             scaling.append((layer_type, current))
         if ratio := temperature_ratio(part):
             temperatures.append((layer_type, ratio))
+    if fields.number("rotary_scaling_factor"):
+        warnings.append("rotary_scaling_factor stretches in Nomic's own code and in vLLM, and is not read here.")
     warnings += [words for words in (own_words(fields, kind, is_native(kind)),) if words]
     ignored = tuple(dict.fromkeys(ignored_keys(config, fields, parts, rope_dict(fields))))
     warnings += [one.said for one in ignored]
@@ -63,8 +65,9 @@ def _read_max_length(fields: Fields, given: int | None) -> int:
     """given: the original length by the person's word, which is all there is where nothing states a window."""
     for key in ("max_position_embeddings", "n_positions", "seq_length"):
         if fields.states(key) and (stated := fields.whole(key)):
-            fields.note("max_length", stated, fields.where(key))
-            return stated
+            wide = _stretched_window(fields, stated)
+            fields.note("max_length", *wide) if wide else fields.note("max_length", stated, fields.where(key))
+            return wide[0] if wide else stated
     default = fields.whole("max_position_embeddings") if "max_position_embeddings" in fields else None
     if default and given is None:
         fields.note("max_length", default, fields.where("max_position_embeddings"))
@@ -72,10 +75,26 @@ def _read_max_length(fields: Fields, given: int | None) -> int:
     if given is not None:
         fields.note("max_length", given, "the original length given by you: the config states no window")
         return given
+    for key in known.WINDOWS:
+        if stated := fields.whole(key):
+            fields.note("max_length", stated, fields.where(key))
+            return stated
     raise BadConfig(
         "max_position_embeddings is missing: the config does not say how far the model reads.\n"
         "  Give original_length (--original-length), or write max_position_embeddings into the config."
     )
+
+
+def _stretched_window(fields: Fields, stated: int) -> tuple[int, str] | None:
+    """The window that a linear factor makes of max_position_embeddings, where another key says that it does (Vicuna 16k)."""
+    part = rope_dict(fields)
+    factor = part.number("factor") if not _nested(part) and rope_type_of(part) == "linear" else None
+    if not factor or factor <= 1 or part.whole("original_max_position_embeddings"):
+        return None
+    return next((
+        (round(stated * factor), f"{fields.where(key)}, which is {stated} x {factor:g}")
+        for key in known.OTHER_WINDOWS if fields.config.get(key) == stated * factor
+    ), None)  # fmt: skip
 
 
 def rope_dict(fields: Fields) -> Fields:
@@ -176,7 +195,7 @@ def _read_theta(fields: Fields, part: Fields, layer_type: str, kind: str) -> flo
     default = row.theta_of(layer_type) or row.theta_of(FULL) if row else known.DEFAULT_THETA.get(kind, 0.0)
     null = "rope_theta" in part.config or any(key in fields.config for key in outside_keys)  # which is not an omission
     if not default or null:
-        if not (null or is_native(kind)):
+        if not (null or part.config or is_native(kind)):
             raise BadConfig(
                 f"rope_theta is missing, and {kind or 'this model'} is no model of transformers 5.23: its own code may have "
                 "the base.\n  Look there, and write it into the config as rope_theta."
@@ -215,7 +234,7 @@ def _check_base(fields: Fields, part: Fields, layer_type: str, kind: str, inside
 def _read_rotary_dim(fields: Fields, part: Fields, layer_type: str, kind: str) -> int:
     name = f"{layer_type}.rotary_dim"
     head = head_dim(fields, layer_type)
-    if (mla := fields.whole("qk_rope_head_dim")) is not None:
+    if mla := fields.whole("qk_rope_head_dim"):  # 0 where heads are plain: use_mla false, in DeepSeek-VL2's language model
         fields.note(name, mla, fields.where("qk_rope_head_dim"))
         return mla
     if part.text("rope_type") == "proportional":
@@ -268,6 +287,10 @@ def _read_original_length(
         )
         return fact.original_length
     rope_type, factor = rope_type_of(part), part.number("factor") or 1.0
+    unstretched = fields.states("max_position_embeddings") and fields.whole("max_position_embeddings")
+    if rope_type == "linear" and factor > 1 and unstretched and longest == round(unstretched * factor):
+        fields.note(name, unstretched, fields.where("max_position_embeddings"))
+        return unstretched
     if rope_type == "linear" and factor > 1:
         length = max(round(longest / factor), 1)
         warnings.append(
@@ -281,7 +304,7 @@ def _read_original_length(
             f"{part.where(key)} is missing: {longest} is assumed, as transformers does. If that is the stretched window, "
             "the ramp is in the wrong place."
         )
-    if fields.where("max_position_embeddings").startswith("default of"):
+    if fields.where("max_position_embeddings").startswith("default of") and longest == fields.whole("max_position_embeddings"):
         warnings.append(
             f"max_position_embeddings is missing: {longest} is the {fields.where('max_position_embeddings')}. If the "
             "model was trained at another length, give original_length (--original-length)."

@@ -113,7 +113,7 @@ def temperature_ratio(part: Fields) -> tuple[float, float] | None:
 
 def softmax_mscale(model: Fields, part: Fields) -> float:
     """mscale_all_dim of a model whose attention is latent; 0 where it leaves the softmax alone."""
-    return part.number(known.SOFTMAX_MSCALE) or 0.0 if any(key in model for key in known.LATENT) else 0.0
+    return part.number(known.SOFTMAX_MSCALE) or 0.0 if model.any(known.LATENT) else 0.0
 
 
 def _longrope_options(part: Fields, warnings: list[str]) -> dict[str, Option]:

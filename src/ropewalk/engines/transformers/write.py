@@ -65,7 +65,7 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], *, as_lists: bool = Fals
     fields = text_fields(new)
     nested = len(spec.ropes) > 1 or is_nested(fields)
     old = {name: part.config for name, part in rope_parts(fields, spec.model_type).items()}
-    is_latent = any(key in fields for key in known.LATENT)
+    is_latent = fields.any(known.LATENT)
     _check_softmax(plan, is_latent)
     dicts = {}
     for layer_type, rope in spec.ropes:

@@ -43,7 +43,7 @@ def describe(config: Mapping[str, Any], spec: ModelSpec | None = None) -> dict[s
                 "layer_type": name,
                 **_rope(rope),
                 "head_dim": fields.whole("qk_rope_head_dim") or head_dim(fields, name),
-                "latent": any(key in fields for key in known.LATENT),
+                "latent": fields.any(known.LATENT),
                 "local": is_local(name),
                 "carried": {key: parts[name].config[key] for key in CARRIED_KEYS if key in parts[name]},
                 "shipped": _stretch(shipped.get(name, Stretch(rope))),
@@ -83,6 +83,7 @@ def known_tables() -> dict[str, Any]:
         "classes": {kind: _class(row) for kind, row in classes().items()},
         "wrappers": wrappers(),
         "text_parts": TEXT_PARTS,
+        "other_windows": known.WINDOWS,
         "own_code": sorted(OWN_CODE),
         "fixed_theta": {kind: known.DEFAULT_THETA[kind] for kind in sorted(known.FIXED_IN_CODE)},
         "head_scale": known.HEAD_SCALE,
@@ -94,7 +95,9 @@ def known_tables() -> dict[str, Any]:
         "v4_keys": V4_KEYS,
         "rope_keys": sorted(ROPE_KEYS),
         "latent": known.LATENT,
-        "read_keys": sorted({*READ_KEYS, *V4_KEYS, *(own for row in classes().values() for own in row.alias.values())}),
+        "read_keys": sorted(
+            {*READ_KEYS, *V4_KEYS, *known.WINDOWS, *(own for row in classes().values() for own in row.alias.values())}
+        ),
         "carried": CARRIED_KEYS,
     }
 

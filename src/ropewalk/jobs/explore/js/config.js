@@ -142,6 +142,9 @@
   }
 
   function checkHasRope(config, kind) {
+    const inner = config.model_config;
+    if (isObject(inner) && ["context_window_size", "hidden_size"].some((key) => key in inner || key in config))
+      fail("this is an mlc-chat-config.json. Give the config.json of the model that it was compiled from.");
     const instead = R.data.known.without_rope[kind];
     if (instead) fail(`${kind} has no rotary embedding: it uses ${instead}. There is nothing to stretch.`);
     if (kind === "falcon" && config.alibi) fail("This falcon model uses ALiBi, not a rotary embedding. There is nothing to stretch.");
@@ -195,7 +198,7 @@
   function readRotaryDim(config, part, path, layer, kind) {
     const head = headDim(config, layer);
     const latent = whole(config, "qk_rope_head_dim");
-    if (latent !== null) return latent;
+    if (latent) return latent;
     if (part.rope_type === "proportional") return head;
     const absolute = whole(config, "rotary_dim");
     if (absolute !== null) return absolute;
@@ -224,8 +227,10 @@
     if (inside || outside) return inside || outside;
     const published = publishedLength(kind, theta, longest, config);
     if (published) return published;
-    const factor = number(part, "factor", path) || 1;
-    if (ropeType(part, path) === "linear" && factor > 1) return Math.max(R.roundHalfEven(longest / factor), 1);
+    const factor = number(part, "factor", path) || 1, unstretched = whole(config, "max_position_embeddings");
+    const linear = ropeType(part, path) === "linear" && factor > 1;
+    if (linear && unstretched && longest === R.roundHalfEven(unstretched * factor)) return unstretched;
+    if (linear) return Math.max(R.roundHalfEven(longest / factor), 1);
     return longest;
   }
 
@@ -294,6 +299,17 @@
     if (!(L >= 1)) fail(`original_length is ${L}; it must be a whole number of tokens.`);
   }
 
+  // The window, which may be what a linear factor makes of max_position_embeddings, where another key says so.
+  function windowOf(config, kind) {
+    const stated = whole(config, "max_position_embeddings") || whole(config, "n_positions");
+    const other = K().other_windows.map((key) => config[key]);
+    if (!stated) return other.find((value) => Number.isInteger(value) && value > 0);
+    const [part, path] = Object.values(ropeParts(config, kind))[0];
+    const factor = number(part, "factor", path) || 1, key = "original_max_position_embeddings";
+    const wide = ropeType(part, path) === "linear" && factor > 1 && !part[key] && other.includes(stated * factor);
+    return wide ? R.roundHalfEven(stated * factor) : stated;
+  }
+
   // What Python's presets.describe() makes of a config: see there.
   function readConfig(config) {
     config = textPart(config);
@@ -301,7 +317,7 @@
     if (typeof kind !== "string") fail(`model_type is ${show(kind)}; it must be a word.`);
     config = completed(config, kind);
     checkHasRope(config, kind);
-    const longest = whole(config, "max_position_embeddings") || whole(config, "n_positions");
+    const longest = windowOf(config, kind);
     if (!longest) fail("max_position_embeddings is missing: the config does not say how far the model reads.");
     const ropes = Object.entries(ropeParts(config, kind)).map(([layer_type, [part, path]]) => {
       const rope_theta = readTheta(config, part, path, layer_type, kind);
@@ -311,10 +327,10 @@
       const shipped = readShipped(part, path, rope, longest);
       R.compute(rope, shipped.method, shipped.factor, shipped.options);
       const carried = Object.fromEntries(R.data.known.carried.filter((k) => part[k] != null).map((k) => [k, part[k]]));
-      const latent = R.data.known.latent.some((key) => config[key] != null);
+      const latent = R.data.known.latent.some((key) => config[key]);
       if (latent && shipped.method === "yarn" && part.mscale_all_dim)
         shipped.options.softmax_mscale = number(part, "mscale_all_dim", path);
-      const head_dim = whole(config, "qk_rope_head_dim") ?? headDim(config, layer_type);
+      const head_dim = whole(config, "qk_rope_head_dim") || headDim(config, layer_type);
       return { layer_type, ...rope, head_dim, latent, local: /^(sliding|chunked|local)/.test(layer_type), carried, shipped };
     });
     return { kind, nested: ropes.length > 1, max_length: longest, ropes };
