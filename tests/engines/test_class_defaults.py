@@ -206,3 +206,27 @@ def test_a_plan_written_into_such_a_config_is_what_transformers_computes(kind):
 @pytest.mark.slow
 def test_a_plan_written_is_what_transformers_computes_in_every_text_model():
     assert {kind: found for kind in config_oracle.kinds() if (found := list(miswritten(kind)))} == {}
+
+
+# google/gemma-4-31b-it (support/corpus.py), abridged: full-attention heads of 512, of which a quarter of the pairs turns
+GEMMA4 = {"model_type": "gemma4_text", "hidden_size": 5376, "num_attention_heads": 32, "num_key_value_heads": 16,
+          "num_hidden_layers": 6, "head_dim": 256, "global_head_dim": 512, "max_position_embeddings": 262_144,
+          "layer_types": ["sliding_attention"] * 5 + ["full_attention"], "rope_parameters": {
+              "full_attention": {"rope_type": "proportional", "rope_theta": 1e6, "partial_rotary_factor": 0.25},
+              "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}}  # fmt: skip
+
+
+def test_pairs_that_stand_still_in_a_model_stand_still_in_its_plans():
+    """transformers' Gemma4TextRotaryEmbedding: 192 of 256 frequencies are 0, stretched or not."""
+    frequencies, _ = config_oracle.answer("gemma4_text", GEMMA4)["full_attention"]
+    assert sum(frequency == 0 for frequency in frequencies) == 192
+    spec = read(GEMMA4)
+
+    unchanged = make_plan(spec, factor=2, method="none").stretch("full_attention").scaled()
+    assert difference("", {"full_attention": unchanged}, {"full_attention": (frequencies, 1.0)}) == ""
+    slowed = write(make_plan(spec, factor=2, method="proportional"), GEMMA4)
+    built, _ = config_oracle.answer("gemma4_text", slowed)["full_attention"]
+    assert built == pytest.approx([frequency / 2 for frequency in frequencies])
+    for method in ("yarn", "linear", "ntk", "dynamic-yarn", "near-linear"):
+        with pytest.raises(RopewalkError, match="lets the others stand still"):
+            make_plan(spec, factor=2, method=method)

@@ -148,7 +148,8 @@ def _print_spec(console: Console, model: str, path: Path, spec: ModelSpec) -> No
         layer_type, _, name = reading.name.rpartition(".")
         table.add_row(escape(layer_type) or "model", name, escape(reading.value), f"[dim]{escape(reading.source)}[/]")
     for layer_type, stretch in spec.scaling:
-        table.add_row(escape(layer_type), "stretched already", described(stretch), "[dim]rope parameters[/]")
+        what = "rotates as" if stretch.method == "proportional" and stretch.factor == 1 else "stretched already"
+        table.add_row(escape(layer_type), what, described(stretch), "[dim]rope parameters[/]")
     console.print(table)
     if spec.unrotated_layers:
         console.print(f"{spec.unrotated_layers} layers do not rotate: nothing to stretch there.")

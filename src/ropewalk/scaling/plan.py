@@ -209,6 +209,12 @@ def _check_window(spec: ModelSpec) -> None:
         )
 
 
+def _standing(spec: ModelSpec, layer_type: str) -> Stretch | None:
+    """The rotation that a layer type was trained with, where some of its pairs stand still."""
+    own = dict(spec.scaling).get(layer_type)
+    return own if own and own.method == "proportional" and not all(own.scaled().inv_freq) else None
+
+
 def _stretch(
     spec: ModelSpec,
     layer_type: str,
@@ -227,6 +233,16 @@ def _stretch(
                 "  window as the original), give original_length yourself."
             )
     scale = factor if factor is not None else (target_length or 1) / rope.original_length
+    still = _standing(spec, layer_type)
+    if still and named.method == "none":
+        return dataclasses.replace(still, factor=1.0)
+    if still and named.method != still.method:
+        share = dict(still.options)["proportion"]
+        raise BadOption(
+            f"{layer_type} turns a share of {share:g} of its pairs and lets the others stand still (proportional), and "
+            f"{named.method} would turn them all: another model.\n"
+            "  Take method proportional: it slows the pairs that turn, as linear does."
+        )
     own = carried(spec, layer_type, named.method, scale, options)
     chosen, near = normal_options(named.method, {**own, **options}), named.near_tokens(rope.original_length)
     if named.near is not None and near < 1:
