@@ -126,6 +126,26 @@ def test_attn_factor_scales_rotation_and_softmax_of_latent_attention():
     assert "its square, 0.25, multiplies the softmax scale" in loss.what
 
 
+@pytest.mark.parametrize(
+    ("more", "m"),
+    [
+        ({"yarn_log_multiplier": 1.0}, 1.0),  # Ministral 3 as published: mscale = mscale_all_dim = 1, whose ratio is 1
+        ({}, 1.2772589),  # 0.1 ln 16 + 1
+        ({"yarn_log_multiplier": 0.5}, 1.1217511),  # (0.1 ln 16 + 1) / (0.05 ln 16 + 1)
+        ({"yarn_log_multiplier": 1.0, "attn_factor": 1.1}, 1.1),
+    ],
+)
+def test_ministrals_multiplier_is_its_mscale_all_dim(more, m):
+    """conversion/mistral3.py writes mscale_all_dim as it is; llama-context.cpp: get_mscale(s, 1) / get_mscale(s, that)."""
+    keys = {"type": "yarn", "factor": 16.0, "original_context_length": 16_384, **more}
+    found = {"general.architecture": "mistral3", "mistral3.context_length": 262_144, "mistral3.rope.dimension_count": 128,
+             "mistral3.rope.freq_base": 1e6}  # fmt: skip
+    found |= {f"mistral3.rope.scaling.{name}": value for name, value in keys.items()}
+    result = read_by_llama_cpp(found)
+
+    assert (result.losses, result.scaled.attention_factor) == ((), pytest.approx(m))
+
+
 def test_linear_of_latent_attention_scales_its_softmax_too():
     """deepseek2.cpp multiplies by 1 + 0.1 ln s to undo what yarn alone had divided by; (0.1 ln 40 + 1)^2 = 1.874."""
     result = read_by_llama_cpp({**deepseek(), "deepseek2.rope.scaling.type": "linear"})

@@ -43,6 +43,8 @@ WITHOUT_ROPE = frozenset(
 SWITCHED = frozenset({"granite", "granitemoe", "granitehybrid", "graniteswitch"})
 # Whose yarn_log_multiplier is a tenth of mscale_all_dim, for the sake of old files (conversion/deepseek.py, deepseek2.cpp).
 LATENT = frozenset({"deepseek2", "deepseek32"})
+# Whose yarn_log_multiplier is mscale_all_dim itself (conversion/mistral3.py): m is m(s, 1) / m(s, that) (llama-context.cpp).
+RATIO = frozenset({"mistral3"})
 TENTH = 0.10000000149011612  # 0.1 as float32, which the loader divides by
 TYPES = {"none": "default", "linear": "linear", "yarn": "yarn", "longrope": "longrope"}
 
@@ -115,6 +117,8 @@ def keys_of(metadata: Mapping[str, Any]) -> Keys:
         if softmax := fields.number(key("rope.scaling.yarn_log_multiplier")):
             said[SOFTMAX_MSCALE] = round(softmax / TENTH, 6)  # float32 holds 7 digits
             said |= {"attention_factor": 1.0} if kind == "yarn" else {}  # the softmax has it, and m cancels on cos and sin
+    if arch in RATIO and kind == "yarn" and (slope := fields.number(key("rope.scaling.yarn_log_multiplier"))):
+        said[SOFTMAX_MSCALE] = slope
     long, short = fields.numbers(FREQS) or fields.numbers(LONG), fields.numbers(FREQS) or fields.numbers(SHORT)
     keys = Keys(ALL_LAYERS, said, rope, model, GGUF, beside=Beside(no_factor=no_factor))
     if long and kind not in ("linear", "yarn"):

@@ -52,6 +52,8 @@ def _temperature(keys: Keys) -> Says | None:
         return None
     if keys.text == CONFIG and keys.kind == "ministral3":  # yarn_log_multiplier, and a numerator that is taken to be m(s, 1)
         return temperature(lambda keys: deepseek_ratio(keys.but(mscale=None)), "mscale_all_dim")(keys)
+    if keys.text != CONFIG and keys.kind in gguf.RATIO and SOFTMAX_MSCALE in keys.said:
+        return temperature(lambda keys: deepseek_ratio(keys) * _multiplier(keys), SOFTMAX_MSCALE, "attn_factor")(keys)
     reads = () if keys.text == CONFIG else ("attn_factor",)
     return temperature(_multiplied, *reads)(keys)
 
