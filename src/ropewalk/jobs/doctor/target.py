@@ -67,9 +67,18 @@ def _of_file(title: str, path: Path) -> Target:
         read = get_engine("mistral").read
         return Target(title, ("mistral",), read(read_config(params)) if read else ())
     layers = of_config(title, read_config(path)).layers
-    if path.is_dir() and params.is_file() and any(path.glob("consolidated*.safetensors")):
-        layers = tuple(keys.knowing(params=_of_params(keys, read_config(params))) for keys in layers)
-    return Target(title, DEFAULT, layers)
+    return Target(title, DEFAULT, _beside_params(layers, path) if _takes_params(path) else layers)
+
+
+def _takes_params(path: Path, form: str = "auto") -> bool:
+    """Whether vLLM reads a folder's params.json and not its config.json.  form: --config-format."""
+    there = path.is_dir() and (path / "params.json").is_file()
+    return there and (form == "mistral" or (form == "auto" and any(path.glob("consolidated*.safetensors"))))
+
+
+def _beside_params(layers: tuple[Keys, ...], path: Path) -> tuple[Keys, ...]:
+    params = read_config(path / "params.json")
+    return tuple(keys.knowing(params=dataclasses.replace(_of_params(keys, params), beside=keys.beside)) for keys in layers)
 
 
 def _header(path: Path) -> dict[str, Any]:
@@ -151,7 +160,16 @@ def _of_command(command: Command, find: Find, base: Path | None, progress: Progr
         _check_overrides(command)
         layers = layers_of(read_config(path))
     else:
-        return _of_config(command, read_config(path))
+        found = _of_config(command, read_config(path))
+        if command.engine == "vllm" and _takes_params(path, command.options.get("config-format") or "auto"):
+            if "hf-overrides" in command.options:
+                raise BadConfig(
+                    f"vLLM takes {path.name}/params.json before config.json, and what --hf-overrides does to that was not "
+                    "looked at.\n  Give --config-format hf --load-format safetensors, or take params.json and consolidated* "
+                    "away."
+                )
+            return dataclasses.replace(found, layers=_beside_params(found.layers, path))
+        return found
     if command.engine == "llama_cpp":
         _check_one_table(layers, command)
         layers = tuple(with_flags(keys, command) for keys in layers)
