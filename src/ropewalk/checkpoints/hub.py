@@ -112,17 +112,23 @@ def fetched_gguf(model: str, *, weights: bool = True, progress: Progress = SILEN
     """
     repository, _, wanted = model.partition(":")
     try:
-        return _whole(model, repository, wanted) if weights else _header(model, repository, wanted, progress)
+        return (_whole if weights else _header)(model, repository, wanted, progress)
     except RopewalkError:
         raise
     except Exception as error:  # as in `checkpoint`
         raise _unreachable(model, error) from None
 
 
-def _whole(model: str, repository: str, wanted: str) -> Path:
+def _whole(model: str, repository: str, wanted: str, progress: Progress) -> Path:
     with extra_parts():
         import huggingface_hub
-    parts = _meant(model, wanted, huggingface_hub.list_repo_files(repository))
+    try:
+        there = huggingface_hub.list_repo_files(repository)
+    except Exception:
+        if kept := _kept(model, repository, wanted, progress):
+            return kept
+        raise
+    parts = _meant(model, wanted, there)
     files = [Path(huggingface_hub.hf_hub_download(repository, name)) for name in parts]
     return files[0]
 
@@ -131,16 +137,15 @@ def _header(model: str, repository: str, wanted: str, progress: Progress) -> Pat
     try:
         there, commit = repository_files(repository)
     except OSError:
-        if (kept := _kept(model, repository, wanted)) is None:
-            raise
-        progress.note(f"the hub gives no list of {repository}'s files: {kept.name} is read from its cache")
-        return kept
+        if kept := _kept(model, repository, wanted, progress):
+            return kept
+        raise
     parts = _meant(model, wanted, there)
     here = [kept_file(repository, name, commit) for name in parts]
     return here[0] if here[0] and all(here) else fetched_headers(repository, parts, commit, progress)
 
 
-def _kept(model: str, repository: str, wanted: str) -> Path | None:
+def _kept(model: str, repository: str, wanted: str, progress: Progress) -> Path | None:
     """What huggingface_hub's cache has of a repository that does not answer."""
     if find_spec("huggingface_hub") is None:
         return None
@@ -149,9 +154,11 @@ def _kept(model: str, repository: str, wanted: str) -> Path | None:
     try:
         folder = Path(huggingface_hub.snapshot_download(repository, local_files_only=True))
         there = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-        return folder / _meant(model, wanted, there)[0]
+        kept = folder / _meant(model, wanted, there)[0]
     except Exception:  # not there, or not that one: what the network said is what counts
         return None
+    progress.note(f"the hub gives no list of {repository}'s files: {kept.name} is read from its cache")
+    return kept
 
 
 def _meant(model: str, wanted: str, there: list[str]) -> list[str]:
