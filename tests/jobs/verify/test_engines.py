@@ -70,10 +70,10 @@ def test_llama_cpp_computes_what_a_gguf_was_given(tmp_path, method):
 
 def test_llama_cpp_computes_what_a_gguf_in_parts_was_given(tmp_path):
     config, plain = source_gguf(tmp_path)
-    stretch_gguf(open_gguf(plain), make_plan(read(config), factor=4, method="llama3"), tmp_path / "x.gguf")
-    first, *_ = in_parts(tmp_path / "x.gguf", tmp_path / "y", (5, 11))
+    first, *_ = in_parts(plain, tmp_path / "y", (5, 11))
+    done = stretch_gguf(open_gguf(first), make_plan(read(config), factor=4, method="llama3"), tmp_path / "x.gguf")
     (tmp_path / "place").mkdir()
-    agrees(heard(of_gguf(first, tmp_path / "place"), engine("llama.cpp")))
+    agrees(heard(of_gguf(done.out, tmp_path / "place"), engine("llama.cpp")))
 
 
 def test_a_key_that_llama_cpp_does_not_read_is_found(tmp_path, monkeypatch):

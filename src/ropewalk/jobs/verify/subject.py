@@ -17,7 +17,7 @@ from ropewalk.checkpoints.extend import PLAN
 from ropewalk.checkpoints.gguf import open_gguf, stretch_gguf
 from ropewalk.checkpoints.gguf_edit import OURS
 from ropewalk.checkpoints.gguf_edit import PLAN as GGUF_PLAN
-from ropewalk.checkpoints.gguf_places import find_gguf
+from ropewalk.checkpoints.gguf_places import find_gguf, parts_of
 from ropewalk.checkpoints.hub import checkpoint
 from ropewalk.checkpoints.weights import weight_files
 from ropewalk.engines import gguf, llama_cpp
@@ -206,8 +206,10 @@ def of_gguf(path: Path, place: Path) -> Subject:
     model = opened(path)
     plan = _plan(model)
     check_stretched(plan, path)
-    stretched = as_float32(model.parts, place / "stretched.gguf")
-    plain = stretch_gguf(open_gguf(stretched), without_scaling(plan), place / "plain.gguf").out
+    control = stretch_gguf(open_gguf(path), without_scaling(plan), place / "control.gguf").out
+    stretched, plain = (
+        as_float32(parts_of(one), place / name) for one, name in ((path, "stretched.gguf"), (control, "plain.gguf"))
+    )
     vocabulary = model.tensors["token_embd.weight"].shape[1]
     return Subject(
         str(path), plan, vocabulary, ("llama_cpp",), None, partial(_load, plain), lambda witness: (stretched, plain)
