@@ -15,6 +15,7 @@ from ropewalk.jobs.explore.page import for_script
 from support import config_oracle
 from support.corpus import CORPUS
 
+TRANSFORMERS = json.loads((files("ropewalk.jobs.explore") / "dialects" / "transformers.json").read_text(encoding="utf-8"))
 KINDS = (
     "gemma3_text gemma4_text gpt_oss jetmoe llama mistral qwen3_next zamba2 olmo3 modernbert-decoder gpt_neox apertus".split()
 )
@@ -63,22 +64,44 @@ def page():
     if node is None:
         pytest.skip("needs node on the PATH")
     folder = files("ropewalk.jobs.explore") / "js"
-    scripts = "\n".join((folder / f"{name}.js").read_text(encoding="utf-8") for name in ("math", "config"))
-    data = for_script({"known": known_tables(), "methods": method_table()})
+    scripts = "\n".join((folder / f"{name}.js").read_text(encoding="utf-8") for name in ("math", "config", "spell"))
+    data = for_script({"known": known_tables(), "methods": method_table(), "dialects": [TRANSFORMERS]})
     start = f"globalThis.window = {{ropewalk: {{data: {data}}}}};\n{scripts}\n"
     ask = (
         "const asked = JSON.parse(require('fs').readFileSync(0));"
         "console.log(JSON.stringify(asked.map(c => {"
-        "try { return window.ropewalk.readConfig(c); } catch (error) { return String(error.message); } })))"
+        "try { return (%s)(c); } catch (error) { return String(error.message); } })))"
     )
 
-    def run(configs):
+    def run(configs, what="window.ropewalk.readConfig"):
         text = json.dumps(configs)
-        done = subprocess.run([node, "-e", start + ask], input=text, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            [node, "-e", start + ask % what], input=text, capture_output=True, text=True, check=False, timeout=60
+        )
         assert done.returncode == 0, done.stderr[-2000:]
         return json.loads(done.stdout)
 
     return run
+
+
+def test_pairs_that_stand_still_are_not_written_to_turn(page):
+    """google/gemma-4-31b-it: a quarter of the pairs turns, and yarn would turn the rest."""
+    rope = {"rope_type": "proportional", "rope_theta": 1e6, "partial_rotary_factor": 0.25}
+    plain = {"rope_type": "default", "rope_theta": 1e4}
+    config = {"model_type": "gemma4_text", "hidden_size": 5376, "num_attention_heads": 32, "head_dim": 256,
+              "global_head_dim": 512, "max_position_embeddings": 262_144,
+              "rope_parameters": {"full_attention": rope, "sliding_attention": plain}}  # fmt: skip
+    write = """c => { const R = window.ropewalk, model = R.readConfig(c), [full] = model.ropes.filter((r) => !r.local);
+        const { rotary_dim, rope_theta, original_length } = full, [dialect] = R.data.dialects;
+        const plan = (method, options) => ({ stretches: { full_attention: {
+            rope: { rotary_dim, rope_theta, original_length }, method, factor: 2, dynamic: false, options } } });
+        const said = (...asked) => R.paste(dialect, model, plan(...asked));
+        return ["yarn", "none"].map((m) => said(m, {})).concat([said("proportional", { proportion: 0.25 })]); }"""
+    yarn, none, proportional = page([config], write)[0]
+
+    assert "would turn them" in yarn["refused"]
+    assert "would turn them" in none["refused"]
+    assert '"rope_type": "proportional"' in proportional["text"]
 
 
 def ours(config):

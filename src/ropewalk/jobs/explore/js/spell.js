@@ -130,9 +130,20 @@
     return fill(rule.command, known);
   }
 
+  // Pairs that stand still in a model (Gemma 4) are not to be turned.
+  function checkStill(model, plan) {
+    for (const { layer_type, shipped } of model.ropes) {
+      const stretch = plan.stretches[layer_type];
+      const still = shipped && shipped.method === "proportional" && shipped.options.proportion < 1;
+      if (still && stretch && stretch.method !== "proportional")
+        throw new Error(`${layer_type} lets pairs stand still (proportional), and ${stretch.method} would turn them. Take proportional.`);
+    }
+  }
+
   // {text} or {refused}: what the drawer shows for one dialect.
   function paste(dialect, model, plan) {
     try {
+      checkStill(model, plan);
       if (dialect.format === "command") return { text: writeCommand(dialect, model, plan) };
       return { text: toJson(writeConfig(dialect, model, plan)) };
     } catch (error) {
