@@ -41,6 +41,12 @@ YARN = json.dumps({"rope_type": "yarn", "factor": 4.0})
         ("python -m llama_cpp.server --model x.gguf --n_ctx 9", "x.gguf", {"ctx-size": "9"}),
         ("llama-cli -m x.gguf --override-kv a=int:1 --override-kv b=str:c", "x.gguf", {"override-kv": "a=int:1,b=str:c"}),
         ("llama-server -hf a/b:Q4_K_M -c 9", "a/b:Q4_K_M", {"hf-repo": "a/b:Q4_K_M"}),
+        # as compose files, units of systemd and lists of YAML have them
+        ("command: vllm serve a/b --max-model-len 9", "a/b", {"max-model-len": "9"}),
+        ("command: >-\n  vllm serve a/b\n  --max-model-len 9\n", "a/b", {"max-model-len": "9"}),
+        ("ExecStart=/usr/bin/llama-server -m x.gguf -c 9", "x.gguf", {"ctx-size": "9"}),
+        ("- vllm\n- serve\n- a/b\n- --hf-overrides={\"x\": 1}\n- \"--max-model-len\"\n- '9'", "a/b",
+         {"hf-overrides": '{"x": 1}', "max-model-len": "9"}),
     ],
 )  # fmt: skip
 def test_every_word_finds_its_place(text, model, options):

@@ -117,7 +117,7 @@ def _image(words: Sequence[str], index: int) -> str | None:
 
 def not_known(text: str, words: Sequence[str]) -> BadConfig:
     """What to say of a text that is neither a path nor a command line of an engine that is known."""
-    if words and words[0].startswith("-"):
+    if words and words[0].lstrip("\"'").startswith("-"):
         return BadConfig(
             "these are options without a program.\n  Write the program before them, such as vllm serve or llama-server."
         )
@@ -135,6 +135,9 @@ def not_known(text: str, words: Sequence[str]) -> BadConfig:
 
 # A quoted string or an escape, or a comment up to its line's end.
 COMMENT = re.compile(r"""('[^']*'|"(?:\\.|[^"\\])*"|\\.)|(?:^|(?<=\s))#[^\n]*""", re.DOTALL | re.MULTILINE)
+# What stands before a command in a compose file or a unit of systemd; and one word a line, as YAML lists them.
+KEYED = re.compile(r"\s*(?:(?:command|entrypoint|args)\s*:\s*(?:[>|][+-]?\s*\n)?|ExecStart\s*=)\s*")
+BULLETS = re.compile(r"(?:\s*-[ \t]+[^\n]+(?:\n|$))+\s*")
 PROMPT = re.compile(r"\s*[$%>]\s+")
 LISTED = re.compile(r"\s*(?:(?:command|entrypoint|args|CMD|ENTRYPOINT)\s*:?\s*)?(\[.*\])\s*,?\s*", re.DOTALL)
 
@@ -148,6 +151,11 @@ def as_typed(text: str) -> str:
             words = []
         if words and all(isinstance(word, str) for word in words):
             return shlex.join(words)
+    if keyed := KEYED.match(text):
+        text = text[keyed.end() :]
+    if BULLETS.fullmatch(text):
+        words = [line.strip()[1:].strip() for line in text.strip().splitlines()]
+        text = " ".join(word if word[0] in "\"'" else shlex.quote(word) for word in words)
     if prompt := PROMPT.match(text):
         text = text[prompt.end() :]
     return COMMENT.sub(lambda found: found.group(1) or "", text)
