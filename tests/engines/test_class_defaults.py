@@ -230,3 +230,13 @@ def test_pairs_that_stand_still_in_a_model_stand_still_in_its_plans():
     for method in ("yarn", "linear", "ntk", "dynamic-yarn", "near-linear"):
         with pytest.raises(RopewalkError, match="lets the others stand still"):
             make_plan(spec, factor=2, method=method)
+
+
+def test_the_heads_of_a_layer_type_are_read_as_transformers_saves_them():
+    """5.23 keeps global_head_dim under per_layer_config, and there alone."""
+    saved = config_oracle.generator.CONFIG_MAPPING["gemma4_text"].from_dict({**GEMMA4, "global_head_dim": 128}).to_dict()
+    assert "global_head_dim" not in saved
+    wanted = config_oracle.answer("gemma4_text", saved)
+
+    assert len(wanted["full_attention"][0]) == 64  # pairs; the class's own would be 256
+    assert difference("gemma4_text", answer(saved), wanted) == ""

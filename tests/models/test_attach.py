@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from ropewalk.errors import CannotAttach, Mismatch, NoRope, UnknownName
 from ropewalk.models.attach import attach, measure
@@ -201,6 +202,28 @@ def test_only_the_layer_types_of_the_plan_change(gemma3):
         assert torch.equal(torch.stack(measure(gemma3, "sliding_attention", positions)), local)
         assert not torch.equal(torch.stack(measure(gemma3, "full_attention", positions)), full)
     assert torch.equal(torch.stack(measure(gemma3, "full_attention", positions)), full)
+
+
+def test_pairs_that_stand_still_are_not_turned():
+    """Gemma 4's full attention turns a quarter of its pairs; a plan may slow those, and no plan may turn the others."""
+    whole = {"rope_type": "proportional", "rope_theta": 1e6, "partial_rotary_factor": 0.25}
+    kinds = {"full_attention": whole, "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}
+    config = CONFIG_MAPPING["gemma4_text"](
+        hidden_size=64, intermediate_size=64, num_attention_heads=2, num_key_value_heads=1, num_hidden_layers=2, head_dim=32,
+        global_head_dim=64, vocab_size=64, hidden_size_per_layer_input=0, max_position_embeddings=128, sliding_window=32,
+        layer_types=["sliding_attention", "full_attention"], num_kv_shared_layers=0, rope_parameters=kinds,
+    )  # fmt: skip
+    model, ids = AutoModelForCausalLM.from_config(config).eval(), torch.arange(40)[None]
+    spec = read_live(model)
+    with torch.no_grad():
+        before = model(ids).logits
+        with attach(model, make_plan(spec, factor=2, method="none")):
+            assert torch.allclose(model(ids).logits, before, atol=1e-5)
+        with attach(model, make_plan(spec, factor=2, method="proportional")):
+            assert not torch.allclose(model(ids).logits, before, atol=1e-3)
+    saved = ScalingPlan((("full_attention", Stretch(spec.rope("full_attention"), "yarn", 2.0)),), 256)
+    with pytest.raises(CannotAttach, match="pairs stand still"):
+        attach(model, saved)
 
 
 def test_other_layer_types_keep_their_own_rule():

@@ -119,7 +119,8 @@ class Keys:
     def target(self) -> int:
         """The longest input that is meant to be read: L s where a factor says so, or what the text claims."""
         reached = round(self.rope.original_length * self.factor)
-        unstretched = self.states_length or self.rope.original_length == self.longest  # which is then not the stretched window
+        # of a config, where max_position_embeddings is then the length before the factor
+        unstretched = self.states_length or (self.text == CONFIG and self.rope.original_length == self.longest)
         if self.rope_type in ("yarn", "ntk", "dynamic") or (self.rope_type == "linear" and unstretched):
             return max(reached, self.rope.original_length)
         return self.longest

@@ -26,7 +26,7 @@ from ropewalk.models.live import (
     measure,
     read_live,
 )
-from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.plan import ScalingPlan, standing
 from ropewalk.scaling.spec import ModelSpec
 from ropewalk.scaling.stretch import Stretch
 
@@ -204,6 +204,11 @@ def _check_fits(model: nn.Module, plan: ScalingPlan, spec: ModelSpec, tables: di
 
 
 def _check_rope(stretch: Stretch, spec: ModelSpec, name: str) -> None:
+    if (still := standing(spec, name)) and stretch.method != still.method:
+        raise CannotAttach(
+            f"{name} lets some of its pairs stand still (proportional), and the plan's {stretch.method} would turn them all.\n"
+            "  Make a plan with method proportional."
+        )
     planned, live = stretch.rope, spec.rope(name)
     if (planned.rotary_dim, planned.rope_theta) != (live.rotary_dim, live.rope_theta):
         raise CannotAttach(

@@ -209,7 +209,7 @@ def _check_window(spec: ModelSpec) -> None:
         )
 
 
-def _standing(spec: ModelSpec, layer_type: str) -> Stretch | None:
+def standing(spec: ModelSpec, layer_type: str) -> Stretch | None:
     """The rotation that a layer type was trained with, where some of its pairs stand still."""
     own = dict(spec.scaling).get(layer_type)
     return own if own and own.method == "proportional" and not all(own.scaled().inv_freq) else None
@@ -233,7 +233,7 @@ def _stretch(
                 "  window as the original), give original_length yourself."
             )
     scale = factor if factor is not None else (target_length or 1) / rope.original_length
-    still = _standing(spec, layer_type)
+    still = standing(spec, layer_type)
     if still and named.method == "none":
         return dataclasses.replace(still, factor=1.0)
     if still and named.method != still.method:

@@ -35,6 +35,11 @@ NESTED = [
         "max_position_embeddings": 4096,
         "rope_theta": 5e6,
     },
+    {
+        "model_type": "gemma4_text",
+        "layer_types": ["sliding_attention", "full_attention"],
+        "per_layer_config": {"1": {"head_dim": 128}},
+    },
     {"model_type": "t5gemma", "decoder": {"hidden_size": 512, "num_attention_heads": 8, "head_dim": 64}},
     {
         "model_type": "llama",

@@ -11,6 +11,8 @@ FULL, SLIDING, CHUNKED = known.FULL, known.SLIDING, "chunked_attention"
 
 
 def head_dim(fields: Fields, layer_type: str = ALL_LAYERS) -> int:
+    if own := _head_of_layer(fields, layer_type):
+        return own
     if layer_type == FULL and (wide := fields.whole("global_head_dim")):  # Gemma 4
         return wide
     if stated := fields.whole("head_dim"):
@@ -23,6 +25,16 @@ def head_dim(fields: Fields, layer_type: str = ALL_LAYERS) -> int:
             "  A config that transformers saved has them, or is of a class whose defaults are known: is model_type right?"
         )
     return hidden * known.HEAD_SCALE.get(fields.text("model_type") or "", 1) // heads
+
+
+def _head_of_layer(fields: Fields, layer_type: str) -> int | None:
+    """The head size of the first layer of a type, where transformers 5.23 saved what differs by layer (Gemma 4)."""
+    types, layers = fields.words("layer_types") or (), fields.config.get("per_layer_config")
+    if layer_type not in types or not isinstance(layers, Mapping):
+        return None
+    index = types.index(layer_type)
+    part = layers.get(str(index), layers.get(index))
+    return Fields(part, f"{fields.path}per_layer_config.").whole("head_dim") if isinstance(part, Mapping) else None
 
 
 def rotating_layers(fields: Fields, kind: str) -> str:

@@ -24,7 +24,7 @@ READ_KEYS = (
     "model_type head_dim global_head_dim hidden_size n_embd num_attention_heads n_head max_position_embeddings n_positions "
     "original_max_position_embeddings rope_parameters rotary_dim rotary_pct partial_rotary_factor qk_rope_head_dim "
     "kv_lora_rank sliding_window attention_chunk_size alibi dual_chunk_attention_config "
-    "position_embedding_type use_mem_rope"
+    "position_embedding_type use_mem_rope per_layer_config layer_types"
 ).split()
 
 
