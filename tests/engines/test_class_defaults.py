@@ -239,4 +239,7 @@ def test_the_heads_of_a_layer_type_are_read_as_transformers_saves_them():
     wanted = config_oracle.answer("gemma4_text", saved)
 
     assert len(wanted["full_attention"][0]) == 64  # pairs; the class's own would be 256
+    longer = config_oracle.generator.CONFIG_MAPPING["gemma4_text"](global_head_dim=96).to_dict()
+    assert "05" in longer["per_layer_config"]
+    assert read(longer).rope("full_attention").rotary_dim == 96
     assert difference("gemma4_text", answer(saved), wanted) == ""

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
+from ropewalk.engines.transformers.read import read
 from ropewalk.errors import CannotAttach, Mismatch, NoRope, UnknownName
 from ropewalk.models.attach import attach, measure
 from ropewalk.models.live import read_live
@@ -224,6 +225,25 @@ def test_pairs_that_stand_still_are_not_turned():
     saved = ScalingPlan((("full_attention", Stretch(spec.rope("full_attention"), "yarn", 2.0)),), 256)
     with pytest.raises(CannotAttach, match="pairs stand still"):
         attach(model, saved)
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_the_cache_of_heads_that_differ_by_layer_is_counted(shares):
+    """What transformers 5.23 keeps for one token of a Gemma 4, in numbers, against what its own config says."""
+    config = CONFIG_MAPPING["gemma4_text"](
+        hidden_size=64, intermediate_size=64, num_attention_heads=4, num_key_value_heads=4, num_global_key_value_heads=1,
+        attention_k_eq_v=shares, num_hidden_layers=2, head_dim=32, global_head_dim=64, vocab_size=64, sliding_window=32,
+        hidden_size_per_layer_input=0, layer_types=["sliding_attention", "full_attention"], num_kv_shared_layers=0,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        kept = model(torch.arange(10)[None], use_cache=True).past_key_values.layers
+    sliding, full = ((layer.keys.numel() + layer.values.numel()) / 10 for layer in kept)
+    published = {**config.to_dict(), "global_head_dim": 64, "num_global_key_value_heads": 1}
+    del published["per_layer_config"]
+
+    for spec in (read_live(model), read(published)):
+        assert [group.values_per_token for group in spec.cache] == [full, sliding]
 
 
 def test_other_layer_types_keep_their_own_rule():

@@ -38,7 +38,7 @@ NESTED = [
     {
         "model_type": "gemma4_text",
         "layer_types": ["sliding_attention", "full_attention"],
-        "per_layer_config": {"1": {"head_dim": 128}},
+        "per_layer_config": {"01": {"head_dim": 128}},
     },
     {"model_type": "t5gemma", "decoder": {"hidden_size": 512, "num_attention_heads": 8, "head_dim": 64}},
     {

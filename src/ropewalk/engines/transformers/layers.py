@@ -11,7 +11,7 @@ FULL, SLIDING, CHUNKED = known.FULL, known.SLIDING, "chunked_attention"
 
 
 def head_dim(fields: Fields, layer_type: str = ALL_LAYERS) -> int:
-    if own := _head_of_layer(fields, layer_type):
+    if own := _own_of_layer(fields, layer_type, "head_dim"):
         return own
     if layer_type == FULL and (wide := fields.whole("global_head_dim")):  # Gemma 4
         return wide
@@ -27,14 +27,14 @@ def head_dim(fields: Fields, layer_type: str = ALL_LAYERS) -> int:
     return hidden * known.HEAD_SCALE.get(fields.text("model_type") or "", 1) // heads
 
 
-def _head_of_layer(fields: Fields, layer_type: str) -> int | None:
-    """The head size of the first layer of a type, where transformers 5.23 saved what differs by layer (Gemma 4)."""
+def _own_of_layer(fields: Fields, layer_type: str, key: str) -> int | None:
+    """What the first layer of a type has of its own, where transformers 5.23 saved what differs by layer (Gemma 4)."""
     types, layers = fields.words("layer_types") or (), fields.config.get("per_layer_config")
     if layer_type not in types or not isinstance(layers, Mapping):
         return None
-    index = types.index(layer_type)
-    part = layers.get(str(index), layers.get(index))
-    return Fields(part, f"{fields.path}per_layer_config.").whole("head_dim") if isinstance(part, Mapping) else None
+    index = types.index(layer_type)  # "05" where there are ten layers and more
+    part = next((own for name, own in layers.items() if str(name).isdecimal() and int(name) == index), None)
+    return Fields(part, f"{fields.path}per_layer_config.").whole(key) if isinstance(part, Mapping) else None
 
 
 def rotating_layers(fields: Fields, kind: str) -> str:
@@ -51,15 +51,15 @@ def read_layers(fields: Fields, kind: str) -> tuple[tuple[CacheGroup, ...], int]
     types = fields.words("layer_types") or fields.words("layers_block_type") or _layer_types(fields, kind, layers)
     kv_heads = _kv_heads(fields)
     if (latent := fields.whole("kv_lora_rank")) is not None:
-        values = latent + (fields.whole("qk_rope_head_dim") or 0)
+        values = wide = latent + (fields.whole("qk_rope_head_dim") or 0)
     else:
-        values = 2 * kv_heads * head_dim(fields)
+        values, wide = 2 * kv_heads * head_dim(fields), 2 * _full_kv_heads(fields, kv_heads) * head_dim(fields, FULL)
     stateful = [t for t in types if t != "hybrid" and ("attention" not in t or t.startswith("linear"))]
     own = types[: len(types) - (fields.whole("num_kv_shared_layers") or 0)]  # the last ones read the caches of earlier ones
     local = [t for t in own if is_local(t)]
     seeing_all = [t for t in own if t not in stateful and not is_local(t)]
     window = (fields.whole("sliding_window") if _slides(fields, kind) else None) or fields.whole("attention_chunk_size")
-    groups = [CacheGroup(len(seeing_all), values)]
+    groups = [CacheGroup(len(seeing_all), wide)]
     groups += [CacheGroup(len(local), values, window)] if local else []
     rotating = fields.config.get("no_rope_layers")
     unrotated = len(stateful)
@@ -81,6 +81,12 @@ def _kv_heads(fields: Fields) -> int:
     inner = fields.config.get("attn_config")
     stated = Fields(inner, "attn_config.").whole("kv_n_heads") if isinstance(inner, Mapping) else None
     return fields.whole("num_key_value_heads") or stated or heads
+
+
+def _full_kv_heads(fields: Fields, others: int) -> int:
+    """Of full-attention layers: Gemma 4 gives them heads of their own where keys are values too."""
+    own = fields.whole("num_global_key_value_heads") if fields.yes("attention_k_eq_v") else None
+    return _own_of_layer(fields, FULL, "num_key_value_heads") or own or others
 
 
 def _slides(fields: Fields, kind: str) -> bool:

@@ -187,9 +187,9 @@
   }
 
   function headDim(config, layer) {
-    const types = config.layer_types || [], parts = config.per_layer_config, index = types.indexOf(layer);
-    const own = isObject(parts) && isObject(parts[index]) && whole(parts[index], "head_dim"); // what differs by layer
-    if (own) return own;
+    const types = config.layer_types || [], parts = config.per_layer_config || {}, index = types.indexOf(layer);
+    const own = Object.entries(parts).find(([name]) => Number(name) === index); // what differs by layer, such as "05"
+    if (own && isObject(own[1]) && whole(own[1], "head_dim")) return whole(own[1], "head_dim");
     const stated = (layer === FULL && whole(config, "global_head_dim")) || whole(config, "head_dim");
     if (stated) return stated;
     const hidden = whole(config, "hidden_size") || whole(config, "n_embd");
