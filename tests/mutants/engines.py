@@ -9,8 +9,8 @@ MUTANTS = {
         ("head_dim for rotary_dim", "    return int(head * share)\n", "    return head\n"),
         (
             "MLA's rotary part ignored",
-            'fields.whole("qk_rope_head_dim")) is not None:',
-            'fields.whole("no such key")) is not None:',
+            'if mla := fields.whole("qk_rope_head_dim"):',
+            'if mla := fields.whole("no such key"):',
         ),
         ("max for the stated original", "if stated := inside or outside:", "if stated := None:"),
         ("max for the known original", "    if fact := known.published_length(fields.config, theta):", "    if fact := None:"),

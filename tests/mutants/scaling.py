@@ -90,6 +90,10 @@ MUTANTS = {
         ("target for original length", "(target_length or 1) / rope.original_length", "(target_length or 1) / 4096"),
         ("fingerprint holds the model's name", '        del data["model"]\n', ""),
     ],
+    ("scaling/plan.py", "tests/engines/test_class_defaults.py"): [
+        ("pairs that stand still are turned", "if still and named.method != still.method:", "if False:"),
+        ("none turns pairs that stand still", "return dataclasses.replace(still, factor=1.0)", "pass"),
+    ],
     ("scaling/spec.py", "tests/scaling/test_plan.py"): [
         ("sliding layers stretched", 'startswith(("sliding", "chunked", "local"))', 'startswith(("chunked", "local"))'),
         ("cache ignores its window", "min(length, group.window or length)", "length"),
