@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy
 import pytest
 
 import ropewalk
@@ -11,10 +12,13 @@ from ropewalk.jobs.choose import job
 from ropewalk.jobs.choose.race import LEAST
 from ropewalk.jobs.choose.reader import Reader
 from ropewalk.jobs.report.page import MARK
-from ropewalk.measure.records import Key, Records
+from ropewalk.measure.material import Material
+from ropewalk.measure.records import Key, Record, Records
 from ropewalk.measure.texts import library_files, read_text
+from ropewalk.models.live import read_live
+from ropewalk.models.load import load_model, load_tokenizer
 from ropewalk.progress import Silent
-from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.plan import ScalingPlan, make_plan
 
 WINDOW, TARGET = 128, 256
 
@@ -118,6 +122,23 @@ class Stopping(Silent):
         self.after -= 1
         if self.after == 0:
             raise KeyboardInterrupt
+
+
+def test_the_first_speed_that_a_process_measures_has_a_pass_before_it(tmp_path, monkeypatch):
+    """Also where it is the second repeat: the first is on disk, of a process that is gone. Threads are made anew."""
+    model, asked = load_model("ropewalk-tiny"), []
+    plan = make_plan(read_live(model), method="yarn", target_length=1024)
+
+    def measured(model, attached, key, facts, *, warm):
+        asked.append((key.item, warm))
+        return Record(key, numpy.zeros(0, numpy.float32), {**facts, "length": key.length})
+
+    monkeypatch.setattr("ropewalk.jobs.choose.reader.measure_speed", measured)
+    for repeats in ((0,), (0, 1, 2)):
+        one = Reader(model, "m", "t", Material(load_tokenizer("ropewalk-tiny")), tmp_path, facts={})
+        for repeat in repeats:
+            one.speed(plan, 64, repeat)
+    assert asked == [("repeat-0", False), ("repeat-1", False), ("repeat-2", True)]
 
 
 @pytest.mark.parametrize("after", [5, 27])  # while choosing, while reporting

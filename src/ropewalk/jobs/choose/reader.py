@@ -56,6 +56,7 @@ class Reader:
         self.asker = Asker(model, model_hash, material, self.records, self.batch, self.facts)
         self.seconds = _known(folder / SECONDS)
         self.used: set[Key] = set()
+        self.warm: set[str] = set()  # plans whose speed this process has measured
 
     @property
     def bos(self) -> int | None:
@@ -102,7 +103,8 @@ class Reader:
 
         def run() -> None:
             with attach(self.model, plan) as attached:
-                self.records.add(measure_speed(self.model, attached, key, self.facts, warm=repeat > 0))
+                self.records.add(measure_speed(self.model, attached, key, self.facts, warm=plan.fingerprint in self.warm))
+            self.warm.add(plan.fingerprint)
 
         self._timed([key], run)
         return self._took([key])
