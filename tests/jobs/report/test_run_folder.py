@@ -111,6 +111,13 @@ def test_a_half_finished_run_names_what_it_lacks():
     ]
 
 
+def test_a_document_of_which_only_the_shorter_readings_are_there_is_not_read_to_the_end():
+    """A scale for each request needs one reading for each length, the shortest first: a killed run may have those alone."""
+    records = [reading(NONE, name, [1.0] * 9) for name in ("a", "b")]
+    records += [reading(YARN, name, [1.0] * n) for name, n in (("a", 4), ("b", 4), ("a", 9))]
+    assert missing(make_run(records, {"none": NONE, "yarn": YARN})) == ["yarn has not read 1 of 2 documents to the end: b"]
+
+
 def test_what_run_json_asked_for_and_nobody_has_begun_is_missing_too():
     facts = {
         "protocols": ["position:0,512", "random_window:512,4,0"],
