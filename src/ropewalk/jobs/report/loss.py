@@ -176,7 +176,7 @@ Cells = Mapping[str, Sequence[Sums | None]]
 
 
 def verdicts(run: Run, margin: float = MARGIN) -> list[dict[str, Any]]:
-    """A verdict for each method that read anything: the longest length at which it is shown to hold (`evaluate.verdict`).
+    """A verdict for each method that read anything: the longest length at which it is shown to hold (`measure.verdict`).
 
     Compared with what: with the model unchanged where it was trained, L/2 to L, on the same documents; where the run has no
     such reading, with the method itself there. So a method that spoils everything evenly does not pass. A length of 0 is a
