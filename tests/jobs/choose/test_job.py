@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -10,7 +11,7 @@ import ropewalk
 from ropewalk.errors import BadConfig, BadLength, BadOption, UnknownName
 from ropewalk.jobs.choose import job
 from ropewalk.jobs.choose.race import LEAST
-from ropewalk.jobs.choose.reader import Reader
+from ropewalk.jobs.choose.reader import Reader, chance_of
 from ropewalk.jobs.report.page import MARK
 from ropewalk.measure.material import Material
 from ropewalk.measure.records import Key, Record, Records
@@ -139,6 +140,24 @@ def test_the_first_speed_that_a_process_measures_has_a_pass_before_it(tmp_path, 
         for repeat in repeats:
             one.speed(plan, 64, repeat)
     assert asked == [("repeat-0", False), ("repeat-1", False), ("repeat-2", True)]
+
+
+def test_the_chance_of_an_answer_is_that_of_all_its_tokens():
+    """Two tokens of one half each: a quarter."""
+    record = Record(Key("m", "p", "none", "passkey", "i", 4), numpy.log([2.0, 2.0]).astype(numpy.float32))
+    assert chance_of(record) == pytest.approx(0.25)
+
+
+def test_no_question_that_chooses_is_reported_on_whatever_the_seed():
+    """Keys of five digits in one text: six for either half, under two seeds that follow one another."""
+    reader = SimpleNamespace(material=Material(load_tokenizer("ropewalk-tiny")))
+    asked = [
+        job._Job._samples(SimpleNamespace(asked=SimpleNamespace(seed=seed)), reader, ["passkey"], TARGET, 6, half=half)
+        for seed in (0, 1)
+        for half in (0, 1)
+    ]
+    keys = [sample.references[0] for rows in asked for (sample,) in rows]
+    assert len(keys) == len(set(keys)) == 24
 
 
 @pytest.mark.parametrize("after", [5, 27])  # while choosing, while reporting
