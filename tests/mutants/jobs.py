@@ -147,13 +147,13 @@ MUTANTS = {
         ("chosen by the keys of the fit", "sets.choose, fit.seed + len(sets.fit))", "sets.choose, fit.seed)"),
         (
             "chosen on the report documents",
-            "for documents in (sets.fit, sets.choose))",
-            "for documents in (sets.fit, sets.report))",
+            "self._items(tokenizer, sets.choose,",
+            "self._items(tokenizer, sets.report,",
         ),
         (
             "searched on the choosing documents",
-            "for documents in (sets.fit, sets.choose))",
-            "for documents in (sets.choose, sets.choose))",
+            "self._items(tokenizer, sets.fit,",
+            "self._items(tokenizer, sets.choose,",
         ),
         ("one document again and again", "(BATCH * number + i) % len(self.items)", "i % len(self.items)"),
     ],

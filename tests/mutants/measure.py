@@ -115,7 +115,7 @@ MUTANTS = {
             "            failed = step\n            continue\n",
         ),
         ("needed at hand", "max(needed, ENOUGH, n + 1)", "max(needed, ENOUGH)"),
-        ("shortest inside", "reversed(inside[-1:])", "reversed(inside[:1])"),
+        ("shortest inside", "inside[-1] if inside and inside[-1].loss", "inside[0] if inside and inside[0].loss"),
     ],
     ("measure/in_windows.py", "tests/measure/test_window.py"): [
         (

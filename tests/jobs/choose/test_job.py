@@ -12,7 +12,9 @@ from ropewalk.errors import BadConfig, BadLength, BadOption, UnknownName
 from ropewalk.jobs.choose import job
 from ropewalk.jobs.choose.race import LEAST
 from ropewalk.jobs.choose.reader import Reader, chance_of
+from ropewalk.jobs.choose.texts import questions
 from ropewalk.jobs.report.page import MARK
+from ropewalk.measure.anytime import random_order
 from ropewalk.measure.material import Material
 from ropewalk.measure.records import Key, Record, Records
 from ropewalk.measure.texts import library_files, read_text
@@ -146,6 +148,14 @@ def test_the_chance_of_an_answer_is_that_of_all_its_tokens():
     """Two tokens of one half each: a quarter."""
     record = Record(Key("m", "p", "none", "passkey", "i", 4), numpy.log([2.0, 2.0]).astype(numpy.float32))
     assert chance_of(record) == pytest.approx(0.25)
+
+
+def test_a_few_rounds_ask_at_several_depths():
+    """Made depth by depth and asked in an order that is drawn: six of ten, two at each depth."""
+    material = Material(load_tokenizer("ropewalk-tiny"))
+    asked = [row[0].depth for row in questions(material, ["passkey"], 256, 6, 0)]
+    assert asked == [(0.1, 0.3, 0.5, 0.7, 0.9)[i // 2] for i in random_order(10, 0)[:6]]
+    assert len(set(asked[:3])) > 1
 
 
 def test_no_question_that_chooses_is_reported_on_whatever_the_seed():

@@ -9,6 +9,7 @@ from ropewalk.jobs.report.markdown import markdown
 from ropewalk.jobs.report.provenance import provenance
 from ropewalk.jobs.report.run_folder import make_run
 from ropewalk.measure.protocols import CORPUS
+from ropewalk.measure.statistics import Interval
 from ropewalk.measure.window import WindowPlan
 from support.synthetic import answer, plans, reading, timed
 
@@ -49,6 +50,10 @@ def test_perplexity_by_prefix_by_hand():
     (table,) = sections.protocols(run(reading(YARN, "a", [LN2, 2 * LN2, 3 * LN2]), protocols=["position:0,2", "prefix:2,4"]))
     assert table["protocol"] == "prefix:2,4"
     assert [table["rows"]["yarn"][line]["value"] for line in table["lines"]] == pytest.approx([2.0, 4.0])
+
+
+def test_the_ends_of_an_interval_of_perplexities_are_those_of_its_bits():
+    assert sections.perplexity(Interval(2.0, 1.0, 3.0)) == Interval(4.0, 2.0, 8.0)
 
 
 def test_a_protocol_that_nothing_was_read_for_has_no_table():
