@@ -140,8 +140,12 @@ def test_the_first_speed_that_a_process_measures_has_a_pass_before_it(tmp_path, 
     for repeats in ((0,), (0, 1, 2)):
         one = Reader(model, "m", "t", Material(load_tokenizer("ropewalk-tiny")), tmp_path, facts={})
         for repeat in repeats:
-            one.speed(plan, 64, repeat)
+            one.speeds([plan], 64, repeat)
     assert asked == [("repeat-0", False), ("repeat-1", False), ("repeat-2", True)]
+    other = make_plan(read_live(model), method="linear", target_length=1024)
+    one.speeds([plan, other], 64, 0)  # one that is missing: both are measured, or an hour would be compared with another
+    one.speeds([plan, other], 64, 0)
+    assert asked[3:] == [("repeat-0", True), ("repeat-0", False)]
 
 
 def test_the_chance_of_an_answer_is_that_of_all_its_tokens():
