@@ -160,7 +160,6 @@ def test_the_types_of_the_keys_are_those_that_llama_cpp_asks_for(tmp_path, tiny)
         ("gemma3", {"rope.freq_base_swa": 1e4}, "sliding-window layers"),  # without a window there are none
         ("mistral3", {}, "a magnitude or a window of its own"),
         ("llama", {"rope.flux": 2.0}, "the key llama.rope.flux is not known"),
-        ("llama", {"split.count": 2}, "llama-gguf-split --merge"),
     ],
 )
 def test_models_that_the_keys_do_not_describe_are_refused(tmp_path, arch, keys, words):

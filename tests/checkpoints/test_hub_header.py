@@ -361,6 +361,14 @@ def test_what_is_in_the_hubs_cache_is_used(network, online, serve_hub, tmp_path,
     if network != "there":
         told = "ConnectionError (HF_HUB_OFFLINE is set)" if network == "offline" else f"HTTPError {network}"
         assert told in refused("owner/name:Q8_0")  # and not: is not among its GGUFs
+
+        def unheard(*_):
+            raise ConnectionError("no route to the hub")
+
+        monkeypatch.setattr(huggingface_hub, "list_repo_files", unheard)
+        assert find_gguf("owner/name:Q4_K_M") == kept  # with its weights
+        with pytest.raises(BadConfig, match="no route to the hub"):
+            find_gguf("owner/name:Q8_0")
     assert not hub.files_asked
     assert hub_header.size_of(kept) is None
 

@@ -40,6 +40,17 @@ def test_the_same_request_goes_on_and_another_is_told_apart(tmp_path):
     assert path.read_bytes() == written
 
 
+def test_names_may_differ_and_stay_as_they_are(tmp_path):
+    path = tmp_path / "run.json"
+    settle(path, {"model": "./m", "checkpoint": "1"})
+    settle(path, {"model": "/there/m", "checkpoint": "1"}, names=("model",))
+    assert json.loads(path.read_text())["model"] == "./m"
+    with pytest.raises(BadConfig, match=r"differs:\n  checkpoint: "):
+        settle(path, {"model": "/there/m", "checkpoint": "2"}, names=("model",))
+    with pytest.raises(BadConfig, match=r"differs:\n  model: "):
+        settle(path, {"model": "/there/m", "checkpoint": "1"})
+
+
 def test_a_run_may_be_asked_for_more_of_what_grows_and_of_nothing_else(tmp_path):
     path, wanted = tmp_path / "run.json", {"plans": {"a": "1"}, "documents": ["x", "y"], "samples": 2, "tax": False, "seed": 0}
     grows = ("plans", "documents", "samples", "tax")

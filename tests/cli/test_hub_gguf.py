@@ -30,6 +30,13 @@ def refused(model, kind=BadConfig):
     return str(refusal.value)
 
 
+def test_nothing_is_fetched_for_an_engine_that_reads_no_gguf(online, serve_hub, tmp_path):
+    hub = serve_hub(Hub(tmp_path, names=["x.gguf"]))
+    with pytest.raises(BadOption, match=r"owner/name:x\.gguf is for llama_cpp, and not for transformers"):
+        ropewalk.verify("owner/name:x.gguf", engines="transformers")
+    assert not hub.asked
+
+
 def test_a_header_is_no_file(online, serve_hub, tmp_path):
     """Nothing takes it for the whole, and nothing is kept of it."""
     large_gguf(tmp_path / "x.gguf", size=MIB, lists={"rope_freqs.weight": [1.0] * 64})

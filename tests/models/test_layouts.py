@@ -8,16 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 import ropewalk
+from ropewalk.checkpoints import hub
 from ropewalk.checkpoints.hub import checkpoint
 from ropewalk.errors import BadConfig
 from ropewalk.models.load import load_model, load_tokenizer
 from ropewalk.models.source import Source
+from support.fake_hub import Hub
 
 IDS = torch.arange(3, 60)[None]
 
@@ -125,6 +128,49 @@ def changed(lora, folder, **keys):
     said |= {"base_model_name_or_path": str(lora.parent / "base"), **keys}
     (folder / "adapter_config.json").write_text(json.dumps(said))
     return folder
+
+
+def hub_of(lora, cache, monkeypatch):
+    """huggingface_hub with owner/lora on it, which is an adapter; what was fetched lies in `cache`, as in its snapshots."""
+
+    def one(model, name, **_):
+        if model != "owner/lora" or not (lora / name).is_file():
+            raise huggingface_hub.errors.EntryNotFoundError(name)
+        cache.mkdir(exist_ok=True)
+        return shutil.copy(lora / name, cache / name)
+
+    def whole(model, **_):
+        for path in lora.glob("adapter*"):
+            one(model, path.name)
+        return str(cache)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", one)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", whole)
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda model: [])
+
+
+def test_an_adapter_of_a_hub(lora, tmp_path, monkeypatch):
+    """Named by its id it is the same model as its folder, and of a plan no weights are fetched."""
+    hub_of(changed(lora, tmp_path / "there"), cache := tmp_path / "0123abcd", monkeypatch)
+    spec = ropewalk.read("owner/lora")
+    assert spec.rope("all") == ropewalk.read(lora).rope("all")
+    assert spec.warnings[-1].startswith(f"owner/lora is an adapter for {lora.parent / 'base'}: window and rotation")
+    assert ropewalk.doctor("owner/lora").findings == ()
+    assert [path.name for path in cache.iterdir()] == ["adapter_config.json"]
+
+    assert load_tokenizer("owner/lora").get_vocab() == load_tokenizer("ropewalk-tiny").get_vocab()
+    assert torch.equal(logits(load_model("owner/lora")), logits(load_model(lora)))
+    assert Source("owner/lora").fingerprint() == Source(tmp_path / "there").fingerprint()
+    with pytest.raises(BadConfig, match="owner/other is not a folder here and could not be fetched"):
+        ropewalk.read("owner/other")
+
+
+def test_the_base_install_reads_an_adapter_of_a_hub(lora, tmp_path, online, serve_hub, monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    monkeypatch.setattr(hub, "find_spec", lambda name: None)
+    asked = serve_hub(Hub(changed(lora, tmp_path / "there"))).asked
+    assert ropewalk.read("owner/name").rope("all") == ropewalk.read(lora).rope("all")
+    assert [path.rpartition("/")[2] for path, *_ in asked] == ["config.json", "adapter_config.json"]
 
 
 @pytest.mark.parametrize(

@@ -40,10 +40,14 @@ MUTANTS = {
         ("later parts take as much as the first", "STEPS_BEHIND if number else STEPS", "STEPS"),
     ],
     ("checkpoints/hub.py", "tests/checkpoints/test_hub_header.py", "tests/cli/test_hub_gguf.py"): [
-        ("parts may be missing", 'if list(sorted(parts)) != list(range(1, int(split["count"]) + 1)):', "if False:"),
+        ("parts may be missing", 'if sorted(parts) != list(range(1, int(split["count"]) + 1)):', "if False:"),
         ("parts may be any number", 'if int(split["count"]) > MOST_PARTS:', "if False:"),
         ("the cache is not looked at", "return here[0] if here[0] and all(here) else fetched", "return fetched"),
-        ("the cache is not looked at without a network", "(kept := _kept(model, repository, wanted)) is None", "True"),
+        (
+            "the cache is not looked at without a network",
+            '    progress.note(f"the hub gives',
+            '    return None\n    progress.note(f"the hub gives',
+        ),
         (
             "what is not in the cache is not there",
             "    except Exception:  # not there, or",
@@ -53,5 +57,14 @@ MUTANTS = {
     ("checkpoints/gguf_edit.py", "tests/cli/test_hub_gguf.py", "tests/checkpoints/test_hub_header.py"): [
         ("a header is copied", "    check_whole(source)\n", ""),
         ("less than was asked for is taken", "if len(found) < span.end - span.start:", "if False:"),
+    ],
+    ("checkpoints/gguf_parts.py", "tests/checkpoints/test_gguf_parts.py"): [
+        ("an old first part stays beside new others", "    places[0].unlink(missing_ok=True)", "    pass"),
+        ("parts of others are written over", "if not force and (there", "if False and (there"),
+    ],
+    ("checkpoints/gguf.py", "tests/checkpoints/test_gguf_parts.py"): [
+        ("only the first part is copied", "    copy_others(parts, places, force=force, progress=progress)", "    pass"),
+        ("factors of a later part stay in force", "if any(part.tensor(FREQS) is not None for part in others)", "if False"),
+        ("factors of a later part are not read", '(document, *others), parts)), b"")', '(document,), parts)), b"")'),
     ],
 }

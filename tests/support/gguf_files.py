@@ -89,3 +89,26 @@ def contents(path: Path) -> tuple[dict, dict]:
     keys = {name: (list(field.types), field.contents()) for name, field in reader.fields.items() if name[:5] != "GGUF."}
     tensors = {t.name: (tuple(t.shape), int(t.tensor_type), np.asarray(t.data).tobytes()) for t in reader.tensors}
     return keys, tensors
+
+
+def in_parts(path: Path, stem: Path, cuts: tuple[int, ...]) -> list[Path]:
+    """The file in several, as llama-gguf-split lays them: keys in the first alone, tensors in all.  cuts: tensors."""
+    whole = gguf.GGUFReader(path)
+    ends, parts = [*cuts, len(whole.tensors)], []
+    for number, (first, last) in enumerate(zip([0, *cuts], ends, strict=True)):
+        parts.append(stem.with_name(f"{stem.name}-{number + 1:05d}-of-{len(ends):05d}.gguf"))
+        writer = gguf.GGUFWriter(parts[-1], whole.fields["general.architecture"].contents())
+        for name, field in whole.fields.items() if number == 0 else ():
+            if not name.startswith("GGUF.") and name != "general.architecture":
+                inner = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
+                writer.add_key_value(name, field.contents(), field.types[0], sub_type=inner)
+        writer.add_uint16("split.no", number)
+        writer.add_uint16("split.count", len(ends))
+        writer.add_int32("split.tensors.count", len(whole.tensors))
+        for tensor in whole.tensors[first:last]:
+            writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    return parts

@@ -13,12 +13,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import ropewalk
 from ropewalk.jobs.verify.subject import as_float32
 from ropewalk.models.from_gguf.checkpoint import folder_of
 from ropewalk.models.from_gguf.opened import open_parts
 from ropewalk.models.from_gguf.pretokenizers import CUTS
 from ropewalk.models.load import load_model, load_tokenizer
 from support import gguf_words
+from support.gguf_files import in_parts
 from support.gguf_shapes import SHAPES, random_model, write_shape
 from support.many_texts import many_texts
 from with_engines.judge import ask, need_llama_cpp, tokens
@@ -62,6 +64,15 @@ def test_every_shape_gives_the_logits_of_llama_cpp(name, tmp_path):
     assert apart(read_by_us(path, IDS), ask(path, ids=IDS)["logits"]) < FLOAT32_NOISE.get(SHAPES[name][0], NOISE)
 
 
+@pytest.mark.parametrize("method", ["yarn", "llama3"])  # by keys, and by a tensor, of which the parts must be told
+def test_parts_that_were_stretched_are_loaded_by_llama_cpp(method, tmp_path):
+    first, *_ = in_parts(write_shape(tmp_path / "x.gguf", "llama", random_model("llama")), tmp_path / "x", (7, 20))
+    done = ropewalk.export(first, method, tmp_path / "y.gguf", factor=8)
+    logits = ask(done.out, ids=IDS)["logits"]
+    assert apart(read_by_us(done.out, IDS), logits) < NOISE
+    assert apart(read_by_us(first, IDS), logits) > 1000 * NOISE
+
+
 def test_long_lists_are_used_beyond_the_original_window(tmp_path):
     """llama.cpp chooses by the context that it is started with, which is the text's here; above, 96 tokens had the short."""
     path = write_shape(tmp_path / "x.gguf", "phi3 with longrope", random_model("phi3 with longrope"))
@@ -88,7 +99,7 @@ def test_every_quantisation_has_the_numbers_of_ggml(name, kind, tmp_path):
         found = ours[f"model.layers.{tensor.name.split('.')[1]}.mlp.down_proj.weight"].numpy().ravel()
         assert np.array_equal(theirs[f"dequantised{number}"], found)
     logits = read_by_us(path, IDS)
-    assert apart(logits, ask(as_float32(path, tmp_path / "whole.gguf"), ids=IDS)["logits"]) < NOISE
+    assert apart(logits, ask(as_float32((path,), tmp_path / "whole.gguf"), ids=IDS)["logits"]) < NOISE
     assert float(np.abs(logits - ask(path, ids=IDS)["logits"]).mean()) < ROUNDED
 
 
@@ -97,7 +108,9 @@ def test_smollm2_in_q4_1(tmp_path):
     tokenizer = load_tokenizer(SMOL)
     ids = tokenizer(Path(__file__).read_text(encoding="utf-8"))["input_ids"][:384]
     logits = read_by_us(SMOL, ids)
-    assert apart(logits, ask(as_float32(SMOL, tmp_path / "whole.gguf"), ids=ids)["logits"]) < 5e-4  # measured 1.1e-4, of 5.6
+    assert (
+        apart(logits, ask(as_float32((SMOL,), tmp_path / "whole.gguf"), ids=ids)["logits"]) < 5e-4
+    )  # measured 1.1e-4, of 5.6
     itself = ask(SMOL, ids=ids)["logits"]
     assert float(np.abs(logits - itself).mean()) < 0.3  # measured 0.16
     losses = [

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ropewalk.api.arguments import Device, Flag, Length, Model, Names, as_names, as_texts
-from ropewalk.checkpoints.gguf_places import find_gguf
 from ropewalk.engines.transformers.checkpoint import local_checkpoint
 from ropewalk.errors import BadOption
 from ropewalk.models.source import Source
@@ -63,7 +62,7 @@ def verify(
     from ropewalk.jobs.verify.witness import get_witness
 
     pythons = {get_witness(name).name: path for name, path in _pythons(python).items()}
-    absent, asked_for = _absent(target, names, pythons)
+    absent, asked_for = _absent(source, names, pythons)
     missing = tuple(Absent(one.name, one.title, nowhere(one)) for one in absent)
     if absent and len(absent) == asked_for:
         return Verified(target, (), named=True, absent=missing)
@@ -97,15 +96,15 @@ def _above_0(value: Any) -> bool:
     return isinstance(value, int | float) and value > 0
 
 
-def _absent(target: str, names: Sequence[str], pythons: Mapping[str, Path]) -> tuple[list["Witness"], int]:
-    """Before anything is computed: which of the engines that were named are not here, and how many were named."""
+def _absent(source: Source, names: Sequence[str], pythons: Mapping[str, Path]) -> tuple[list["Witness"], int]:
+    """Before anything is fetched or computed: which of the engines that were named are not here, and how many were named."""
     from ropewalk.jobs.verify.ask import find
     from ropewalk.jobs.verify.witness import chosen
 
     asked = chosen(names) if names else []
-    local_checkpoint(target)  # says so where there is nothing
-    if find_gguf(target) and any(witness.reads != "GGUF" for witness in asked):
-        return [], 0  # it is not for them, here or not
+    if source.is_gguf and (wrong := [witness.name for witness in asked if witness.reads != "GGUF"]):
+        raise BadOption(f"{source.name} is for llama_cpp, and not for {', '.join(wrong)}.")
+    local_checkpoint(source.name)  # says so where there is nothing
     return [witness for witness in asked if find(witness, pythons.get(witness.name)) is None], len(asked)
 
 

@@ -14,24 +14,28 @@ KIND = "LORA"  # the one kind that is laid over a base here
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """base: the model under it, as its config names it; a folder beside the adapter by its own path."""
+    """base: the model under it, as its config names it; a folder beside the adapter by its own path.  name: for people."""
 
     folder: Path
     base: str
+    name: str
 
     @property
     def note(self) -> str:
         return (
-            f"{self.folder.name} is an adapter for {self.base}: window and rotation are those of that base. Under which "
+            f"{self.name} is an adapter for {self.base}: window and rotation are those of that base. Under which "
             "rotation it was trained, it does not say."
         )
 
 
-def find_adapter(path: Path | None) -> Adapter | None:
-    """What a folder holds, where it is an adapter and no model. BadConfig for one that cannot be read, or names no base."""
+def find_adapter(path: Path | None, name: str = "") -> Adapter | None:
+    """What a folder holds, where it is an adapter and no model. BadConfig for one that cannot be read, or names no base.
+
+    name: of an adapter of a hub, whose folder here has none for people.
+    """
     if path is None or (path / CONFIG).is_file() or not (path / ADAPTER).is_file():
         return None
-    return Adapter(path, str(_beside(path, _said(path)["base_model_name_or_path"])))
+    return Adapter(path, str(_beside(path, _said(path)["base_model_name_or_path"])), name or path.name)
 
 
 def base_place(path: Path) -> Path:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ropewalk.checkpoints.gguf_edit import content, cut, is_stretched, original, stretched, write
+from ropewalk.checkpoints.gguf_parts import copy_others, places_for, read_parts
+from ropewalk.checkpoints.gguf_places import parts_of
 from ropewalk.checkpoints.hub_header import size_of
 from ropewalk.engines import gguf, llama_cpp
 from ropewalk.engines.engine import get_engine, rotation, understood
@@ -16,7 +18,6 @@ from ropewalk.engines.gguf_file import FREQS, LONG, SHORT, GGUFDocument, decoded
 from ropewalk.engines.keys import Keys
 from ropewalk.engines.own_files import only_stretch
 from ropewalk.engines.transformers import known
-from ropewalk.engines.transformers.fields import Fields
 from ropewalk.engines.transformers.layers import FULL
 from ropewalk.errors import BadConfig, BadOption, CannotExpress, Mismatch
 from ropewalk.progress import SILENT, Progress
@@ -89,8 +90,6 @@ def _length(keys: Keys, factors: Sequence[float] | None) -> tuple[int, str]:
 
 def check_graph(arch: str, found: dict[str, Any]) -> None:
     """CannotExpress for models whose rotation llama.cpp takes from more than the keys that are written here."""
-    if (Fields(found).whole("split.count") or 1) > 1:
-        raise CannotExpress("this is one part of a model in several files. Join them with `llama-gguf-split --merge` first.")
     if f"{arch}.attention.kv_lora_rank" in found:
         raise CannotExpress(
             f"{arch} has latent attention (MLA), whose temperature llama.cpp computes from keys of its own; not written here."
@@ -126,13 +125,18 @@ def check_sliding(found: dict[str, Any], method: str) -> None:
         )
 
 
-def check_factors(arch: str, document: GGUFDocument, needed: bool) -> None:
+def check_factors(arch: str, document: GGUFDocument, others: Sequence[GGUFDocument], needed: bool) -> None:
     """CannotExpress where llama.cpp would read other factors than are written, or would not load the file."""
     for name in (LONG, SHORT):
-        if document.tensor(name) is not None:
+        if any(part.tensor(name) is not None for part in (document, *others)):
             raise CannotExpress(
                 f"the file has {name}, and llama.cpp takes the factors from there; only rope_freqs.weight is written."
             )
+    if any(part.tensor(FREQS) is not None for part in others):
+        raise CannotExpress(
+            f"{FREQS} is in a later part of the model, and only the first is changed. Join the parts first:\n"
+            "  `llama-gguf-split --merge FIRST WHOLE.gguf`"
+        )
     if needed and document.tensor(FREQS) is None and arch not in gguf.ROPE_FACTORS:
         raise CannotExpress(
             f"only a list of factors can say this, and llama.cpp does not load {FREQS} for {arch}.\n"
@@ -142,20 +146,25 @@ def check_factors(arch: str, document: GGUFDocument, needed: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class GGUFModel:
-    """A GGUF as it was before any stretch of ours.
+    """A GGUF as it was before any stretch of ours; of one in parts document is of the first, others of the later ones.
 
     found: its short keys, and rope_freqs.weight.  factors: that one's bytes.
     """
 
-    path: Path
+    parts: tuple[Path, ...]
     document: GGUFDocument
+    others: tuple[GGUFDocument, ...]
     found: Mapping[str, Any]
     factors: bytes
 
     @property
+    def path(self) -> Path:
+        return self.parts[0]
+
+    @property
     def size(self) -> int:
         """Bytes."""
-        return size_of(self.path) or self.path.stat().st_size
+        return sum(size_of(part) or part.stat().st_size for part in self.parts)
 
     def spec(self, original_length: int | None = None) -> ModelSpec:
         return read_spec(dict(self.found), original_length)
@@ -171,9 +180,10 @@ class Patched:
 
 
 def open_gguf(path: Path) -> GGUFModel:
-    document = original(read(path, size_of(path)))
-    factors = factors_of(document, path)
-    return GGUFModel(path, document, metadata(document, factors), factors)
+    parts, (first, *others) = read_parts(path)
+    document = original(first)
+    factors = next(filter(None, map(factors_of, (document, *others), parts)), b"")
+    return GGUFModel(parts, document, tuple(others), metadata(document, factors), factors)
 
 
 def factors_of(document: GGUFDocument, path: Path) -> bytes:
@@ -211,8 +221,8 @@ def stretch_gguf(
     back = original(new)
     if back.header() != source.document.header() or back.data_length != source.document.data_length:
         raise Mismatch("this stretch could not be taken back, so it is not made. Nothing was written.")
-    _write(new, source.path, out, check, force=force, progress=progress)
-    return Patched(out or source.path, carrier, _changed(source, arch, new))
+    written = _write(new, source.parts, out, check, force=force, progress=progress)
+    return Patched(written, carrier, _changed(source, arch, new))
 
 
 def keys_for(source: GGUFModel, plan: ScalingPlan, version: str = "") -> tuple[dict[str, Any], str]:
@@ -233,35 +243,47 @@ def keys_for(source: GGUFModel, plan: ScalingPlan, version: str = "") -> tuple[d
         )
     keys = {name: value for name, value in said.items() if name.startswith(f"{arch}.") or name == FREQS}
     del keys[f"{arch}.rope.dimension_count"]
-    check_factors(arch, source.document, FREQS in keys)
+    check_factors(arch, source.document, source.others, FREQS in keys)
     return keys, written.carrier
 
 
 def restore_gguf(path: Path, out: Path | None = None, *, force: bool = False, progress: Progress = SILENT) -> Path:
     """Write the file as it was before Ropewalk stretched it, bit for bit: as a copy, or, without `out`, in its place."""
-    document = read(path)
+    parts = parts_of(path)
+    document = read(parts[0])
     if not is_stretched(document):
-        raise BadConfig(f"{path} was not stretched by Ropewalk: there is nothing to undo.")
+        raise BadConfig(f"{parts[0]} was not stretched by Ropewalk: there is nothing to undo.")
     back = original(document)
 
     def check(written: Path) -> None:
         if read(written).header() != back.header():
             raise Mismatch(f"{written} does not read back as it was. Nothing was left behind.")
 
-    _write(back, path, out, check, force=force, progress=progress)
-    return out or path
+    return _write(back, parts, out, check, force=force, progress=progress)
 
 
 def _write(
-    document: GGUFDocument, path: Path, out: Path | None, check: Callable[[Path], None], *, force: bool, progress: Progress
-) -> None:
-    if out is None and path.is_symlink():
-        raise BadOption(f"{path} is a link, as in a cache that others read: it is not changed in place. Name a copy with -o.")
-    if out is not None and out.is_dir():
+    document: GGUFDocument, parts: Sequence[Path], out: Path | None, check: Callable[[Path], None], *, force: bool,
+    progress: Progress,
+) -> Path:  # fmt: skip
+    """The first part's place. In place it alone is written; to a copy the others go first, as they are."""
+    path = parts[0]
+    if out is None:
+        if path.is_symlink():
+            raise BadOption(
+                f"{path} is a link, as in a cache that others read: it is not changed in place. Name a copy with -o."
+            )
+        write(document, path, path, check, force=True, durable=True, progress=progress)
+        return path
+    if out.is_dir():
         raise BadOption(f"{out} is a folder. Name the file to write.")
-    if out is not None and out.exists() and out.samefile(path):
-        raise BadOption(f"{out} is the file itself. To change it, ask for that: in_place (--in-place).")
-    write(document, path, out or path, check, force=force or out is None, durable=out is None, progress=progress)
+    places = places_for(out, parts)
+    for place in places:
+        if place.exists() and any(place.samefile(part) for part in parts):
+            raise BadOption(f"{place} is the file itself. To change it, ask for that: in_place (--in-place).")
+    copy_others(parts, places, force=force, progress=progress)
+    write(document, path, places[0], check, force=force, progress=progress)
+    return places[0]
 
 
 def _check(path: Path, new: GGUFDocument, source: GGUFModel, plan: ScalingPlan, version: str) -> None:

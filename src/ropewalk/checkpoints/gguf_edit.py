@@ -34,6 +34,7 @@ from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.units import human_bytes
 
 OURS, ORIGINAL = "ropewalk.", "ropewalk.original."
+TENSORS = "split.tensors.count"  # of all parts, in the first; llama.cpp loads no other number
 ADDED, DIGEST, LENGTH, PLAN = "ropewalk.added", "ropewalk.header_sha256", "ropewalk.data_length", "ropewalk.plan"
 UINT32, FLOAT, UINT64 = 4, 6, 10
 
@@ -52,6 +53,8 @@ def stretched(
     old_factors: what rope_freqs.weight holds in `source`, if it is there; it is overwritten, with ones where none are needed.
     """
     packed_keys = {name: packed(value) for name, value in keys.items()}
+    if factors and source.tensor(FREQS) is None and (count := source.raw(TENSORS)):
+        packed_keys[TENSORS] = count[:4] + (int.from_bytes(count[4:], "little") + 1).to_bytes(len(count) - 4, "little")
     gone = [name for name, raw in source.keys if _is_rope_scaling(name, arch) or name in packed_keys]
     gone = [name for name in gone if packed_keys.get(name) != source.raw(name)]
     new = {name: raw for name, raw in packed_keys.items() if source.raw(name) != raw}

@@ -4,13 +4,14 @@ import atexit
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ropewalk.checkpoints.gguf_names import MOST_PARTS, SPLIT, listed, models_among
 from ropewalk.checkpoints.hub_header import ask, check_below, fetched_headers, kept_file, received, repository_files
-from ropewalk.engines.transformers.checkpoint import CONFIG, LARGEST_CONFIG, local_checkpoint
+from ropewalk.engines.transformers.checkpoint import ADAPTER, CONFIG, LARGEST_CONFIG, local_checkpoint
 from ropewalk.errors import BadConfig, BadOption, RopewalkError, extra_parts
 from ropewalk.progress import SILENT, Progress
 
@@ -28,7 +29,8 @@ LONG = 100  # characters
 def checkpoint(model: str | Path, *, weights: bool = True) -> Path:
     """The checkpoint's folder, fetched from the hub if it is not here.
 
-    weights: False fetches config.json alone, and may give a config file's own path. True takes a config.json's folder.
+    weights: False fetches config.json alone (of an adapter, adapter_config.json), and may give a config file's own path. True
+    takes a config.json's folder.
     """
     local = local_checkpoint(model)
     if local is not None:
@@ -58,27 +60,46 @@ def _why(error: Exception) -> str:
 
 def _fetched(model: str, weights: bool) -> Path:
     if not weights and find_spec("huggingface_hub") is None:
-        try:
-            return _config_alone(model)
-        except OSError as error:
-            if getattr(error, "code", None) == 404:
-                check_no_gguf(model, repository_files(model)[0])
-            raise
+        return _config(
+            model,
+            lambda name: _small_file(model, name),
+            lambda error: getattr(error, "code", None) == 404,
+            lambda: repository_files(model)[0],
+        )
     with extra_parts():
         import huggingface_hub
 
     logging: Any = huggingface_hub.logging
     logging.set_verbosity_error()  # its retries are not ours to narrate
     if not weights:
-        try:
-            return Path(huggingface_hub.hf_hub_download(model, CONFIG)).parent
-        except huggingface_hub.errors.EntryNotFoundError:
-            check_no_gguf(model, huggingface_hub.list_repo_files(model))
-            raise
+        return _config(
+            model,
+            lambda name: Path(huggingface_hub.hf_hub_download(model, name)).parent,
+            lambda error: isinstance(error, huggingface_hub.errors.EntryNotFoundError),
+            lambda: huggingface_hub.list_repo_files(model),
+        )
     folder = Path(huggingface_hub.snapshot_download(model, allow_patterns=list(WANTED)))
     if not any(folder.glob("*.safetensors")):
         check_no_gguf(model, huggingface_hub.list_repo_files(model))
     return folder
+
+
+def _config(
+    model: str, fetch: Callable[[str], Path], is_absence: Callable[[Exception], bool], names: Callable[[], list[str]]
+) -> Path:
+    """The folder that config.json was fetched into; of an adapter, which has none, adapter_config.json."""
+    try:
+        return fetch(CONFIG)
+    except Exception as error:
+        if not is_absence(error):
+            raise
+        try:
+            return fetch(ADAPTER)
+        except Exception as second:
+            if not is_absence(second):
+                raise
+        check_no_gguf(model, names())
+        raise
 
 
 def fetched_gguf(model: str, *, weights: bool = True, progress: Progress = SILENT) -> Path:
@@ -91,17 +112,23 @@ def fetched_gguf(model: str, *, weights: bool = True, progress: Progress = SILEN
     """
     repository, _, wanted = model.partition(":")
     try:
-        return _whole(model, repository, wanted) if weights else _header(model, repository, wanted, progress)
+        return (_whole if weights else _header)(model, repository, wanted, progress)
     except RopewalkError:
         raise
     except Exception as error:  # as in `checkpoint`
         raise _unreachable(model, error) from None
 
 
-def _whole(model: str, repository: str, wanted: str) -> Path:
+def _whole(model: str, repository: str, wanted: str, progress: Progress) -> Path:
     with extra_parts():
         import huggingface_hub
-    parts = _meant(model, wanted, huggingface_hub.list_repo_files(repository))
+    try:
+        there = huggingface_hub.list_repo_files(repository)
+    except Exception:
+        if kept := _kept(model, repository, wanted, progress):
+            return kept
+        raise
+    parts = _meant(model, wanted, there)
     files = [Path(huggingface_hub.hf_hub_download(repository, name)) for name in parts]
     return files[0]
 
@@ -110,16 +137,15 @@ def _header(model: str, repository: str, wanted: str, progress: Progress) -> Pat
     try:
         there, commit = repository_files(repository)
     except OSError:
-        if (kept := _kept(model, repository, wanted)) is None:
-            raise
-        progress.note(f"the hub gives no list of {repository}'s files: {kept.name} is read from its cache")
-        return kept
+        if kept := _kept(model, repository, wanted, progress):
+            return kept
+        raise
     parts = _meant(model, wanted, there)
     here = [kept_file(repository, name, commit) for name in parts]
     return here[0] if here[0] and all(here) else fetched_headers(repository, parts, commit, progress)
 
 
-def _kept(model: str, repository: str, wanted: str) -> Path | None:
+def _kept(model: str, repository: str, wanted: str, progress: Progress) -> Path | None:
     """What huggingface_hub's cache has of a repository that does not answer."""
     if find_spec("huggingface_hub") is None:
         return None
@@ -128,9 +154,11 @@ def _kept(model: str, repository: str, wanted: str) -> Path | None:
     try:
         folder = Path(huggingface_hub.snapshot_download(repository, local_files_only=True))
         there = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-        return folder / _meant(model, wanted, there)[0]
+        kept = folder / _meant(model, wanted, there)[0]
     except Exception:  # not there, or not that one: what the network said is what counts
         return None
+    progress.note(f"the hub gives no list of {repository}'s files: {kept.name} is read from its cache")
+    return kept
 
 
 def _meant(model: str, wanted: str, there: list[str]) -> list[str]:
@@ -152,7 +180,7 @@ def _meant(model: str, wanted: str, there: list[str]) -> list[str]:
     parts = {int(s["number"]): name for name, s in same}
     if int(split["count"]) > MOST_PARTS:
         raise BadConfig(f"{model}: {found[0]} is called a part of {int(split['count'])}, which cannot be.")
-    if list(sorted(parts)) != list(range(1, int(split["count"]) + 1)):
+    if sorted(parts) != list(range(1, int(split["count"]) + 1)):
         raise BadConfig(
             f"{model}: {found[0]} is one of {int(split['count'])} parts, and the repository holds {len(parts)} of them.\n"
             "  Is it still being uploaded?"
@@ -168,13 +196,13 @@ def check_no_gguf(model: str, names: list[str]) -> None:
         raise BadOption(f"{model} is a repository of {many}: name one of them, as in\n{listed(ggufs, f'{model}:')}")
 
 
-def _config_alone(model: str) -> Path:
-    """Its config.json in a folder that lives as long as this process: the base install has no library of the hub."""
-    with ask(f"{model}/resolve/main/{CONFIG}") as answer:
-        config = received(answer, LARGEST_CONFIG + 1)  # one more than a config may have: who reads it says so
+def _small_file(model: str, name: str) -> Path:
+    """In a folder that lives as long as this process: the base install has no library of the hub."""
+    with ask(f"{model}/resolve/main/{name}") as answer:
+        content = received(answer, LARGEST_CONFIG + 1)  # one more than a config may have: who reads it says so
     folder = Path(tempfile.mkdtemp(prefix="ropewalk-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    (folder / CONFIG).write_bytes(config)
+    (folder / name).write_bytes(content)
     return folder
 
 

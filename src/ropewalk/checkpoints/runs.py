@@ -20,12 +20,14 @@ SCHEMA = "schema"
 
 
 def settle(
-    path: Path, schema: str, wanted: Mapping[str, Any], *, begun: bool = True, write: bool = True, grows: Collection[str] = ()
-) -> None:
+    path: Path, schema: str, wanted: Mapping[str, Any], *, begun: bool = True, write: bool = True, grows: Collection[str] = (),
+    names: Collection[str] = (),
+) -> None:  # fmt: skip
     """Write what this run is, or see that what is there says the same. Raises BadConfig, naming what differs.
 
     begun: is there anything that a run of other settings must not go on with? Without, what is there is written over.
     grows: settings that may ask for more than is there: what the run has stays right. The run is then the larger one.
+    names: settings that are names alone, of what other settings tell by its bytes: the run keeps those that it has.
     """
     wanted = json.loads(json.dumps({SCHEMA: schema, **wanted}))
     there = read(path) if path.exists() else None
@@ -35,6 +37,7 @@ def settle(
         if write:
             write_file(path, json.dumps(wanted, indent=2) + "\n")
         return
+    wanted = {**wanted, **{name: there[name] for name in names if name in there}}
     other = _differ(there, wanted)
     if wrong := [(name, before, now) for name, before, now in other if not (name in grows and _holds(now, before))]:
         more = " or, with the rest as it is, for more," if grows else ""

@@ -8,7 +8,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ropewalk.checkpoints.adapters import WEIGHTS, Adapter, check_layable, find_adapter
-from ropewalk.errors import BadConfig, extra_parts, first_line
+from ropewalk.checkpoints.hub import checkpoint
+from ropewalk.engines.transformers.checkpoint import local_checkpoint
+from ropewalk.errors import BadConfig, RopewalkError, extra_parts, first_line
 
 
 def with_adapter(base: Any, adapter: Adapter) -> Any:
@@ -36,8 +38,18 @@ def _unfit(adapter: Adapter, why: str) -> BadConfig:
     return BadConfig(f"the adapter {adapter.folder} does not fit {adapter.base}: {why}")
 
 
-def tokenizer_place(place: Path | str) -> Path | str:
-    """Of an adapter without a tokenizer of its own, its base's."""
-    adapter = find_adapter(place) if isinstance(place, Path) else None
+def tokenizer_place(model: str | Path) -> Path | str:
+    """Where the tokenizer of a folder or hub id is; of an adapter without one of its own, its base's."""
+    place = local_checkpoint(model)
+    adapter = find_adapter(place) if place else _of_hub(str(model))
     own = adapter and any((adapter.folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
-    return adapter.base if adapter and not own else place
+    return adapter.base if adapter and not own else place or str(model)
+
+
+def _of_hub(model: str) -> Adapter | None:
+    """None where it is none, or cannot be told: a repository may hold a tokenizer alone."""
+    try:
+        is_one = find_adapter(checkpoint(model, weights=False))
+        return find_adapter(checkpoint(model), model) if is_one else None
+    except RopewalkError:
+        return None

@@ -14,7 +14,7 @@ from ropewalk.checkpoints.adapters import base_checkpoint, find_adapter
 from ropewalk.checkpoints.gguf_places import find_gguf
 from ropewalk.checkpoints.hub import checkpoint
 from ropewalk.checkpoints.weights import weights_of
-from ropewalk.engines.transformers.checkpoint import local_checkpoint, read_config, text_of
+from ropewalk.engines.transformers.checkpoint import read_config, text_of
 from ropewalk.errors import BadConfig, first_line
 from ropewalk.models.adapters import tokenizer_place, with_adapter
 from ropewalk.models.from_gguf.checkpoint import folder_of, tokenizer_folder
@@ -124,7 +124,7 @@ def quiet() -> None:
 def load_tokenizer(model: str | Path) -> Any:
     """The model's tokenizer. Of a hub id that is not here yet only the tokenizer's files are fetched, not the weights."""
     source = find_gguf(model)
-    place = tokenizer_folder(source) if source else tokenizer_place(local_checkpoint(model) or str(model))
+    place = tokenizer_folder(source) if source else tokenizer_place(model)
     try:
         return transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:

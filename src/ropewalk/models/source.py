@@ -76,17 +76,21 @@ class Source:
     @cached_property
     def adapter(self) -> Adapter | None:
         """Where it is an adapter, whose base is what is read and loaded."""
-        return find_adapter(local_checkpoint(self.given)) if self.is_named else None
+        if not self.is_named or self.is_gguf:
+            return None
+        found = local_checkpoint(self.given)
+        return find_adapter(found) if found else find_adapter(self._of_hub, str(self.given))
 
     @cached_property
     def place(self) -> Path:
         """The folder or config.json on this machine that the config is read from."""
-        path = self.gguf or local_checkpoint(self.given)
-        if path is None:
-            from ropewalk.checkpoints.hub import checkpoint
+        return base_place(self.gguf or local_checkpoint(self.given) or self._of_hub)
 
-            path = checkpoint(self.given, weights=False)
-        return base_place(path)
+    @cached_property
+    def _of_hub(self) -> Path:
+        from ropewalk.checkpoints.hub import checkpoint
+
+        return checkpoint(self.given, weights=False)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -188,7 +192,7 @@ class Source:
             check_whole(self.gguf)
             return content_of(parts_of(self.gguf))
         if self.adapter:
-            return adapted_fingerprint(self.adapter, note)
+            return adapted_fingerprint(self.adapter, self.folder, note)
         return model_fingerprint(self.folder, note)
 
 

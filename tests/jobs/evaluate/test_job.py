@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from ropewalk.api.arguments import as_protocols
+from ropewalk.engines.transformers.checkpoint import bundled_model
 from ropewalk.errors import BadConfig, BadOption, CannotAttach, NotFinite
 from ropewalk.jobs.evaluate import job
 from ropewalk.jobs.evaluate.job import evaluate, run_folders
@@ -105,6 +107,18 @@ def test_a_second_call_reads_nothing_again(whole, monkeypatch):
 def test_another_request_is_refused_by_what_differs(whole, change, told):
     with pytest.raises(BadConfig, match=f"holds another run; what differs:\n(.*\n)*  {told}"):
         evaluate(whole[0], EvalRequest(**{**SMALL, **change}), Watching())
+
+
+def test_the_same_model_elsewhere_goes_on(whole, tmp_path, monkeypatch):
+    """A run that was carried to another machine, or a model that was moved."""
+    monkeypatch.setattr(Source, "load", lambda *a, **k: pytest.fail("the weights are not needed"))
+    moved = shutil.copytree(bundled_model(), tmp_path / "moved")
+    again = evaluate(whole[0], EvalRequest(**{**SMALL, "model": str(moved)}))
+    assert again.found == len(again.records)
+    with (moved / "generation_config.json").open("a") as stream:
+        stream.write(" ")
+    with pytest.raises(BadConfig, match=r"holds another run; what differs:\n  checkpoint: "):
+        evaluate(whole[0], EvalRequest(**{**SMALL, "model": str(moved)}))
 
 
 def test_a_run_asked_for_more_reads_what_is_new_alone_and_is_the_larger_run(whole, tmp_path):

@@ -6,12 +6,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ropewalk.checkpoints.gguf import open_gguf, stretch_gguf
 from ropewalk.engines.transformers.checkpoint import bundled_model, read_config
 from ropewalk.engines.transformers.write import read
 from ropewalk.errors import CannotExpress
 from ropewalk.jobs.verify import as_gguf
 from ropewalk.jobs.verify.as_gguf import write_gguf
-from ropewalk.jobs.verify.subject import gguf_keys
+from ropewalk.jobs.verify.subject import gguf_keys, of_gguf
 from ropewalk.scaling.plan import make_plan
 from support import gguf_files
 from support.verifying import small
@@ -82,3 +83,23 @@ def test_what_cannot_be_laid_out_is_refused(tmp_path, family, words):
     keys = {"general.architecture": {"gemma3_text": "gemma3"}.get(family, family)}
     with pytest.raises(CannotExpress, match=words):
         write_gguf(folder, config, keys, tmp_path / "x.gguf")
+
+
+@pytest.mark.parametrize("cuts", [(), (9, 30)])
+def test_parts_and_quantised_weights_are_verified_as_one_file_in_float32(tmp_path, cuts):
+    """Expected: the gguf package's own numbers of the file before it was cut."""
+    source = gguf_files.bundled(tmp_path / "q8.gguf")
+    config = read_config(bundled_model())
+    plan = make_plan(read(config), factor=8, method="llama3")
+    whole = stretch_gguf(open_gguf(source), plan, tmp_path / "x.gguf").out
+    (place := tmp_path / "place").mkdir()
+
+    first = gguf_files.in_parts(source, tmp_path / "y", cuts)[0] if cuts else source
+    subject = of_gguf(stretch_gguf(open_gguf(first), plan, tmp_path / "z.gguf").out, place)
+    assert (subject.vocabulary, subject.plan.stretches) == (config["vocab_size"], plan.stretches)
+    for name, origin in (("stretched.gguf", whole), ("plain.gguf", source)):
+        found, wanted = floats(place / name), floats(origin)
+        assert found.keys() == wanted.keys()
+        assert all(np.array_equal(numbers, wanted[name]) for name, numbers in found.items())
+    keys = gguf_files.contents(place / "stretched.gguf")[0]
+    assert keys == {n: v for n, v in gguf_files.contents(whole)[0].items() if not n.startswith("ropewalk.")}

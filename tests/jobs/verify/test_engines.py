@@ -12,6 +12,7 @@ from ropewalk.jobs.verify.run import Status, verify
 from ropewalk.jobs.verify.subject import gguf_keys, of_checkpoint, of_gguf
 from ropewalk.jobs.verify.witness import get_witness
 from ropewalk.scaling.plan import make_plan
+from support.gguf_files import in_parts
 from support.verifying import extended, small
 
 pytestmark = pytest.mark.engines
@@ -65,6 +66,14 @@ def test_llama_cpp_computes_what_a_gguf_was_given(tmp_path, method):
     stretch_gguf(open_gguf(plain), make_plan(read(config), factor=4, method=method), tmp_path / "x.gguf")
     (tmp_path / "place").mkdir()
     agrees(heard(of_gguf(tmp_path / "x.gguf", tmp_path / "place"), engine("llama.cpp")))
+
+
+def test_llama_cpp_computes_what_a_gguf_in_parts_was_given(tmp_path):
+    config, plain = source_gguf(tmp_path)
+    first, *_ = in_parts(plain, tmp_path / "y", (5, 11))
+    done = stretch_gguf(open_gguf(first), make_plan(read(config), factor=4, method="llama3"), tmp_path / "x.gguf")
+    (tmp_path / "place").mkdir()
+    agrees(heard(of_gguf(done.out, tmp_path / "place"), engine("llama.cpp")))
 
 
 def test_a_key_that_llama_cpp_does_not_read_is_found(tmp_path, monkeypatch):

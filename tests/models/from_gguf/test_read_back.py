@@ -10,6 +10,7 @@ import torch
 
 import ropewalk
 from ropewalk.models.load import load_model
+from support.gguf_files import in_parts
 from support.gguf_shapes import SHAPES, random_model, write_shape
 
 IDS = torch.randint(3, 512, (1, 60), generator=torch.Generator().manual_seed(1))
@@ -102,25 +103,8 @@ def test_a_stretched_gguf_is_loaded_stretched(tmp_path):
 
 
 def test_parts_are_one_model(tmp_path):
-    """As llama-gguf-split lays them: keys in the first alone, tensors in all."""
     model = random_model("llama")
-    whole = gguf.GGUFReader(write_shape(tmp_path / "whole.gguf", "llama", model))
-    names = [tensor.name for tensor in whole.tensors]
-    for number, some in enumerate((names[:7], names[7:20], names[20:])):
-        writer = gguf.GGUFWriter(tmp_path / f"x-{number + 1:05d}-of-00003.gguf", "llama")
-        for name, field in whole.fields.items() if number == 0 else ():
-            if not name.startswith("GGUF.") and name != "general.architecture":
-                writer.add_key_value(name, field.contents(), field.types[0])
-        writer.add_uint16("split.no", number)
-        writer.add_uint16("split.count", 3)
-        writer.add_int32("split.tensors.count", len(names))
-        for tensor in whole.tensors:
-            if tensor.name in some:
-                writer.add_tensor(tensor.name, tensor.data)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
+    in_parts(write_shape(tmp_path / "whole.gguf", "llama", model), tmp_path / "x", (7, 20))
     for name in ("x-00001-of-00003.gguf", "x-00003-of-00003.gguf"):
         back = load_model(tmp_path / name).state_dict()
         assert all(torch.equal(back[key], weight) for key, weight in model.state_dict().items())

@@ -9,23 +9,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 
 from ropewalk.checkpoints.export import SUMMARY
 from ropewalk.checkpoints.extend import PLAN
-from ropewalk.checkpoints.gguf import factors_of, metadata, open_gguf, stretch_gguf
+from ropewalk.checkpoints.gguf import open_gguf, stretch_gguf
+from ropewalk.checkpoints.gguf_edit import OURS
 from ropewalk.checkpoints.gguf_edit import PLAN as GGUF_PLAN
 from ropewalk.checkpoints.gguf_places import find_gguf, parts_of
 from ropewalk.checkpoints.hub import checkpoint
 from ropewalk.checkpoints.weights import weight_files
 from ropewalk.engines import gguf, llama_cpp
-from ropewalk.engines.gguf_file import read
 from ropewalk.engines.transformers import write as config_language
 from ropewalk.engines.transformers.checkpoint import CONFIG, read_config, text_of
 from ropewalk.errors import BadConfig, BadOption, CannotExpress
 from ropewalk.jobs.verify.as_gguf import package, write_gguf
 from ropewalk.jobs.verify.witness import Witness, chosen, witnesses
-from ropewalk.models.from_gguf.checkpoint import folder_of
+from ropewalk.models.from_gguf.checkpoint import folder_of, opened
+from ropewalk.models.from_gguf.opened import OpenedGGUF
 from ropewalk.models.load import load_model
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.spec import ALL_LAYERS
@@ -201,45 +203,49 @@ def asked(subject: Subject, names: Sequence[str]) -> list[Witness]:
 
 def of_gguf(path: Path, place: Path) -> Subject:
     """A GGUF that `ropewalk export` stretched, or its maker.  place: for the copies in float32, 4 bytes per weight, twice."""
-    if len(parts_of(path)) > 1:
-        raise BadConfig(f"{path} is one of several files. Join them first: `llama-gguf-split --merge {path.name} WHOLE.gguf`.")
-    plan = _plan(path)
+    model = opened(path)
+    plan = _plan(model)
     check_stretched(plan, path)
     control = stretch_gguf(open_gguf(path), without_scaling(plan), place / "control.gguf").out
-    stretched, plain = as_float32(path, place / "stretched.gguf"), as_float32(control, place / "plain.gguf")
-    vocabulary = next(tensor.shape[1] for tensor in read(path).tensors if tensor.name == "token_embd.weight")
+    stretched, plain = (
+        as_float32(parts_of(one), place / name) for one, name in ((path, "stretched.gguf"), (control, "plain.gguf"))
+    )
+    vocabulary = model.tensors["token_embd.weight"].shape[1]
     return Subject(
         str(path), plan, vocabulary, ("llama_cpp",), None, partial(_load, plain), lambda witness: (stretched, plain)
     )
 
 
-def _plan(path: Path) -> ScalingPlan:
-    document = read(path)
-    if said := document.value(GGUF_PLAN):
+def _plan(model: OpenedGGUF) -> ScalingPlan:
+    if said := model.value(GGUF_PLAN):
         return ScalingPlan.from_json(said)
-    keys = gguf.keys_of(metadata(document, factors_of(document, path)))
+    keys = gguf.keys_of(model.found)
     stretch = keys.stretch()
     if stretch.method == "none":
-        raise BadConfig(f"{path} is not stretched: its keys say plain RoPE.\n  `ropewalk export` stretches it.")
+        raise BadConfig(f"{model.path} is not stretched: its keys say plain RoPE.\n  `ropewalk export` stretches it.")
     return ScalingPlan(((ALL_LAYERS, stretch),), keys.longest)
 
 
-def as_float32(path: Path, out: Path) -> Path:
-    """The same keys, and every tensor as float32."""
+def as_float32(parts: Sequence[Path], out: Path) -> Path:
+    """One file of all parts: every tensor as float32, one at a time, and the keys, but for those that tell of other bytes."""
     library = package()
-    reader = library.GGUFReader(path)
-    writer = library.GGUFWriter(out, reader.fields["general.architecture"].contents())
-    for name, field in reader.fields.items():
-        if name.startswith("GGUF.") or name == "general.architecture":
+    readers = [library.GGUFReader(part) for part in parts]
+    writer = library.GGUFWriter(out, readers[0].fields["general.architecture"].contents())
+    for name, field in readers[0].fields.items():
+        if name.startswith(("GGUF.", "split.", OURS)) or name == "general.architecture":
             continue
         kind = field.types[0]
         inner = field.types[-1] if kind == library.GGUFValueType.ARRAY else None
         writer.add_key_value(name, field.contents(), kind, sub_type=inner)
-    for tensor in reader.tensors:
-        writer.add_tensor(tensor.name, library.quants.dequantize(tensor.data, tensor.tensor_type))
+    tensors = [tensor for reader in readers for tensor in reader.tensors]
+    for tensor in tensors:
+        shape, count = tensor.shape.tolist()[::-1], int(tensor.n_elements)
+        writer.add_tensor_info(tensor.name, shape, numpy.dtype("float32"), 4 * count)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
+    writer.write_ti_data_to_file()
+    for tensor in tensors:
+        writer.write_tensor_data(library.quants.dequantize(tensor.data, tensor.tensor_type))
     writer.close()
     return out
 

@@ -8,9 +8,8 @@ from typing import Any
 
 from ropewalk.checkpoints.gguf import metadata
 from ropewalk.checkpoints.gguf_edit import content, cut
-from ropewalk.checkpoints.gguf_places import parts_of
-from ropewalk.checkpoints.hub_header import size_of
-from ropewalk.engines.gguf_file import FLOAT32, FREQS, LONG, SHORT, GGUFDocument, Tensor, read
+from ropewalk.checkpoints.gguf_parts import read_parts
+from ropewalk.engines.gguf_file import FLOAT32, FREQS, LONG, SHORT, GGUFDocument, Tensor
 from ropewalk.errors import BadConfig
 
 
@@ -51,29 +50,9 @@ class OpenedGGUF:
 
 def open_parts(path: Path) -> OpenedGGUF:
     """BadConfig where a file is damaged, or the parts are not of one model."""
-    parts = parts_of(path)
-    documents = tuple(read(part, size_of(part)) for part in parts)
-    first = documents[0]
-    count = first.value("split.count") or 1
-    if count != len(parts):
-        raise BadConfig(
-            f"{path} says that its model is in {count} files, and it is {len(parts)} by its name.\n"
-            "  Files of a model in parts are called NAME-00001-of-00003.gguf and so on: give them their names back."
-        )
-    places: dict[str, tuple[int, Tensor]] = {}
-    for number, document in enumerate(documents):
-        if number and document.value("split.no") != number:
-            raise BadConfig(f"{parts[number]} says that it is part {document.value('split.no')}, and its name says {number}.")
-        for tensor in document.tensors:
-            if tensor.name in places:
-                raise BadConfig(f"the tensor {tensor.name} is in {parts[number]} and in another part of the same model.")
-            places[tensor.name] = number, tensor
-    stated = first.value("split.tensors.count")
-    if count > 1 and isinstance(stated, int) and stated != len(places):
-        raise BadConfig(
-            f"{path} and its other parts have {len(places)} tensors, and should have {stated}: are they of one model?"
-        )
-    found = metadata(first, b"")
+    parts, documents = read_parts(path)
+    places = {tensor.name: (number, tensor) for number, document in enumerate(documents) for tensor in document.tensors}
+    found = metadata(documents[0], b"")
     for name in (FREQS, LONG, SHORT):
         if name in places:
             number, tensor = places[name]
