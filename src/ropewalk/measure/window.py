@@ -56,7 +56,7 @@ def read_plan(text: str) -> ScalingPlan:
     except (ValueError, RecursionError):
         data = None  # ScalingPlan says what is wrong with it
     if isinstance(data, dict) and data.get("schema") == SCHEMA:
-        size = data.get("window")
+        size: Any = data.get("window")
         if not is_whole(size):
             raise BadConfig(
                 f"its window is {size!r}; it must be a whole number of tokens. It was changed or copied in part: run again."

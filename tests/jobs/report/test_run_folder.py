@@ -1,5 +1,6 @@
 """Reading a run folder: order, names, what is missing, and every way in which a folder can be wrong."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -72,6 +73,15 @@ def test_a_broken_run_json_is_named_and_can_be_done_without(tmp_path, text):
     folder = write(tmp_path, [reading(YARN, "a", [1.0])], PLANS)
     (folder / "run.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(BadConfig, match=r"run.json.*Delete it"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize("facts", [{"protocols": "position"}, {"tasks": 5}, {"data": None}, {"asked": []}, {"versions": 3}])
+def test_a_run_json_with_another_kind_of_thing_is_named(tmp_path, facts):
+    folder = write(tmp_path, [reading(YARN, "a", [1.0])], PLANS)
+    (folder / "run.json").write_text(json.dumps(facts))
+    (name,) = facts
+    with pytest.raises(BadConfig, match=rf"run\.json: {name} is \w+, not (list|dict)\. Delete it"):
         read_run(folder)
 
 

@@ -148,6 +148,9 @@ def test_every_option_that_was_not_the_usual_is_printed_and_quoted():
 def test_a_run_without_its_request_prints_no_command_that_would_make_another():
     (said, *_) = provenance(make_run([reading(YARN, "a", [1.0])], PLANS))["commands"]
     assert said.startswith("#")
+    part = {name: value for name, value in ASKED.items() if name != "depths"}
+    (same, *_) = provenance(make_run([reading(YARN, "a", [1.0])], PLANS, {**FACTS, "asked": part}))["commands"]
+    assert same == said
 
 
 def test_a_plan_that_is_no_method_by_name_is_made_again_from_its_file():

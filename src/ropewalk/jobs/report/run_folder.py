@@ -12,6 +12,7 @@ from ropewalk.measure.records import Record, Records
 from ropewalk.measure.window import METHOD, WindowPlan, read_plan
 from ropewalk.scaling.plan import ScalingPlan
 
+KINDS = {"protocols": list, "tasks": list, "documents": list, "data": list, "asked": dict, "versions": dict}  # in run.json
 REFERENCE = "none"  # the model unchanged: what every method is compared with
 
 
@@ -136,6 +137,10 @@ def run_facts(folder: Path) -> dict[str, Any]:
         ) from None
     if not isinstance(facts, dict):
         raise BadConfig(f"{path} holds {type(facts).__name__}, not an object. Delete it: plans and records are enough.")
+    for name, kind in KINDS.items():
+        if name in facts and not isinstance(facts[name], kind):
+            found = type(facts[name]).__name__
+            raise BadConfig(f"{path}: {name} is {found}, not {kind.__name__}. Delete it: plans and records are enough.")
     return facts
 
 
