@@ -49,6 +49,23 @@ def test_plan_says_what_is_there_and_what_would_happen(ropewalk, qwen3):
     assert "Qwen3 model cards" in out
 
 
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (
+            ["--method", "near-128-self_extend-static", "--option", "group=2,16"],
+            ("16 stretched by 10.3333 or more", "1 to 16,"),
+        ),
+        (["--method", "rerope"], ("32 stretched by 9 or more", "slowed until they stand still,")),
+        (["--method", "near-linear"], ("32 stretched by 15\n", "slowed by 1 to 15,")),
+    ],
+)
+def test_a_plan_says_how_far_far_pairs_are_slowed(ropewalk, asked, words):
+    """s = (L' - w) / (L - w) of 512 to 4,096, with w = 128, 64 (an eighth) and 256 (a half)."""
+    _, out, _ = ropewalk("plan", "ropewalk-tiny", "--to", "4k", *asked)
+    assert all(word in out for word in words)
+
+
 def test_plan_as_json_holds_a_plan_that_extend_takes(ropewalk, tmp_path):
     code, out, _ = ropewalk("plan", "ropewalk-tiny", "--factor", "4", "--option", "beta_fast=16", "--json")
     assert code == 0

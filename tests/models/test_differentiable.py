@@ -14,6 +14,7 @@ from ropewalk.models.differentiable import rotating_by
 from ropewalk.models.live import find_tables, read_live
 from ropewalk.scaling.plan import make_plan
 from support.architectures import build, tiny_config
+from support.deferred import planned
 
 IDS = torch.randint(3, 120, (1, N), generator=torch.Generator().manual_seed(3))
 
@@ -54,10 +55,10 @@ def in_graph(model, plan, bend, m, near=None):
 NEAR = ["near-yarn", "near-0.25-linear-log_n-causal-5", "near-0.25-self_extend-log_n", "near-0.25-yarn-static"]
 
 
-@pytest.mark.parametrize("method", ["yarn", "dynamic-yarn", "dynamic-yarn-causal-5", *NEAR])
+@pytest.mark.parametrize("method", ["yarn", "dynamic-yarn", "dynamic-yarn-causal-5", *NEAR, "dpe, causal"])
 def test_loss_and_gradient(method):
     model = exact_llama()
-    plan = make_plan(read_live(model), factor=FACTOR, method=method)
+    plan = planned(model, method)
     pairs = model.model.rotary_emb.inv_freq.numel()
     bend = torch.zeros(pairs, dtype=torch.float64, requires_grad=True)
     m = torch.zeros((), dtype=torch.float64, requires_grad=True)

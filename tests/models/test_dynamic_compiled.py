@@ -38,12 +38,12 @@ def one_by_one(forward, ids, cache, first, last, **kwargs):
         return torch.cat(outputs, 1)
 
 
-NEAR = ["near-linear", "near-0.25-self_extend-log_n"]
+NEAR = ["near-linear", "near-0.25-self_extend-log_n", "dpe, causal"]
 
 
 @pytest.mark.parametrize(
     ("attention", "method"), [("sdpa", "dynamic-yarn"), pytest.param("eager", "dynamic-yarn", marks=pytest.mark.slow),
-    ("sdpa", NEAR[0]), pytest.param("sdpa", NEAR[1], marks=pytest.mark.slow)],
+    ("sdpa", NEAR[0]), *(pytest.param("sdpa", name, marks=pytest.mark.slow) for name in NEAR[1:])],
 )  # fmt: skip
 def test_decoding_is_one_graph_for_all_steps(attention, method):
     model, ids = llama(torch.float64, attention), tokens()

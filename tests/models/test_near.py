@@ -21,6 +21,7 @@ from ropewalk.models.dynamic import kernels, near
 from ropewalk.models.live import read_live
 from ropewalk.scaling.plan import make_plan
 from support.deferred import (
+    DPE,
     FACTOR,
     TOLERANCE,
     L,
@@ -46,8 +47,10 @@ PLANS = (
     "leaky_rerope",
     "rerope",
     "self_extend",
+    "dpe",
+    "dpe, causal",
 )
-CAUSAL = PLANS[:3]
+CAUSAL = (*PLANS[:3], PLANS[-1])
 CLOSE = 1e-4  # angles are float32: up to 256 rad, so 1.5e-5 off; the plan moves logits by more than 0.1
 
 
@@ -80,6 +83,7 @@ def rule(name):
         return at
 
     group = math.ceil((FACTOR * L - 16) / (L - 16))
+    each = torch.tensor(DPE).repeat_interleave(2)
     return {
         "near-linear": (L // 2, linear(L // 2), False),
         "near-16-yarn": (16, yarn(16), False),
@@ -88,6 +92,8 @@ def rule(name):
         "leaky_rerope": (8, linear(8, None), True),
         "rerope": (8, lambda p: (trained * 0, 1.0, 1), True),
         "self_extend": (16, lambda p: (trained / group, 1.0, group), False),
+        "dpe": (16, lambda p: (trained / each, 1.0, each), False),
+        "dpe, causal": (16, lambda p: (trained / each, 1.0, each) if scale_by_hand(p, 16) > 1 else (trained, 1.0, 1), False),
     }[name], trained
 
 
@@ -96,7 +102,7 @@ def scores(q, k, p, where, name):
     (w, far, log_n), trained = rule(name)
     frequencies, m, group = far(p)
     d = (p - where)[:, None].double()
-    floored = (group * (p // group) - group * (where // group))[:, None].double()
+    floored = (group * (p // group) - group * (where[:, None] // group)).double()
     angles = torch.where(d < w, trained * d, trained * w + frequencies * (floored - w))
     half = q.shape[-1] // 2
     query, keys = torch.complex(q[:, :half], q[:, half:]), torch.complex(k[..., :half], k[..., half:])
@@ -128,14 +134,14 @@ def test_numbers_are_the_references(name):
         wanted = by_hand(model, ids, name)
     base = run(model, ids)
     with attach(model, planned(model, name)) as attached:
-        assert attached.plan.name == name
+        assert attached.plan.name == {"dpe": "self_extend", "dpe, causal": "near-16-self_extend"}.get(name, name)
         assert largest(run(model, ids), wanted) < CLOSE
         assert largest(run(model, ids), base) > 0.1
         masked = run(model, ids, attention_mask=torch.ones_like(ids), output_attentions=False)
         assert largest(masked, wanted) < CLOSE
 
 
-@pytest.mark.parametrize("name", ["near-16-yarn", "self_extend"])
+@pytest.mark.parametrize("name", ["near-16-yarn", "self_extend", "dpe"])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_gradients_are_the_references(name, attention):
     model, ids = llama(torch.float64, attention), tokens(150)
@@ -156,16 +162,19 @@ def numbers(shape, seed, scale):
     return ((x - x.floor()) * 2 - 1).reshape(shape) * scale
 
 
-@pytest.mark.parametrize("name", ["rerope", "leaky_rerope", "self_extend"])
+@pytest.mark.parametrize("name", ["rerope", "leaky_rerope", "self_extend", "dpe"])
 def test_presets_are_their_authors_released_code(name):
-    """One layer's attention beside what their forward gave for these weights; scale 5 for Leaky ReRoPE, groups of 5."""
+    """One layer's attention beside what their forward gave for these weights; scale 5 for Leaky ReRoPE, groups of 5.
+
+    DPE's without its choice of channels by head; with one group for all pairs that code gave Self-Extend's numbers to 2e-8.
+    """
     golden = json.loads((Path(__file__).parent.parent / "golden" / "near_authors.json").read_text(encoding="utf-8"))
     model = llama(torch.float64)
     attention = model.model.layers[0].self_attn
     for seed, part in enumerate((attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj), 1):
         part.weight.data = numbers(part.weight.shape, seed, 0.25)
     hidden = numbers((1, 200, 64), 5, 1.0)
-    plan = make_plan(read_live(model), factor=4.5 if name == "leaky_rerope" else FACTOR, method=name)
+    plan = make_plan(read_live(model), factor=4.5, method=name) if name == "leaky_rerope" else planned(model, name)
     with attach(model, plan), torch.no_grad():
         embeddings = model.model.rotary_emb(hidden, torch.arange(200)[None])
         found = attention(hidden, position_embeddings=embeddings, attention_mask=None)[0][0]

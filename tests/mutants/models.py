@@ -33,14 +33,20 @@ MUTANTS = {
         ("jumps taken for columns", "contiguous = call.is_even and not", "contiguous = not"),
     ],
     ("models/dynamic/ladder.py", "tests/models/test_near.py"): [
+        ("pairs of other groups turn too", "inv_freq * pairs if len(groups) > 1 else inv_freq", "inv_freq"),
+        ("one size for all pairs", "for size in dict.fromkeys(group)]", "for size in group[:1]]"),
         ("no shift at w", "torch.full_like(positions[:1, :1], self.near)", "torch.full_like(positions[:1, :1], 0)"),
-        ("m once", "self.rotated_by(inv_freq, m * m, positions, like)", "self.rotated_by(inv_freq, m, positions, like)"),
+        (
+            "m once",
+            "self.in_groups(inv_freq, m * m, groups, positions, like)",
+            "self.in_groups(inv_freq, m, groups, positions, like)",
+        ),
         (
             "near without m",
             "return self.rotated_by(trained, m * m, positions, like)",
             "return self.rotated_by(trained, 1.0, positions, like)",
         ),
-        ("groups not whole", "positions // group * group", "positions"),
+        ("groups not whole", "else positions // size * size", "else positions"),
         ("the wrong token ahead", "half[:, position % AHEAD, None]", "half[:, 0, None]"),
     ],
     ("models/dynamic/call.py", "tests/models/test_near.py"): [

@@ -112,6 +112,21 @@ def test_groups_of_self_extend():
         Stretch(ROPE, "self_extend", 8.0, (("group", 1.5),), None, 256)
 
 
+def test_groups_for_some_pairs_each():
+    """dpe_config.yaml of LuLuLuyi/DPE@46b85de, Llama-3-8B: of 64 pairs 8 for each of these."""
+    published = (2, 8, 2, 8, 32, 32, 32, 4)
+    scaled = make_plan(LLAMA, factor=8, method="near-1024-self_extend-static", options={"group": published}).stretches[0][1]
+    assert scaled.options == (("group", tuple(map(float, published))),)
+    found = scaled.scaled_by(scaled.largest_scale)
+    assert found.group == tuple(g for g in published for _ in range(8))
+    assert found.inv_freq == tuple(theta / g for theta, g in zip(scaled.rope.inv_freq, found.group, strict=True))
+    assert Stretch(ROPE, "self_extend", 8.0, (("group", (4.0, 4.0)),), None, 256).scaled_by(15.0).group == 4
+    for wrong, words in (((2.0, 3.0, 4.0), "a list of 3, and 32 pairs cannot be shared out evenly"), ((), "a list of 0"),
+                         ((2.0, 0.5), r"it must be a whole number of tokens, 1 or more, or a list")):  # fmt: skip
+        with pytest.raises(BadOption, match=words):
+            Stretch(ROPE, "self_extend", 8.0, (("group", wrong),), None, 256)
+
+
 def test_no_config_says_it_and_an_export_says_every_distance():
     for name in ("near-linear", "near-yarn-static", "rerope", "near-ntk-request"):
         plan = make_plan(LLAMA, factor=4, method=name)

@@ -11,6 +11,7 @@ from ropewalk.models.live import read_live
 from ropewalk.scaling.plan import make_plan
 
 L, FACTOR, N = 64, 4.0, 200
+DPE = (2, 8, 1, 4)  # tokens that share a position, of two pairs each
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-5}
 
 
@@ -33,7 +34,9 @@ def llama(dtype=torch.float32, attention="sdpa", window=L):
 
 
 def planned(model, method="dynamic-yarn"):
-    return make_plan(read_live(model), factor=FACTOR, method=method)
+    """method: by name; of DPE's the groups are options."""
+    named = {"dpe": "self_extend", "dpe, causal": "near-0.25-self_extend"}.get(method)
+    return make_plan(read_live(model), factor=FACTOR, method=named or method, options={"group": DPE} if named else {})
 
 
 def tokens(count=N, rows=1, seed=3):

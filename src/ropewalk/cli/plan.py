@@ -7,6 +7,7 @@ Example: `ropewalk plan ropewalk-tiny --to 4096 --method yarn`
 
 import dataclasses
 import json
+import math
 import shlex
 from contextlib import nullcontext
 from pathlib import Path
@@ -29,6 +30,7 @@ from ropewalk.engines.transformers.write import write
 from ropewalk.errors import BadOption, CannotExpress
 from ropewalk.models.source import Source
 from ropewalk.progress import SILENT
+from ropewalk.scaling.method import SAME
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.plan_notes import described, plan_notes
 from ropewalk.scaling.spec import ModelSpec
@@ -170,8 +172,13 @@ def _print_plan(console: Console, plan: ScalingPlan) -> None:
             console.print(f"  near: distances below {stretch.near:,} tokens turn as trained; far, from there on, as follows")
         if stretch.dynamic:
             console.print("  the factor grows with the length; shown at the target length")
-        console.print(f"  pairs: {count['kept']} kept, {count['ramped']} ramped, {count['stretched']} stretched by {most:g}")
-        console.print(f"  [cyan]{bars(count['slowed_by'], most)}[/]  slowed by 1 to {most:g}, fastest pair first")
+        top = max(count["slowed_by"])
+        more = " or more" if top > most * (1 + SAME) else ""
+        console.print(
+            f"  pairs: {count['kept']} kept, {count['ramped']} ramped, {count['stretched']} stretched by {most:g}{more}"
+        )
+        upto = f"by 1 to {top if more else most:g}" if math.isfinite(top) else "until they stand still"
+        console.print(f"  [cyan]{bars(count['slowed_by'], most)}[/]  slowed {upto}, fastest pair first")
 
 
 def bars(slowed: list[float], factor: float) -> str:

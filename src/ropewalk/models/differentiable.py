@@ -70,7 +70,8 @@ class DifferentiableTables(Ladder):
         self._full = {"tables": [_laid_out(as_trained, plain, self._layout, like)]}
         for step in steps:
             inv_freq, m = frequencies(self.schedule.scale(step))
-            far = self._grouped(step, positions)[:, None] * inv_freq.to(positions.device)
+            group = torch.tensor(self.scaled(step).group, device=positions.device)
+            far = positions[:, None] // group * group * inv_freq.to(positions.device)
             ahead = ((trained - inv_freq) * w).to(positions.device)
             for compute, angles, factor in (
                 ("of_queries", far + ahead, m * m), ("of_near_queries", as_trained, m * m), ("of_keys", far, 1.0)

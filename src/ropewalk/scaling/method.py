@@ -25,13 +25,14 @@ class Scaled:
 
     inv_freq: rotary_dim / 2 frequencies in radians per token, float64, fastest first.
     attention_factor: m, multiplies cos and sin of every pair, so attention logits by m^2.
-    group: positions count in whole groups of so many tokens: the angle at p is theta' group floor(p / group).
+    group: positions count in whole groups of so many tokens, or of a number for each pair: the angle at p is
+        theta' group floor(p / group).
     softmax_factor: multiplies the softmax scale, so the logits of channels that do not rotate too. 1 but for latent attention.
     """
 
     inv_freq: tuple[float, ...]
     attention_factor: float = 1.0
-    group: int = 1
+    group: int | tuple[int, ...] = 1
     softmax_factor: float = 1.0
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import reduce
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from ropewalk.scaling.stretch import Stretch
 # One step for every row, or one per row.
 Steps = tuple[int, ...]
 Pair = tuple[torch.Tensor, torch.Tensor]
+Groups = list[tuple[Any, Any]]  # how many tokens share a position, and of which pairs: 1, or 0 of others
 HELD = 64
 AHEAD = 64  # positions whose tables are made at once while tokens are written
 
@@ -108,13 +110,15 @@ class Ladder:
         """
         if not self.near or step == 0:
             return self.tables(step, positions, like)
-        cos, sin = self.far_queries(*self.values(step), self._grouped(step, positions), wide(like))
+        cos, sin = self.far_queries(*self.values(step), self._groups(step), positions, wide(like))
         return cos.to(like.dtype), sin.to(like.dtype)
 
-    def far_queries(self, inv_freq: torch.Tensor, m: Any, positions: torch.Tensor, like: torch.Tensor) -> Pair:
-        """The same from the values of a step, positions in its groups."""
+    def far_queries(
+        self, inv_freq: torch.Tensor, m: Any, groups: Groups, positions: torch.Tensor, like: torch.Tensor
+    ) -> Pair:  # fmt: skip
+        """The same from the values of a step."""
         ahead = self.values(0)[0] - inv_freq, 1.0, torch.full_like(positions[:1, :1], self.near)
-        return add_angles(self.rotated_by(inv_freq, m * m, positions, like), self.rotated_by(*ahead, like))
+        return add_angles(self.in_groups(inv_freq, m * m, groups, positions, like), self.rotated_by(*ahead, like))
 
     def of_near_queries(self, step: int, positions: torch.Tensor, like: torch.Tensor) -> Pair:
         """(cos, sin) of queries that meet near keys, which `of_keys` turned at step 0."""
@@ -134,12 +138,22 @@ class Ladder:
         """(cos, sin) of keys (rows, tokens)."""
         if not self.near or step == 0:
             return self.tables(step, positions, like)
-        return self.rotated_by(self.values(step)[0], 1.0, self._grouped(step, positions), like)
+        return self.in_groups(self.values(step)[0], 1.0, self._groups(step), positions, like)
 
-    def _grouped(self, step: int, positions: torch.Tensor) -> torch.Tensor:
-        """Positions in the method's whole groups of tokens."""
+    def in_groups(self, inv_freq: torch.Tensor, m: Any, groups: Groups, positions: torch.Tensor, like: torch.Tensor) -> Pair:
+        """(cos, sin) of positions in whole groups of tokens; other pairs stand still meanwhile, and angles add."""
+        found: list[Pair] = []
+        for size, pairs in groups:
+            where = positions if isinstance(size, int) and size == 1 else positions // size * size
+            found.append(self.rotated_by(inv_freq * pairs if len(groups) > 1 else inv_freq, 1.0 if found else m, where, like))
+        return reduce(add_angles, found)
+
+    def _groups(self, step: int) -> Groups:
         group = self.scaled(step).group
-        return positions if group == 1 else positions // group * group
+        if isinstance(group, int):
+            return [(group, 1.0)]
+        sizes = torch.tensor(group, device=self.table.inv_freq.device)
+        return [(size, (sizes == size).float()) for size in dict.fromkeys(group)]
 
     def of_each(self, compute: str, steps: Steps, positions: torch.Tensor, like: torch.Tensor) -> Pair:
         """What `compute` answers for one token a row, positions (rows, 1) on the CPU. Tokens come one after the other: their
@@ -176,11 +190,17 @@ class Ladder:
         return cos, sin
 
     def stack(self) -> None:
-        """Lay out the values of every step of a gridded schedule, for compiled calls: (steps, pairs) and (steps,)."""
+        """Lay out the values of every step of a gridded schedule, for compiled calls: (steps, pairs) and (steps,); groups as
+        `_groups` has them, of every step (steps,).
+        """
         pairs = [self.values(step) for step in range(len(self.starts) + 1)]
         inv_freq = torch.stack([inv_freq.float() for inv_freq, _ in pairs])
         self.stacked = inv_freq, torch.tensor([m for _, m in pairs], dtype=torch.float32, device=inv_freq.device)
-        self.groups = torch.tensor([self.scaled(step).group for step in range(len(pairs))], device=inv_freq.device)
+        sizes = torch.ones(len(pairs), inv_freq.shape[1], dtype=torch.int64)
+        for step in range(1, len(pairs)):
+            sizes[step] = torch.tensor(self.scaled(step).group)
+        alike, where = torch.unique(sizes, dim=1, return_inverse=True)
+        self.groups = [(each.to(inv_freq.device), (where == i).float().to(inv_freq.device)) for i, each in enumerate(alike.T)]
         self.softmax_stacked = self.softmax(torch.arange(len(pairs)))
 
     def steps(self, positions: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from torch import nn
 from ropewalk.errors import CannotAttach
 from ropewalk.models.dynamic.cache import STATE, CacheState
 from ropewalk.models.dynamic.call import Rotate, sharpened
-from ropewalk.models.dynamic.ladder import Ladder, Pair, add_angles, wide
+from ropewalk.models.dynamic.ladder import Groups, Ladder, Pair, add_angles, wide
 from ropewalk.scaling.schedule import RECOMPUTE
 
 
@@ -42,7 +42,7 @@ class TracedCall:
         self._values = inv_freq.to(positions.device)[step], m.to(positions.device)[step]
         softmax = ladder.softmax_stacked
         self._softmax = None if softmax is None else softmax.to(positions.device)[step][:, None]
-        self._groups = ladder.groups.to(positions.device)[step][:, None]
+        self._groups = [(sizes.to(positions.device)[step][:, None], pairs) for sizes, pairs in ladder.groups]
         self.of_query, self._to_near = self._queries()
         self.of_keys: Pair | None = None
 
@@ -83,8 +83,7 @@ class TracedCall:
         ladder, like, (inv_freq, m) = self.ladder, wide(self._like), self._values
         if not ladder.near:
             return self._turned(inv_freq, m, self.positions, self._like), None
-        grouped = self.positions // self._groups * self._groups
-        far = self._each(lambda i: ladder.far_queries(inv_freq[i], m[i], _row(grouped, i), like))
+        far = self._each(lambda i: ladder.far_queries(inv_freq[i], m[i], self._groups_of(i), _row(self.positions, i), like))
         near = self._turned([ladder.values(0)[0]] * len(m), m * m, self.positions, like)
         size = far[0] ** 2 + far[1] ** 2
         cos, sin = add_angles(near, (far[0] / size, -far[1] / size))
@@ -96,7 +95,7 @@ class TracedCall:
         if self._to_near is None:
             return self._turned(inv_freq, m, positions, self._like)
         ones = torch.ones_like(m)
-        far = self._turned(inv_freq, ones, positions // self._groups * self._groups, like)
+        far = self._each(lambda i: ladder.in_groups(inv_freq[i], 1.0, self._groups_of(i), _row(positions, i), like))
         near = add_angles(self._turned([ladder.values(0)[0]] * len(m), ones, positions, like), self._to_near)
         is_far = (self.positions - positions >= ladder.near)[..., None]
         cos, sin = (torch.where(is_far, a, b).to(self._like.dtype) for a, b in zip(far, near, strict=True))
@@ -105,6 +104,9 @@ class TracedCall:
     def _turned(self, inv_freq: Any, m: torch.Tensor, positions: torch.Tensor, like: torch.Tensor) -> Pair:
         """(cos, sin) of positions (rows, keys), every row by its own frequencies and factor."""
         return self._each(lambda i: self.ladder.rotated_by(inv_freq[i], m[i], _row(positions, i), like))
+
+    def _groups_of(self, i: int) -> Groups:
+        return [(sizes[i : i + 1], pairs.to(sizes.device)) for sizes, pairs in self._groups]
 
     def _each(self, make: Callable[[int], Pair]) -> Pair:
         """One row after the other."""
