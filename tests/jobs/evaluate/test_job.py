@@ -1,7 +1,6 @@
 """A run from request to report on the bundled model, broken off in every way a run can be."""
 
 import json
-import math
 import os
 import shutil
 import signal
@@ -20,9 +19,7 @@ from ropewalk.jobs.evaluate import job
 from ropewalk.jobs.evaluate.job import evaluate, run_folders
 from ropewalk.jobs.evaluate.prepare import prepare, spelled_out
 from ropewalk.jobs.evaluate.request import EvalRequest
-from ropewalk.jobs.evaluate.result import _power
 from ropewalk.measure.records import Record, Records
-from ropewalk.measure.tables import Sums
 from ropewalk.models.load import load_model
 from ropewalk.models.source import Source
 from support.watching import Watching
@@ -370,17 +367,6 @@ def test_the_summary_is_json_and_counts_what_was_read(whole):
     assert set(told["retrieval"]["passkey"]["none"]) == {"256", "640"}
     assert told["documents"] == {"found": told["documents"]["found"], "read": 3, "duplicates": 0}
     assert told["records"] == len(whole[1].records)
-
-
-def test_what_documents_can_tell_is_said_of_plans_that_read_the_same_ones():
-    """Bits that differ by 0.1, 0.2, 0.3: an error of 0.1 / sqrt(3), times t(0.975) + t(0.8) of 2 degrees, 4.3027 + 1.0607."""
-
-    def cell(names, *bits):
-        return {"64": Sums(tuple(names), numpy.array(bits) * 100 * math.log(2), numpy.full(3, 100), numpy.full(3, 100))}
-
-    rows = {"none": cell("abc", 3.0, 4.0, 5.0), "yarn": cell("abc", 3.1, 4.2, 5.3), "ntk": cell("abd", 3.1, 4.2, 5.3)}
-    assert _power(rows, None) == {"yarn": "3 documents can tell differences of 0.310 bits per token apart"}
-    assert _power({}, None) == {}
 
 
 def test_protocols_take_their_numbers_from_the_lengths():
