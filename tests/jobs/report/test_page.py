@@ -86,11 +86,6 @@ def test_the_page_says_how_a_reading_is_judged_as_the_verdict_does():
     assert "significantly" not in said
 
 
-def test_a_cell_without_hatching_is_no_proof(made):
-    """Wilson's interval of one share leaves an equal one out in 16 to 25 of 100 (sums of binomials, 10 to 100 samples)."""
-    assert "One without hatching is not shown to differ by that" in markup(render(made))
-
-
 def test_documents_are_counted_without_all_of_them_in_a_row():
     """A protocol that reads all as one text files it under a name of its own: "over 3 documents" they are."""
     run = make_run([reading(plan, d, [2.0] * 1023) for plan in plans().values() for d in ("a", "b", "c", CORPUS)], plans())

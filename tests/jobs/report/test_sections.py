@@ -60,13 +60,14 @@ def test_a_protocol_that_nothing_was_read_for_has_no_table():
     assert sections.protocols(run(answer(YARN, "needle", 512, 0.5, 0, 1.0), protocols=["prefix:2,4"])) == []
 
 
-def test_a_cell_is_hatched_exactly_if_its_interval_includes_the_base_models_share():
-    """none finds 5 of 10. 9 of 10 has [0.60, 0.98], which leaves 0.5 out; 8 of 10 has [0.49, 0.94], which does not."""
+def test_a_cell_is_hatched_exactly_if_its_difference_from_the_base_model_may_be_0():
+    """none finds 5 of 10, [0.237, 0.763]. 10 of 10 has [0.722, 1]: 0.5 is more than hypot(0.278, 0.263) = 0.383. 9 of 10 has
+    [0.596, 0.982]: 0.4 is less than hypot(0.304, 0.263) = 0.402, though 0.5 lies outside."""
 
     def ten(plan, length, hits):
         return [answer(plan, "needle", length, 0.5, i, float(i < hits)) for i in range(10)]
 
-    records = [*ten(NONE, 512, 5), *ten(NONE, 1024, 5), *ten(YARN, 512, 9), *ten(YARN, 1024, 8)]
+    records = [*ten(NONE, 512, 5), *ten(NONE, 1024, 5), *ten(YARN, 512, 10), *ten(YARN, 1024, 9)]
     (task,) = sections.retrieval(run(*records))
     assert [cell["same"] for cell in task["grids"]["yarn"][0]] == [False, True]
     assert [cell["same"] for cell in task["grids"]["none"][0]] == [False, False]
