@@ -94,9 +94,8 @@ def test_interval_and_decision_agree():
         counts = rng.integers(1, 9, 40)
         stop = look(x, 0 * x, counts).stop
         if stop:
-            assert look(x[:stop], 0 * x[:stop], counts[:stop]).difference.low * x[:stop].sum() > 0 or (
-                look(x[:stop], 0 * x[:stop], counts[:stop]).difference.high < 0
-            )
+            found = look(x[:stop], 0 * x[:stop], counts[:stop]).difference
+            assert found.low > 0 if x[:stop].sum() > 0 else found.high < 0
             before = look(x[: stop - 1], 0 * x[: stop - 1], counts[: stop - 1]).difference
             assert before.low <= 0 <= before.high
 

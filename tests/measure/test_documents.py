@@ -42,6 +42,26 @@ def folder(tmp_path):
     return tmp_path
 
 
+class LongWords:
+    """A tokenizer whose words are sixteen characters: twice as many as are thought at first."""
+
+    bos_token_id = None
+
+    @property
+    def backend_tokenizer(self):
+        return self
+
+    def encode(self, text, add_special_tokens):
+        return types.SimpleNamespace(ids=[int(text[i : i + 16]) for i in range(0, len(text), 16)])
+
+
+def test_a_text_of_long_tokens_is_tokenised_whole_before_it_is_called_too_short(tmp_path):
+    """Of 200 tokens 100 are wanted; the first 800 characters have only 50."""
+    (tmp_path / "a.txt").write_text("".join(f"{n:016d}" for n in range(200)))
+    (document,) = choose(Texts([str(tmp_path)]), LongWords(), tokens=100, count=1).documents
+    assert document.ids == tuple(range(100))
+
+
 def test_a_folder_is_read_in_name_order_and_what_is_not_text_is_named(folder):
     texts = Texts([str(folder)])
     found = list(texts)

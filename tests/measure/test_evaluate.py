@@ -9,7 +9,7 @@ import transformers
 
 from ropewalk.errors import BadConfig
 from ropewalk.measure import nll
-from ropewalk.measure.nll import head_of, score, token_nll
+from ropewalk.measure.nll import ending_of, head_of, score, token_nll
 from ropewalk.measure.records import Key, Record, Records
 from ropewalk.measure.tables import loss_by_position
 from ropewalk.measure.tasks.passkey import make_passkey
@@ -48,6 +48,16 @@ def test_nll_is_the_log_softmax_of_the_models_own_logits(kind, options, first, c
     assert head_of(model, IDS) is not None
     torch.testing.assert_close(seen.nll.double(), wanted, atol=2e-6, rtol=0)
     assert torch.equal(seen.greedy, (logits.argmax(-1)[:, :-1] == IDS[:, 1:])[:, first - 1 :])
+
+
+def test_a_cap_that_a_few_small_logits_do_not_show_is_not_left_out():
+    """Of this model in bfloat16 no logit of the first tokens is above 3, which a cap of 30 changes by less than is allowed;
+    of other tokens one may be 20, and is then 30 tanh(20 / 30) = 17.48 (Gemma 2's modeling file)."""
+    model = tiny("gemma2", final_logit_softcapping=30.0, initializer_range=0.1).to(torch.bfloat16)
+    with torch.no_grad():
+        assert model(IDS[:1]).logits.abs().max() < 3
+        after = ending_of(model, IDS[:1])
+    assert float(after(torch.tensor(20.0))) == pytest.approx(17.4835, abs=1e-3)
 
 
 def test_an_unknown_head_falls_back_to_the_models_own_logits():

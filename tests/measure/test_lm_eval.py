@@ -8,7 +8,7 @@ import torch
 
 from ropewalk.errors import MissingPart, UnknownName
 from ropewalk.measure.comparisons import compare_shares
-from ropewalk.measure.lm_eval import short_tasks
+from ropewalk.measure.lm_eval import _hits, _metrics, short_tasks
 from ropewalk.models.attach import attach
 from ropewalk.models.live import read_live
 from ropewalk.models.load import load_model, load_tokenizer
@@ -84,6 +84,24 @@ def test_a_local_task_end_to_end(model, tokenizer, folder):
     assert before.hits.tolist() == wanted
     assert before.metrics["acc"] == pytest.approx(sum(wanted) / 4)
     assert compare_shares(after.hits, before.hits[:3]).prompts == 3
+
+
+def test_filters_of_answers_are_told_apart_and_a_question_counts_once():
+    """gsm8k has two filters, and lm-eval 0.4 a sample for each of them (evaluator.py, `log_samples`)."""
+    results = {
+        "alias": "gsm8k", "exact_match,strict-match": 0.5, "exact_match_stderr,strict-match": 0.1,
+        "exact_match,flexible-extract": 0.75, "exact_match_stderr,flexible-extract": "N/A", "acc,none": 0.25,
+    }  # fmt: skip
+    assert _metrics(results) == {"exact_match,strict-match": 0.5, "exact_match,flexible-extract": 0.75, "acc": 0.25}
+    strict, flexible = (1, 0, 1, 0), (1, 1, 1, 0)
+    samples = [
+        {"doc_id": i, "filter": name, "exact_match": float(hits[i])}
+        for name, hits in (("strict-match", strict), ("flexible-extract", flexible))
+        for i in (2, 0, 3, 1)
+    ]
+    assert _hits(samples).tolist() == list(strict)
+    assert _hits([{"doc_id": 1, "acc": 0.0}, {"doc_id": 0, "acc": 1.0}]).tolist() == [1, 0]  # an older one names no filter
+    assert _hits([]) is None
 
 
 @pytest.mark.slow

@@ -8,8 +8,10 @@ import numpy
 import pytest
 
 from ropewalk.errors import BadOption
+from ropewalk.jobs.evaluate.result import _power
 from ropewalk.measure.comparisons import compare
 from ropewalk.measure.statistics import documents_needed, in_words, smallest_detectable, student
+from ropewalk.measure.tables import Sums
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 11, 12, 39, 501, 5000])
@@ -93,3 +95,14 @@ def test_level_and_power_that_are_asked_for_count():
     assert smallest_detectable(1.0, 10**6, level=0.01) == pytest.approx(2.575829 + 0.841621, abs=1e-4)
     assert smallest_detectable(1.0, 10**6, power=0.9) == pytest.approx(1.959964 + 1.281552, abs=1e-4)
     assert documents_needed(0.1, 100, 1e-3, level=0.01, power=0.9) == pytest.approx((2.575829 + 1.281552) ** 2 * 1e6, rel=1e-4)
+
+
+def test_what_documents_can_tell_is_said_of_plans_that_read_the_same_ones():
+    """Bits that differ by 0.1, 0.2, 0.3: an error of 0.1 / sqrt(3), times t(0.975) + t(0.8) of 2 degrees, 4.3027 + 1.0607."""
+
+    def cell(names, *bits):
+        return {"64": Sums(tuple(names), numpy.array(bits) * 100 * math.log(2), numpy.full(3, 100), numpy.full(3, 100))}
+
+    rows = {"none": cell("abc", 3.0, 4.0, 5.0), "yarn": cell("abc", 3.1, 4.2, 5.3), "ntk": cell("abd", 3.1, 4.2, 5.3)}
+    assert _power(rows, None) == {"yarn": "3 documents can tell differences of 0.310 bits per token apart"}
+    assert _power({}, None) == {}

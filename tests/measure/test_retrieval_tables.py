@@ -1,10 +1,13 @@
 """Tables of retrieval from records made by hand."""
 
+from math import comb
+
 import numpy
 import pytest
 
 from ropewalk.measure.records import Key, Record
-from ropewalk.measure.retrieval_tables import RULER, retrieval_grids, ruler_table, shares_by_length
+from ropewalk.measure.retrieval_tables import RULER, ScoreCell, retrieval_grids, ruler_table, shares_by_length
+from ropewalk.measure.statistics import wilson
 from ropewalk.measure.task import tasks
 
 LN2 = 0.6931471805599453
@@ -32,8 +35,21 @@ def test_a_cell_is_the_mean_score_with_wilsons_interval_and_files_under_the_leng
     assert (hit.share.value, hit.tries) == (1.0, 10)
     assert hit.share.low == pytest.approx(0.7225, abs=1e-4)
     assert miss.share.high == pytest.approx(0.2775, abs=1e-4)
-    assert not hit.includes(miss.share.value)
-    assert miss.includes(0.2) and not miss.includes(0.3)  # noqa: PT018
+    assert hit.differs(miss)
+    assert miss.differs(hit)
+    assert not miss.differs(miss)
+
+
+def test_two_equal_methods_are_told_apart_in_few_of_100_cells():
+    """Summed over all outcomes of binomials: with Wilson's interval of one share beside the other it was 16 to 25 of 100."""
+    for n in (10, 20):
+        cells = [ScoreCell(wilson(hits, n), n) for hits in range(n + 1)]
+        for share in (0.3, 0.5, 0.9):
+            chance = [comb(n, k) * share**k * (1 - share) ** (n - k) for k in range(n + 1)]
+            apart = sum(
+                a * b for a, x in zip(chance, cells, strict=True) for b, y in zip(chance, cells, strict=True) if x.differs(y)
+            )
+            assert 0.001 < apart < 0.07
 
 
 def test_parts_of_an_answer_count_as_parts():

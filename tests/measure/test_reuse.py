@@ -116,6 +116,20 @@ def test_rows_that_leave_a_batch_do_not_disturb_the_others(model, material):
     assert len({tuple(ids) for ids in alone}) == 4
 
 
+def test_an_answer_ends_before_the_token_that_ends_a_text(model, material):
+    """Whatever token that is: here one that two of three would write, at different places, and go on after."""
+    prompts = [list(sample.prompt) for sample in get_task("random_copy")(material, length=150, count=3, depths=[0.5])]
+    plan = plan_for(model, "none")
+    with attach(model, plan):
+        free = greedy(model, prompts, [6] * 3, ends=frozenset())
+        end, other = free[0][2], free[1][4]
+        wanted = [ids[: next((i for i, token in enumerate(ids) if token in (end, other)), 6)] for ids in free]
+        assert greedy(model, prompts, [6] * 3, ends=frozenset([end, other])) == wanted
+        assert greedy_shared(model, prompts, [6] * 3, ends=frozenset([end, other])) == wanted
+    assert len(wanted[0]) <= 2
+    assert len(wanted[1]) <= 4
+
+
 def test_the_same_sample_twice_is_read_the_same_twice(model, material):
     """Nothing is left to feed then but the token before the answer."""
     samples = list(get_task("passkey")(material, length=150, count=1, depths=[0.5])) * 2

@@ -31,3 +31,13 @@ def test_each_repeat_is_a_record(method, decodes):
         assert record.facts["prefill_tokens_per_second"] > 0
         assert (record.facts["decode_tokens_per_second"] is not None) == decodes
         assert record.facts["peak_bytes"] is None  # of a process on the CPU nothing is known
+
+
+def test_tokens_per_second_by_hand(monkeypatch):
+    """600 tokens: all but sixteen in 2 s, those in 4 s."""
+    model, times = load_model("ropewalk-tiny"), iter([10.0, 12.0, 16.0])
+    monkeypatch.setattr("ropewalk.measure.speed._now", lambda cuda: next(times))
+    plan = make_plan(read_live(model), method="yarn", target_length=1024)
+    with attach(model, plan) as attached:
+        facts = measure_speed(model, attached, speed_keys("hash", plan, 600)[0], {}, warm=True).facts
+    assert (facts["prefill_tokens_per_second"], facts["decode_tokens_per_second"]) == (584 / 2, 16 / 4)

@@ -11,6 +11,8 @@ from ropewalk.models.attach import attach
 from ropewalk.models.live import read_live
 from ropewalk.models.load import load_model
 from ropewalk.scaling.plan import make_plan
+from support.reading import ORIGINAL, documents, plain_nll, small_model
+from support.reading import plan_for as small_plan
 from support.synthetic import plans, taxed
 
 WINDOWS = torch.randint(1, 900, (3, 96), generator=torch.Generator().manual_seed(1))
@@ -64,6 +66,22 @@ def test_a_causal_plan_takes_no_tax_bit_for_bit(model, method):
     found = tax([("a", windows[0]), ("b", windows[1])])
     assert (found.loss.low, found.loss.high) == (0, 0)
     assert (found.kl.low, found.kl.high) == (0, 0)
+
+
+def test_longrope_pays_by_the_list_that_an_engine_takes_for_short_texts():
+    """Ones, which change nothing there; and factors, by a plain softmax under the plan of that list alone, static."""
+    small, (document,) = small_model(), documents(ORIGINAL - 1)
+    unchanged = small_plan(small, "longrope", long_factor=(2.0, 3.0, 4.0, 5.0), short_factor=(1.0,) * 4)
+    (window,) = measure_tax(small, unchanged, [document.ids])
+    assert numpy.abs(window.kl).max() < 1e-6
+    assert window.extended == pytest.approx(window.base, abs=1e-5)
+    short = (1.0, 1.5, 2.0, 2.5)
+    both = small_plan(small, "longrope", long_factor=(2.0, 3.0, 4.0, 5.0), short_factor=short)
+    (window,) = measure_tax(small, both, [document.ids])
+    with attach(small, small_plan(small, "longrope", long_factor=short, attention_factor=1.0)):
+        wanted = plain_nll(small, document.ids)
+    assert window.extended == pytest.approx(wanted, abs=1e-5)
+    assert numpy.abs(window.extended - window.base).max() > 1e-2
 
 
 def test_the_model_is_left_as_it_was(model):

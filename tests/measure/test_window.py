@@ -102,6 +102,15 @@ def test_it_is_a_plan_of_its_own_that_no_engine_takes():
         ScalingPlan.from_json(plan.to_json())
 
 
+@pytest.mark.parametrize("size", [None, "512", [512], 512.5, float("inf"), True])
+def test_a_window_of_a_broken_file_is_named(size):
+    data = {**json.loads(window_plan().to_json()), "window": size}
+    with pytest.raises(BadConfig, match=r"its window is .*; it must be a whole number of tokens"):
+        read_plan(json.dumps(data))
+    with pytest.raises(BadConfig, match="this is not a Ropewalk plan"):
+        read_plan("[" * 100_000)
+
+
 def test_methods_by_name():
     plans = make_plans(EvalRequest("ropewalk-tiny", methods=("none", "window", "yarn")), SPEC, [512, 1024])
     assert list(plans) == ["none", "window-512", "yarn"]

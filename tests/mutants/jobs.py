@@ -2,6 +2,8 @@
 
 MUTANTS = {
     ("jobs/choose/race.py", "tests/jobs/choose/test_race.py"): [
+        ("what comes later takes back", "(ours - its)[: found.stop].sum()", "(ours - its).sum()"),
+        ("time for the fastest", "max((r.seconds for rows", "min((r.seconds for rows"),
         ("answers weigh nothing", "100 * POINT * (1 - self.chance)", "0 * POINT * (1 - self.chance)"),
         ("every pair has the whole level", "return self.level / max(len(self.readings) - 1, 1)", "return self.level"),
         (
@@ -55,6 +57,14 @@ MUTANTS = {
         ("a fit costs nothing", "SHARE * (self.asked.budget - self.fitted)", "SHARE * self.asked.budget"),
         ("its seconds are not told", "made.seconds, self.spent + made.seconds", "made.seconds, self.spent"),
     ],
+    ("jobs/choose/reader.py", "tests/jobs/choose/test_job.py"): [
+        ("the chance of a token", "record.nll.sum(dtype=numpy.float64)", "record.nll.mean(dtype=numpy.float64)"),
+        ("cold after another process", "warm=plan.fingerprint in self.warm", "warm=not key.item.endswith('0')"),
+        ("speeds of two hours", "self.records.drop(keys)", "pass"),
+    ],
+    ("jobs/report/run_folder.py", "tests/jobs/report/test_run_folder.py"): [
+        ("a short reading is all", "if record.key.length == longest[_cell(record)]:", "if True:"),
+    ],
     ("jobs/fit/families/yarn.py", "tests/jobs/fit/test_families.py"): [
         ("growth the wrong way", "(scale / factor) ** u[3]", "(factor / scale) ** u[3]"),
     ],
@@ -82,6 +92,7 @@ MUTANTS = {
         ("nan argmin", "numpy.argmin(numpy.where(good, found, math.inf))", "numpy.argmin(found)"),
     ],
     ("jobs/evaluate/in_turn.py", "tests/jobs/evaluate/test_early.py"): [
+        ("rest not told", "advance(sum(m.cost for share in shares", "(sum(m.cost for share in shares"),
         ("the order of names", "rows = [sums.documents.index(name) for name in order]", "rows = list(range(len(order)))"),
     ],
     ("jobs/evaluate/in_turn.py", "tests/jobs/evaluate/test_budget.py"): [
@@ -90,6 +101,7 @@ MUTANTS = {
         ("tried for ever", "self.rate = self.spent / self.read", "pass"),
     ],
     ("jobs/report/loss.py", "tests/jobs/report/test_verdicts.py"): [
+        ("found inside the window counts beyond", "and length > run.original_length:", "and length >= run.original_length:"),
         ("losses up to 0.1 nats are none", "NOISE = 1e-5", "NOISE = 1e-1"),
         ("a window reads on", "min(found.longest or 0, seen or found.longest or 0)", "found.longest or 0"),
         ("the judge is the method", "judge = REFERENCE if REFERENCE in sums else method", "judge = method"),
@@ -133,15 +145,16 @@ MUTANTS = {
         ("mask never given", "{} if self.by_spans else", "{} if True else"),
     ],
     ("jobs/fit/job.py", "tests/jobs/fit/test_job.py"): [
+        ("chosen by the keys of the fit", "sets.choose, fit.seed + len(sets.fit))", "sets.choose, fit.seed)"),
         (
             "chosen on the report documents",
-            "for documents in (sets.fit, sets.choose))",
-            "for documents in (sets.fit, sets.report))",
+            "self._items(tokenizer, sets.choose,",
+            "self._items(tokenizer, sets.report,",
         ),
         (
             "searched on the choosing documents",
-            "for documents in (sets.fit, sets.choose))",
-            "for documents in (sets.choose, sets.choose))",
+            "self._items(tokenizer, sets.fit,",
+            "self._items(tokenizer, sets.choose,",
         ),
         ("one document again and again", "(BATCH * number + i) % len(self.items)", "i % len(self.items)"),
     ],
@@ -186,6 +199,7 @@ MUTANTS = {
         ),
     ],
     ("jobs/fit/objective.py", "tests/jobs/fit/test_objective.py"): [
+        ("a first token left out", "document.ids[len(material.start) :]", "document.ids[1:]"),
         ("one token late", "weights[original - 1 :] = 1 /", "weights[original:] = 1 /"),
         ("short not a mean", "short_weight / (original - 1)", "short_weight"),
         ("one key", "random.Random(seed + i)", "random.Random(seed)"),

@@ -59,6 +59,11 @@ MUTANTS = {
         ),
     ],
     ("measure/nll.py", "tests/measure/test_evaluate.py"): [
+        (
+            "the first ending that fits",
+            "return min(fitting, key=lambda after:",
+            "return next(iter(fitting), None) or min(fitting, key=lambda after:",
+        ),
         ("log-softmax in bfloat16", "cross_entropy(logits.float().flatten(0, 1)", "cross_entropy(logits.flatten(0, 1)"),
         ("a token predicts itself", "_positions(ids, first, positions) - 1", "_positions(ids, first, positions)"),
         (
@@ -67,6 +72,12 @@ MUTANTS = {
             "return head",
         ),
         ("float32 tolerance", "tolerance = 1e-5 if", "tolerance = 2e-2 if"),
+    ],
+    ("measure/tax.py", "tests/measure/test_tax.py"): [
+        ("longrope's long list on short texts", "attach(model, plan_at(plan, ids.shape[1]))", "attach(model, plan)"),
+    ],
+    ("measure/documents.py", "tests/measure/test_documents.py"): [
+        ("a text cut too early", "if len(ids) >= tokens + MARGIN:", "if len(ids) >= tokens - MARGIN:"),
     ],
     ("measure/scoring.py", "tests/measure/test_scoring.py"): [
         ("own best is the mean", "table[:, base].max(1, keepdims=True)", "table[:, base].mean(1, keepdims=True)"),
@@ -104,7 +115,7 @@ MUTANTS = {
             "            failed = step\n            continue\n",
         ),
         ("needed at hand", "max(needed, ENOUGH, n + 1)", "max(needed, ENOUGH)"),
-        ("shortest inside", "reversed(inside[-1:])", "reversed(inside[:1])"),
+        ("shortest inside", "inside[-1] if inside and inside[-1].loss", "inside[0] if inside and inside[0].loss"),
     ],
     ("measure/in_windows.py", "tests/measure/test_window.py"): [
         (

@@ -3,6 +3,7 @@
 lm-eval is an extra: `pip install 'ropewalk[lm-eval]'`. Its data sets come from the hub, on first use.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,9 @@ from ropewalk.measure.statistics import Array
 class TaskScores:
     """What lm-eval found for one task.
 
-    metrics: by lm-eval's names without their filter, as "acc" or "acc_norm".
-    hits: (questions,) 0 or 1 of `acc` or `exact_match`, in the order of the questions, so that two plans can be compared
-    with `compare_shares`; None where the task is scored otherwise.
+    metrics: by lm-eval's names, as "acc" or "acc_norm"; with the filter, "exact_match,strict-match", where there are several.
+    hits: (questions,) 0 or 1 of `acc` or `exact_match`, under the task's first filter and in the order of the questions, so
+    that two plans can be compared with `compare_shares`; None where the task is scored otherwise.
     """
 
     metrics: Mapping[str, float]
@@ -61,12 +62,19 @@ def _lm_eval() -> tuple[Any, Any, Any]:
 
 
 def _metrics(results: Mapping[str, Any]) -> dict[str, float]:
-    numbers = {key.split(",")[0]: value for key, value in results.items() if "," in key and "_stderr" not in key}
-    return {name: float(value) for name, value in numbers.items() if isinstance(value, (int, float))}
+    numbers = {
+        key: float(value)
+        for key, value in results.items()
+        if "," in key and "_stderr" not in key and isinstance(value, (int, float))
+    }
+    names = Counter(key.partition(",")[0] for key in numbers)
+    return {key if names[name := key.partition(",")[0]] > 1 else name: value for key, value in numbers.items()}
 
 
 def _hits(samples: Sequence[Mapping[str, Any]]) -> Array | None:
-    ordered = sorted(samples, key=lambda sample: sample["doc_id"])
+    """samples: of every question one for each filter."""
+    first = samples[0].get("filter") if samples else None
+    ordered = sorted((one for one in samples if one.get("filter") == first), key=lambda sample: sample["doc_id"])
     for metric in ("acc", "exact_match"):
         if ordered and all(sample.get(metric) in (0, 1) for sample in ordered):
             return numpy.array([int(sample[metric]) for sample in ordered])

@@ -120,7 +120,9 @@ def ending_of(model: Any, ids: torch.Tensor, **more: Any) -> Head | None:
         wanted = model(ids, use_cache=False, **more).logits
     finally:
         hook.remove()
-    return next((after for after in _endings(model.config) if len(seen) == 1 and _same(after(seen[0]), wanted)), None)
+    fitting = [after for after in _endings(model.config) if len(seen) == 1 and _same(after(seen[0]), wanted)]
+    # Small logits are hardly capped: of several that fit a few tokens the nearest is the model's, and not the first.
+    return min(fitting, key=lambda after: (after(seen[0]) - wanted).abs().max().item(), default=None)
 
 
 def _same(seen: torch.Tensor, wanted: torch.Tensor) -> bool:

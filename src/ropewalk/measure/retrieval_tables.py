@@ -32,9 +32,13 @@ class ScoreCell:
     tries: int
     gap: float | None = None
 
-    def includes(self, share: float) -> bool:
-        """Is the interval compatible with another share, such as the base model's?"""
-        return self.share.low <= share <= self.share.high
+    def differs(self, other: "ScoreCell") -> bool:
+        """Does the 95 % interval of the difference leave 0 out?
+
+        Newcombe 1998, Stat. Med. 17:873, method 10, for independent samples: of the same prompts, rather too wide.
+        """
+        low, high = sorted((self.share, other.share), key=lambda share: share.value)
+        return high.value - low.value > math.hypot(high.value - high.low, low.high - low.value)
 
     def written(self) -> str:
         """Percent, with its interval."""

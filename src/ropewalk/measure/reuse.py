@@ -5,7 +5,7 @@ cut back to where the next sample branches off and continued from there, so ever
 needle grid of 16 lengths and 11 depths on one haystack shares most of its tokens.
 
 Keys and values of a token depend on the tokens before it alone only where the plan is static
-(`run.is_prefix_consistent`); with a dynamic plan the same prefix has other keys in a longer request, and samples are
+(`passes.is_prefix_consistent`); with a dynamic plan the same prefix has other keys in a longer request, and samples are
 read one by one.
 """
 

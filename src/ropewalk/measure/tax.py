@@ -17,7 +17,7 @@ from ropewalk.errors import BadLength
 from ropewalk.measure.documents import Document
 from ropewalk.measure.faults import attempt, check_finite, too_large
 from ropewalk.measure.nll import LOGITS, head_of
-from ropewalk.measure.passes import Measurement
+from ropewalk.measure.passes import Measurement, plan_at
 from ropewalk.measure.records import Key, Record, Records, ids_hash
 from ropewalk.measure.statistics import Array
 from ropewalk.models.attach import attach
@@ -42,6 +42,8 @@ def measure_tax(
 ) -> Iterator[WindowTax]:  # fmt: skip
     """Read each window twice, as the model is and under `plan`, and compare token by token.
 
+    Of longrope's two lists it is the one for short texts, as an engine takes it there.
+
     model: without any plan attached; it is left so.  windows: sequences of token ids, each no longer than the shortest
     original length of the plan.  chunk: positions whose two distributions exist at one time; None: as many as make `LOGITS`
     numbers, whatever the vocabulary.
@@ -62,7 +64,7 @@ def measure_tax(
             )
         head = head_of(model, ids)
         base = _states(model, ids, head is None)
-        with attach(model, plan):
+        with attach(model, plan_at(plan, ids.shape[1])):
             extended = _states(model, ids, head is None)
         size = chunk or max(LOGITS // (2 * model.get_input_embeddings().num_embeddings), 1)
         yield _compare(head or torch.nn.Identity(), base, extended, ids[0, 1:], size)

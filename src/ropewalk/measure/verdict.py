@@ -81,7 +81,7 @@ def verdict(
     ordered = sorted(stretches, key=lambda stretch: stretch.length)
     steps = tuple(_step(baseline, s, margin, (found or {}).get(s.length), samples, seed) for s in ordered)
     inside, beyond = ([step for step in steps if (step.length > baseline.length) is far] for far in (False, True))
-    longest = next((step for step in reversed(inside[-1:]) if step.loss == HOLDS), None)
+    longest = inside[-1] if inside and inside[-1].loss == HOLDS else None
     failed = None
     for step in beyond:
         if not step.holds:

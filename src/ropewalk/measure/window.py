@@ -10,9 +10,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from ropewalk.errors import BadLength
+from ropewalk.errors import BadConfig, BadLength
 from ropewalk.scaling.plan import SCHEMA as PLAN
 from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.rope import is_whole
 
 METHOD = "window"
 STRIDES = 4  # windows that hold a token
@@ -52,10 +53,15 @@ def read_plan(text: str) -> ScalingPlan:
     """A plan of a run folder, which may be a window."""
     try:
         data = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         data = None  # ScalingPlan says what is wrong with it
     if isinstance(data, dict) and data.get("schema") == SCHEMA:
+        size: Any = data.get("window")
+        if not is_whole(size):
+            raise BadConfig(
+                f"its window is {size!r}; it must be a whole number of tokens. It was changed or copied in part: run again."
+            )
         plain = {name: value for name, value in data.items() if name not in ("schema", "window")}
         plan = ScalingPlan.from_json(json.dumps({**plain, "schema": PLAN}))
-        return WindowPlan(plan.stretches, plan.target_length, plan.model, int(data["window"]))
+        return WindowPlan(plan.stretches, plan.target_length, plan.model, size)
     return ScalingPlan.from_json(text)

@@ -2,19 +2,26 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
+import numpy
 import pytest
 
 import ropewalk
 from ropewalk.errors import BadConfig, BadLength, BadOption, UnknownName
 from ropewalk.jobs.choose import job
 from ropewalk.jobs.choose.race import LEAST
-from ropewalk.jobs.choose.reader import Reader
+from ropewalk.jobs.choose.reader import Reader, chance_of
+from ropewalk.jobs.choose.texts import questions
 from ropewalk.jobs.report.page import MARK
-from ropewalk.measure.records import Key, Records
+from ropewalk.measure.anytime import random_order
+from ropewalk.measure.material import Material
+from ropewalk.measure.records import Key, Record, Records
 from ropewalk.measure.texts import library_files, read_text
+from ropewalk.models.live import read_live
+from ropewalk.models.load import load_model, load_tokenizer
 from ropewalk.progress import Silent
-from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.plan import ScalingPlan, make_plan
 
 WINDOW, TARGET = 128, 256
 
@@ -118,6 +125,53 @@ class Stopping(Silent):
         self.after -= 1
         if self.after == 0:
             raise KeyboardInterrupt
+
+
+def test_the_first_speed_that_a_process_measures_has_a_pass_before_it(tmp_path, monkeypatch):
+    """Also where it is the second repeat: the first is on disk, of a process that is gone. Threads are made anew."""
+    model, asked = load_model("ropewalk-tiny"), []
+    plan = make_plan(read_live(model), method="yarn", target_length=1024)
+
+    def measured(model, attached, key, facts, *, warm):
+        asked.append((key.item, warm))
+        return Record(key, numpy.zeros(0, numpy.float32), {**facts, "length": key.length})
+
+    monkeypatch.setattr("ropewalk.jobs.choose.reader.measure_speed", measured)
+    for repeats in ((0,), (0, 1, 2)):
+        one = Reader(model, "m", "t", Material(load_tokenizer("ropewalk-tiny")), tmp_path, facts={})
+        for repeat in repeats:
+            one.speeds([plan], 64, repeat)
+    assert asked == [("repeat-0", False), ("repeat-1", False), ("repeat-2", True)]
+    other = make_plan(read_live(model), method="linear", target_length=1024)
+    one.speeds([plan, other], 64, 0)  # one that is missing: both are measured, or an hour would be compared with another
+    one.speeds([plan, other], 64, 0)
+    assert asked[3:] == [("repeat-0", True), ("repeat-0", False)]
+
+
+def test_the_chance_of_an_answer_is_that_of_all_its_tokens():
+    """Two tokens of one half each: a quarter."""
+    record = Record(Key("m", "p", "none", "passkey", "i", 4), numpy.log([2.0, 2.0]).astype(numpy.float32))
+    assert chance_of(record) == pytest.approx(0.25)
+
+
+def test_a_few_rounds_ask_at_several_depths():
+    """Made depth by depth and asked in an order that is drawn: six of ten, two at each depth."""
+    material = Material(load_tokenizer("ropewalk-tiny"))
+    asked = [row[0].depth for row in questions(material, ["passkey"], 256, 6, 0)]
+    assert asked == [(0.1, 0.3, 0.5, 0.7, 0.9)[i // 2] for i in random_order(10, 0)[:6]]
+    assert len(set(asked[:3])) > 1
+
+
+def test_no_question_that_chooses_is_reported_on_whatever_the_seed():
+    """Keys of five digits in one text: six for either half, under two seeds that follow one another."""
+    reader = SimpleNamespace(material=Material(load_tokenizer("ropewalk-tiny")))
+    asked = [
+        job._Job._samples(SimpleNamespace(asked=SimpleNamespace(seed=seed)), reader, ["passkey"], TARGET, 6, half=half)
+        for seed in (0, 1)
+        for half in (0, 1)
+    ]
+    keys = [sample.references[0] for rows in asked for (sample,) in rows]
+    assert len(keys) == len(set(keys)) == 24
 
 
 @pytest.mark.parametrize("after", [5, 27])  # while choosing, while reporting

@@ -52,6 +52,23 @@ def test_who_is_better_is_not_beaten():
     assert not is_beaten(bad[:2], good, 0.05)  # two rounds are never enough
 
 
+def test_what_was_shown_stays_shown():
+    """A look may be taken after every round, and the first that decides counts: what comes later, in which the other is
+    far ahead, takes nothing back, and proves nothing of the other either."""
+    ahead = [Reading(3.2 + 0.01 * (i % 10), None, 1.0) for i in range(10)]
+    late, good = [Reading(0.0, None, 1.0)] * 10, [Reading(3.0, None, 1.0)] * 20
+    assert is_beaten([*ahead, *late], good, 0.05)
+    assert not is_beaten(good, [*ahead, *late], 0.05)
+
+
+def test_the_time_must_reach_for_the_slowest_of_two():
+    """Three rounds of each, taken for a tenth longer than the 10 s of the slow one: 66 s, and not 6.6."""
+    read = reader({"fast": 0.0, "slow": 0.0}, seconds={"fast": 1.0, "slow": 10.0})
+    with pytest.raises(TooLittle) as error:
+        race(["fast", "slow"], 20, read, 60.0, all_first=True)
+    assert error.value.needed == pytest.approx(66.0)
+
+
 def test_plans_that_fail_outright_leave_after_five_rounds():
     gaps = {name: 3.0 for name in NAMES} | {"p0": 0.0}
     found = race(NAMES, 60, reader(gaps, chance=None), 1000.0)

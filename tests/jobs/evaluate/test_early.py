@@ -9,8 +9,9 @@ import pytest
 
 from ropewalk.engines.transformers.checkpoint import bundled_model, read_config
 from ropewalk.engines.transformers.write import read
-from ropewalk.errors import BadOption
+from ropewalk.errors import BadOption, NotFinite
 from ropewalk.jobs.evaluate import in_turn as early
+from ropewalk.jobs.evaluate import job
 from ropewalk.jobs.evaluate.job import evaluate
 from ropewalk.jobs.evaluate.request import EvalRequest
 from ropewalk.jobs.evaluate.workers import Workers
@@ -72,7 +73,7 @@ def measured(folder, losses, order):
             facts = {"document": name, "start": 0, "bos": True, "document_tokens": 3, "shortest": 2, "scored": [[1, 4]]}
             key = Key("m", plan.fingerprint, plan.name, "window", name, 4)
             records.add(Record(key, numpy.full(3, nats, numpy.float32), facts))
-    return [(plan, ()) for plan in plans], records
+    return [plan.fingerprint for plan in plans], records
 
 
 def test_documents_are_looked_at_in_the_order_in_which_they_were_read(tmp_path, monkeypatch):
@@ -123,21 +124,44 @@ def test_every_plan_must_be_told_from_the_first(tmp_path, monkeypatch):
     assert not early.clear([*planned, planned[1]], ["a", "b", "c"], Prefix((4,)), records)
 
 
+@pytest.mark.parametrize("broken", ["yarn", "none"])
+def test_a_plan_that_gives_no_numbers_is_given_up_and_the_others_are_compared(tmp_path, monkeypatch, broken):
+    """As in a run that reads everything. Without the first there is nothing to tell the others from, so all is read."""
+    real = job.measure
+
+    def measure(model, plan, *args, **kwargs):
+        if plan.name == broken:
+            raise NotFinite("the loss of 3 tokens is not a number")
+        real(model, plan, *args, **kwargs)
+
+    monkeypatch.setattr(job, "measure", measure)
+    outcome, _ = go(tmp_path, small(methods=("none", "linear", "yarn")))
+    assert outcome.failures == ["the loss of 3 tokens is not a number"]
+    rows = {
+        name: {r.facts["document"] for r in outcome.records if r.key.method == name} for name in ("none", "linear", "yarn")
+    }
+    assert rows.pop(broken) == set()
+    (documents,) = {frozenset(names) for names in rows.values()}
+    assert len(documents) == 16 if broken == "none" else 3 <= len(documents) < 16
+
+
 @pytest.mark.parametrize("clear_after", [3, 5, 99])
-def test_it_looks_after_each_document_from_the_third_on_and_counts_what_is_left(tmp_path, monkeypatch, clear_after):
+def test_it_looks_after_each_document_from_the_third_on_and_counts_what_is_left(clear_after):
     """Eight documents of costs 1 to 8: the bar ends where it must, and a document is read under all plans."""
-    names, plans = [f"d{i}" for i in range(8)], measured(tmp_path / "r", {}, "")[0]
-    work = [(plan, [Look(facts={"document": name}, cost=float(i)) for i, name in enumerate(names, 1)]) for plan, _ in plans]
-    read, looks, costs = [], [], []
+    names = [f"d{i}" for i in range(8)]
+    passes = [Look(facts={"document": name}, cost=float(i)) for i, name in enumerate(names, 1)]
+    work = [early.PlanShare(Look(name=name), passes, [Look()], [Look()], [Look()]) for name in ("none", "yarn")]
+    read, looks, costs, told = [], [], [], []
 
-    def measure(model, plan, wanted, records, advance, batch):
-        read.append((plan.name, [m.facts["document"] for m in wanted]))
-        advance(sum(m.cost for m in wanted))
+    def one(part):
+        assert [part.tax, part.samples, part.speed] == [[], [], []]
+        read.append((part.plan.name, [m.facts["document"] for m in part.passes]))
+        costs.append(sum(m.cost for m in part.passes))
 
-    monkeypatch.setattr(early, "measure", measure)
-    monkeypatch.setattr(early, "clear", lambda planned, order, *rest: looks.append(len(order)) or len(order) >= clear_after)
-    told = []
-    n = early.read_until_clear(None, work, names, Prefix((4,)), None, costs.append, None, told.append, 0)
+    def is_clear(order):
+        return looks.append(len(order)) or len(order) >= clear_after
+
+    n = early.read_until_clear(work, names, 0, one, is_clear, costs.append, told.append)
     assert n == min(clear_after, 8)
     assert looks == list(range(3, n + 1))
     order = [documents[0] for method, documents in read if method == "none"]

@@ -198,6 +198,29 @@ def test_speeds_that_are_compared_were_measured_in_turns(tmp_path, monkeypatch):
     assert not made
 
 
+def test_speeds_that_were_broken_off_are_all_measured_again(tmp_path, monkeypatch):
+    """Killed at the second of four: the first of them stood beside three that are older."""
+    stop, made = [], []
+
+    def measured(model, attached, key, facts, *, warm):
+        made.append(key)
+        if len(made) in stop:
+            raise KeyboardInterrupt
+        return Record(key, numpy.zeros(0), {"length": key.length, "prefill_tokens_per_second": float(len(made))})
+
+    monkeypatch.setattr(job, "measure_speed", measured)
+    small = {**SMALL, "documents": 2, "tasks": (), "speed": True}
+    evaluate(tmp_path, EvalRequest(**small))
+    next(path for key in made if (path := Records(tmp_path / "records").path(key)).exists()).unlink()
+    stop.append(len(made) + 2)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(tmp_path, EvalRequest(**small))
+    stop.clear()
+    made.clear()
+    evaluate(tmp_path, EvalRequest(**small))
+    assert len(made) == len(set(made)) == 6
+
+
 def test_a_run_killed_at_any_moment_goes_on_to_the_same_records(whole, tmp_path):
     """kill -9, once before the first record and once between records."""
     for round_, wanted in enumerate((0, 4)):

@@ -23,6 +23,7 @@ def test_far_short_buckets_and_the_paired_gain():
     assert row.gain.low == pytest.approx(0.2)  # paired: the same in every document
     assert row.gain.high == pytest.approx(0.2)
     assert row.far.high - row.far.low > 0.5  # unpaired
+    assert row.far.value == pytest.approx(other[:, 3:].mean(), abs=1e-12)  # tokens 4 to 15, by numpy's own mean
     assert row.short.value == pytest.approx(fitted[:, :3].mean() - 0.3)
     assert row.buckets == pytest.approx([other[:, :1].mean(), other[:, 1:3].mean(), other[:, 3:].mean()])
     assert told[FITTED].gain.value == 0

@@ -58,6 +58,23 @@ def test_it_ends_with_a_plan_that_is_the_best_of_what_chose(parts, tmp_path, opt
     assert ("dynamic-yarn" in result.losses) == bool(options.get("causal"))  # a static fit is not chosen against causal plans
 
 
+def test_the_keys_that_choose_are_not_those_that_were_fitted_on(parts, tmp_path):
+    """Five digits, the last tokens of a text: three to fit on and two to choose with, drawn apart."""
+    model, tokenizer, _, spec, sets = parts
+    fit = Fit(1.25, family="yarn", objective="answers")
+    search = job._Search(model, tokenizer, spec, fit, sets, tmp_path / "plan.json", "tiny", Silent(), Budget(1.0))
+    keys = [tokenizer.decode(item.ids[-5:]) for item in (*search.items, *search.choosing)]
+    assert all(re.fullmatch(r"\d{5}", key) for key in keys)
+    assert len(set(keys)) == 5
+
+
+def test_a_factor_that_adds_no_token_is_refused(parts, tmp_path):
+    """512 x 1.0005 = 512.256, which is 512 tokens."""
+    with pytest.raises(BadLength, match=r"factor is 1\.0005, by which 512 tokens become 512: there is nothing to fit"):
+        go(parts, tmp_path / "plan.json", factor=1.0005)
+    assert not any(tmp_path.glob("plan*"))
+
+
 def test_where_it_does_not_win_it_returns_what_does(parts, tmp_path, monkeypatch):
     """The start is spoilt: at no temperature the search can reach is a list of eights as good as yarn."""
     monkeypatch.setattr(job._Search, "_look", lambda self, step: False)
@@ -225,7 +242,7 @@ def test_losses_and_the_winner_are_of_the_choosing_documents(parts, tmp_path):
     items = far_items(sets.choose, 512, 0.0)
     for name, plan in {FITTED: result.fitted, "yarn": make_plan(parts[3], factor=1.25, method="yarn")}.items():
         assert result.losses[name] == pytest.approx(sum(losses(model, plan, items)) / 2, abs=1e-5)
-    assert result.losses[FITTED] <= min(result.losses.values()) or result.winner != FITTED
+    assert result.losses[result.winner] == min(result.losses.values())
 
 
 def test_batches_walk_through_the_fitting_documents_in_turn(parts, tmp_path, monkeypatch):

@@ -59,6 +59,16 @@ def test_only_the_digits_of_the_answer_count_at_five_depths_in_turn():
     assert DEPTHS == (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
+def test_without_a_bos_a_prompt_begins_with_a_line_and_no_token_of_the_document_is_left_out():
+    """Qwen's tokenizers name none. As the task `passkey` has it, whose first token is then a line break."""
+    tokenizer = load_tokenizer("ropewalk-tiny")
+    tokenizer.bos_token = None
+    code = tuple(tokenizer("x = 1\nfor line in text:\n    print(line)\n" * 60, add_special_tokens=False).input_ids)
+    (item,) = answer_items(tokenizer, [Document("d", code)], 300, 11)
+    assert len(item.ids) == 300
+    assert tokenizer.decode(item.ids[:4]) == "\n" + tokenizer.decode(code[:3])
+
+
 def plan_and_space(model):
     spec = read_live(model)
     space = get_family("yarn").space(spec.rope("all"), 2.0, None)

@@ -11,6 +11,7 @@ from ropewalk.errors import BadConfig, OutputExists
 from ropewalk.jobs.report.headline import certificate
 from ropewalk.jobs.report.page import for_script, render, write_page
 from ropewalk.jobs.report.run_folder import make_run
+from ropewalk.measure.protocols import CORPUS
 from support.browser import Watched, launched
 from support.synthetic import plans, reading, whole_run
 
@@ -71,6 +72,24 @@ def test_sections_without_data_are_left_out(made):
     assert re.findall(r'<section id="(\w+)"', page) == ["loss", "anchors", "provenance"]
     for words in ("Wilson", "KL(base", "Effective length"):
         assert words not in page  # nor is it explained how they were computed
+
+
+def test_the_page_says_how_a_reading_is_judged_as_the_verdict_does():
+    """docs/statistics.md, "The verdict": shown to lose less than the margin, from the shortest length up."""
+    run = make_run([reading(plan, d, [2.0] * 1023) for plan in plans().values() for d in "abc"], plans())
+    page = " ".join(markup(render(certificate(run, margin=0.25))).split())
+    (said,) = re.findall(r"<dt>Reads to</dt><dd>(.*?)</dd>", page)
+    assert "is shown to lose less than 0.25 bits per token" in said
+    assert "the whole 95 % interval of the paired difference lies below that" in said
+    assert "from the shortest up, until one does not hold" in said
+    assert "Fewer than five documents decide nothing" in said
+    assert "significantly" not in said
+
+
+def test_documents_are_counted_without_all_of_them_in_a_row():
+    """A protocol that reads all as one text files it under a name of its own: "over 3 documents" they are."""
+    run = make_run([reading(plan, d, [2.0] * 1023) for plan in plans().values() for d in ("a", "b", "c", CORPUS)], plans())
+    assert "Bands are 95 % intervals over 3 documents" in markup(render(certificate(run)))
 
 
 def test_a_run_without_readings_still_makes_a_page():

@@ -1,5 +1,6 @@
 """Reading a run folder: order, names, what is missing, and every way in which a folder can be wrong."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -75,6 +76,15 @@ def test_a_broken_run_json_is_named_and_can_be_done_without(tmp_path, text):
         read_run(folder)
 
 
+@pytest.mark.parametrize("facts", [{"protocols": "position"}, {"tasks": 5}, {"data": None}, {"asked": []}, {"versions": 3}])
+def test_a_run_json_with_another_kind_of_thing_is_named(tmp_path, facts):
+    folder = write(tmp_path, [reading(YARN, "a", [1.0])], PLANS)
+    (folder / "run.json").write_text(json.dumps(facts))
+    (name,) = facts
+    with pytest.raises(BadConfig, match=rf"run\.json: {name} is \w+, not (list|dict)\. Delete it"):
+        read_run(folder)
+
+
 @pytest.mark.parametrize("text", ["{", "{}", "\xff"])
 def test_a_broken_plan_is_named(tmp_path, text):
     folder = write(tmp_path, [reading(YARN, "a", [1.0])], PLANS)
@@ -109,6 +119,13 @@ def test_a_half_finished_run_names_what_it_lacks():
         "yarn lacks 2 of 4 of needle, at 1,024 tokens",
         "yarn has not read 2 of 3 documents to the end: b, c",
     ]
+
+
+def test_a_document_of_which_only_the_shorter_readings_are_there_is_not_read_to_the_end():
+    """A scale for each request needs one reading for each length, the shortest first: a killed run may have those alone."""
+    records = [reading(NONE, name, [1.0] * 9) for name in ("a", "b")]
+    records += [reading(YARN, name, [1.0] * n) for name, n in (("a", 4), ("b", 4), ("a", 9))]
+    assert missing(make_run(records, {"none": NONE, "yarn": YARN})) == ["yarn has not read 1 of 2 documents to the end: b"]
 
 
 def test_what_run_json_asked_for_and_nobody_has_begun_is_missing_too():

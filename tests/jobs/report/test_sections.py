@@ -9,6 +9,7 @@ from ropewalk.jobs.report.markdown import markdown
 from ropewalk.jobs.report.provenance import provenance
 from ropewalk.jobs.report.run_folder import make_run
 from ropewalk.measure.protocols import CORPUS
+from ropewalk.measure.statistics import Interval
 from ropewalk.measure.window import WindowPlan
 from support.synthetic import answer, plans, reading, timed
 
@@ -51,17 +52,22 @@ def test_perplexity_by_prefix_by_hand():
     assert [table["rows"]["yarn"][line]["value"] for line in table["lines"]] == pytest.approx([2.0, 4.0])
 
 
+def test_the_ends_of_an_interval_of_perplexities_are_those_of_its_bits():
+    assert sections.perplexity(Interval(2.0, 1.0, 3.0)) == Interval(4.0, 2.0, 8.0)
+
+
 def test_a_protocol_that_nothing_was_read_for_has_no_table():
     assert sections.protocols(run(answer(YARN, "needle", 512, 0.5, 0, 1.0), protocols=["prefix:2,4"])) == []
 
 
-def test_a_cell_is_hatched_exactly_if_its_interval_includes_the_base_models_share():
-    """none finds 5 of 10. 9 of 10 has [0.60, 0.98], which leaves 0.5 out; 8 of 10 has [0.49, 0.94], which does not."""
+def test_a_cell_is_hatched_exactly_if_its_difference_from_the_base_model_may_be_0():
+    """none finds 5 of 10, [0.237, 0.763]. 10 of 10 has [0.722, 1]: 0.5 is more than hypot(0.278, 0.263) = 0.383. 9 of 10 has
+    [0.596, 0.982]: 0.4 is less than hypot(0.304, 0.263) = 0.402, though 0.5 lies outside."""
 
     def ten(plan, length, hits):
         return [answer(plan, "needle", length, 0.5, i, float(i < hits)) for i in range(10)]
 
-    records = [*ten(NONE, 512, 5), *ten(NONE, 1024, 5), *ten(YARN, 512, 9), *ten(YARN, 1024, 8)]
+    records = [*ten(NONE, 512, 5), *ten(NONE, 1024, 5), *ten(YARN, 512, 10), *ten(YARN, 1024, 9)]
     (task,) = sections.retrieval(run(*records))
     assert [cell["same"] for cell in task["grids"]["yarn"][0]] == [False, True]
     assert [cell["same"] for cell in task["grids"]["none"][0]] == [False, False]
@@ -143,6 +149,9 @@ def test_every_option_that_was_not_the_usual_is_printed_and_quoted():
 def test_a_run_without_its_request_prints_no_command_that_would_make_another():
     (said, *_) = provenance(make_run([reading(YARN, "a", [1.0])], PLANS))["commands"]
     assert said.startswith("#")
+    part = {name: value for name, value in ASKED.items() if name != "depths"}
+    (same, *_) = provenance(make_run([reading(YARN, "a", [1.0])], PLANS, {**FACTS, "asked": part}))["commands"]
+    assert same == said
 
 
 def test_a_plan_that_is_no_method_by_name_is_made_again_from_its_file():

@@ -6,7 +6,7 @@ import numpy
 import pytest
 
 from ropewalk.jobs.report.headline import certificate
-from ropewalk.jobs.report.loss import coarse_edges, fine_edges, loss, prefix_ratios, verdicts
+from ropewalk.jobs.report.loss import coarse_edges, fine_edges, found_by_length, loss, prefix_ratios, verdicts
 from ropewalk.jobs.report.page import render
 from ropewalk.jobs.report.run_folder import make_run
 from ropewalk.measure.statistics import Interval, kind
@@ -68,6 +68,11 @@ def test_keys_that_are_lost_end_a_reading_whose_loss_is_fine():
     sentence = verdicts(made)[1]["sentence"]
     assert "passkey at 4,096 is found in 0% of 10, in 100% inside the trained length." in sentence
     assert "and passkey at 2,048 is found in 100% of 10." in sentence
+
+
+def test_what_is_found_inside_the_window_says_nothing_of_a_length_beyond_it():
+    made = with_keys({"none": {512: 10}, "yarn": {512: 10, 1024: 9, 1500: 8}}, none=NONE, yarn=GOOD)
+    assert list(found_by_length(made, "yarn", EDGES)) == [1024, 2048]
 
 
 def test_keys_that_are_still_found_do_not_end_it():

@@ -75,7 +75,7 @@ def conclude(
     ]
     return ChooseResult(
         asked, what, chosen, plan, second, close, verdict.get("length"), tuple(reasons), tuple(_rows(found, raced, chosen)),
-        reported, _commands(asked, plan, known[chosen]), tuple(_more(asked, raced, close)), tuple(notes), documents,
+        reported, _commands(asked, plan), tuple(_more(raced, close)), tuple(notes), documents,
         tuple(kinds), seconds,
     )  # fmt: skip
 
@@ -267,7 +267,7 @@ def _state(candidate: Candidate, raced: Race, chosen: str) -> str:
     return "too few rounds" if is_early(raced, name, chosen) else "not told apart"
 
 
-def _commands(asked: Asked, plan: ScalingPlan | None, candidate: Candidate) -> dict[str, str]:
+def _commands(asked: Asked, plan: ScalingPlan | None) -> dict[str, str]:
     if plan is None:
         return {}
     model, file = shlex.quote(asked.model), shlex.quote(str(asked.out / PLAN))
@@ -283,7 +283,7 @@ def _commands(asked: Asked, plan: ScalingPlan | None, candidate: Candidate) -> d
     return made
 
 
-def _more(asked: Asked, raced: Race, close: Sequence[str]) -> list[str]:
+def _more(raced: Race, close: Sequence[str]) -> list[str]:
     """What more time would settle, if plans go on differing as they did."""
     said = []
     if close:

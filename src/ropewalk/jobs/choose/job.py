@@ -356,7 +356,7 @@ class _Job:
             if self.spent + SLOWER * round > self.asked.budget:
                 return
             timed = [plan for name, plan in plans.items() if name != WINDOW]
-            self.spent += sum(reader.speed(plan, self.asked.to, repeat) for plan in timed)
+            self.spent += reader.speeds(timed, self.asked.to, repeat)
 
     def _conclude(
         self, raced: Race, plans: dict[str, ScalingPlan], records: list[Record], kinds: Sequence[str], rounds: int

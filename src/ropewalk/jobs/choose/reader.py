@@ -4,8 +4,9 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ class Reader:
         self.asker = Asker(model, model_hash, material, self.records, self.batch, self.facts)
         self.seconds = _known(folder / SECONDS)
         self.used: set[Key] = set()
+        self.warm: set[str] = set()  # plans whose speed this process has measured
 
     @property
     def bos(self) -> int | None:
@@ -97,15 +99,20 @@ class Reader:
         self._timed(keys, lambda: record_tax(self.model, plan, wanted, self.records, self.facts, lambda cost: None))
         return self._took(keys)
 
-    def speed(self, plan: ScalingPlan, length: int, repeat: int) -> float:
-        key = speed_keys(self.model_hash, plan, length)[repeat]
+    def speeds(self, plans: Iterable[ScalingPlan], length: int, repeat: int) -> float:
+        """How fast each is, filed; the seconds that it took. Where one is missing all are measured anew: those of another hour
+        are not to be compared with those of now."""
+        keys = {speed_keys(self.model_hash, plan, length)[repeat]: plan for plan in plans}
+        if not all(key in self.records for key in keys):
+            self.records.drop(keys)
+        for key, plan in keys.items():
+            self._timed([key], partial(self._speed, plan, key))
+        return self._took(list(keys))
 
-        def run() -> None:
-            with attach(self.model, plan) as attached:
-                self.records.add(measure_speed(self.model, attached, key, self.facts, warm=repeat > 0))
-
-        self._timed([key], run)
-        return self._took([key])
+    def _speed(self, plan: ScalingPlan, key: Key) -> None:
+        with attach(self.model, plan) as attached:
+            self.records.add(measure_speed(self.model, attached, key, self.facts, warm=plan.fingerprint in self.warm))
+        self.warm.add(plan.fingerprint)
 
     @property
     def spent(self) -> float:

@@ -3,12 +3,11 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ropewalk.measure.anytime import LEAST, look, random_order
-from ropewalk.measure.faults import BatchSize, Say
+from ropewalk.measure.faults import Say
 from ropewalk.measure.pace import units
-from ropewalk.measure.passes import Measurement, measure
+from ropewalk.measure.passes import Measurement
 from ropewalk.measure.protocols import Protocol
 from ropewalk.measure.records import Key, Readings, Records
 from ropewalk.measure.retrieval import cost as sample_cost
@@ -20,7 +19,6 @@ from ropewalk.scaling.units import spoken
 
 LONG = 3600.0  # seconds, above which a run says beforehand how long it will take
 Advance = Callable[[float], None]
-Planned = tuple[ScalingPlan, Sequence[Measurement]]
 
 
 @dataclass(frozen=True)
@@ -137,30 +135,30 @@ def _counted(n: int, order: Sequence[str]) -> str:
 
 
 def read_until_clear(
-    model: Any, planned: Sequence[Planned], names: Sequence[str], protocol: Protocol, records: Records,
-    advance: Callable[[float], None], batch: BatchSize, say: Say, seed: int,
+    shares: Sequence[PlanShare], documents: Sequence[str], seed: int, one: Callable[[PlanShare], None],
+    is_clear: Callable[[Sequence[str]], bool], advance: Advance, say: Say,
 ) -> int:  # fmt: skip
-    """Read one document after another under every plan; how many were read when the last line of `protocol` was decided.
+    """Read one document after another under every plan, its passes alone; how many were read when it was clear.
 
-    planned: plans with all their passes; each of the others is compared with the first.  names: the documents.
-    The order is drawn from the seed before anything is read, and the look after each document is `anytime.look`, whose level
-    holds however often one looks. A second run looks at the same documents in the same order, and stops where the first did.
+    The rest as in `read_turns`. The order is drawn from the seed before anything is read, and the look after each document is
+    `anytime.look`, whose level holds however often one looks. A second run looks at the same documents in the same order, and
+    stops where the first did.
     """
-    order = [names[i] for i in random_order(len(names), seed)]
+    order = [documents[i] for i in random_order(len(documents), seed)]
     for n, name in enumerate(order, 1):
-        for plan, passes in planned:
-            measure(model, plan, [m for m in passes if m.facts["document"] == name], records, advance, batch=batch)
-        if n >= LEAST and clear(planned, order[:n], protocol, records):
+        for share in shares:
+            one(PlanShare(share.plan, [m for m in share.passes if m.facts["document"] == name], [], [], []))
+        if n >= LEAST and is_clear(order[:n]):
             unread = set(order[n:])
-            advance(sum(m.cost for _, passes in planned for m in passes if m.facts["document"] in unread))
-            say(f"every plan is told from {planned[0][0].name} after {n} of {len(order)} documents; the rest is not read.")
+            advance(sum(m.cost for share in shares for m in share.passes if m.facts["document"] in unread))
+            say(f"every plan is told from {shares[0].plan.name} after {n} of {len(order)} documents; the rest is not read.")
             return n
-    say(f"{len(order)} documents were read, and not every plan is told from {planned[0][0].name}.")
+    say(f"{len(order)} documents were read, and not every plan is told from {shares[0].plan.name}.")
     return len(order)
 
 
-def clear(planned: Sequence[Planned], order: Sequence[str], protocol: Protocol, records: Records) -> bool:
-    plans = [plan.fingerprint for plan, _ in planned]
+def clear(plans: Sequence[str], order: Sequence[str], protocol: Protocol, records: Records) -> bool:
+    """Is the first of these plans told from all others, in the last line of `protocol`?  plans: fingerprints."""
     read = [
         replace(record, key=replace(record.key, method=record.key.plan))
         for record in records

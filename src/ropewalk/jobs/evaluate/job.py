@@ -198,7 +198,7 @@ def _measure(
     parts = [part for part in parts if part.plan.fingerprint not in failures]
     if not parts:
         raise next(iter(failures.values()))
-    names, planned = [d.name for d in prepared.documents], [(part.plan, part.passes) for part in parts]
+    names, plans = [d.name for d in prepared.documents], [part.plan.fingerprint for part in parts]
 
     def one(part: PlanShare) -> None:
         if part.plan.fingerprint in failures:
@@ -215,8 +215,9 @@ def _measure(
         return part.missing(prepared.model_hash, records).cost
 
     def is_clear(read: Sequence[str]) -> bool:
-        left = [(plan, passes) for plan, passes in planned if plan.fingerprint not in failures]
-        return request.stop_early and len(left) > 1 and clear(left, read, prepared.protocols[0], records)
+        left = [plan for plan in plans if plan not in failures]  # without the first there is nothing to tell others from
+        compared = request.stop_early and len(left) > 1 and left[0] == plans[0]
+        return compared and clear(left, read, prepared.protocols[0], records)
 
     first, rate = sum(map(missing, next(turns(parts, names, request.seed)))), 0.0
     left = sum(map(missing, parts))
@@ -228,8 +229,8 @@ def _measure(
     else:
         if told := foretold(left, rate, len(names), first):
             say(told)
-        if request.stop_early and len(planned) > 1:
-            read_until_clear(model, planned, names, prepared.protocols[0], records, advance, batch, say, request.seed)
+        if request.stop_early and len(parts) > 1:
+            read_until_clear(parts, names, request.seed, one, is_clear, advance, say)
             parts = [replace(part, passes=[]) for part in parts]
         for part in parts:
             one(part)

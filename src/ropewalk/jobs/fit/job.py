@@ -152,16 +152,22 @@ class _Search:
         self.layer = one_layer_type(spec, fit.layers)
         rope = spec.rope(self.layer)
         self.original, self.target = rope.original_length, round(rope.original_length * fit.factor)
+        if self.target <= self.original:
+            raise BadLength(
+                f"factor is {fit.factor:g}, by which {self.original:,} tokens become {self.target:,}: there is nothing to "
+                "fit unless the window grows.\n  Ask for a larger factor (--factor), or for a target length (--to)."
+            )
         dynamic, family = Dynamic(CAUSAL, fit.grid) if fit.causal else None, get_family(fit.family)
         self.space: Space = family.space(rope, fit.factor, dynamic).keeping(own_softmax(spec, self.layer))
         self.others = baselines(spec, fit.factor, [self.layer], name, family.rivals) if sets.report else {}
-        self.items, self.choosing = (self._items(tokenizer, documents) for documents in (sets.fit, sets.choose))
+        self.items = self._items(tokenizer, sets.fit, fit.seed)
+        self.choosing = self._items(tokenizer, sets.choose, fit.seed + len(sets.fit))  # no key that was fitted on
         self.reported, self.earlier = len(sets.report), 0.0  # seconds of earlier runs
         self.state: SearchState
 
-    def _items(self, tokenizer: Any, documents: Sequence[Document]) -> list[Item]:
+    def _items(self, tokenizer: Any, documents: Sequence[Document], seed: int) -> list[Item]:
         if self.fit.objective == "answers":
-            return answer_items(tokenizer, documents, self.target, self.fit.seed)
+            return answer_items(tokenizer, documents, self.target, seed)
         return far_items(documents, self.original, self.fit.short_weight)
 
     def plan(self, u: Sequence[float]) -> ScalingPlan:

@@ -59,10 +59,11 @@ def answer_items(tokenizer: Any, documents: Sequence[Document], length: int, see
     distant needle, rather than on all tokens, most of which do not need it.
     """
     items, material = [], Material(tokenizer)
+    (first, *_) = material.start or material.encode("\n")  # without a BOS a prompt begins as `passkey` does
     for i, document in enumerate(documents):
         sample = make_passkey(
-            document.ids[1:], material.encode, length=length, depth=DEPTHS[i % len(DEPTHS)], rng=random.Random(seed + i),
-            bos=tokenizer.bos_token_id, newlines=material.newlines,
+            document.ids[len(material.start) :], material.encode, length=length, depth=DEPTHS[i % len(DEPTHS)],
+            rng=random.Random(seed + i), bos=first, newlines=material.newlines,
         )  # fmt: skip
         weights = numpy.zeros(length - 1, dtype=numpy.float32)
         weights[-sample.answer_length :] = 1 / sample.answer_length

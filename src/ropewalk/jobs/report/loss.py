@@ -10,6 +10,7 @@ import numpy
 from ropewalk.checkpoints.files import plain
 from ropewalk.jobs.report.run_folder import REFERENCE, Run, window_of
 from ropewalk.measure.comparisons import Comparison, perplexity_ratio
+from ropewalk.measure.protocols import CORPUS
 from ropewalk.measure.records import Readings
 from ropewalk.measure.retrieval_tables import ScoreCell, retrieval_grids, shares_by_length
 from ropewalk.measure.scoring import RELATIVE
@@ -101,7 +102,7 @@ def loss(run: Run) -> dict[str, Any] | None:
     return {
         "buckets": list(itertools.pairwise(edges)),
         "fine_edges": fine,
-        "documents": max(len(readings.documents(method)) for method in sums),
+        "documents": max(len(readings.documents(method).keys() - {CORPUS}) for method in sums),
         "rows": {method: [_shown(cell, i, rows, alike) for i, cell in enumerate(row)] for method, row in rows.items()},
         "plot": {method: plain([cell.interval() if cell else None for cell in plot[method]]) for method in sums},
         "compared": _compared(run, sums, rows, alike[-1]),
@@ -175,7 +176,7 @@ Cells = Mapping[str, Sequence[Sums | None]]
 
 
 def verdicts(run: Run, margin: float = MARGIN) -> list[dict[str, Any]]:
-    """A verdict for each method that read anything: the longest length at which it is shown to hold (`evaluate.verdict`).
+    """A verdict for each method that read anything: the longest length at which it is shown to hold (`measure.verdict`).
 
     Compared with what: with the model unchanged where it was trained, L/2 to L, on the same documents; where the run has no
     such reading, with the method itself there. So a method that spoils everything evenly does not pass. A length of 0 is a

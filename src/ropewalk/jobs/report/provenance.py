@@ -45,9 +45,13 @@ def _said(run: Run, fact: str) -> str:
 
 def _made(run: Run) -> str:
     """The command that makes the records again, from what run.json says was asked for; RUN is this run's folder."""
-    asked = run.facts.get("asked")
-    if asked is None:
+    try:
+        return _command(run, run.facts["asked"])
+    except KeyError:  # there is none, or it lacks something
         return "# run.json does not say how this run was asked for"
+
+
+def _command(run: Run, asked: Mapping[str, Any]) -> str:
     lists = {name: ",".join(asked[name]) or "-" for name in ("methods", "protocols", "tasks")}
     values = {
         **lists,

@@ -12,6 +12,7 @@ from ropewalk.measure.records import Record, Records
 from ropewalk.measure.window import METHOD, WindowPlan, read_plan
 from ropewalk.scaling.plan import ScalingPlan
 
+KINDS = {"protocols": list, "tasks": list, "documents": list, "data": list, "asked": dict, "versions": dict}  # in run.json
 REFERENCE = "none"  # the model unchanged: what every method is compared with
 
 
@@ -136,6 +137,10 @@ def run_facts(folder: Path) -> dict[str, Any]:
         ) from None
     if not isinstance(facts, dict):
         raise BadConfig(f"{path} holds {type(facts).__name__}, not an object. Delete it: plans and records are enough.")
+    for name, kind in KINDS.items():
+        if name in facts and not isinstance(facts[name], kind):
+            found = type(facts[name]).__name__
+            raise BadConfig(f"{path}: {name} is {found}, not {kind.__name__}. Delete it: plans and records are enough.")
     return facts
 
 
@@ -152,13 +157,17 @@ def _one_model(records: Sequence[Record], folder: Path) -> None:
 def missing(run: Run) -> list[str]:
     """What a half-finished run still lacks, in words: what run.json asked for, and what some methods have and others not.
 
-    A reading is known by its document and where it starts, as methods may need it at several lengths; anything else by its
-    length and item.
+    A reading is known by its document and where it starts, as methods may need it at several lengths: then by the longest
+    that any method has. Anything else is known by its length and item.
     """
     wanted, done = _asked(run), defaultdict(set)
+    longest: dict[Any, int] = defaultdict(int)
     for record in run.records:
         wanted[record.key.protocol].add(_cell(record))
-        done[record.key.method, record.key.protocol].add(_cell(record))
+        longest[_cell(record)] = max(longest[_cell(record)], record.key.length)
+    for record in run.records:
+        if record.key.length == longest[_cell(record)]:
+            done[record.key.method, record.key.protocol].add(_cell(record))
     return _not_begun(run) + [
         _lack(method, protocol, lacking, cells)
         for protocol, cells in sorted(wanted.items())

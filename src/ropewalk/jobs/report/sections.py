@@ -52,10 +52,10 @@ def _by_length(grid: Grid, base: Grid, lengths: Sequence[int], method: str) -> l
 
 
 def _cell(cell: ScoreCell | None, base: ScoreCell | None, method: str) -> Section | None:
-    """same: the 95 % interval includes the base model's share, so the two are not told apart here."""
+    """same: not told apart from the base model's."""
     if cell is None:
         return None
-    same = base is not None and method != REFERENCE and cell.includes(base.share.value)
+    same = base is not None and method != REFERENCE and not cell.differs(base)
     return {**plain(cell.share), "tries": cell.tries, "gap": cell.gap, "same": same}
 
 

@@ -2,7 +2,7 @@
 
 A protocol is a few whole numbers, written as text: `position:0,512,1024`, `sliding:4096,256`. It answers one question: of a
 document of so many tokens, which windows belong to which line of its table (`cells`). The same answer decides what has to be
-read (`run.wanted_passes`) and what a table adds up (`tables.table`), so the two cannot disagree.
+read (`passes.wanted_passes`) and what a table adds up (`tables.table`), so the two cannot disagree.
 
 BOS stands before every window and counts in its length, as in a request. Where a tokenizer has none, windows do without.
 """
