@@ -60,10 +60,10 @@ MUTANTS = {
     ],
     ("checkpoints/gguf_parts.py", "tests/checkpoints/test_gguf_parts.py"): [
         ("an old first part stays beside new others", "    places[0].unlink(missing_ok=True)", "    pass"),
-        ("parts of others are written over", "if not force and (there", "if False and (there"),
+        ("parts of others are written over", "        check_free(place, force=force)", "        pass"),
+        ("only the first part is copied", "    _copy_others(parts, places, force=force, progress=progress)", "    pass"),
     ],
     ("checkpoints/gguf.py", "tests/checkpoints/test_gguf_parts.py"): [
-        ("only the first part is copied", "    copy_others(parts, places, force=force, progress=progress)", "    pass"),
         ("factors of a later part stay in force", "if any(part.tensor(FREQS) is not None for part in others)", "if False"),
         ("factors of a later part are not read", '(document, *others), parts)), b"")', '(document,), parts)), b"")'),
     ],

@@ -138,6 +138,12 @@ def _say(text: str) -> None:
     print(f"note: {text}", file=sys.stderr)
 
 
+def check_free(out: Path, *, force: bool) -> None:
+    """Raises OutputExists for what is there, unless it is to be replaced."""
+    if out.exists() and not force:
+        raise OutputExists(f"{out} exists already. Choose another name, or replace it: force (--force).")
+
+
 @contextmanager
 def new_folder(out: Path, *, force: bool = False) -> Iterator[Path]:
     """A temporary folder beside `out` that becomes `out` if the block ends well, and vanishes if it does not.
@@ -145,8 +151,7 @@ def new_folder(out: Path, *, force: bool = False) -> Iterator[Path]:
     Refuses an existing `out` without `force`; with it, the old folder stays until the new one is complete.
     """
     sweep(out)
-    if out.exists() and not force:
-        raise OutputExists(f"{out} exists already. Choose another name, or replace it: force (--force).")
+    check_free(out, force=force)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=prefix(out.name), dir=out.parent))
@@ -187,8 +192,7 @@ def new_file(out: Path, *, force: bool = False) -> Iterator[tuple[Path, BinaryIO
     For files too large for `write_file`. The stream is not buffered. Refuses an existing `out` without `force`.
     """
     sweep(out)
-    if out.exists() and not force:
-        raise OutputExists(f"{out} exists already. Choose another name, or replace it: force (--force).")
+    check_free(out, force=force)
     part = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

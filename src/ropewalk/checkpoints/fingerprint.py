@@ -38,9 +38,9 @@ def model_fingerprint(folder: Path, say: Callable[[str], None] = lambda sentence
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
-def adapted_fingerprint(adapter: Adapter, folder: Path, say: Callable[[str], None] = lambda sentence: None) -> str:
-    """Of an adapter, and of the base under it.  folder: the adapter's, with its weights."""
-    told = [model_fingerprint(base_checkpoint(adapter), say), model_fingerprint(folder, say)]
+def adapted_fingerprint(adapter: Adapter, say: Callable[[str], None] = lambda sentence: None) -> str:
+    """Of an adapter with its weights, and of the base under it."""
+    told = [model_fingerprint(base_checkpoint(adapter), say), model_fingerprint(adapter.folder, say)]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 

@@ -2,13 +2,13 @@
 
 import dataclasses
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ropewalk.checkpoints.gguf_edit import content, cut, is_stretched, original, stretched, write
-from ropewalk.checkpoints.gguf_parts import copy_others, places_for, read_parts
+from ropewalk.checkpoints.gguf_edit import content, cut, is_stretched, original, stretched
+from ropewalk.checkpoints.gguf_parts import read_parts, write_parts
 from ropewalk.checkpoints.gguf_places import parts_of
 from ropewalk.checkpoints.hub_header import size_of
 from ropewalk.engines import gguf, llama_cpp
@@ -19,7 +19,7 @@ from ropewalk.engines.keys import Keys
 from ropewalk.engines.own_files import only_stretch
 from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.layers import FULL
-from ropewalk.errors import BadConfig, BadOption, CannotExpress, Mismatch
+from ropewalk.errors import BadConfig, CannotExpress, Mismatch
 from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.method import same
 from ropewalk.scaling.plan import ScalingPlan
@@ -221,7 +221,7 @@ def stretch_gguf(
     back = original(new)
     if back.header() != source.document.header() or back.data_length != source.document.data_length:
         raise Mismatch("this stretch could not be taken back, so it is not made. Nothing was written.")
-    written = _write(new, source.parts, out, check, force=force, progress=progress)
+    written = write_parts(new, source.parts, out, check, force=force, progress=progress)
     return Patched(written, carrier, _changed(source, arch, new))
 
 
@@ -259,31 +259,7 @@ def restore_gguf(path: Path, out: Path | None = None, *, force: bool = False, pr
         if read(written).header() != back.header():
             raise Mismatch(f"{written} does not read back as it was. Nothing was left behind.")
 
-    return _write(back, parts, out, check, force=force, progress=progress)
-
-
-def _write(
-    document: GGUFDocument, parts: Sequence[Path], out: Path | None, check: Callable[[Path], None], *, force: bool,
-    progress: Progress,
-) -> Path:  # fmt: skip
-    """The first part's place. In place it alone is written; to a copy the others go first, as they are."""
-    path = parts[0]
-    if out is None:
-        if path.is_symlink():
-            raise BadOption(
-                f"{path} is a link, as in a cache that others read: it is not changed in place. Name a copy with -o."
-            )
-        write(document, path, path, check, force=True, durable=True, progress=progress)
-        return path
-    if out.is_dir():
-        raise BadOption(f"{out} is a folder. Name the file to write.")
-    places = places_for(out, parts)
-    for place in places:
-        if place.exists() and any(place.samefile(part) for part in parts):
-            raise BadOption(f"{place} is the file itself. To change it, ask for that: in_place (--in-place).")
-    copy_others(parts, places, force=force, progress=progress)
-    write(document, path, places[0], check, force=force, progress=progress)
-    return places[0]
+    return write_parts(back, parts, out, check, force=force, progress=progress)
 
 
 def _check(path: Path, new: GGUFDocument, source: GGUFModel, plan: ScalingPlan, version: str) -> None:

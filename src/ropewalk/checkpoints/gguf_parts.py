@@ -1,16 +1,17 @@
 """A model in several GGUFs: keys in the first alone, tensors in all. Read together, and copied beside a changed first one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ropewalk.checkpoints.files import check_free
 from ropewalk.checkpoints.gguf_edit import TENSORS, write
 from ropewalk.checkpoints.gguf_names import SPLIT
 from ropewalk.checkpoints.gguf_places import parts_of
 from ropewalk.checkpoints.hub_header import size_of
 from ropewalk.engines.gguf_file import GGUFDocument, read
 from ropewalk.engines.transformers.fields import Fields
-from ropewalk.errors import BadConfig, BadOption, OutputExists
-from ropewalk.progress import SILENT, Progress
+from ropewalk.errors import BadConfig, BadOption
+from ropewalk.progress import Progress
 
 
 def read_parts(path: Path) -> tuple[tuple[Path, ...], tuple[GGUFDocument, ...]]:
@@ -43,7 +44,31 @@ def read_parts(path: Path) -> tuple[tuple[Path, ...], tuple[GGUFDocument, ...]]:
     return parts, documents
 
 
-def places_for(out: Path, parts: Sequence[Path]) -> tuple[Path, ...]:
+def write_parts(
+    document: GGUFDocument, parts: Sequence[Path], out: Path | None, check: Callable[[Path], None], *, force: bool,
+    progress: Progress,
+) -> Path:  # fmt: skip
+    """`document` as the first part; its place. Without `out` it alone is written, in place; to a copy the others go first."""
+    path = parts[0]
+    if out is None:
+        if path.is_symlink():
+            raise BadOption(
+                f"{path} is a link, as in a cache that others read: it is not changed in place. Name a copy with -o."
+            )
+        write(document, path, path, check, force=True, durable=True, progress=progress)
+        return path
+    if out.is_dir():
+        raise BadOption(f"{out} is a folder. Name the file to write.")
+    places = _places(out, parts)
+    for place in places:
+        if place.exists() and any(place.samefile(part) for part in parts):
+            raise BadOption(f"{place} is the file itself. To change it, ask for that: in_place (--in-place).")
+    _copy_others(parts, places, force=force, progress=progress)
+    write(document, path, places[0], check, force=force, progress=progress)
+    return places[0]
+
+
+def _places(out: Path, parts: Sequence[Path]) -> tuple[Path, ...]:
     """What the parts of a copy are called: `out` itself where there is one, else OUT-00001-of-00003.gguf and so on."""
     if len(parts) == 1:
         return (out,)
@@ -54,12 +79,12 @@ def places_for(out: Path, parts: Sequence[Path]) -> tuple[Path, ...]:
     return tuple(out.with_name(f"{stem}-{i + 1:05d}-of-{len(parts):05d}.gguf") for i in range(len(parts)))
 
 
-def copy_others(parts: Sequence[Path], places: Sequence[Path], *, force: bool, progress: Progress = SILENT) -> None:
+def _copy_others(parts: Sequence[Path], places: Sequence[Path], *, force: bool, progress: Progress) -> None:
     """All but the first, which follows when they are whole: without it the others are no model."""
     if len(parts) == 1:
         return
-    if not force and (there := [place for place in places if place.exists()]):
-        raise OutputExists(f"{there[0]} exists already. Choose another name, or replace it: force (--force).")
+    for place in places:
+        check_free(place, force=force)
     places[0].unlink(missing_ok=True)
     for part, place in zip(parts[1:], places[1:], strict=True):
         write(read(part), part, place, lambda path: None, force=force, progress=progress)

@@ -17,6 +17,7 @@ LOCK = ".lock"  # in a run's folder, while it is written
 BEYOND = 2**30  # bytes into a lock, where nothing is written
 EMPTY = 1.0  # seconds, after which a lock that says nothing is what a killed process left
 SCHEMA = "schema"
+NAMES = ("model",)  # of a run that also has the model's fingerprint: by that it is the same, wherever it lies
 
 
 def settle(

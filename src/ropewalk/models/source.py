@@ -191,9 +191,8 @@ class Source:
 
             check_whole(self.gguf)
             return content_of(parts_of(self.gguf))
-        if self.adapter:
-            return adapted_fingerprint(self.adapter, self.folder, note)
-        return model_fingerprint(self.folder, note)
+        adapter = find_adapter(self.folder)
+        return adapted_fingerprint(adapter, note) if adapter else model_fingerprint(self.folder, note)
 
 
 def loading(model: str | Path) -> str:

@@ -41,7 +41,6 @@ from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.units import spoken
 
 SCHEMA = "ropewalk.choose/1"
-NAMES = ("model",)  # by its fingerprint it is the same, wherever it lies
 RUN, CHOICE, CHOOSING = "run.json", "choice.json", "choosing"
 SHARE = 0.55  # of the budget goes into choosing, the rest into the report
 PROBED = 0.1  # of the budget, at most, goes into seeing what the model can be asked
@@ -156,14 +155,14 @@ class _Job:
         self.hash, self.words = measured_by(checkpoint), tokenizer_hash(self.tokenizer)
         device, dtype = self.source.placement(asked.device, asked.dtype)
         facts = self._facts(checkpoint, device, dtype)
-        runs.settle(self.out / RUN, SCHEMA, facts, write=False, names=NAMES)
+        runs.settle(self.out / RUN, SCHEMA, facts, write=False, names=runs.NAMES)
         self.progress.begin(self.source.loading)
         self.model = self.source.load(device=device, dtype=dtype, attention=asked.attention)
         self.facts = {"device": device}
         self.begun = (self.out / CHOOSING / SECONDS).exists()
         self._foresee()
         runs.settle(
-            self.out / RUN, SCHEMA, facts, names=NAMES
+            self.out / RUN, SCHEMA, facts, names=runs.NAMES
         )  # what is refused leaves no run that another would have to be like
         chooser = self._reader(CHOOSING, self.choosing)
         kinds = self._with_room(chooser, self._kinds(chooser)) if asked.retrieval else []

@@ -19,7 +19,7 @@ from ropewalk.engines.transformers.checkpoint import local_checkpoint
 from ropewalk.errors import BadConfig, BadOption, CannotAttach, Mismatch, NotFinite, RopewalkError
 from ropewalk.jobs.evaluate.in_turn import Clock, PlanShare, clear, foretold, read_turns, read_until_clear, turns
 from ropewalk.jobs.evaluate.prepare import Prepared, prepare
-from ropewalk.jobs.evaluate.request import NAMES, RUN, SCHEMA, EvalRequest
+from ropewalk.jobs.evaluate.request import RUN, SCHEMA, EvalRequest
 from ropewalk.jobs.evaluate.result import REPORT, Outcome
 from ropewalk.jobs.evaluate.workers import Workers
 from ropewalk.jobs.report.page import write_report
@@ -84,9 +84,9 @@ def evaluate(
         def begin() -> None:
             if workers.is_first:
                 held.enter_context(runs.one_writer(out / runs.LOCK))
-                runs.settle(out / RUN, SCHEMA, prepared.facts(), write=False, grows=prepared.grows, names=NAMES)
+                runs.settle(out / RUN, SCHEMA, prepared.facts(), write=False, grows=prepared.grows, names=runs.NAMES)
                 _check_drawn(prepared, Records(out / "records"))
-            runs.settle(out / RUN, SCHEMA, prepared.facts(), grows=prepared.grows, names=NAMES)
+            runs.settle(out / RUN, SCHEMA, prepared.facts(), grows=prepared.grows, names=runs.NAMES)
 
         workers.first_alone(begin)
         return _evaluate(out, request, prepared, workers, progress, began)

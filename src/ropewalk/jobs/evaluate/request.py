@@ -76,7 +76,6 @@ ASKED = (  # what another run must be asked to give the same records; what only 
 
 
 MORE = ("methods", "protocols", "tasks", "documents", "samples", "tax", "speed")  # may be asked for of a run that is there
-NAMES = ("model",)  # by its fingerprint it is the same, wherever it lies
 GROWS = ("plans", *MORE, *(f"asked.{name}" for name in MORE))  # as run.json has it
 
 
