@@ -49,7 +49,7 @@ class Case:
 
     edges: of the stretches that loss is told of.  ladders: asked beside HIDDEN and RULER.  asked, timed: the methods that are
     asked, and timed beside static yarn; fewer than all, so that each has all samples.  ask_at, time_at: tokens.
-    samples: prompts of each task and length.  file: where a model is that is not fetched.
+    samples: prompts of each task and length.  tasks: these alone.  file: where a model is that is not fetched.
     """
 
     name: str
@@ -66,6 +66,7 @@ class Case:
     data: tuple[str, ...]
     samples: int = 20
     methods: tuple[str, ...] = METHODS
+    tasks: tuple[str, ...] = ()
     file: str | None = None
 
     @property
@@ -118,8 +119,12 @@ def requests(case: Case, part: str, able: Sequence[str]) -> Iterator[tuple[str, 
         yield from _asking(part, {**stretched, "methods": case.asked, "lengths": case.ask_at}, case, able)
 
 
-def tasks_of(case: Case) -> tuple[str, ...]:
+def every_task(case: Case) -> tuple[str, ...]:
     return (*HIDDEN, *case.ladders, *RULER)
+
+
+def tasks_of(case: Case) -> tuple[str, ...]:
+    return case.tasks or every_task(case)
 
 
 def _asking(part: str, same: dict[str, Any], case: Case, tasks: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -220,7 +225,8 @@ def _fewer(case: Case, args: argparse.Namespace) -> Case:
         timed = tuple(dict.fromkeys([STATIC, *(name for name in names if name != "window")]))
         case = replace(case, methods=names, asked=tuple(name for name in names if name != "none"), timed=timed)
     documents, samples = args.documents or case.documents, args.samples or case.samples
-    return replace(case, documents=documents, samples=samples, file=args.model)
+    tasks = tuple(chosen(args.tasks, every_task(case), "--tasks"))
+    return replace(case, documents=documents, samples=samples, tasks=tasks, file=args.model)
 
 
 def _arguments() -> argparse.Namespace:
@@ -229,6 +235,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--part", help=f"of {', '.join(PARTS)}, by commas")
     parser.add_argument("--model", help="SmolLM2-135M-Instruct as a file or folder, instead of the one of `make real`")
     parser.add_argument("--methods", help="these alone, by commas; later all go into the same folders")
+    parser.add_argument("--tasks", help="these alone, by commas, likewise")
     parser.add_argument("--documents", type=int, help="another number; more of them later go into the same folders")
     parser.add_argument("--samples", type=int, help="prompts of each task and length, likewise")
     parser.add_argument("--budget", help="90s, 40m or 2h for all; speed, once begun, is measured to its end")
@@ -239,7 +246,7 @@ def _arguments() -> argparse.Namespace:
     instead = parser.add_mutually_exclusive_group()
     for name, words in (
         ("foresee", "say how many passes it takes"), ("print", "the tables as Markdown"), ("json", "the numbers as JSON"),
-        ("docs", "write docs/table.md and docs/table.json; a case without a folder keeps what they have"),
+        ("docs", "write docs/table.md and docs/table.json; a part without a folder keeps what they have"),
     ):  # fmt: skip
         instead.add_argument(f"--{name}", action="store_true", help=words)
     return parser.parse_args()
@@ -291,7 +298,7 @@ def of_case(case: Case, out: Path, against: str) -> dict[str, Any] | None:
         return None
     return {
         "model": MODELS[case.name], "window": case.window, "factor": case.factor, "edges": case.edges, "against": against,
-        "methods": METHODS, "tasks": tasks_of(case), "ask_at": case.ask_at, "can": CAN, **found,
+        "methods": METHODS, "tasks": every_task(case), "ask_at": case.ask_at, "can": CAN, **found,
     }  # fmt: skip
 
 

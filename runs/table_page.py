@@ -328,11 +328,17 @@ def _many(counts: Iterable[int]) -> str:
 # --- the page ---
 
 
+def grown(kept: Numbers, found: Numbers) -> Numbers:
+    """A part that was not measured now is as it was, and so is a task that was not asked: each has a folder of its own."""
+    in_pieces = {part: {**kept.get(part, {}), **found[part]} for part in ("inside", "ask", "made") if part in found}
+    return {**kept, **found, **in_pieces}
+
+
 def write_page(docs: Path, found: Mapping[str, Numbers]) -> None:
-    """Into the marked places of table.md; a case that was not found keeps what table.json has."""
+    """Into the marked places of table.md; what was not found keeps what table.json has."""
     page, numbers = docs / "table.md", docs / "table.json"
     kept = json.loads(numbers.read_text(encoding="utf-8")) if numbers.exists() else {}
-    cases = {**kept, **json.loads(json.dumps(found))}
+    cases = {**kept, **{key: grown(kept.get(key, {}), case) for key, case in json.loads(json.dumps(found)).items()}}
     text = page.read_text(encoding="utf-8")
     for name, block in blocks(cases).items():
         begin, end = MARKS[0].format(name), MARKS[1]

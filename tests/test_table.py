@@ -212,6 +212,7 @@ def test_what_failed_is_handed_on_and_a_model_that_does_no_task_is_said(table, w
     [
         (["--only", "tiny"], "--only: tiny is none of tiny-x8, smol-x2, smol-x4."),
         (["--part", "tasks"], "--part: tasks is none of loss, inside, ask, speed."),
+        (["--tasks", "passkey,keys"], "--tasks: keys is none of passkey, needle, random_copy,"),
         (["--budget", "40"], "'40' is not a time. Write 90s, 5m or 1h."),
         (["--print", "-o", "nowhere"], "nowhere holds nothing of tiny-x8, smol-x2, smol-x4 yet."),
     ],
@@ -246,6 +247,19 @@ def test_a_case_without_a_folder_keeps_what_the_page_has(small, table, page, tmp
     assert cells(once[0], "less than the reference, beyond the window", "yarn")["ropewalk-tiny x2"].startswith("-1.443 (")
     page.write_page(docs, {})
     assert ((docs / "table.md").read_text(), (docs / "table.json").read_text()) == once
+
+
+def test_a_part_and_a_task_without_a_folder_keep_what_the_page_has(small, table, page, tmp_path, docs):
+    """Loss first, then the pass keys of another machine, then needles of a third."""
+    records = (reading(plan, name, [nats] * 7) for plan, nats in ((YARN, 2), (DYNAMIC, 1)) for name in "ab")
+    page.write_page(docs, {"tiny-x2": of(small, table, tmp_path / "first", *records)})
+    for task, right in (("passkey", 1.0), ("needle", 0.0)):
+        asked = [answer(plan, task, 8, 0.5, i, right) for plan in (YARN, DYNAMIC) for i in range(4)]
+        page.write_page(docs, {"tiny-x2": of(small, table, tmp_path / task, *asked, part="ask")})
+    text, found = (docs / "table.md").read_text(), json.loads((docs / "table.json").read_text())["tiny-x2"]
+    assert cells(text, "less than dynamic-yarn", "yarn")["beyond 4"].startswith("-1.443 (")
+    assert cells(text, "% right", "yarn") == {"passkey 8": "100 (51-100)", "needle 8": "0 (0-49)"}
+    assert set(found["made"]) == {"loss", "ask"}
 
 
 def test_a_page_without_the_place_is_refused(small, table, page, tmp_path, docs):
