@@ -1,6 +1,7 @@
 """Scoring, records and tables on the bundled model and on numbers worked out by hand."""
 
 import random
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -210,3 +211,20 @@ def test_no_more_logits_exist_than_their_limit(monkeypatch):
     assert max(sizes) == 4 * 10 * words
     assert len(sizes) == 4  # 39 positions
     assert torch.allclose(found.nll, whole.nll, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("device", "words", "rows", "expected"),
+    [
+        ("cpu", 49_152, 1, 85),  # 4,194,304 numbers, as many as caches hold
+        ("cpu", 151_936, 1, 64),  # 27 would read the head's weights oftener than it multiplies
+        ("cpu", 151_936, 8, 27),  # eight rows: 64 positions would be more than 33,554,432 numbers
+        ("cpu", 50_000_000, 1, 1),
+        ("cuda", 49_152, 1, 682),
+    ],
+)
+def test_how_many_positions_have_logits_at_one_time(device, words, rows, expected):
+    model = SimpleNamespace(
+        device=SimpleNamespace(type=device), get_input_embeddings=lambda: SimpleNamespace(num_embeddings=words)
+    )
+    assert nll.positions_at_once(model, rows) == expected

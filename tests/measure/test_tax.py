@@ -6,7 +6,7 @@ import torch
 
 from ropewalk.errors import BadLength
 from ropewalk.measure.tables import BITS, tax_table
-from ropewalk.measure.tax import WindowTax, measure_tax
+from ropewalk.measure.tax import BaseStates, WindowTax, measure_tax
 from ropewalk.models.attach import attach
 from ropewalk.models.live import read_live
 from ropewalk.models.load import load_model
@@ -89,6 +89,22 @@ def test_the_model_is_left_as_it_was(model):
         before = model(WINDOWS).logits
         list(measure_tax(model, plan_for(model, "linear"), WINDOWS))
         assert torch.equal(model(WINDOWS).logits, before)
+
+
+@pytest.mark.parametrize(("windows_kept", "passes"), [(3, 3 + 2 * 3), (2.9, 4 * 3), (0.5, 4 * 3)])
+def test_the_model_reads_a_window_once_for_all_plans(model, windows_kept, passes):
+    """Three windows under two plans. In order, room for fewer than three helps none: the oldest is always the next."""
+    both = [plan_for(model, method) for method in ("yarn", "dynamic-yarn")]
+    alone = [list(measure_tax(model, plan, WINDOWS)) for plan in both]
+    bases, calls = BaseStates(int(windows_kept * 95 * model.config.hidden_size * 4)), []
+    hook = model.base_model.register_forward_hook(lambda module, args, output: calls.append(output[0].shape[1]))
+    try:
+        shared = [list(measure_tax(model, plan, WINDOWS, bases=bases)) for plan in both]
+    finally:
+        hook.remove()
+    for one, other in zip([*alone[0], *alone[1]], [*shared[0], *shared[1]], strict=True):
+        assert all((getattr(one, name) == getattr(other, name)).all() for name in ("base", "extended", "kl"))
+    assert calls.count(96) == passes  # the others are of attaching
 
 
 def test_a_head_that_cannot_run_alone_gives_the_same(model, monkeypatch):

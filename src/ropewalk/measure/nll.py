@@ -10,6 +10,8 @@ import torch
 Head = Callable[[torch.Tensor], torch.Tensor]
 
 LOGITS = 2**25  # numbers that exist at one time: 128 MiB of float32, and little more than that again for the softmax
+CACHED = 2**22  # on a CPU: blocks from 32 MiB on are mapped page by page each time, which takes as long as the softmax
+ENOUGH = 64  # positions: with fewer a CPU reads the head's weights for longer than it multiplies
 SELF_TEST_LENGTH = 48
 
 _heads: "weakref.WeakKeyDictionary[Any, Head | None]" = weakref.WeakKeyDictionary()
@@ -41,7 +43,7 @@ def score(
     ids: (batch, tokens) of token ids, without padding.
     first: the first token to score, at least 1; all after it are scored too.
     positions: (scored,) whole numbers from 1 to tokens - 1, rising: the tokens to score, instead of `first`.
-    chunk: positions per call of the head. None: as many as make `LOGITS` numbers, whatever batch and vocabulary.
+    chunk: positions per call of the head. None: as `positions_at_once` says.
 
     The head is run only on scored positions; log-softmax is float32 whatever the model's dtype. Before its first use on
     a model the head is compared with the model's own logits; heads that cap or scale are recognised, and any other makes
@@ -53,7 +55,7 @@ def score(
     if head is None:
         return _score(_own_logits(model, ids, before), targets)
     hidden = model.base_model(ids, use_cache=False).last_hidden_state[:, before]
-    size = chunk or max(LOGITS // (len(ids) * _vocabulary(model)), 1)
+    size = chunk or positions_at_once(model, len(ids))
     pieces = [_score(head(h), t) for h, t in zip(torch.split(hidden, size, 1), torch.split(targets, size, 1), strict=True)]
     return Scores(torch.cat([piece.nll for piece in pieces], 1), torch.cat([piece.greedy for piece in pieces], 1))
 
@@ -78,13 +80,17 @@ def _own_logits(model: Any, ids: torch.Tensor, where: torch.Tensor) -> torch.Ten
     return logits[:, where]
 
 
-def _vocabulary(model: Any) -> int:
-    return int(model.get_output_embeddings().weight.shape[0])
+def positions_at_once(model: Any, rows: int) -> int:
+    """How many positions of so many rows have logits at one time: `LOGITS` numbers; a CPU `CACHED`, where that is `ENOUGH`."""
+    one = rows * int(model.get_input_embeddings().num_embeddings)
+    most = max(LOGITS // one, 1)
+    return min(most, max(CACHED // one, ENOUGH)) if model.device.type == "cpu" else most
 
 
 def _score(logits: torch.Tensor, targets: torch.Tensor) -> Scores:
-    nll = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
-    return Scores(nll.view(targets.shape), logits.argmax(-1) == targets)
+    numbers = logits.float()  # once: to search bfloat16 for the largest takes longer
+    nll = torch.nn.functional.cross_entropy(numbers.flatten(0, 1), targets.flatten(), reduction="none")
+    return Scores(nll.view(targets.shape), numbers.argmax(-1) == targets)
 
 
 def head_of(model: Any, ids: torch.Tensor) -> Head | None:

@@ -16,7 +16,7 @@ import torch
 from ropewalk.errors import BadLength
 from ropewalk.measure.documents import Document
 from ropewalk.measure.faults import attempt, check_finite, too_large
-from ropewalk.measure.nll import LOGITS, head_of
+from ropewalk.measure.nll import head_of, positions_at_once
 from ropewalk.measure.passes import Measurement, plan_at
 from ropewalk.measure.records import Key, Record, Records, ids_hash
 from ropewalk.measure.statistics import Array
@@ -36,24 +36,45 @@ class WindowTax:
     kl: Array
 
 
+class BaseStates:
+    """What the model itself makes of the windows read last, for every plan that is measured on them: one pass instead of two.
+
+    most: bytes of memory that are kept; the oldest go first.
+    """
+
+    def __init__(self, most: int = 2**29):
+        self._most, self._kept = most, dict[str, torch.Tensor]()
+
+    def of(self, ids: torch.Tensor, read: Callable[[], torch.Tensor]) -> torch.Tensor:
+        name = ids_hash(ids[0].cpu())
+        if name in self._kept:
+            return self._kept[name].to(ids.device)
+        states = read()
+        self._kept[name] = states.cpu()
+        while sum(kept.nbytes for kept in self._kept.values()) > self._most:
+            del self._kept[next(iter(self._kept))]
+        return states
+
+
 @torch.inference_mode()
 def measure_tax(
-    model: Any, plan: ScalingPlan, windows: Iterable[Any], *, chunk: int | None = None
+    model: Any, plan: ScalingPlan, windows: Iterable[Any], *, chunk: int | None = None, bases: BaseStates | None = None
 ) -> Iterator[WindowTax]:  # fmt: skip
     """Read each window twice, as the model is and under `plan`, and compare token by token.
 
     Of longrope's two lists it is the one for short texts, as an engine takes it there.
 
     model: without any plan attached; it is left so.  windows: sequences of token ids, each no longer than the shortest
-    original length of the plan.  chunk: positions whose two distributions exist at one time; None: as many as make `LOGITS`
-    numbers, whatever the vocabulary.
+    original length of the plan.  chunk: positions whose two distributions exist at one time;
+    None: as `positions_at_once` says.  bases: of this model, from call to call.
 
-    Two forward passes a window. In memory at once: two times tokens x hidden size in the model's dtype, and a few times
-    chunk x vocabulary floats; where the head cannot be run alone (see `head_of`), two times tokens x vocabulary instead.
-    Log-softmax is float32. Where the two are equal bit for bit, the divergence is exactly 0; rounding can otherwise leave it
-    some 1e-7 below.
+    Two forward passes a window, or one where `bases` has the other. In memory at once: two times tokens x hidden size in the
+    model's dtype, and a few times chunk x vocabulary floats; where the head cannot be run alone (see `head_of`), two times
+    tokens x vocabulary instead. Log-softmax is float32. Where the two are equal bit for bit, the divergence is exactly 0;
+    rounding can otherwise leave it some 1e-7 below.
     """
     longest = min(stretch.rope.original_length for _, stretch in plan.stretches)
+    bases = bases or BaseStates()
     for number, window in enumerate(windows):
         ids = torch.as_tensor(window, device=model.device)[None]
         if not 2 <= ids.shape[1] <= longest:
@@ -63,11 +84,10 @@ def measure_tax(
                 "  Cut the window, or measure beyond it with `position`, where a stretch has its use."
             )
         head = head_of(model, ids)
-        base = _states(model, ids, head is None)
+        base = bases.of(ids, partial(_states, model, ids, head is None))
         with attach(model, plan_at(plan, ids.shape[1])):
             extended = _states(model, ids, head is None)
-        size = chunk or max(LOGITS // (2 * model.get_input_embeddings().num_embeddings), 1)
-        yield _compare(head or torch.nn.Identity(), base, extended, ids[0, 1:], size)
+        yield _compare(head or torch.nn.Identity(), base, extended, ids[0, 1:], chunk or positions_at_once(model, 2))
 
 
 def _states(model: Any, ids: torch.Tensor, logits: bool) -> torch.Tensor:
@@ -105,12 +125,15 @@ def tax_measurements(model_hash: str, plan: ScalingPlan, documents: Iterable[Doc
 
 def record_tax(
     model: Any, plan: ScalingPlan, wanted: Sequence[Measurement], records: Records, facts: dict[str, Any],
-    advance: Callable[[float], None],
+    advance: Callable[[float], None], bases: BaseStates | None = None,
 ) -> None:  # fmt: skip
-    """Measure what is not on disk yet. nll is the loss under the plan; extra tensors are `base_nll` and `kl`."""
+    """Measure what is not on disk yet. nll is the loss under the plan; extra tensors are `base_nll` and `kl`.
+
+    `advance` is told of two passes a window, whether or not `bases` has one.
+    """
     for m in wanted:
         if m.key not in records:
-            done = attempt(partial(next, measure_tax(model, plan, [m.ids])))
+            done = attempt(partial(next, measure_tax(model, plan, [m.ids], bases=bases)))
             if done is None:
                 raise too_large(len(m.ids))
             (found,) = done

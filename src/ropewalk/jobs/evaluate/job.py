@@ -29,7 +29,7 @@ from ropewalk.measure.passes import bodies, measure, versions, wanted_passes, wi
 from ropewalk.measure.records import Record, Records
 from ropewalk.measure.retrieval import Asker, sample_key
 from ropewalk.measure.speed import measure_speed, speed_keys
-from ropewalk.measure.tax import record_tax, tax_measurements
+from ropewalk.measure.tax import BaseStates, record_tax, tax_measurements
 from ropewalk.measure.window import WindowPlan
 from ropewalk.models.attach import attach
 from ropewalk.models.load import check_tokenizer
@@ -192,7 +192,7 @@ def _measure(
     """What could not be measured, plan by plan. Raises only where nothing could, or where going on makes no sense."""
     request = prepared.request
     facts = {**versions(model), "device": request.device}
-    batch = BatchSize(request.batch, say)
+    batch, bases = BatchSize(request.batch, say), BaseStates()
     asker = Asker(model, prepared.model_hash, prepared.material, records, batch, facts, request.gap, say)
     failures = _cannot_attach(model, parts, say)  # told before anything is read: that may take hours
     parts = [part for part in parts if part.plan.fingerprint not in failures]
@@ -205,7 +205,7 @@ def _measure(
             return
         try:
             measure(model, part.plan, part.passes, records, advance, batch=batch)
-            record_tax(model, part.plan, part.tax, records, facts, advance)
+            record_tax(model, part.plan, part.tax, records, facts, advance, bases)
             asker.ask(part.plan, part.samples, advance)
         except (NotFinite, CannotAttach, Mismatch) as error:
             failures[part.plan.fingerprint] = error
