@@ -37,8 +37,11 @@ def grid(material):
 
 @pytest.mark.parametrize(
     ("method", "dtype", "tolerance"),
-    [("yarn", torch.float32, 1e-5), ("dynamic", torch.float32, 1e-5), ("linear", torch.float64, 1e-7)],
-)
+    [
+        ("yarn", torch.float32, 1e-5), ("dynamic", torch.float32, 1e-5), ("linear", torch.float64, 1e-7),
+        ("dynamic-yarn", torch.float64, 1e-7), ("near-linear", torch.float64, 1e-7), ("self_extend", torch.float64, 1e-7),
+    ],
+)  # fmt: skip
 def test_a_grid_with_shared_prefixes_reads_what_cell_by_cell_reads(material, method, dtype, tolerance):
     samples, model = grid(material), load_model("ropewalk-tiny", dtype=dtype)
     plan = plan_for(model, method)
@@ -62,7 +65,7 @@ def test_teacher_forcing_gives_the_verdict_of_greedy_exact_match(model, material
     assert 0 < sum(found) < len(found)  # else it says little
 
 
-@pytest.mark.parametrize("method", ["yarn", "dynamic"])
+@pytest.mark.parametrize("method", ["yarn", "dynamic", "dynamic-yarn-request"])
 def test_greedy_generation_is_transformers_own(model, material, method):
     """`model.generate`, prompt by prompt, against batches and against one shared cache."""
     samples, plan, new = grid(material)[:8], plan_for(model, method), 6
@@ -76,7 +79,7 @@ def test_greedy_generation_is_transformers_own(model, material, method):
             right.append([i for i in out[0, len(prompt) :].tolist() if i != 0])
         batched = greedy(model, prompts, [new] * 8, ends=frozenset([0]), batch=3, attached=attached)
         assert batched == right
-        if method == "yarn":
+        if can_reuse(model, plan):
             assert greedy_shared(model, prompts, [new] * 8, ends=frozenset([0])) == right
 
 
@@ -144,7 +147,8 @@ def test_what_cannot_be_cut_back_is_not_shared(model):
     plan = plan_for(model, "yarn")
     assert can_reuse(full, plan)
     assert not can_reuse(sliding, plan)
-    assert not can_reuse(full, plan_for(model, "dynamic"))
+    assert can_reuse(full, plan_for(model, "dynamic-yarn"))
+    assert not can_reuse(full, plan_for(model, "dynamic-yarn-request"))
 
 
 def test_a_long_rest_is_read_in_chunks_and_the_head_runs_on_the_answer_alone(model):

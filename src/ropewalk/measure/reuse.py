@@ -4,8 +4,8 @@ Sorted by their tokens, samples are the leaves of a trie in the order of a walk 
 cut back to where the next sample branches off and continued from there, so every edge of the trie is computed once. A
 needle grid of 16 lengths and 11 depths on one haystack shares most of its tokens.
 
-Keys and values of a token depend on the tokens before it alone only where the plan is static
-(`passes.is_prefix_consistent`); with a dynamic plan the same prefix has other keys in a longer request, and samples are
+What is kept of a token depends on the tokens before it alone where the plan is static or causal
+(`passes.is_prefix_consistent`); with another dynamic plan the same prefix has other keys in a longer request, and samples are
 read one by one.
 """
 
@@ -53,7 +53,7 @@ def can_reuse(model: Any, plan: ScalingPlan) -> bool:
 
     Sliding-window, compressed and recurrent layers forget what cutting back would need.
     """
-    if not plan.is_one_table or not is_prefix_consistent(plan):
+    if not is_prefix_consistent(plan):
         return False
     cache = DynamicCache(config=model.config)
     return all(type(layer) is DynamicLayer for layer in cache.layers) and (bool(cache.layers) or _only_attends(model))
