@@ -81,7 +81,7 @@ class Job:
         """Units of everything that a step asks for, what earlier steps have read included."""
         read = step.count * step.documents * units(self.reach)
         keys = step.count * step.samples * len(DEPTHS) * sum(map(units, self.lengths))
-        degradation = 2 * (step.count - 1) * step.documents * units(self.window) if step.samples else 0
+        degradation = step.count * step.documents * units(self.window) if step.samples else 0  # the base once
         return read + keys + degradation
 
     def request(self, step: Step) -> dict[str, Any]:

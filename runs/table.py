@@ -142,9 +142,8 @@ def passes(request: dict[str, Any], case: Case) -> dict[int, int]:
     methods = request["methods"]
     if request["protocols"]:
         found[case.reach] = len(methods) * request["documents"]
-    if request["tax"]:
-        paying = [method for method in methods if method not in FREE]
-        found[case.window] = found.get(case.window, 0) + 2 * len(paying) * request["documents"]
+    if request["tax"] and (paying := [method for method in methods if method not in FREE]):
+        found[case.window] = found.get(case.window, 0) + (1 + len(paying)) * request["documents"]
     for length in request["lengths"] if request["tasks"] else ():
         prompts = request["samples"] * len(request.get("depths", (0,)))
         found[length] = found.get(length, 0) + len(methods) * len(request["tasks"]) * prompts

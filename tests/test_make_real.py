@@ -84,12 +84,12 @@ def test_without_a_network_it_says_where_the_file_goes(fetching, monkeypatch, tm
 
 
 def test_the_cost_of_a_step_by_hand(real):
-    """A window of 4,096: 8,192 units inside it, at twice 24,576, at four times 81,920; four methods, three of them pay for two
-    passes of each document inside; one depth."""
+    """A window of 4,096: 8,192 units inside it, at twice 24,576, at four times 81,920; four methods, three of them pay for a
+    pass of each document inside, beside one of the model itself; one depth."""
     job = real.Job(4096, 4)
     assert job.cost(real.Step(1)) == 4 * 81_920
     assert job.cost(real.Step(1, count=2)) == 2 * 81_920
-    assert job.cost(real.Step(2, 1)) == 4 * 2 * 81_920 + 4 * (8192 + 24_576) + 2 * 3 * 2 * 8192
+    assert job.cost(real.Step(2, 1)) == 4 * 2 * 81_920 + 4 * (8192 + 24_576) + (3 + 1) * 2 * 8192
 
 
 def test_each_step_asks_for_what_the_one_before_asked_and_more(real):
