@@ -25,7 +25,7 @@ from tools.real_model import real_model
 
 METHODS = ("none", "dynamic-yarn", "near-linear", "yarn")  # a first report needs the first two alone
 SOURCES = ("library", "library-train-tests")  # both: only the bundled model was trained on one of them
-TIMES = (4, 2, 1.5)  # the window; the first that fits: half the budget holds a document under every method
+TIMES = (4, 2, 1.5)  # the window; the first that fits: half the budget holds what a verdict needs
 KEYS_TIMES = 2  # a pass key further out takes as long as a document
 DEPTHS = (0.5,)
 TRIED = 2048  # tokens that are read to see how fast this machine is
@@ -47,6 +47,9 @@ class Step:
     def methods(self) -> tuple[str, ...]:
         return METHODS[: self.count]
 
+    def holds(self, other: "Step") -> bool:
+        return self.documents >= other.documents and self.samples >= other.samples and self.count >= other.count
+
     def __str__(self) -> str:
         keys = self.samples * len(DEPTHS)
         asked = f" and {keys} pass key{'s' * (keys > 1)} a length" if keys else ""
@@ -55,10 +58,10 @@ class Step:
 
 
 STEPS = (
-    Step(1, count=2), Step(1), Step(1, 1), Step(2, 1), Step(2, 2), Step(3, 3), Step(4, 4), Step(6, 6), Step(8, 10),
-    Step(12, 20), Step(16, 20),
+    Step(1, count=2), Step(1), Step(2), Step(2, 1), Step(2, 2), Step(3, 3), Step(4, 4), Step(6, 6), Step(8, 10), Step(12, 20),
+    Step(16, 20),
 )  # fmt: skip
-WHOLE = STEPS[1]  # one document under every method
+WHOLE = STEPS[2]  # two documents under every method: with one there is no interval, and no verdict
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ class Pace:
         if job.times < TIMES[0]:
             whole = Job(job.window, TIMES[0])
             found.append(
-                f"One document of {whole.reach:,} tokens under {len(METHODS)} methods would take "
+                f"Two documents of {whole.reach:,} tokens under {len(METHODS)} methods, which a verdict needs, would take "
                 f"{spoken(self.bfloat16 * whole.cost(WHOLE))} of {spoken(budget)}: this run reads to {job.reach:,} tokens."
             )
         return found
@@ -136,9 +139,9 @@ def begun(out: Path, window: int) -> tuple[int, Job] | None:
     """(the step that a run is at, what it reads), from what it wrote; None for a new one."""
     try:
         asked = json.loads((out / "run.json").read_text(encoding="utf-8"))["asked"]
-        at = STEPS.index(Step(asked["documents"], asked["samples"] if asked["tasks"] else 0, len(asked["methods"])))
-        return at, Job(window, asked["factor"])
-    except (OSError, ValueError, KeyError, TypeError):
+        there = Step(asked["documents"], asked["samples"] if asked["tasks"] else 0, len(asked["methods"]))
+        return next(i for i, step in enumerate(STEPS) if step.holds(there)), Job(window, asked["factor"])
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
         return None
 
 
