@@ -56,6 +56,14 @@ def test_a_curve_that_breaks_leaves_the_picture_and_is_named():
     assert len(kept["annotations"]) == 1
 
 
+@pytest.mark.parametrize(("edges", "side"), [((0, 256, 512, 1024, 2048, 4096), "left"), ((0, 4096, 8192, 16_384), "right")])
+def test_the_label_of_the_trained_length_is_where_there_is_more_room(edges, side):
+    """On a phone it left the picture. By the logarithm the middle is 724 from 128 to 4,096, and 5,793 from 2,048 to 16,384."""
+    bucket = {"value": 2.0, "low": None, "high": None}
+    layout = loss_figure({"none": [bucket] * (len(edges) - 1)}, edges, edges[2])["layout"]
+    assert layout["annotations"][0]["xanchor"] == side
+
+
 def test_two_factors_of_one_method_are_told_apart():
     found = styles(["yarn@4", "yarn@8"])
     assert found["yarn@4"][0] == found["yarn@8"][0]

@@ -71,11 +71,12 @@ def loss_figure(losses: Losses, edges: Sequence[int], original: int) -> dict[str
             hovertemplate="%{y:.3f}<extra>" + method + "</extra>",
         )  # fmt: skip
     figure.add_vline(x=original, line_dash="dot", line_color="#888", line_width=1.5)
-    figure.add_annotation(
-        x=log10(original), y=1, yref="paper", text=f" trained length {original:,}", showarrow=False, xanchor="left",
-        yanchor="top", font_size=12,
-    )  # fmt: skip
     first = _middle(*spans[0])
+    on_the_left = original**2 > first * edges[-1]  # of the line, where there is more room
+    figure.add_annotation(
+        x=log10(original), y=1, yref="paper", text=f" trained length {original:,} ", showarrow=False,
+        xanchor="right" if on_the_left else "left", yanchor="top", font_size=12,
+    )  # fmt: skip
     ticks = [tick for i in range(26) if first <= (tick := (original << i) // 4) <= edges[-1]]
     figure.update_xaxes(
         **AXIS, type="log", tickvals=ticks, ticktext=[short(t) for t in ticks], title="position in the document, tokens",
@@ -87,7 +88,7 @@ def loss_figure(losses: Losses, edges: Sequence[int], original: int) -> dict[str
         figure.update_yaxes(range=[min(0.0, *values), _ceiling(losses)])
         figure.add_annotation(
             x=0, y=1, xref="paper", yref="paper", text=f" off the picture: {', '.join(broken)}", showarrow=False,
-            xanchor="left", yanchor="top", font_size=12,
+            xanchor="left", yanchor="top", font_size=12, yshift=-16,
         )  # fmt: skip
     return _finished(figure, hovermode="x unified")
 
