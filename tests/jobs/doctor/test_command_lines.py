@@ -125,6 +125,7 @@ def test_windows_that_are_reached(tmp_path, command, config):
         ("--rope-freq-base 80000 --rope-freq-scale 0.5", "linear", 2.0, 8e4),
         ("--no-mmap --rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 8192", "yarn", 4.0, 1e4),
         ("--rope-scaling yarn --yarn-orig-ctx 8192", "yarn", 1.0, 1e4),  # no scale anywhere is a scale of 1
+        ("--rope-freq-scale 0 --rope-freq-base 0 --yarn-attn-factor 1 --yarn-beta-slow -1", "default", 1.0, 1e4),  # the file's
         ("--override-kv llama.rope.freq_base=float:1000000", "default", 1.0, 1e6),
         ("--override-kv llama.rope.scaling.type=str:yarn,llama.rope.scaling.factor=float:4", "yarn", 4.0, 1e4),
     ],
@@ -168,6 +169,8 @@ def test_long_lists_are_chosen_once_by_the_context(tmp_path):
         ("llama-server -m FILE --override-kv llama.context_length=131072", "KEY=TYPE:VALUE"),
         ("llama-server -m FILE --override-kv llama.context_length=int:many", "'many' is no int"),
         ("llama-server -m FILE --yarn-ext-factor 0.5", "mixes two rotations"),
+        # llama-context.cpp: without yarn it is what cos and sin are multiplied by
+        ("llama-server -m FILE --rope-scale 4 --yarn-attn-factor 1.2", "multiplies cos and sin here"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_the_way_out(tmp_path, command, words):

@@ -122,10 +122,13 @@ def test_an_override_inside_text_config(serve):
             "--rope-scale 4",
             None,
         ),  # "defaults to linear unless specified by the model" (common/arg.cpp): linear is what it says
+        # N multiplies 0.1 ln s + 1 (ggml, rope_yarn); 1.0 was the default of common/arg.cpp until 2025, and -1 is since
+        ("--rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 32768 --yarn-attn-factor 1.0", None),
+        ("--rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 32768 --yarn-attn-factor -1 --yarn-beta-fast -1", None),
         (
-            "--rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 32768 --yarn-attn-factor 1.0",
+            "--rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 32768 --yarn-attn-factor 0.8782488562869419",
             "ignores attention_factor: logits x1.3",
-        ),
+        ),  # (1 / 0.87825)^2 = 1.2965: m = 1 was meant, as old releases computed it
         ("--rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 32768 --context-shift", "multiplies cached keys by 1.1386"),
     ],
 )
@@ -196,7 +199,7 @@ def test_two_formats_in_one_folder(tmp_path):
         ("vllm serve 'FOLDER", "cannot be split into words"),
         ("vllm serve --max-model-len 9", "names no model"),
         ("llama-server -m FOLDER --rope-scaling yarm", "llama.cpp knows none, linear and yarn"),
-        ("llama-server -m FOLDER --rope-freq-scale 0", "must be above 0"),
+        ("llama-server -m FOLDER --rope-scale 0", "must be above 0"),
         ("llama-server -m FOLDER --rope-scaling yarn --rope-scale nan", "factor is nan; it must be a finite number"),
         ('vllm serve FOLDER --hf-overrides \'{"rope_scaling": {"rope_type": "yarn", "factor": "4"}}\'', "factor is '4'"),
     ],

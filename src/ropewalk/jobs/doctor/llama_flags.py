@@ -8,13 +8,13 @@ from typing import Any
 
 from ropewalk.engines import gguf
 from ropewalk.engines.commands import Command, length_option, number_option
-from ropewalk.engines.keys import FLAGS, LENGTH, Keys
+from ropewalk.engines.keys import FLAGS, LENGTH, Keys, mscale
 from ropewalk.errors import BadConfig
 
 KINDS: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str, "bool": "true".__eq__}
 PYTHON = "llama_cpp.server"  # which caps no slot
 NUMBERED = {"-1": None, "0": "none", "1": "linear", "2": "yarn"}  # llama_rope_scaling_type, as llama-cpp-python takes it
-FACTORS = {"yarn-attn-factor": "attention_factor", "yarn-beta-fast": "beta_fast", "yarn-beta-slow": "beta_slow"}
+BETAS = {"yarn-beta-fast": "beta_fast", "yarn-beta-slow": "beta_slow"}
 
 
 def with_overrides(metadata: Mapping[str, Any], command: Command) -> dict[str, Any]:
@@ -67,7 +67,8 @@ def with_flags(keys: Keys, command: Command) -> Keys:
             said["rope_type"] = "linear"
     if said["rope_type"] in ("linear", "yarn"):
         said.setdefault("factor", 1.0)  # no scale anywhere is a scale of 1
-    said |= {ours: value for flag, ours in FACTORS.items() if (value := number_option(command, flag)) is not None}
+    said |= {ours: value for flag, ours in BETAS.items() if (value := _given(command, flag)) is not None}
+    said |= _magnitude(command, keys.but(**said))
     length = length_option(command, "yarn-orig-ctx")
     if length:
         said[LENGTH] = length
@@ -77,21 +78,42 @@ def with_flags(keys: Keys, command: Command) -> Keys:
     if theta and theta != rope.rope_theta:
         marks["base_raised"] = True
     rope = dataclasses.replace(rope, original_length=length or rope.original_length, rope_theta=theta or rope.rope_theta)
-    flags = {"rope-scaling", "rope-scale", "rope-freq-scale", "rope-freq-base", *FACTORS} & command.options.keys()
+    numbers = any(_given(command, name) for name in ("rope-scale", "rope-freq-scale", "rope-freq-base", *BETAS))
     if LENGTH not in said and keys.states_length:
         said[LENGTH] = rope.original_length
     if said["rope_type"] != "default":
         marks["reached"] = None
     _check_mix(command)
-    return dataclasses.replace(keys.knowing(**marks), said=said, rope=rope, text=FLAGS if flags else keys.text)
+    return dataclasses.replace(keys.knowing(**marks), said=said, rope=rope, text=FLAGS if kind or numbers else keys.text)
+
+
+def _given(command: Command, name: str) -> float | None:
+    """A number; a negative one is the default of these flags, and stands for what the file says (llama-context.cpp)."""
+    value = number_option(command, name)
+    return None if value is None or value < 0 else value
+
+
+def _magnitude(command: Command, keys: Keys) -> dict[str, float]:
+    """--yarn-attn-factor N is meant as N m(s): the rotation multiplies it by 0.1 ln s + 1 (ggml, rope_yarn), and 1 was its
+    default (common/arg.cpp, until 2025). Under yarn it is overwritten when the context is made; elsewhere it is m."""
+    times = _given(command, "yarn-attn-factor")
+    if times is None or times == 1:
+        return {}
+    if keys.rope_type != "yarn" or keys.is_latent:
+        raise BadConfig(
+            f"--yarn-attn-factor {times:g} multiplies cos and sin here, which no method without yarn has.\n  Leave it out."
+        )
+    return {"attention_factor": times * mscale(keys.factor) * float(keys.said.get("attn_factor", 1.0))}
 
 
 def _factor(command: Command) -> float | None:
-    """--rope-scale N and --rope-freq-scale 1/N set the same number, and the last one counts."""
+    """--rope-scale N and --rope-freq-scale 1/N set the same number, and the last one counts; a --rope-freq-scale of 0 is none."""
     given = [name for name in command.options if name in ("rope-scale", "rope-freq-scale")]
     if not given:
         return None
     value = number_option(command, given[-1]) or 0.0
+    if not value and given[-1] == "rope-freq-scale":
+        return None
     if not value > 0 and value == value:
         raise BadConfig(f"--{given[-1]} is {value:g}; it must be above 0.")
     return value if given[-1] == "rope-scale" else 1 / value
