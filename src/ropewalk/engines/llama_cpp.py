@@ -27,6 +27,7 @@ from ropewalk.engines.transformers.known import SOFTMAX_MSCALE
 from ropewalk.errors import CannotExpress
 from ropewalk.scaling.methods.ntk import stretched_theta
 from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.spec import is_local
 from ropewalk.scaling.stretch import Stretch
 
 AT = "llama.cpp 0c1e57098"
@@ -137,6 +138,13 @@ def _slot(keys: Keys) -> Says | None:
     return Says("at context_length, whatever these flags stretch", window=keys.longest)
 
 
+def _unasked(keys: Keys) -> Says | None:
+    """Without -c, or with 0, a context is as long as context_length: yarn's flags raise that only once it is made."""
+    if keys.text != FLAGS or keys.beside.asked or keys.target <= keys.longest or is_local(keys.layer_type):
+        return None
+    return Says(f"at context_length, where no -c asks for the {keys.target:,} that flags stretch to", window=keys.longest)
+
+
 def _shift(keys: Keys) -> Says | None:
     m = keys.scaled().attention_factor
     if keys.rope_type != "yarn" or not keys.beside.shifts or is_mla(keys):
@@ -171,6 +179,7 @@ QUIRKS = (
     Quirk(Verb.PASSES, _beyond, f"{AT}, llama-context.cpp: possible training context overflow", way_out=STRETCH_IT),
     Quirk(Verb.CLAMPS, _slot, f"{AT}, tools/server/server-context.cpp",
           way_out="Add --override-kv ARCHITECTURE.context_length=int:N."),
+    Quirk(Verb.CLAMPS, _unasked, f"{AT}, llama-context.cpp", way_out="Give -c."),
     Quirk(Verb.CLAMPS, _cap, f"{REPOSITORY}/issues/17459", way_out="Write context_length, or give the --rope-scale flags."),
 )  # fmt: skip
 

@@ -143,6 +143,19 @@ def test_a_server_caps_a_slot_whatever_linear_flags_say(tmp_path):
     assert looked_at(tmp_path, raised, LLAMA)[0] == []
 
 
+@pytest.mark.parametrize("context", ["", "-c 0"])
+@pytest.mark.parametrize("flags", ["--rope-scale 2", "--rope-scaling yarn --rope-scale 2 --yarn-orig-ctx 32768"])
+def test_flags_without_a_context_stretch_what_is_not_read(tmp_path, flags, context):
+    """llama-context.cpp: n_ctx 0 becomes n_ctx_train, and llama_init_from_model raises that for yarn only afterwards."""
+    said, _ = looked_at(tmp_path, f"llama-cli -m FILE {flags} {context}", LLAMA)
+    assert said == [
+        "llama.cpp caps the window at context_length, where no -c asks for the 65,536 that flags stretch to: 32,768 tokens"
+    ]
+    assert looked_at(tmp_path, f"llama-cli -m FILE {flags} -c 65536", LLAMA)[0] == []
+    # llama-cpp-python, server/settings.py: n_ctx is 2048 there
+    assert looked_at(tmp_path, "python -m llama_cpp.server --model FILE --rope_freq_scale 0.5", LLAMA)[0] == []
+
+
 def test_long_lists_are_chosen_once_by_the_context(tmp_path):
     """vLLM: max_model_len > L (phi3_long_rope_scaled_rope.py:51); llama.cpp: n_ctx_seq > L (get_rope_factors)."""
     equal = {**PHI3_MINI_128K, "max_position_embeddings": 4096}

@@ -114,7 +114,7 @@ def test_an_override_inside_text_config(serve):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ("--rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 32768 -c 131072", None),
+        ("--rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 32768", None),
         ("--rope-scaling yarn --rope-freq-scale 0.25 --yarn-orig-ctx 32768", None),
         ("--rope-scaling linear --rope-scale 4", None),
         ("--rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 32768 --yarn-beta-fast 8", None),  # the flags do work
@@ -133,7 +133,7 @@ def test_an_override_inside_text_config(serve):
     ],
 )
 def test_flags_of_llama_cpp(serve, flags, words):
-    said, _, _ = serve(f"llama-server -m FOLDER {flags}", QWEN25_7B)
+    said, _, _ = serve(f"llama-cli -m FOLDER -c 131072 {flags}", QWEN25_7B)
     assert said == [] if words is None else [s for s in said if words in s], said
 
 

@@ -12,7 +12,7 @@ from ropewalk.engines.keys import FLAGS, LENGTH, Keys, mscale
 from ropewalk.errors import BadConfig
 
 KINDS: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str, "bool": "true".__eq__}
-PYTHON = "llama_cpp.server"  # which caps no slot
+PYTHON, PYTHON_CONTEXT = "llama_cpp.server", 2048  # it caps no slot, and n_ctx is 2048 where it is not given
 NUMBERED = {"-1": None, "0": "none", "1": "linear", "2": "yarn"}  # llama_rope_scaling_type, as llama-cpp-python takes it
 BETAS = {"yarn-beta-fast": "beta_fast", "yarn-beta-slow": "beta_slow"}
 
@@ -107,7 +107,7 @@ def _magnitude(command: Command, keys: Keys) -> dict[str, float]:
 
 
 def _factor(command: Command) -> float | None:
-    """--rope-scale N and --rope-freq-scale 1/N set the same number, and the last one counts; a --rope-freq-scale of 0 is none."""
+    """--rope-scale N and --rope-freq-scale 1/N set the same number, and the last one counts; 1/N = 0 is none."""
     given = [name for name in command.options if name in ("rope-scale", "rope-freq-scale")]
     if not given:
         return None
@@ -137,6 +137,8 @@ def _check_mix(command: Command) -> None:
 def _context(command: Command) -> int | None:
     """Tokens of one sequence: -c is parted among the slots of --parallel, unless they share one cache."""
     asked, slots = length_option(command, "ctx-size"), number_option(command, "parallel") or 1
+    if PurePath(command.program).name == PYTHON and "ctx-size" not in command.options:
+        return PYTHON_CONTEXT
     if not asked or slots <= 1 or "kv-unified" in command.options:
         return asked
     return int(asked // slots)
