@@ -35,7 +35,7 @@ class Beside:
     """What a command line or a reader knows beside the config.
 
     asked: tokens, as --max-model-len or --context-length has them.  server: llama-server runs it, which caps a slot.
-    environment: names that are set in front of the command.  old_flag: --rope-scaling was given.
+    environment: names that are set in front of the command.  old_flag: --rope-scaling or --rope-theta.
     shifts: --context-shift was.  base_raised: the base was raised by hand, a stretch of unknown reach.
     reached: tokens that the model was trained or stretched to, where the text now claims more.
     no_factor: a GGUF names a scaling type without a factor.  null_theta: rope_theta is written as null.
@@ -47,7 +47,7 @@ class Beside:
     asked: int | None = None
     server: bool = False
     environment: tuple[str, ...] = ()
-    old_flag: bool = False
+    old_flag: str = ""
     shifts: bool = False
     base_raised: bool = False
     reached: int | None = None

@@ -107,13 +107,13 @@ def _twice(keys: Keys) -> Says | None:
 
 
 def _short_window(keys: Keys) -> Says | None:
-    if keys.rope_type != "yarn" or keys.longest >= keys.target:
+    if keys.rope_type != "yarn" or keys.longest >= keys.target or keys.beside.asked:
         return None
     return Says(f"at max_position_embeddings, below the {keys.target:,} that factor says", window=keys.longest)
 
 
 def _old_flag(keys: Keys) -> Says | None:
-    return Says("--rope-scaling, which is gone", runs=False) if keys.beside.old_flag else None
+    return Says(f"{keys.beside.old_flag}, which is gone", runs=False) if keys.beside.old_flag else None
 
 
 def _asked(keys: Keys) -> Says | None:

@@ -135,6 +135,25 @@ def test_what_flags_of_llama_cpp_say(tmp_path, flags, kind, factor, base):
     assert (keys.rope_type, keys.factor, keys.rope.rope_theta) == (kind, factor, base)
 
 
+def test_a_window_that_vllm_is_allowed_is_not_capped(tmp_path):
+    """config/model.py: under the variable --max-model-len stays, and yarn's table is as long as L s (yarn_scaling_rope.py).
+
+    Qwen's cards write it so, without max_position_embeddings: ls1intum/edutelligence#744.
+    """
+    override = json.dumps({"rope_parameters": {**YARN, "rope_theta": 1e6}})
+    line = f"VLLM_ALLOW_LONG_MAX_MODEL_LEN=1 {VLLM} '{override}' --max-model-len"
+    assert looked_at(tmp_path, f"{line} 131072", QWEN3_8B)[0] == []
+    assert "positions 131,072..131,999 are read" in looked_at(tmp_path, f"{line} 132000", QWEN3_8B)[0][0]
+    assert "caps the window" in looked_at(tmp_path, f"{VLLM} '{override}'", QWEN3_8B)[0][0]
+
+
+@pytest.mark.parametrize("flags", [f"--rope-scaling '{json.dumps(YARN)}'", "--rope-theta 5000000"])
+def test_both_flags_of_rope_are_gone(tmp_path, flags):
+    """vllm-project/vllm#28006, in 0.11.1."""
+    said, _ = looked_at(tmp_path, f"vllm serve FILE {flags}", QWEN3_8B)
+    assert said == [f"vLLM >= 0.11.1 does not run with {flags.partition(' ')[0]}, which is gone"]
+
+
 def test_a_server_caps_a_slot_whatever_linear_flags_say(tmp_path):
     """tools/server/server-context.cpp caps at n_ctx_train, which yarn's flags alone raise (llama-context.cpp)."""
     said, _ = looked_at(tmp_path, "llama-server -m FILE -c 65536 --rope-scale 2", LLAMA)

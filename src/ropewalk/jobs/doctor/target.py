@@ -31,6 +31,7 @@ from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.spec import is_local
 
 Find = Callable[[str], Path]
+OLD_FLAGS = ("rope-scaling", "rope-theta")  # of vLLM, both gone with pull request 28006
 DEFAULT = ("transformers", "vllm", "sglang", "llama_cpp", "mlx_lm")
 
 
@@ -228,7 +229,8 @@ def _of_config(command: Command, config: Mapping[str, Any]) -> Target:
     found = overridden(config, overrides | flags, command.engine)
     lost = found.lost or {} if overrides else {}
     marks: dict[str, Any] = {
-        "old_flag": "rope-scaling" in command.options, "lost_share": lost.get("partial_rotary_factor"),
+        "old_flag": " and ".join(f"--{name}" for name in OLD_FLAGS if name in command.options),
+        "lost_share": lost.get("partial_rotary_factor"),
         "asked": length_option(command, "max-model-len", "context-length", "max-seq-len"),
         "environment": tuple(name for name in command.environment if is_set(command, name)),
     }  # fmt: skip
