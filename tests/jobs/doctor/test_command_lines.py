@@ -198,6 +198,25 @@ def test_long_lists_are_chosen_once_by_the_context(tmp_path):
         ("ollama run llama3.1", "names of its own library"),
         ("ollama run FILE", "is no GGUF"),
         ("vllm serve FILE --config options.yaml", "Write them on the command line"),
+        ("vllm serve --config options.yaml", "Write them on the command line"),
+        (
+            "trtllm-serve FILE --max_seq_len 9 --extra_llm_api_options o.yaml",
+            "or leave it out where it says nothing of the rot",
+        ),
+        # what each program's own parser has: argparse, click and common/arg.cpp stop at what they do not know
+        (
+            "python -m sglang.launch_server --model-path FILE --rope-scaling '{}'",
+            "--context-length, --json-model-override-args",
+        ),
+        ("python -m sglang.launch_server --model-path FILE --max-model-len 9", "--max-model-len is an option of vLLM"),
+        ("mlx_lm.server --model FILE --hf-overrides '{}'", "It takes what the model's files say"),
+        ("vllm serve FILE --json-model-override-args '{}'", "--json-model-override-args is an option of SGLang"),
+        ("vllm serve FILE --hf-overrides '{\"max_model_len\": 131072}'", "sets 'max_model_len', which no config has"),
+        ("llama-server -m FILE --max-model-len 9", "--max-model-len is an option of vLLM"),
+        ("llama-server --models-preset presets.ini -c 9", "Look at one at a time"),
+        # common/arg.cpp: std::stoi("32k") is 32; sglang's and trtllm-serve's are whole numbers of argparse and click
+        ("llama-server -m FILE -c 32k", "takes no units"),
+        ("python -m sglang.launch_server --model-path FILE --context-length 128k", "Write 128000"),
         ("llama-server -m FILE --override-kv llama.context_length=131072", "KEY=TYPE:VALUE"),
         ("llama-server -m FILE --override-kv llama.context_length=int:many", "'many' is no int"),
         ("llama-server -m FILE --yarn-ext-factor 0.5", "mixes two rotations"),

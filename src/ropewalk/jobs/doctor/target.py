@@ -188,11 +188,7 @@ def _served(model: str, progress: Progress) -> Path | None:
 
 
 def _located(command: Command, base: Path | None) -> Command:
-    """With its model as it is found here. BadConfig for what cannot be here, or options that are written elsewhere."""
-    if "config" in command.options and command.engine in ("vllm", "sglang"):
-        raise BadConfig(
-            "--config of this command holds options that are not read here. Write them on the command line instead."
-        )
+    """With its model as it is found here. BadConfig for what cannot be here."""
     if base is not None:
         return command
     if "://" in command.model:
