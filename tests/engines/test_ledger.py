@@ -350,7 +350,7 @@ def test_every_quirk_has_a_row():
             "config.py:826",
             "rotary_embedding/__init__.py",
         },
-        "sglang": {"issues/2108", "factory.py", "config.py:411", "key by key", "model_config.py:1302"},
+        "sglang": {"issues/2108", "factory.py", "config.py:411", "key by key", "model_config.py:1302", "get_rope_config"},
         "llama_cpp": {
             "llama-context.cpp",
             "llama-kv-cache.cpp:1944",
@@ -358,6 +358,7 @@ def test_every_quirk_has_a_row():
             "load_hparams",
             "context overflow",
             "server-context.cpp",
+            "set_gguf_parameters",
         },
         "mlx_lm": {"models"},
         "tensorrt_llm": {"interface.py"},

@@ -11,6 +11,7 @@ from ropewalk.engines.keys import CONFIG, FLAGS, GGUF, RAMPED, Keys, deepseek_ra
 from ropewalk.engines.own_files import is_ramped, only_stretch, options, prove
 from ropewalk.engines.quirks import (
     INSIDE,
+    NOT_NULL,
     STRETCH_IT,
     becomes_plain,
     drops,
@@ -113,6 +114,14 @@ def _proportional(keys: Keys) -> Says | None:
     return Says('rope_type "proportional"', plain(keys))
 
 
+def _null_theta(keys: Keys) -> Says | None:
+    """The converter writes no base for it, and the loader takes 10,000."""
+    if not keys.beside.null_theta:
+        return None
+    other = keys.with_theta(10_000.0) if keys.rope.rope_theta != 10_000.0 else None
+    return Says("rope_theta: null, which its converter leaves out: it takes 10,000", other)
+
+
 def _no_factor(keys: Keys) -> Says | None:
     if not keys.beside.no_factor or keys.text == FLAGS:
         return None
@@ -160,6 +169,7 @@ def _cap(keys: Keys) -> Says | None:
 
 QUIRKS = (
     Quirk(Verb.IGNORES, outside, f"{AT}, conversion/base.py: text_config is laid over the rest", way_out=INSIDE),
+    Quirk(Verb.REPLACES, _null_theta, f"{AT}, conversion/base.py, set_gguf_parameters", way_out=NOT_NULL),
     Quirk(Verb.REPLACES, _no_factor, f"{AT}, llama-model.cpp, load_hparams", way_out="Write rope.scaling.factor."),
     Quirk(Verb.REPLACES, missing_length(lambda keys: keys.longest, *RAMPED), f"{AT}, llama-context.cpp",
           way_out="Write original_context_length, or give --yarn-orig-ctx."),

@@ -137,6 +137,12 @@ def lost_theta(keys: Keys) -> Says | None:
     )
 
 
+def null_theta(keys: Keys) -> Says | None:
+    """A base that is null and stays so: no power can be taken of it."""
+    return Says("rope_theta: null (TypeError when the model is built)", runs=False) if keys.beside.null_theta else None
+
+
+NOT_NULL = "Write the base back: setting config.rope_scaling replaces the dict that held it."
 INSIDE = "Move them into text_config, or whatever part holds the language model."
 STRETCH_IT = "Stretch the model to what is asked, or ask for less."
 

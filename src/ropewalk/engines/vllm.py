@@ -8,12 +8,14 @@ from ropewalk.engines.config_files import rotation_keys, written
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.engines.keys import RAMPED, Keys, absolute_factor, deepseek_ratio, mscale
 from ropewalk.engines.quirks import (
+    NOT_NULL,
     STRETCH_IT,
     drops,
     is_mla,
     long_lists_always,
     lost_share,
     lost_theta,
+    null_theta,
     other_window,
     outside,
     past_the_window,
@@ -174,6 +176,7 @@ QUIRKS = (
           way_out='Move them into text_config: --hf-overrides \'{"text_config": {...}}\'.'),
     Quirk(Verb.CRASHES, _old_flag, "https://github.com/vllm-project/recipes/issues/856", ">= 0.11.1",
           "Use --hf-overrides with rope_parameters, rope_theta inside it, and max_position_embeddings."),
+    Quirk(Verb.CRASHES, null_theta, GET_ROPE, way_out=NOT_NULL),
     Quirk(Verb.CRASHES, _asked, "vllm 0.32.0, config/model.py, _get_and_verify_max_len", f">= {ALIGNED}",
           "Put max_position_embeddings beside rope_parameters in --hf-overrides."),
     Quirk(Verb.CRASHES, _asked_before, f"{ISSUES}/8793", f"< {ALIGNED}"),

@@ -87,6 +87,24 @@ def test_a_base_that_is_null_is_a_finding(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        # get_rope and get_rope_config hand on what transformers has under rope_theta, None (read from its config: run), and
+        # _compute_inv_freq takes None to a power
+        ("vllm", "vLLM does not run with rope_theta: null (TypeError when the model is built)"),
+        ("sglang", "SGLang does not run with rope_theta: null (TypeError when the model is built)"),
+        # nn.RoPE(base=None): ValueError, "Neither base nor freqs has a value" (run at mlx 0.32.4)
+        ("mlx_lm", "MLX-LM does not run with rope_theta: null (ValueError when a text is read)"),
+        # conversion/base.py: `if ... is not None: add_rope_freq_base`; llama-model.cpp: rope_freq_base_train = 10000
+        ("llama_cpp", "llama.cpp reads otherwise rope_theta: null, which its converter leaves out: it takes 10,000"),
+    ],
+)
+def test_other_engines_have_no_base_either(tmp_path, engine, said):
+    (found,) = examine(written(tmp_path, {**LLAMA2_7B, "rope_theta": None}), [engine])
+    assert [loss.said for loss in found.losses] == [said]
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"rope_parameters": {**BY_PARTS["rope_scaling"], "factor": 8.0}},
