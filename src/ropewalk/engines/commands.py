@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ropewalk.engines.launchers import Launch, as_typed, find_launch, is_assignment, not_known
+from ropewalk.engines.launchers import Launch, as_typed, find_launch, is_assignment, not_known, stated_version
 from ropewalk.errors import BadConfig
 
 # Long names of short options, by engine.
@@ -61,6 +61,7 @@ class Command:
 
     program: as it was written.  options: by long name; None where one stands alone.
     environment: NAME=VALUE words in front, exported before, or given to a container.
+    version: of an image's tag, or as pip and uv are told it; "" where nothing says it.
     """
 
     engine: str
@@ -68,6 +69,7 @@ class Command:
     options: Mapping[str, str | None]
     environment: Mapping[str, str]
     program: str = ""
+    version: str = ""
 
 
 def is_command(text: str) -> bool:
@@ -153,7 +155,7 @@ def parse_command(text: str) -> Command:
     model = named or _positional(plain) or _looks_like_a_model(eaten)
     if not model:
         raise BadConfig("the command line names no model.\n  Give one, or the config it serves as config (--config).")
-    return Command(launch.engine, model, options, environment, program)
+    return Command(launch.engine, model, options, environment, program, stated_version(launch.engine, text))
 
 
 def _check_own(engine: str, options: Mapping[str, str | None]) -> None:

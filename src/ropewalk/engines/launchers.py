@@ -91,7 +91,7 @@ def _name(word: str) -> str:
 
 
 def _engine_of(word: str) -> str | None:
-    name = _name(word)
+    name = re.sub(r"@[\w.]+$", "", _name(word))  # as uvx has a version
     return PROGRAMS.get(name) or ("llama_cpp" if re.match(r"llama-[a-z]", name) and not word.endswith(".gguf") else None)
 
 
@@ -113,6 +113,13 @@ def _image(words: Sequence[str], index: int) -> str | None:
     if words[index].startswith("-") or "/" not in words[index] or words[index - 1].startswith("--name"):
         return None
     return IMAGES.get(re.split(r"[:@]", PurePath(words[index]).name)[0])
+
+
+def stated_version(engine: str, text: str) -> str:
+    """vllm/vllm-openai:v0.8.5, lmsysorg/sglang:v0.4.6.post4-cu124, vllm==0.9.1, vllm@0.9.1; "" where none is there."""
+    name = {"vllm": r"vllm(?:-openai(?:-\w+)?)?", "sglang": "sglang", "mlx_lm": "mlx[-_]lm"}.get(engine)
+    found = name and re.search(rf"(?<![\w.-]){name}(?:\[[\w,-]*\])?(?:==|@|:)v?(\d+\.\d+(?:\.\d+)?)", text)
+    return found.group(1) if found else ""
 
 
 def not_known(text: str, words: Sequence[str]) -> BadConfig:

@@ -154,6 +154,29 @@ def test_both_flags_of_rope_are_gone(tmp_path, flags):
     assert said == [f"vLLM >= 0.11.1 does not run with {flags.partition(' ')[0]}, which is gone"]
 
 
+@pytest.mark.parametrize(
+    ("front", "named"),
+    [
+        ("docker run --gpus all vllm/vllm-openai:v0.8.5 --model FILE", "vLLM 0.8.5"),
+        ("docker run --gpus all vllm/vllm-openai:v0.10.2-x86_64 --model FILE", "vLLM 0.10.2"),
+        ("pip install vllm==0.8.5.post1 && vllm serve FILE", "vLLM 0.8.5"),
+        ("uv run --with 'vllm[flashinfer]==0.9.1' vllm serve FILE", "vLLM 0.9.1"),
+        ("uvx vllm@0.9.1 serve FILE", "vLLM 0.9.1"),
+        ("docker run vllm/vllm-openai:latest --model FILE", "vLLM 0.33"),
+        ("vllm serve FILE", "vLLM 0.33"),
+    ],
+)
+def test_a_version_that_a_line_says(tmp_path, front, named):
+    """--rope-scaling was there until 0.11.1 (vllm-project/vllm#28006), and is an error only since."""
+    (tmp_path / "config.json").write_text(json.dumps(QWEN3_8B))
+    line = f"{front} --rope-scaling '{json.dumps(YARN)}' --max-model-len 131072".replace("FILE", str(tmp_path))
+    (found,) = examine(resolve(line, pytest.fail))
+    assert (found.name, bool(found.losses)) == (named, named == "vLLM 0.33")
+    (asked,) = examine(resolve(line, pytest.fail), versions={"vllm": "0.31"})
+    assert asked.version == "0.31"
+    assert examine(resolve(line, pytest.fail), ("sglang",))[0].version == "0.5.23"
+
+
 def test_a_server_caps_a_slot_whatever_linear_flags_say(tmp_path):
     """tools/server/server-context.cpp caps at n_ctx_train, which yarn's flags alone raise (llama-context.cpp)."""
     said, _ = looked_at(tmp_path, "llama-server -m FILE -c 65536 --rope-scale 2", LLAMA)

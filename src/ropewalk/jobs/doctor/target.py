@@ -37,11 +37,15 @@ DEFAULT = ("transformers", "vllm", "sglang", "llama_cpp", "mlx_lm")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """title: for people.  engines: who reads it, unless a person names others.  layers: what is written, by layer type."""
+    """title: for people.  engines: who reads it, unless a person names others.  layers: what is written, by layer type.
+
+    version: of its engine, as a command line says it.
+    """
 
     title: str
     engines: tuple[str, ...]
     layers: tuple[Keys, ...]
+    version: str = ""
 
 
 def resolve(target: str, find: Find, base: Path | None = None, progress: Progress = SILENT) -> Target:
@@ -233,7 +237,7 @@ def _of_config(command: Command, config: Mapping[str, Any]) -> Target:
     layers = tuple(keys.knowing(**_reached(keys, config)) for keys in _layers_of(found, marks))
     if "rope_theta" in lost:
         layers = tuple(dataclasses.replace(keys, lost_theta=True) for keys in layers)
-    return Target(command.model, (command.engine,), layers)
+    return Target(command.model, (command.engine,), layers, command.version)
 
 
 def _reached(keys: Keys, config: Mapping[str, Any]) -> dict[str, Any]:
