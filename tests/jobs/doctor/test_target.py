@@ -152,6 +152,15 @@ def test_a_raised_context_length_without_yarn_orig_ctx(tmp_path):
     assert apart[0].frequency > 1.5
 
 
+@pytest.mark.parametrize("name", ["docker-compose.yml", "sft.yaml", "presets.ini", "run.sh", "vllm.service"])
+def test_settings_of_a_program_are_no_config(tmp_path, name):
+    (tmp_path / name).write_text("model: a/b\nmax-model-len: 131072\n")
+    with pytest.raises(
+        BadConfig, match=r"is no config.json, and settings of programs are not read(.|\n)*the command line in quo"
+    ):
+        resolve(str(tmp_path / name), pytest.fail)
+
+
 def test_a_gguf_and_a_params_json(tmp_path):
     (tmp_path / "x.gguf").write_bytes(gguf(QWEN3))
     target = resolve(str(tmp_path / "x.gguf"), lambda name: pytest.fail(name))
