@@ -8,6 +8,7 @@ from ropewalk.engines.keys import Keys
 from ropewalk.errors import BadConfig
 from ropewalk.jobs.doctor.static import examine
 from ropewalk.jobs.doctor.target import resolve
+from support import engine_oracles as oracle
 from support.gguf_writer import gguf
 from support.published import PHI3_MINI_128K, QWEN3_8B
 
@@ -175,6 +176,58 @@ def test_a_version_that_a_line_says(tmp_path, front, named):
     (asked,) = examine(resolve(line, pytest.fail), versions={"vllm": "0.31"})
     assert asked.version == "0.31"
     assert examine(resolve(line, pytest.fail), ("sglang",))[0].version == "0.5.23"
+
+
+LLAMA31 = {**LLAMA, "llama.context_length": 131_072, "llama.rope.freq_base": 5e5}
+BANDS = [1.0] * 29 + [2.0] * 6 + [8.0] * 29
+
+
+@pytest.mark.parametrize(
+    ("line", "flags"),
+    [
+        ("--rope-scaling yarn --rope-scale 2 --yarn-orig-ctx 131072 -c 262144",
+         {"rope-scaling": "yarn", "rope-scale": 2, "yarn-orig-ctx": 131_072}),
+        ("--rope-scaling linear --rope-scale 2 -c 262144", {"rope-scaling": "linear", "rope-scale": 2}),
+        ("--rope-scale 2 -c 262144", {"rope-scale": 2}),
+        ("--rope-scaling none", {"rope-scaling": "none"}),
+        ("--rope-freq-base 1000000", {"rope-freq-base": 1e6}),
+    ],
+)  # fmt: skip
+def test_flags_act_beside_the_rope_factors_of_a_gguf(tmp_path, line, flags):
+    """Llama 3.1's bands are a tensor, which ggml_rope_cache_init divides by whatever the type; the oracle is ggml's text."""
+    (tmp_path / "x.gguf").write_bytes(gguf(LLAMA31, {"rope_freqs.weight": BANDS}))
+    (found,) = examine(resolve(f"llama-cli -m {tmp_path}/x.gguf {line}", pytest.fail))
+    inv_freq, m = oracle.ggml({**LLAMA31, "rope_freqs.weight": BANDS}, flags)
+    assert (found.losses, found.rotations[0].scaled.attention_factor) == ((), pytest.approx(m))
+    assert found.rotations[0].scaled.inv_freq == pytest.approx(list(inv_freq))
+
+
+def test_flags_beside_two_lists_are_refused(tmp_path):
+    lists = {"rope_factors_long.weight": [2.0] * 64, "rope_factors_short.weight": [1.0] * 64}
+    (tmp_path / "x.gguf").write_bytes(gguf(LLAMA31, lists))
+    with pytest.raises(BadConfig, match="beside the long and short factors"):
+        resolve(f"llama-cli -m {tmp_path}/x.gguf --rope-scale 2", pytest.fail)
+
+
+@pytest.mark.parametrize(
+    ("flags", "positions"),
+    [("--rope-scaling none", "32,768"), ("--rope-freq-scale 1", "32,768"), ("--rope-scale 2", "65,536")],
+)
+def test_flags_that_stretch_less_far_than_the_file(tmp_path, flags, positions):
+    """llama-context.cpp: a type and a scale of the command line stand in place of the file's."""
+    stretched = {**LLAMA, "llama.context_length": 131_072, "llama.rope.scaling.type": "yarn", "llama.rope.scaling.factor": 4.0,
+                 "llama.rope.scaling.original_context_length": 32_768}  # fmt: skip
+    said, _ = looked_at(tmp_path, f"llama-cli -m FILE {flags}", stretched)
+    assert said == [f"llama.cpp goes past the window: positions {positions}..131,071 are read unstretched"]
+    assert looked_at(tmp_path, f"llama-cli -m FILE {flags} -c {positions.replace(',', '')}", stretched)[0] == []
+
+
+def test_a_scale_in_place_of_the_files(tmp_path):
+    """Linear x4 at 16,384 tokens is a model of 4,096: x16 reaches 65,536."""
+    linear = {**LLAMA, "llama.context_length": 16_384, "llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 4.0}
+    said, keys = looked_at(tmp_path, "llama-cli -m FILE -c 131072 --rope-scale 16", linear)
+    assert (keys.rope.original_length, keys.target) == (4096, 65_536)
+    assert said == ["llama.cpp goes past the window: positions 65,536..131,071 are read unstretched"]
 
 
 def test_a_server_caps_a_slot_whatever_linear_flags_say(tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 
 from ropewalk.engines import gguf
 from ropewalk.engines.commands import Command, length_option, number_option
+from ropewalk.engines.gguf_file import FREQS, LONG, SHORT
 from ropewalk.engines.keys import FLAGS, LENGTH, Keys, mscale
 from ropewalk.errors import BadConfig
 
@@ -40,6 +41,24 @@ def reached(keys: Keys, metadata: Mapping[str, Any]) -> dict[str, Any]:
     if own.rope.rope_theta != keys.rope.rope_theta:
         return {"base_raised": True}
     return {"reached": own.longest} if keys.rope_type == "default" and keys.longest > own.longest else {}
+
+
+def layers_under(metadata: Mapping[str, Any], command: Command) -> tuple[Keys, ...]:
+    """The keys of a GGUF, for flags to be laid over: beside flags its rope factors stand apart, since both act (ggml,
+    ggml_rope_cache_init: the angle is divided by them first)."""
+    if not any(name.startswith(("rope-", "yarn-")) for name in command.options):
+        return gguf.layers_of(metadata)
+    if LONG in metadata or SHORT in metadata:
+        raise BadConfig(
+            "flags of the rotation act beside the long and short factors of this GGUF, and what both make was not looked at.\n"
+            "  Leave the flags out."
+        )
+    factors = tuple(metadata.get(FREQS) or ())
+    layers = gguf.layers_of({key: value for key, value in metadata.items() if key != FREQS})
+    for keys in layers:
+        if factors and len(factors) != keys.rope.rotary_dim // 2:
+            raise BadConfig(f"{FREQS} has {len(factors)} factors for {keys.rope.rotary_dim // 2} pairs.")
+    return tuple(keys if keys.layer_type.startswith("sliding") else keys.knowing(bands=factors) for keys in layers)
 
 
 def with_flags(keys: Keys, command: Command) -> Keys:
@@ -77,14 +96,18 @@ def with_flags(keys: Keys, command: Command) -> Keys:
         said.setdefault(LENGTH, rope.original_length)
     if theta and theta != rope.rope_theta:
         marks["base_raised"] = True
-    rope = dataclasses.replace(rope, original_length=length or rope.original_length, rope_theta=theta or rope.rope_theta)
+    trained = int(length or said.get(LENGTH) or rope.original_length)
+    rope = dataclasses.replace(rope, original_length=trained, rope_theta=theta or rope.rope_theta)
     numbers = any(_given(command, name) for name in ("rope-scale", "rope-freq-scale", "rope-freq-base", *BETAS))
     if LENGTH not in said and keys.states_length:
         said[LENGTH] = rope.original_length
     if said["rope_type"] != "default":
         marks["reached"] = None
     _check_mix(command)
-    return dataclasses.replace(keys.knowing(**marks), said=said, rope=rope, text=FLAGS if kind or numbers else keys.text)
+    new = dataclasses.replace(keys.knowing(**marks), said=said, rope=rope, text=FLAGS if kind or numbers else keys.text)
+    reach = trained if new.rope_type == "default" else new.target
+    less = (kind or factor is not None) and keys.rope_type in ("linear", "yarn") and reach < new.longest
+    return new.knowing(reached=reach) if less else new  # the file is stretched to its window, and these flags less far
 
 
 def _given(command: Command, name: str) -> float | None:
@@ -97,6 +120,10 @@ def _magnitude(command: Command, keys: Keys) -> dict[str, float]:
     """--yarn-attn-factor N is meant as N m(s): the rotation multiplies it by 0.1 ln s + 1 (ggml, rope_yarn), and 1 was its
     default (common/arg.cpp, until 2025). Under yarn it is overwritten when the context is made; elsewhere it is m."""
     times = _given(command, "yarn-attn-factor")
+    if keys.rope_type == "default" and keys.said.get("attn_factor", 1.0) != 1:
+        raise BadConfig(
+            "rope.scaling.attn_factor of this GGUF multiplies cos and sin beside these flags. Leave the flags out."
+        )
     if times is None or times == 1:
         return {}
     if keys.rope_type != "yarn" or keys.is_latent:

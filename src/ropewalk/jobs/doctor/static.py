@@ -117,6 +117,7 @@ def _said(keys: Keys) -> str:
     stretch, where = keys.stretch(), "" if keys.layer_type == "all" else f"{keys.layer_type}: "
     rope = keys.rope
     base = f"{where}{rope.rotary_dim // 2} pairs, base {rope.rope_theta:,g}"
+    base += ", rope_freqs.weight" if keys.beside.bands else ""
     if stretch.method == "none":
         return f"{base}, plain, {keys.longest:,} tokens"
     m = keys.scaled().attention_factor

@@ -24,7 +24,7 @@ from ropewalk.engines.transformers.checkpoint import (
     text_of,
 )
 from ropewalk.errors import BadConfig, first_line
-from ropewalk.jobs.doctor.llama_flags import reached, with_flags, with_overrides
+from ropewalk.jobs.doctor.llama_flags import layers_under, reached, with_flags, with_overrides
 from ropewalk.jobs.doctor.ollama_files import find_model, is_modelfile, of_hub, read_modelfile
 from ropewalk.jobs.doctor.overrides import Overridden, overridden, pasted_outside
 from ropewalk.progress import SILENT, Progress
@@ -159,7 +159,8 @@ def _of_command(command: Command, find: Find, base: Path | None, progress: Progr
                 f"{path.name} is a GGUF, and what {get_engine(command.engine).title} makes of one was not looked at."
             )
         header = _header(path)
-        layers = gguf.layers_of(with_overrides(header, command))
+        metadata = with_overrides(header, command)
+        layers = layers_under(metadata, command) if command.engine == "llama_cpp" else gguf.layers_of(metadata)
         layers = tuple(keys if is_local(keys.layer_type) else keys.knowing(**reached(keys, header)) for keys in layers)
     elif command.engine == "llama_cpp":
         _check_overrides(command)
