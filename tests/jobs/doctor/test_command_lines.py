@@ -10,7 +10,8 @@ from ropewalk.jobs.doctor.static import examine
 from ropewalk.jobs.doctor.target import resolve
 from support import engine_oracles as oracle
 from support.gguf_writer import gguf
-from support.published import PHI3_MINI_128K, QWEN3_8B
+from support.oracles import transformers_rotary
+from support.published import LLAMA31_8B, PHI3_MINI_128K, QWEN3_8B
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768}
 LONG = {**YARN, "original_max_position_embeddings": 262_144}
@@ -200,6 +201,17 @@ def test_flags_act_beside_the_rope_factors_of_a_gguf(tmp_path, line, flags):
     inv_freq, m = oracle.ggml({**LLAMA31, "rope_freqs.weight": BANDS}, flags)
     assert (found.losses, found.rotations[0].scaled.attention_factor) == ((), pytest.approx(m))
     assert found.rotations[0].scaled.inv_freq == pytest.approx(list(inv_freq))
+
+
+def test_flags_act_beside_the_bands_of_a_config(tmp_path):
+    """conversion/llama.py writes llama3 as rope_freqs.weight: its frequencies by transformers, and linear x2 divides them."""
+    line = "llama-cli -m FILE -c 262144 --rope-scale 2"
+    said, keys = looked_at(tmp_path, line, LLAMA31_8B)
+    bands, _ = transformers_rotary(LLAMA31_8B)
+    assert (said, keys.rope_type, keys.target) == ([], "linear", 262_144)
+    assert keys.scaled().inv_freq == pytest.approx([theta / 2 for theta in bands], rel=1e-6)
+    with pytest.raises(BadConfig, match="beside what the converter makes of longrope"):
+        looked_at(tmp_path, line, PHI3_MINI_128K)
 
 
 def test_flags_beside_two_lists_are_refused(tmp_path):

@@ -1,6 +1,7 @@
 """llama.cpp's command line over what a GGUF or a config says, as common/arg.cpp and llama-context.cpp take it."""
 
 import dataclasses
+import operator
 import re
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
@@ -10,6 +11,7 @@ from ropewalk.engines import gguf
 from ropewalk.engines.commands import Command, length_option, number_option
 from ropewalk.engines.gguf_file import FREQS, LONG, SHORT
 from ropewalk.engines.keys import FLAGS, LENGTH, Keys, mscale
+from ropewalk.engines.quirks import plain
 from ropewalk.errors import BadConfig
 
 KINDS: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str, "bool": "true".__eq__}
@@ -46,7 +48,7 @@ def reached(keys: Keys, metadata: Mapping[str, Any]) -> dict[str, Any]:
 def layers_under(metadata: Mapping[str, Any], command: Command) -> tuple[Keys, ...]:
     """The keys of a GGUF, for flags to be laid over: beside flags its rope factors stand apart, since both act (ggml,
     ggml_rope_cache_init: the angle is divided by them first)."""
-    if not any(name.startswith(("rope-", "yarn-")) for name in command.options):
+    if not _turns(command):
         return gguf.layers_of(metadata)
     if LONG in metadata or SHORT in metadata:
         raise BadConfig(
@@ -59,6 +61,23 @@ def layers_under(metadata: Mapping[str, Any], command: Command) -> tuple[Keys, .
         if factors and len(factors) != keys.rope.rotary_dim // 2:
             raise BadConfig(f"{FREQS} has {len(factors)} factors for {keys.rope.rotary_dim // 2} pairs.")
     return tuple(keys if keys.layer_type.startswith("sliding") else keys.knowing(bands=factors) for keys in layers)
+
+
+def converted(keys: Keys, command: Command) -> Keys:
+    """The same of a config.json, whose converter writes llama3's bands as rope factors (conversion/llama.py)."""
+    if not _turns(command) or keys.rope_type in ("default", "linear", "yarn"):
+        return keys
+    if keys.rope_type != "llama3" or gguf.architecture(keys.kind) not in gguf.ROPE_FACTORS:
+        raise BadConfig(
+            f"flags of the rotation act beside what the converter makes of {keys.rope_type}, which was not looked at.\n"
+            "  Leave the flags out, or give the GGUF."
+        )
+    bands = tuple(map(operator.truediv, keys.rope.inv_freq, keys.scaled().inv_freq))
+    return plain(keys).with_length(keys.longest).knowing(bands=bands)
+
+
+def _turns(command: Command) -> bool:
+    return any(name.startswith(("rope-", "yarn-")) for name in command.options)
 
 
 def with_flags(keys: Keys, command: Command) -> Keys:

@@ -24,7 +24,7 @@ from ropewalk.engines.transformers.checkpoint import (
     text_of,
 )
 from ropewalk.errors import BadConfig, first_line
-from ropewalk.jobs.doctor.llama_flags import layers_under, reached, with_flags, with_overrides
+from ropewalk.jobs.doctor.llama_flags import converted, layers_under, reached, with_flags, with_overrides
 from ropewalk.jobs.doctor.ollama_files import find_model, is_modelfile, of_hub, read_modelfile
 from ropewalk.jobs.doctor.overrides import Overridden, overridden, pasted_outside
 from ropewalk.progress import SILENT, Progress
@@ -164,7 +164,7 @@ def _of_command(command: Command, find: Find, base: Path | None, progress: Progr
         layers = tuple(keys if is_local(keys.layer_type) else keys.knowing(**reached(keys, header)) for keys in layers)
     elif command.engine == "llama_cpp":
         _check_overrides(command)
-        layers = layers_of(read_config(path))
+        layers = tuple(converted(keys, command) for keys in layers_of(read_config(path)))
     else:
         found = _of_config(command, read_config(path))
         if command.engine == "vllm" and _takes_params(path, command.options.get("config-format") or "auto"):
