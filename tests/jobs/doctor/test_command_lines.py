@@ -307,6 +307,9 @@ def test_long_lists_are_chosen_once_by_the_context(tmp_path):
         ("python -m sglang.launch_server --model-path FILE --context-length 128k", "Write 128000"),
         ("llama-server -m FILE --override-kv llama.context_length=131072", "KEY=TYPE:VALUE"),
         ("llama-server -m FILE --override-kv llama.context_length=int:many", "'many' is no int"),
+        ("llama-server -m FILE --override-kv qwen2.context_length=int:131072 -c 131072", "this GGUF is llama"),
+        # common/arg.cpp: --rope-freq-scale N is 1 / factor
+        ("llama-server -m FILE --rope-freq-scale 4", "--rope-scale 4, or --rope-freq-scale 0.25"),
         ("llama-server -m FILE --yarn-ext-factor 0.5", "mixes two rotations"),
         # llama-context.cpp: without yarn it is what cos and sin are multiplied by
         ("llama-server -m FILE --rope-scale 4 --yarn-attn-factor 1.2", "multiplies cos and sin here"),
@@ -314,5 +317,5 @@ def test_long_lists_are_chosen_once_by_the_context(tmp_path):
 )
 def test_what_cannot_be_read_is_refused_with_the_way_out(tmp_path, command, words):
     with pytest.raises(BadConfig) as refusal:
-        looked_at(tmp_path, command, LLAMA if "override-kv" in command or "yarn" in command else QWEN3_8B)
+        looked_at(tmp_path, command, LLAMA if any(name in command for name in ("override-kv", "yarn", "freq")) else QWEN3_8B)
     assert words in str(refusal.value)

@@ -14,6 +14,7 @@ from ropewalk.engines.keys import FLAGS, LENGTH, Keys, mscale
 from ropewalk.engines.quirks import plain
 from ropewalk.errors import BadConfig
 
+ARCHITECTURE = "general.architecture"
 KINDS: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str, "bool": "true".__eq__}
 PYTHON, PYTHON_CONTEXT = "llama_cpp.server", 2048  # it caps no slot, and n_ctx is 2048 where it is not given
 NUMBERED = {"-1": None, "0": "none", "1": "linear", "2": "yarn"}  # llama_rope_scaling_type, as llama-cpp-python takes it
@@ -30,6 +31,11 @@ def with_overrides(metadata: Mapping[str, Any], command: Command) -> dict[str, A
                 f"--override-kv is {item!r}; it must be KEY=TYPE:VALUE, with int, float, bool or str for the type."
             )
         key, kind, text = found.groups()
+        if re.fullmatch(r"[\w-]+\.(rope\..+|context_length)", key) and not key.startswith(f"{metadata.get(ARCHITECTURE)}."):
+            raise BadConfig(
+                f"--override-kv {key}: this GGUF is {metadata.get(ARCHITECTURE)}, and nobody reads that key of it.\n"
+                f"  Its keys begin with {metadata.get(ARCHITECTURE)}."
+            )
         try:
             new[key] = KINDS[kind](text)
         except ValueError:
@@ -162,7 +168,13 @@ def _factor(command: Command) -> float | None:
         return None
     if not value > 0 and value == value:
         raise BadConfig(f"--{given[-1]} is {value:g}; it must be above 0.")
-    return value if given[-1] == "rope-scale" else 1 / value
+    factor = value if given[-1] == "rope-scale" else 1 / value
+    if factor < 1:
+        raise BadConfig(
+            f"--{given[-1]} {value:g} is a factor of {factor:g}, which narrows the window.\n"
+            f"  For {1 / factor:g} times the window it is --rope-scale {1 / factor:g}, or --rope-freq-scale {factor:g}."
+        )
+    return factor
 
 
 def _check_mix(command: Command) -> None:
