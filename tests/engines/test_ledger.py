@@ -359,6 +359,7 @@ def test_every_quirk_has_a_row():
             "context overflow",
             "server-context.cpp",
             "set_gguf_parameters",
+            "deepseek2.cpp was",
         },
         "mlx_lm": {"models"},
         "tensorrt_llm": {"interface.py"},

@@ -83,6 +83,18 @@ def _latent(keys: Keys) -> Says | None:
     return Says(what, keys.but(mscale=None, attn_factor=None, attention_factor=m, mscale_all_dim=softmax or None))
 
 
+def _other_latent(keys: Keys) -> Says | None:
+    latent = is_mla(keys) or gguf.RANK in keys.model
+    if (
+        not latent
+        or gguf.architecture(keys.kind) in gguf.LATENT
+        or keys.rope_type not in ("linear", "yarn")
+        or keys.factor <= 1
+    ):
+        return None
+    return Says(f"the temperature of latent attention, perhaps: what the graph of {keys.kind} makes of it was not looked at")
+
+
 def _betas(keys: Keys) -> Says | None:
     if keys.text == FLAGS or keys.kind in READS_BETAS:
         return None
@@ -177,6 +189,8 @@ QUIRKS = (
           way_out="Write rope.scaling.attn_factor = m / (0.1 ln s + 1) into the GGUF."),
     Quirk(Verb.REPLACES, _latent, f"{AT}, llama-context.cpp and src/models/deepseek2.cpp",
           way_out="Write mscale and mscale_all_dim into the config, both the same, before it is converted."),
+    Quirk(Verb.REPLACES, _other_latent, f"{AT}: of such graphs, src/models/deepseek2.cpp was",
+          way_out="Compare two that run: `ropewalk doctor --trainer FOLDER --rollout http://...`."),
     Quirk(Verb.IGNORES, _betas, f"{AT}, src/models: only grok and mistral3 load them",
           way_out="Give --yarn-beta-fast and --yarn-beta-slow."),
     Quirk(Verb.IGNORES, drops("truncate"), f"{AT}, ggml.c:4486", way_out="Write rope_freqs.weight, where the graph has it."),
