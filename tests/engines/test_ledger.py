@@ -78,6 +78,9 @@ M_RAMP = {**QWEN2_VL_7B, "max_position_embeddings": 131_072, "rope_scaling": {
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 8192}  # fmt: skip
 
+# nomic-embed-text-v1
+NOMIC = {"model_type": "nomic_bert", "n_embd": 768, "n_head": 12, "n_layer": 12, "n_positions": 8192, "rotary_emb_base": 1000,
+         "max_trained_positions": 2048, "rotary_emb_fraction": 1.0, "rotary_scaling_factor": 2}  # fmt: skip
 # (engine, version, config, verb, words, {size}, version without it or None)
 ROWS = [
     # temperature: logits are (m' / m)^2; m(64)^2 = 2.005, the "x2.0" of Laguna XS.2 (vllm#46280)
@@ -225,6 +228,12 @@ ROWS = [
     ("vllm", "0.33", llama(yarn()), Verb.CLAMPS, "below the 16,384", {"window": 4096}, "0.31"),
     ("sglang", "0.5.23", llama(yarn()), Verb.CLAMPS, "below the 16,384", {"window": 4096}, None),
     ("llama_cpp", "b10488", llama(yarn()), Verb.CLAMPS, "below the 16,384", {"window": 4096}, None),
+    # nomic-embed-text-v1 as published: the class of transformers has no such key; vLLM since its pull request 41277
+    ("transformers", "5.23", NOMIC, Verb.IGNORES, "rotary_scaling_factor: 2", {}, "4.57"),
+    ("vllm", "0.33", NOMIC, Verb.REPLACES, "one table, of the served length", {}, "0.12"),
+    ("vllm", "0.12", NOMIC, Verb.IGNORES, "rotary_scaling_factor: 2", {}, "0.33"),
+    # its converter: "the HF config claims n_ctx=8192, but it uses RoPE scaling", and 2048 is written
+    ("llama_cpp", "b10488", NOMIC, Verb.CLAMPS, "which its converter writes", {"window": 2048}, None),
     # Ollama: its converter, the cap, the shift: m(4) = 1.1386 each time
     ("ollama", "0.12", {**QWEN3_8B, "rope_scaling": {**yarn(), "original_max_position_embeddings": 32_768}}, Verb.IGNORES,
      "when it converts safetensors itself", {"over": 1.05}, None),

@@ -33,6 +33,7 @@ from ropewalk.scaling.stretch import Stretch
 
 AT = "llama.cpp 0c1e57098"
 REPOSITORY = "https://github.com/ggml-org/llama.cpp"
+NOMIC_LENGTH = 2048
 KEYS_FILE = "gguf-keys.json"  # what an export calls the keys
 # Loaders that read yarn's betas from the file, by transformers' name and by GGUF's.
 READS_BETAS = frozenset({"grok", "mistral3", "ministral3"})
@@ -166,6 +167,13 @@ def _unasked(keys: Keys) -> Says | None:
     return Says(f"at context_length, where no -c asks for the {keys.target:,} that flags stretch to", window=keys.longest)
 
 
+def _nomic(keys: Keys) -> Says | None:
+    """Its converter writes 2,048 whatever the config says, since it has no word for Nomic's dynamic NTK."""
+    if keys.text != CONFIG or keys.kind != "nomic_bert" or keys.longest <= NOMIC_LENGTH:
+        return None
+    return Says(f"at {NOMIC_LENGTH:,}, which its converter writes for Nomic's models", window=NOMIC_LENGTH)
+
+
 def _shift(keys: Keys) -> Says | None:
     m = keys.scaled().attention_factor
     if keys.rope_type != "yarn" or not keys.beside.shifts or is_mla(keys):
@@ -203,6 +211,7 @@ QUIRKS = (
     Quirk(Verb.PASSES, _beyond, f"{AT}, llama-context.cpp: possible training context overflow", way_out=STRETCH_IT),
     Quirk(Verb.CLAMPS, _slot, f"{AT}, tools/server/server-context.cpp",
           way_out="Add --override-kv ARCHITECTURE.context_length=int:N."),
+    Quirk(Verb.CLAMPS, _nomic, f"{AT}, conversion/bert.py", way_out="Give -c and --rope-scaling with its factor."),
     Quirk(Verb.CLAMPS, _unasked, f"{AT}, llama-context.cpp", way_out="Give -c."),
     Quirk(Verb.CLAMPS, _cap, f"{REPOSITORY}/issues/17459", way_out="Write context_length, or give the --rope-scale flags."),
 )  # fmt: skip

@@ -137,6 +137,14 @@ def lost_theta(keys: Keys) -> Says | None:
     )
 
 
+def nomic(keys: Keys) -> Says | None:
+    """Nomic's own code stretches by dynamic NTK beyond max_trained_positions, where this key is not null."""
+    factor = keys.model.get("rotary_scaling_factor")
+    if keys.kind != "nomic_bert" or not factor:
+        return None
+    return Says(f"rotary_scaling_factor: {factor:g}, dynamic NTK beyond max_trained_positions in Nomic's own code")
+
+
 def null_theta(keys: Keys) -> Says | None:
     """A base that is null and stays so: no power can be taken of it."""
     return Says("rope_theta: null (TypeError when the model is built)", runs=False) if keys.beside.null_theta else None

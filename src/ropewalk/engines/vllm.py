@@ -15,6 +15,7 @@ from ropewalk.engines.quirks import (
     long_lists_always,
     lost_share,
     lost_theta,
+    nomic,
     null_theta,
     other_window,
     outside,
@@ -106,6 +107,11 @@ def _twice(keys: Keys) -> Says | None:
     return Says(
         f"max_position_embeddings {keys.longest:,}, stretched already: it is multiplied by factor again", window=window
     )
+
+
+def _nomic(keys: Keys) -> Says | None:
+    said = nomic(keys)
+    return said and Says(f"{said.what}: one table, of the served length, for inputs of every length")
 
 
 def _short_window(keys: Keys) -> Says | None:
@@ -204,6 +210,8 @@ QUIRKS = (
         Verb.IGNORES, static_dynamic(lambda f: 1.0), f"{PULLS}/55910", f">= {DYNAMIC_FIX}",
         "Use a static factor: beyond the original window its table ends and logits are NaN.",
     ),
+    Quirk(Verb.IGNORES, nomic, "vllm 0.9, model_executor/models/config.py, NomicBertModelConfig", f"< {DYNAMIC_FIX}"),
+    Quirk(Verb.REPLACES, _nomic, f"{PULLS}/41277", f">= {DYNAMIC_FIX}"),
     Quirk(Verb.CRASHES, _whole_factor, "vllm 0.32.0, linear_scaling_rope.py:70", way_out="Write 4.0, not 4."),
     Quirk(
         Verb.IGNORES, _longrope_temperature, "vllm 0.32.0, phi3_long_rope_scaled_rope.py",
