@@ -143,9 +143,10 @@ def _image(words: Sequence[str], index: int) -> str | None:
 
 
 def stated_version(engine: str, text: str) -> str:
-    """vllm/vllm-openai:v0.8.5, lmsysorg/sglang:v0.4.6.post4-cu124, vllm==0.9.1, vllm@0.9.1; "" where none is there."""
+    """vllm/vllm-openai:v0.8.5, lmsysorg/sglang:v0.4.6.post4-cu124, vllm==0.9.1, vllm@0.9.1; "" where none is there, or a year
+    as NVIDIA's images have it (vllm:25.09-py3)."""
     name = {"vllm": r"vllm(?:-openai(?:-\w+)?)?", "sglang": "sglang", "mlx_lm": "mlx[-_]lm"}.get(engine)
-    found = name and re.search(rf"(?<![\w.-]){name}(?:\[[\w,-]*\])?(?:==|@|:)v?(\d+\.\d+(?:\.\d+)?)", text)
+    found = name and re.search(rf"(?<![\w.-]){name}(?:\[[\w,-]*\])?(?:==|@|:)v?(\d\.\d+(?:\.\d+)?)", text)
     return found.group(1) if found else ""
 
 

@@ -165,6 +165,7 @@ def test_both_flags_of_rope_are_gone(tmp_path, flags):
         ("uv run --with 'vllm[flashinfer]==0.9.1' vllm serve FILE", "vLLM 0.9.1"),
         ("uvx vllm@0.9.1 serve FILE", "vLLM 0.9.1"),
         ("docker run vllm/vllm-openai:latest --model FILE", "vLLM 0.33"),
+        ("docker run nvcr.io/nvidia/vllm:25.09-py3 vllm serve FILE", "vLLM 0.33"),
         ("vllm serve FILE", "vLLM 0.33"),
     ],
 )
