@@ -224,7 +224,11 @@ def test_flags_beside_two_lists_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("flags", "positions"),
-    [("--rope-scaling none", "32,768"), ("--rope-freq-scale 1", "32,768"), ("--rope-scale 2", "65,536")],
+    [
+        ("--rope-scaling none", "32,768"),
+        ("--rope-freq-scale 1", "32,768"),
+        ("--rope-scale 2", "65,536"),
+    ],
 )
 def test_flags_that_stretch_less_far_than_the_file(tmp_path, flags, positions):
     """llama-context.cpp: a type and a scale of the command line stand in place of the file's."""
@@ -233,6 +237,36 @@ def test_flags_that_stretch_less_far_than_the_file(tmp_path, flags, positions):
     said, _ = looked_at(tmp_path, f"llama-cli -m FILE {flags}", stretched)
     assert said == [f"llama.cpp goes past the window: positions {positions}..131,071 are read unstretched"]
     assert looked_at(tmp_path, f"llama-cli -m FILE {flags} -c {positions.replace(',', '')}", stretched)[0] == []
+
+
+def test_a_length_that_is_stretched_already(tmp_path):
+    """The file's yarn x4 from 32,768 is replaced by x4 from 131,072: no pair is slowed more than before."""
+    stretched = {**LLAMA, "llama.context_length": 131_072, "llama.rope.scaling.type": "yarn", "llama.rope.scaling.factor": 4.0,
+                 "llama.rope.scaling.original_context_length": 32_768}  # fmt: skip
+    line = "llama-cli -m FILE -c 524288 --rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 131072"
+    assert "positions 131,072..524,287 are read unstretched" in looked_at(tmp_path, line, stretched)[0][0]
+
+
+@pytest.mark.parametrize(
+    ("override", "config", "positions"),
+    [
+        # Llama 3.1 was trained at 8,192 and with llama3 x8 (its card): yarn x2 in place of that reaches 16,384
+        ({"rope_parameters": {**YARN, "factor": 2.0, "original_max_position_embeddings": 131_072, "rope_theta": 5e5},
+          "max_position_embeddings": 262_144}, LLAMA31_8B, "16,384..262,143"),
+        ({"rope_parameters": {**YARN, "factor": 16.0, "original_max_position_embeddings": 8192, "rope_theta": 5e5}},
+         LLAMA31_8B, None),
+        ({"rope_scaling": None}, LLAMA31_8B, "8,192..131,071"),
+        ({"rope_scaling": None}, PHI3_MINI_128K, "4,096..131,071"),
+        ({"max_position_embeddings": 131_072}, LLAMA31_8B, None),
+        ({"architectures": ["X"]}, LLAMA31_8B, None),
+    ],
+)  # fmt: skip
+def test_an_override_in_place_of_a_stretch(tmp_path, override, config, positions):
+    """_apply_dict_overrides sets the dict: what stood there is gone, and the new one starts where the model was trained."""
+    said, _ = looked_at(tmp_path, f"{VLLM} '{json.dumps(override)}'", config)
+    assert [one for one in said if "are read unstretched" in one] == (
+        [f"vLLM goes past the window: positions {positions} are read unstretched"] if positions else []
+    ), said
 
 
 def test_a_scale_in_place_of_the_files(tmp_path):

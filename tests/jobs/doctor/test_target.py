@@ -14,6 +14,7 @@ from ropewalk.jobs.doctor.target import resolve
 from support.gguf_writer import QWEN3, gguf
 from support.published import GEMMA3_4B, LLAMA31_8B, QWEN3_8B, QWEN25_7B
 
+PLAIN_LLAMA = {**LLAMA31_8B, "rope_scaling": None}  # its base, without a stretch that an override would replace
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768}
 
 
@@ -69,17 +70,17 @@ def test_a_flag_that_is_gone(serve):
 def test_an_override_that_loses_the_base(serve):
     """serving.md 1.3: measured 10.1 wrong. Llama 3.1's base is 5e5; the class's own is 1e4: 50^(126/128) in the last pair."""
     override = json.dumps({"rope_parameters": YARN})
-    (said,), _, _ = serve(f"vllm serve FOLDER --hf-overrides '{override}'", LLAMA31_8B)
+    (said,), _, _ = serve(f"vllm serve FOLDER --hf-overrides '{override}'", PLAIN_LLAMA)
     assert "ignores the base: the override replaced the dict that held it, and rope_theta is 10000: a frequency x47" in said
     assert (
-        serve(f"vllm serve FOLDER --hf-overrides '{override}'", LLAMA31_8B, {"vllm": "0.11"})[0] == []
+        serve(f"vllm serve FOLDER --hf-overrides '{override}'", PLAIN_LLAMA, {"vllm": "0.11"})[0] == []
     )  # transformers 4 kept it
     kept = {"rope_parameters": {**YARN, "rope_theta": 500_000.0}}
-    said, _, _ = serve(f"vllm serve FOLDER --hf-overrides '{json.dumps(kept)}'", LLAMA31_8B)
+    said, _, _ = serve(f"vllm serve FOLDER --hf-overrides '{json.dumps(kept)}'", PLAIN_LLAMA)
     assert said == []
     # SGLang merges
     sglang = "python -m sglang.launch_server --model-path FOLDER --json-model-override-args"
-    said, _, _ = serve(f"{sglang} '{json.dumps({'rope_scaling': YARN})}'", LLAMA31_8B)
+    said, _, _ = serve(f"{sglang} '{json.dumps({'rope_scaling': YARN})}'", PLAIN_LLAMA)
     assert said == []
 
 

@@ -130,9 +130,12 @@ def with_flags(keys: Keys, command: Command) -> Keys:
         marks["reached"] = None
     _check_mix(command)
     new = dataclasses.replace(keys.knowing(**marks), said=said, rope=rope, text=FLAGS if kind or numbers else keys.text)
-    reach = trained if new.rope_type == "default" else new.target
-    less = (kind or factor is not None) and keys.rope_type in ("linear", "yarn") and reach < new.longest
-    return new.knowing(reached=reach) if less else new  # the file is stretched to its window, and these flags less far
+    if keys.rope_type not in ("linear", "yarn") or not (kind or factor is not None or length):
+        return new
+    # the file is stretched to its window from a length of its own, whatever the flags say of that
+    start = min(trained, int(keys.said.get(LENGTH) or trained))
+    reach = start if new.rope_type == "default" else round(start * new.factor)
+    return new.knowing(reached=reach) if reach < max(new.longest, new.target) else new
 
 
 def _given(command: Command, name: str) -> float | None:

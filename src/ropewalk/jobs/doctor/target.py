@@ -28,9 +28,11 @@ from ropewalk.jobs.doctor.llama_flags import converted, layers_under, reached, w
 from ropewalk.jobs.doctor.ollama_files import find_model, is_modelfile, of_hub, read_modelfile
 from ropewalk.jobs.doctor.overrides import Overridden, overridden, pasted_outside
 from ropewalk.progress import SILENT, Progress
+from ropewalk.scaling.method import same
 from ropewalk.scaling.spec import is_local
 
 Find = Callable[[str], Path]
+STRETCHED = ("yarn", "linear", "llama3", "longrope", "su")
 OLD_FLAGS = ("rope-scaling", "rope-theta")  # of vLLM, both gone with pull request 28006
 DEFAULT = ("transformers", "vllm", "sglang", "llama_cpp", "mlx_lm")
 
@@ -242,14 +244,23 @@ def _of_config(command: Command, config: Mapping[str, Any]) -> Target:
 
 
 def _reached(keys: Keys, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known where an override claims a longer window than the config, and stretches nothing, or less far."""
+    """What is known where an override claims a longer window than the config, and stretches nothing, or less far; or where
+    it stands in place of the config's own stretch, from whose start it counts."""
     own = next((other for other in _layers(config) if other.layer_type == keys.layer_type), None)
-    if own is None or keys.longest <= own.longest or is_local(keys.layer_type):
+    if own is None or is_local(keys.layer_type):
+        return {}
+    replaced = own.rope_type in STRETCHED and not same(keys.scaled(), own.scaled())
+    if keys.longest <= own.longest and not replaced:
         return {}
     if keys.rope.rope_theta != own.rope.rope_theta:
         return {"base_raised": True}
-    ends = {"default": own.longest, "yarn": keys.target, "ntk": keys.target}.get(keys.rope_type)
-    return {"reached": ends} if ends and ends < keys.longest else {}
+    if replaced:
+        trained = min(own.rope.original_length, keys.rope.original_length)
+        ends = {"default": trained, **dict.fromkeys(("yarn", "linear", "ntk"), round(trained * keys.factor))}
+    else:
+        ends = {"default": own.longest, "yarn": keys.target, "ntk": keys.target}
+    end = ends.get(keys.rope_type)
+    return {"reached": end} if end and end < max(keys.longest, keys.target) else {}
 
 
 def _layers_of(found: Overridden, marks: Mapping[str, Any]) -> tuple[Keys, ...]:
