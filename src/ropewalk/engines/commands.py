@@ -62,6 +62,7 @@ class Command:
     program: as it was written.  options: by long name; None where one stands alone.
     environment: NAME=VALUE words in front, exported before, or given to a container.
     version: of an image's tag, or as pip and uv are told it; "" where nothing says it.
+    of: how many commands of known engines the line has; this is the first.
     """
 
     engine: str
@@ -70,6 +71,7 @@ class Command:
     environment: Mapping[str, str]
     program: str = ""
     version: str = ""
+    of: int = 1
 
 
 def is_command(text: str) -> bool:
@@ -155,13 +157,16 @@ def parse_command(text: str) -> Command:
     model = named or _positional(plain) or _looks_like_a_model(eaten)
     if not model:
         raise BadConfig("the command line names no model.\n  Give one, or the config it serves as config (--config).")
-    return Command(launch.engine, model, options, environment, program, stated_version(launch.engine, text))
+    several = sum(find_launch(words) is not None for words in _words(text))
+    return Command(launch.engine, model, options, environment, program, stated_version(launch.engine, text), max(several, 1))
 
 
 def _check_own(engine: str, options: Mapping[str, str | None]) -> None:
     """BadConfig for options that stop this program, or that lie in a file."""
     own = OWN.get(engine, set())
-    for name in options:
+    for name, value in options.items():
+        if value is None and name in own:
+            raise BadConfig(f"--{name} has no value.")
         of = next((other for other, names in OWN.items() if name.partition(".")[0] in names), "")
         if of and name.partition(".")[0] not in own:
             has = (

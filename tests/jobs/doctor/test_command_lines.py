@@ -277,6 +277,13 @@ def test_a_scale_in_place_of_the_files(tmp_path):
     assert said == ["llama.cpp goes past the window: positions 65,536..131,071 are read unstretched"]
 
 
+def test_the_first_of_several_is_said_to_be_it(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(QWEN3_8B))
+    one = f"vllm serve {tmp_path}"
+    assert resolve(one, pytest.fail).title == str(tmp_path)
+    assert resolve(f"{one} --port 1 & {one} --port 2", pytest.fail).title == f"{tmp_path} (the first of 2 commands here)"
+
+
 def test_a_server_caps_a_slot_whatever_linear_flags_say(tmp_path):
     """tools/server/server-context.cpp caps at n_ctx_train, which yarn's flags alone raise (llama-context.cpp)."""
     said, _ = looked_at(tmp_path, "llama-server -m FILE -c 65536 --rope-scale 2", LLAMA)
@@ -337,6 +344,8 @@ def test_long_lists_are_chosen_once_by_the_context(tmp_path):
         ("vllm serve FILE --hf-overrides '{\"max_model_len\": 131072}'", "sets 'max_model_len', which no config has"),
         ("llama-server -m FILE --max-model-len 9", "--max-model-len is an option of vLLM"),
         ("llama-server --models-preset presets.ini -c 9", "Look at one at a time"),
+        ("llama-server -m FILE -c 9 --rope-scaling", "--rope-scaling has no value"),
+        ("vllm serve FILE --max-model-len", "--max-model-len has no value"),
         # common/arg.cpp: std::stoi("32k") is 32; sglang's and trtllm-serve's are whole numbers of argparse and click
         ("llama-server -m FILE -c 32k", "takes no units"),
         ("python -m sglang.launch_server --model-path FILE --context-length 128k", "Write 128000"),

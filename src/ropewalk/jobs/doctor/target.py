@@ -59,7 +59,10 @@ def resolve(target: str, find: Find, base: Path | None = None, progress: Progres
     """
     path = Path(target).expanduser()
     if not path.exists() and len(target.split()) > 1:  # no hub id has a blank
-        return _of_command(parse_command(target), find, base, progress)
+        command = parse_command(target)
+        found_one = _of_command(command, find, base, progress)
+        first = f" (the first of {command.of} commands here)" if command.of > 1 else ""
+        return dataclasses.replace(found_one, title=found_one.title + first)
     if is_modelfile(path):
         return _of_modelfile(target, path, find, progress)
     found = find_gguf(target, weights=False, progress=progress)
