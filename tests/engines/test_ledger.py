@@ -348,7 +348,12 @@ def test_every_quirk_has_a_row():
     """A quirk that no test shows is a claim: each source of each engine is named by a loss that some text produces."""
     shown = {(engine, loss.source) for engine, version, config, *_ in ROWS for loss in found(engine, version, config)}
     elsewhere = {
-        "transformers": {"configuration_utils.py:724", "modeling_rope_utils.py:836", "from its text_config"},
+        "transformers": {
+            "configuration_utils.py:724",
+            "modeling_rope_utils.py:836",
+            "from its text_config",
+            "validate_rope",
+        },
         "vllm": {
             "issues/37886",
             "recipes/issues/856",

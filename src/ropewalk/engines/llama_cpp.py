@@ -13,6 +13,7 @@ from ropewalk.engines.quirks import (
     INSIDE,
     NOT_NULL,
     STRETCH_IT,
+    WRITE_FACTOR,
     becomes_plain,
     drops,
     is_mla,
@@ -135,6 +136,13 @@ def _null_theta(keys: Keys) -> Says | None:
     return Says("rope_theta: null, which its converter leaves out: it takes 10,000", other)
 
 
+def _unsaid_factor(keys: Keys) -> Says | None:
+    """Of a config: yarn is written where its factor is there, and nothing else."""
+    if keys.text != CONFIG or keys.rope_type != "yarn" or "factor" in keys.said:
+        return None
+    return Says("yarn without factor, which its converter leaves out", plain(keys))
+
+
 def _no_factor(keys: Keys) -> Says | None:
     if not keys.beside.no_factor or keys.text == FLAGS:
         return None
@@ -190,6 +198,7 @@ def _cap(keys: Keys) -> Says | None:
 QUIRKS = (
     Quirk(Verb.IGNORES, outside, f"{AT}, conversion/base.py: text_config is laid over the rest", way_out=INSIDE),
     Quirk(Verb.REPLACES, _null_theta, f"{AT}, conversion/base.py, set_gguf_parameters", way_out=NOT_NULL),
+    Quirk(Verb.IGNORES, _unsaid_factor, f"{AT}, conversion/base.py, set_gguf_parameters", way_out=WRITE_FACTOR),
     Quirk(Verb.REPLACES, _no_factor, f"{AT}, llama-model.cpp, load_hparams", way_out="Write rope.scaling.factor."),
     Quirk(Verb.REPLACES, missing_length(lambda keys: keys.longest, *RAMPED), f"{AT}, llama-context.cpp",
           way_out="Write original_context_length, or give --yarn-orig-ctx."),

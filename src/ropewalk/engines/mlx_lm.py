@@ -9,10 +9,12 @@ from ropewalk.engines.keys import Keys, deepseek_ratio
 from ropewalk.engines.quirks import (
     INSIDE,
     NOT_NULL,
+    WRITE_FACTOR,
     drops,
     long_lists_always,
     longrope_formula,
     missing_length,
+    no_factor,
     only_v5,
     outside,
     plain,
@@ -62,6 +64,10 @@ def _new_spelling(keys: Keys) -> Says | None:
     return Says("rope_parameters, and what is in it", unread(keys, DEFAULT_THETA.get(keys.kind)))
 
 
+def _no_factor(keys: Keys) -> Says | None:
+    return no_factor(keys) if keys.rope_type == "yarn" else None
+
+
 def _always_plain(keys: Keys) -> Says | None:
     if keys.kind not in ALWAYS_PLAIN or keys.rope_type == "default":
         return None
@@ -80,6 +86,7 @@ QUIRKS = (
     Quirk(Verb.CRASHES, _no_theta, f"{AT}, models", way_out="Write rope_theta beside it."),
     Quirk(Verb.IGNORES, _always_plain, f"{AT}, models/qwen3_moe.py:60", way_out="Stretch by the base alone: ntk."),
     Quirk(Verb.IGNORES, _new_spelling, f"{REPOSITORY}/pull/953", way_out="Write rope_scaling and rope_theta beside it."),
+    Quirk(Verb.CRASHES, _no_factor, f"{AT}, models", way_out=WRITE_FACTOR),
     Quirk(Verb.REPLACES, missing_length(lambda keys: 4096, "yarn"), f"{ROPE_UTILS}, initialize_rope",
           way_out="Write original_max_position_embeddings."),
     Quirk(Verb.IGNORES, temperature(deepseek_ratio, "mscale", "mscale_all_dim"), f"{REPOSITORY}/pull/1507",

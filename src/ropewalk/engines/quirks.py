@@ -137,6 +137,17 @@ def lost_theta(keys: Keys) -> Says | None:
     )
 
 
+def no_factor(keys: Keys) -> Says | None:
+    """A stretch that does not say how far: no program here takes the ratio of the two lengths for it."""
+    said = keys.said
+    if keys.text != CONFIG or keys.rope_type not in ("yarn", "dynamic") or "factor" in said or said.get("alpha"):
+        return None
+    return Says(f"{keys.rope_type} without factor (KeyError)", runs=False)
+
+
+WRITE_FACTOR = "Write factor."
+
+
 def nomic(keys: Keys) -> Says | None:
     """Nomic's own code stretches by dynamic NTK beyond max_trained_positions, where this key is not null."""
     factor = keys.model.get("rotary_scaling_factor")

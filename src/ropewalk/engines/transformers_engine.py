@@ -12,7 +12,9 @@ from ropewalk.engines.keys import CONFIG, RAMPED, Keys, absolute_factor
 from ropewalk.engines.quirks import (
     INSIDE,
     NOT_NULL,
+    WRITE_FACTOR,
     missing_length,
+    no_factor,
     nomic,
     null_theta,
     only_v5,
@@ -136,6 +138,7 @@ QUIRKS = (
     Quirk(Verb.REPLACES, _no_theta, "https://github.com/unslothai/unsloth/pull/7028", ">= 5", "Write rope_theta."),
     Quirk(Verb.IGNORES, _new_spelling, "transformers 4.57, configuration_utils.py", "< 5",
           "Write rope_scaling and rope_theta beside rope_parameters."),
+    Quirk(Verb.CRASHES, no_factor, f"{ROPE_UTILS}, validate_rope", way_out=WRITE_FACTOR),
     Quirk(Verb.IGNORES, _flat, f"{REPOSITORY}/pull/45945", ">= 5", 'Put the dict under "full_attention".'),
     Quirk(Verb.IGNORES, _nested_truncate, f"{ROPE_UTILS}:475", ">= 5", "Write longrope factors instead."),
     Quirk(Verb.IGNORES, _dual_chunk, "transformers 5.23.0, models/qwen2: no such attention",

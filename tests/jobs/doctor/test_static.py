@@ -104,6 +104,22 @@ def test_other_engines_have_no_base_either(tmp_path, engine, said):
     assert [loss.said for loss in found.losses] == [said]
 
 
+@pytest.mark.parametrize("engine", ["transformers", "vllm", "sglang", "mlx_lm", "llama_cpp"])
+def test_yarn_that_does_not_say_how_far(tmp_path, engine):
+    """AutoConfig of transformers 5.23 stops: "Missing required keys" (run), and so do the engines that read with it; get_rope
+    and initialize_rope take rope_scaling["factor"] (run). llama.cpp's converter: `elif yarn and rope_factor is not None`."""
+    config = {**LLAMA2_7B, "max_position_embeddings": 16_384,
+              "rope_scaling": {"rope_type": "yarn", "original_max_position_embeddings": 4096}}  # fmt: skip
+    (found,) = examine(written(tmp_path, config), [engine])
+    (said,) = [loss.said for loss in found.losses]
+    leaves = "llama.cpp ignores yarn without factor, which its converter leaves out"
+    assert (
+        said.startswith(leaves) if engine == "llama_cpp" else said.endswith("does not run with yarn without factor (KeyError)")
+    )
+    stated = {**config, "rope_scaling": {**config["rope_scaling"], "factor": 4.0}}
+    assert examine(written(tmp_path, stated), [engine])[0].losses == ()
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
