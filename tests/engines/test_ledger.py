@@ -347,37 +347,17 @@ def test_code_of_their_own():
 def test_every_quirk_has_a_row():
     """A quirk that no test shows is a claim: each source of each engine is named by a loss that some text produces."""
     shown = {(engine, loss.source) for engine, version, config, *_ in ROWS for loss in found(engine, version, config)}
+    # commands and GGUF: tests/jobs/doctor, and above
     elsewhere = {
-        "transformers": {
-            "configuration_utils.py:724",
-            "modeling_rope_utils.py:836",
-            "from its text_config",
-            "validate_rope",
-        },
-        "vllm": {
-            "issues/37886",
-            "recipes/issues/856",
-            "_get_and_verify_max_len",
-            "issues/8793",
-            "_apply_dict_overrides",
-            "NaN beyond its table",
-            "config.py:826",
-            "rotary_embedding/__init__.py",
-        },
+        "transformers": {"configuration_utils.py:724", "modeling_rope_utils.py:836", "from its text_config", "validate_rope"},
+        "vllm": {"issues/37886", "recipes/issues/856", "_get_and_verify_max_len", "issues/8793", "_apply_dict_overrides",
+                 "NaN beyond its table", "config.py:826", "rotary_embedding/__init__.py"},
         "sglang": {"issues/2108", "factory.py", "config.py:411", "key by key", "model_config.py:1302", "get_rope_config"},
-        "llama_cpp": {
-            "llama-context.cpp",
-            "llama-kv-cache.cpp:1944",
-            "over the rest",
-            "load_hparams",
-            "context overflow",
-            "server-context.cpp",
-            "set_gguf_parameters",
-            "deepseek2.cpp was",
-        },
+        "llama_cpp": {"llama-context.cpp", "llama-kv-cache.cpp:1944", "over the rest", "load_hparams", "context overflow",
+                      "server-context.cpp", "set_gguf_parameters", "deepseek2.cpp was"},
         "mlx_lm": {"models"},
         "tensorrt_llm": {"interface.py"},
-    }  # commands and GGUF: tests/jobs/doctor, and above
+    }  # fmt: skip
     for name in ("transformers", "vllm", "sglang", "mlx_lm", "tensorrt_llm", "llama_cpp"):
         missing = {quirk.source for quirk in get_engine(name).quirks} - {source for engine, source in shown if engine == name}
         assert not [source for source in missing if not any(source.endswith(end) for end in elsewhere.get(name, ()))]
