@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections import Counter
 
 import pytest
 
@@ -243,3 +244,16 @@ def test_the_heads_of_a_layer_type_are_read_as_transformers_saves_them():
     assert "05" in longer["per_layer_config"]
     assert read(longer).rope("full_attention").rotary_dim == 96
     assert difference("gemma4_text", answer(saved), wanted) == ""
+
+
+def test_caches_of_layers_with_two_attentions_or_windows_of_their_own():
+    """transformers' own counts: LongCat-Flash has two attentions in a layer, NeoMME's sliding layers take turns."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    longcat, neomme = CONFIG_MAPPING["longcat_flash"](), CONFIG_MAPPING["neomme"]()
+    (group,) = read(longcat.to_dict()).cache
+    assert group.layers == longcat.num_hidden_layers == 56
+    windows = Counter(layer.sliding_window for layer in neomme.per_layer_config)
+    assert (
+        {group.window: group.layers for group in read(neomme.to_dict()).cache} == dict(windows) == {None: 3, 256: 7, 1024: 7}
+    )

@@ -94,6 +94,12 @@ def test_lengths_are_vllms(word, tokens):
     assert length_option(parse_command(f"vllm serve a/b --max-model-len {word} -q x"), "max-model-len") == tokens
 
 
+@pytest.mark.parametrize("text", ["services:\n  a:\n    image: b/c\n    command: --model d", "[Service]\nEnvironment=A=1"])
+def test_a_whole_file_of_settings_is_no_command_line(text):
+    with pytest.raises(BadConfig, match=r"this is a file of settings(.|\n)*the words of its command alone"):
+        parse_command(text)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -105,6 +111,11 @@ def test_lengths_are_vllms(word, tokens):
         ("transformers serve a/b", "doctor FOLDER --for transformers"),
         ("python train.py --backend vllm", "train: there is no such file"),
         ("aphrodite run a/b", "Known are vllm serve"),
+        ("llama-factory train x.yaml", "look at the checkpoint that it saves"),
+        ("llamafactory-cli train --rope_scaling yarn", "look at the checkpoint that it saves"),
+        ("python3 -m verl.trainer.main_ppo a.path=b", "Write the stretch into the config before"),
+        ("llama-swap --config x.yaml", "It starts llama-server with the lines of its config"),
+        ("python test_inference.py -m a -rs 4", "its rope_scale is linear"),
     ],
 )
 def test_launchers_that_are_not_known_are_named(text, words):

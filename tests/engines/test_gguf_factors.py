@@ -146,6 +146,19 @@ def test_ministrals_multiplier_is_its_mscale_all_dim(more, m):
     assert (result.losses, result.scaled.attention_factor) == ((), pytest.approx(m))
 
 
+def test_a_graph_of_latent_attention_that_was_not_looked_at_is_said():
+    """mistral4 is a class of its own in llama-model.cpp, of which DeepSeek's temperature is not known to hold."""
+    name = "mistral4"
+    found = {"general.architecture": name, f"{name}.context_length": 1_048_576, f"{name}.rope.dimension_count": 64,
+             f"{name}.rope.freq_base": 1e4, f"{name}.attention.kv_lora_rank": 256}  # fmt: skip
+    plain = read_by_llama_cpp(found)
+    scaled = read_by_llama_cpp(found | {f"{name}.rope.scaling.{key}": value for key, value in {
+        "type": "yarn", "factor": 128.0, "original_context_length": 8192, "yarn_log_multiplier": 0.1}.items()})  # fmt: skip
+    assert plain.losses == ()
+    (loss,) = scaled.losses
+    assert loss.what.endswith("what the graph of mistral4 makes of it was not looked at")
+
+
 def test_linear_of_latent_attention_scales_its_softmax_too():
     """deepseek2.cpp multiplies by 1 + 0.1 ln s to undo what yarn alone had divided by; (0.1 ln 40 + 1)^2 = 1.874."""
     result = read_by_llama_cpp({**deepseek(), "deepseek2.rope.scaling.type": "linear"})

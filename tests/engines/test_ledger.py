@@ -78,6 +78,9 @@ M_RAMP = {**QWEN2_VL_7B, "max_position_embeddings": 131_072, "rope_scaling": {
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 8192}  # fmt: skip
 
+# nomic-embed-text-v1
+NOMIC = {"model_type": "nomic_bert", "n_embd": 768, "n_head": 12, "n_layer": 12, "n_positions": 8192, "rotary_emb_base": 1000,
+         "max_trained_positions": 2048, "rotary_emb_fraction": 1.0, "rotary_scaling_factor": 2}  # fmt: skip
 # (engine, version, config, verb, words, {size}, version without it or None)
 ROWS = [
     # temperature: logits are (m' / m)^2; m(64)^2 = 2.005, the "x2.0" of Laguna XS.2 (vllm#46280)
@@ -225,6 +228,12 @@ ROWS = [
     ("vllm", "0.33", llama(yarn()), Verb.CLAMPS, "below the 16,384", {"window": 4096}, "0.31"),
     ("sglang", "0.5.23", llama(yarn()), Verb.CLAMPS, "below the 16,384", {"window": 4096}, None),
     ("llama_cpp", "b10488", llama(yarn()), Verb.CLAMPS, "below the 16,384", {"window": 4096}, None),
+    # nomic-embed-text-v1 as published: the class of transformers has no such key; vLLM since its pull request 41277
+    ("transformers", "5.23", NOMIC, Verb.IGNORES, "rotary_scaling_factor: 2", {}, "4.57"),
+    ("vllm", "0.33", NOMIC, Verb.REPLACES, "one table, of the served length", {}, "0.12"),
+    ("vllm", "0.12", NOMIC, Verb.IGNORES, "rotary_scaling_factor: 2", {}, "0.33"),
+    # its converter: "the HF config claims n_ctx=8192, but it uses RoPE scaling", and 2048 is written
+    ("llama_cpp", "b10488", NOMIC, Verb.CLAMPS, "which its converter writes", {"window": 2048}, None),
     # Ollama: its converter, the cap, the shift: m(4) = 1.1386 each time
     ("ollama", "0.12", {**QWEN3_8B, "rope_scaling": {**yarn(), "original_max_position_embeddings": 32_768}}, Verb.IGNORES,
      "when it converts safetensors itself", {"over": 1.05}, None),
@@ -338,30 +347,17 @@ def test_code_of_their_own():
 def test_every_quirk_has_a_row():
     """A quirk that no test shows is a claim: each source of each engine is named by a loss that some text produces."""
     shown = {(engine, loss.source) for engine, version, config, *_ in ROWS for loss in found(engine, version, config)}
+    # commands and GGUF: tests/jobs/doctor, and above
     elsewhere = {
-        "transformers": {"configuration_utils.py:724", "modeling_rope_utils.py:836", "from its text_config"},
-        "vllm": {
-            "issues/37886",
-            "recipes/issues/856",
-            "_get_and_verify_max_len",
-            "issues/8793",
-            "_apply_dict_overrides",
-            "NaN beyond its table",
-            "config.py:826",
-            "rotary_embedding/__init__.py",
-        },
-        "sglang": {"issues/2108", "factory.py", "config.py:411", "key by key", "model_config.py:1302"},
-        "llama_cpp": {
-            "llama-context.cpp",
-            "llama-kv-cache.cpp:1944",
-            "over the rest",
-            "load_hparams",
-            "context overflow",
-            "server-context.cpp",
-        },
+        "transformers": {"configuration_utils.py:724", "modeling_rope_utils.py:836", "from its text_config", "validate_rope"},
+        "vllm": {"issues/37886", "recipes/issues/856", "_get_and_verify_max_len", "issues/8793", "_apply_dict_overrides",
+                 "NaN beyond its table", "config.py:826", "rotary_embedding/__init__.py"},
+        "sglang": {"issues/2108", "factory.py", "config.py:411", "key by key", "model_config.py:1302", "get_rope_config"},
+        "llama_cpp": {"llama-context.cpp", "llama-kv-cache.cpp:1944", "over the rest", "load_hparams", "context overflow",
+                      "server-context.cpp", "set_gguf_parameters", "deepseek2.cpp was"},
         "mlx_lm": {"models"},
         "tensorrt_llm": {"interface.py"},
-    }  # commands and GGUF: tests/jobs/doctor, and above
+    }  # fmt: skip
     for name in ("transformers", "vllm", "sglang", "mlx_lm", "tensorrt_llm", "llama_cpp"):
         missing = {quirk.source for quirk in get_engine(name).quirks} - {source for engine, source in shown if engine == name}
         assert not [source for source in missing if not any(source.endswith(end) for end in elsewhere.get(name, ()))]

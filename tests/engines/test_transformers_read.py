@@ -258,6 +258,12 @@ def test_models_without_rotation(config, message):
 BAD = [
     ([], BadConfig, "a config must be a JSON object with keys, not list"),
     ({"text_config": 3}, BadConfig, "text_config is 3; it must be an object with keys"),
+    # NeMo's megatron_gpt_config.yaml as JSON, presets of LM Studio (old and new), arguments of vLLM, of a trainer
+    ({"rotary_percent": 1.0, "rotary_base": 10_000, "encoder_seq_length": 4096}, BadConfig, "a config of Megatron-LM or NeMo"),
+    ({"name": "x", "load_params": {"n_ctx": 32_768, "rope_freq_scale": 0.25}}, BadConfig, "it is a preset of LM Studio"),
+    ({"name": "x", "operation": {"fields": []}, "load": {"fields": []}}, BadConfig, "it is a preset of LM Studio; the GGUF"),
+    ({"model": "a/b", "max_model_len": 9, "hf_overrides": {"rope_scaling": YARN}}, BadConfig, "it is a file of vLLM's argum"),
+    ({"model_name_or_path": "a/b", "rope_scaling": {"type": "linear"}}, BadConfig, "it is a trainer's settings; the model"),
     ({"model_type": ["llama"]}, BadConfig, r"model_type is \['llama'\]; it must be a word"),
     ({"model_type": "falcon", "alibi": "yes"}, BadConfig, "alibi is 'yes'; it must be true or false"),
     (llama(max_position_embeddings=None), BadConfig, "max_position_embeddings is missing: the config does not say how far"),

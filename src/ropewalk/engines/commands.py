@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ropewalk.engines.launchers import Launch, as_typed, find_launch, is_assignment, not_known
+from ropewalk.engines.launchers import Launch, as_typed, find_launch, is_assignment, not_known, stated_version
 from ropewalk.errors import BadConfig
 
 # Long names of short options, by engine.
@@ -39,6 +39,18 @@ LLAMA_VARIABLES = {
     "LLAMA_ARG_YARN_ATTN_FACTOR": "yarn-attn-factor", "LLAMA_ARG_YARN_BETA_SLOW": "yarn-beta-slow",
     "LLAMA_ARG_YARN_BETA_FAST": "yarn-beta-fast", "LLAMA_ARG_N_PARALLEL": "parallel", "LLAMA_ARG_GRP_ATTN_N": "grp-attn-n",
 }  # fmt: skip
+# What each program has of the rotation and the window. Another's stops it with an error.
+YARN = ("yarn-orig-ctx", "yarn-ext-factor", "yarn-attn-factor", "yarn-beta-fast", "yarn-beta-slow")
+OWN = {
+    "vllm": {"hf-overrides", "max-model-len", "hf-config-path", "rope-scaling", "rope-theta"},
+    "sglang": {"json-model-override-args", "context-length"},
+    "llama_cpp": {"rope-scaling", "rope-scale", "rope-freq-base", "rope-freq-scale", "ctx-size", "override-kv", *YARN},
+    "tensorrt_llm": {"max-seq-len"},
+    "lmdeploy": {"rope-scaling-factor", "session-len"}, "TGI": {"rope-factor"}, "koboldcpp": {"ropeconfig", "contextsize"},
+    "Ollama's API": {"num-ctx"}, "ExLlama": {"rope-alpha", "alpha-value", "compress-pos-emb"},
+}  # fmt: skip
+TITLES = {"vllm": "vLLM", "sglang": "SGLang", "llama_cpp": "llama.cpp", "tensorrt_llm": "TensorRT-LLM"}
+FILES = {"vllm": ("config",), "sglang": ("config",), "tensorrt_llm": ("config", "extra-llm-api-options")}  # of options
 LLAMA_SWITCHES = {"LLAMA_ARG_CONTEXT_SHIFT": "context-shift", "LLAMA_ARG_KV_UNIFIED": "kv-unified"}
 ON = ("1", "true", "on", "enabled", "yes", "y")
 
@@ -49,6 +61,8 @@ class Command:
 
     program: as it was written.  options: by long name; None where one stands alone.
     environment: NAME=VALUE words in front, exported before, or given to a container.
+    version: of an image's tag, or as pip and uv are told it; "" where nothing says it.
+    of: how many commands of known engines the line has; this is the first.
     """
 
     engine: str
@@ -56,6 +70,8 @@ class Command:
     options: Mapping[str, str | None]
     environment: Mapping[str, str]
     program: str = ""
+    version: str = ""
+    of: int = 1
 
 
 def is_command(text: str) -> bool:
@@ -136,11 +152,44 @@ def parse_command(text: str) -> Command:
     options, plain, eaten = _options(launch)
     if launch.engine == "llama_cpp":
         _take_variables(options, environment)
+    _check_own(launch.engine, options)
     named = options.get("model") or options.get("model-path") or options.get("hf-repo") or options.get("model-url")
     model = named or _positional(plain) or _looks_like_a_model(eaten)
     if not model:
         raise BadConfig("the command line names no model.\n  Give one, or the config it serves as config (--config).")
-    return Command(launch.engine, model, options, environment, program)
+    several = sum(find_launch(words) is not None for words in _words(text))
+    return Command(launch.engine, model, options, environment, program, stated_version(launch.engine, text), max(several, 1))
+
+
+def _check_own(engine: str, options: Mapping[str, str | None]) -> None:
+    """BadConfig for options that stop this program, or that lie in a file."""
+    own = OWN.get(engine, set())
+    for name, value in options.items():
+        if value is None and name in own:
+            raise BadConfig(f"--{name} has no value.")
+        of = next((other for other, names in OWN.items() if name.partition(".")[0] in names), "")
+        if of and name.partition(".")[0] not in own:
+            has = (
+                f"It has {', '.join(f'--{word}' for word in sorted(own))}." if own else "It takes what the model's files say."
+            )
+            raise BadConfig(
+                f"--{name} is an option of {TITLES.get(of, of)}; this program has none of that name, and stops at it.\n  {has}"
+            )
+    for name in FILES.get(engine, ()):
+        if name in options:
+            raise BadConfig(
+                f"--{name} of this command holds options that are not read here. Write them on the command line instead,\n"
+                "  or leave it out where it says nothing of the rotation and the window."
+            )
+    if (
+        engine == "llama_cpp"
+        and not {"model", "hf-repo"} & options.keys()
+        and {"models-dir", "models-preset"} & options.keys()
+    ):
+        raise BadConfig(
+            "llama-server without a model serves several, each with the flags of its section of --models-preset.\n"
+            "  Look at one at a time: `llama-server -m FILE` with those flags."
+        )
 
 
 def _options(launch: Launch) -> tuple[dict[str, str | None], list[str], list[str]]:
@@ -263,6 +312,11 @@ def length_option(command: Command, *names: str) -> int | None:
             if text.lower() in ("auto", "-1", "0"):
                 return None
             found = tokens(text)
+            if found is not None and command.engine != "vllm" and not text.isdecimal():
+                raise BadConfig(
+                    f"--{name} is {text!r}, and this program takes no units (llama.cpp reads the digits in front alone).\n"
+                    f"  Write {found}, or the power of two beside it."
+                )
             if found is None:
                 raise BadConfig(f"--{name} is {command.options[name]!r}; it must be a number of tokens.")
             return found

@@ -43,6 +43,7 @@ WITHOUT_ROPE = frozenset(
 SWITCHED = frozenset({"granite", "granitemoe", "granitehybrid", "graniteswitch"})
 # Whose yarn_log_multiplier is a tenth of mscale_all_dim, for the sake of old files (conversion/deepseek.py, deepseek2.cpp).
 LATENT = frozenset({"deepseek2", "deepseek32"})
+RANK = "attention.kv_lora_rank"  # of latent attention, those and others
 # Whose yarn_log_multiplier is mscale_all_dim itself (conversion/mistral3.py): m is m(s, 1) / m(s, that) (llama-context.cpp).
 RATIO = frozenset({"mistral3"})
 TENTH = 0.10000000149011612  # 0.1 as float32, which the loader divides by
@@ -102,6 +103,7 @@ def keys_of(metadata: Mapping[str, Any]) -> Keys:
     theta = fields.number(key("rope.freq_base")) or 10_000.0
     rope = Rope(_rotary_dim(fields, str(arch)), theta, original or longest)
     model: dict[str, Any] = {"model_type": arch, "max_position_embeddings": longest}
+    model |= {RANK: rank} if (rank := fields.whole(key(RANK))) else {}
     said, no_factor = _scaling(fields, str(arch))
     names = {
         "rope.scaling.attn_factor": "attn_factor", "rope.scaling.yarn_attn_factor": "attention_factor",

@@ -6,6 +6,7 @@ other keys, and every number comes from one place: the meaning of keys.
 
 import copy
 import dataclasses
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,9 +36,10 @@ class Beside:
     """What a command line or a reader knows beside the config.
 
     asked: tokens, as --max-model-len or --context-length has them.  server: llama-server runs it, which caps a slot.
-    environment: names that are set in front of the command.  old_flag: --rope-scaling was given.
+    environment: names that are set in front of the command.  old_flag: --rope-scaling or --rope-theta.
     shifts: --context-shift was.  base_raised: the base was raised by hand, a stretch of unknown reach.
     reached: tokens that the model was trained or stretched to, where the text now claims more.
+    bands: rope_freqs.weight of a GGUF, which divides the frequencies that flags make.
     no_factor: a GGUF names a scaling type without a factor.  null_theta: rope_theta is written as null.
     lost_share: partial_rotary_factor of the dict that an override replaced.  theta_beside: an override of rope_theta alone.
     outside: keys above text_config, where nobody looks.  params: those of params.json, which vLLM prefers.
@@ -47,10 +49,11 @@ class Beside:
     asked: int | None = None
     server: bool = False
     environment: tuple[str, ...] = ()
-    old_flag: bool = False
+    old_flag: str = ""
     shifts: bool = False
     base_raised: bool = False
     reached: int | None = None
+    bands: tuple[float, ...] = ()
     no_factor: bool = False
     null_theta: bool = False
     lost_share: float | None = None
@@ -154,7 +157,10 @@ class Keys:
     def scaled(self) -> Scaled:
         """At the longest input: frequencies, and the factor of cos and sin."""
         stretch = self.stretch()
-        return stretch.scaled(max(self.target, 2 * self.rope.original_length) if stretch.dynamic else None)
+        found = stretch.scaled(max(self.target, 2 * self.rope.original_length) if stretch.dynamic else None)
+        if not self.beside.bands:
+            return found
+        return dataclasses.replace(found, inv_freq=tuple(map(operator.truediv, found.inv_freq, self.beside.bands)))
 
 
 def temperature(keys: Keys) -> float:

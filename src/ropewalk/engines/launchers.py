@@ -26,6 +26,11 @@ CONTAINERS = ("docker", "podman", "nerdctl")
 # llama.cpp's programs before July 2024; too plain to be taken for it without a path in front and a GGUF behind.
 OLD_LLAMA = ("main", "server")
 GGUF_READER = 'It reads a GGUF with code of llama.cpp: `ropewalk doctor "llama-server -m FILE -c N ..."` says what that does'
+NOT_LLAMA = frozenset("llama-swap llama-stack llama-factory llama-recipes llama-index".split())  # and none of llama.cpp's
+TRAINER = (
+    "It stretches the model by settings of its own when it trains, which were not looked at.\n"
+    "  Write the stretch into the config before (`ropewalk extend`), and look at the checkpoint that it saves."
+)
 TGI = (
     "What --rope-scaling and --rope-factor of text-generation-inference compute was not looked at."
     "\n  Write the stretch into the config (`ropewalk extend`) and look at that folder."
@@ -39,7 +44,27 @@ UNKNOWN = {
     "  Write the stretch into the config (`ropewalk extend`) and look at that folder.",
     "lms": f"{GGUF_READER}.",
     "mlc_llm": "It compiles the rotation from its own mlc-chat-config.json, which is not read here.",
-    "tabbyapi": "ExLlama's rotation was not looked at.",
+    **dict.fromkeys(
+        ("tabbyapi", "test_inference", "exllamav2.test_inference"),
+        "It runs ExLlama, which is not read here: its rope_scale is linear, its rope_alpha a base of b alpha^(d / (d - 2)).",
+    ),
+    **dict.fromkeys(
+        (
+            "llamafactory-cli",
+            "llama-factory",
+            "axolotl",
+            "axolotl.cli.train",
+            "swift",
+            "trl",
+            "openrlhf.cli.train_sft",
+            "verl.trainer.main_ppo",
+            "pretrain_gpt",
+            "unsloth",
+            "deepspeed",
+        ),
+        TRAINER,
+    ),
+    "llama-swap": "It starts llama-server with the lines of its config: give one of them.",
     "transformers": "It reads config.json as it stands: `ropewalk doctor FOLDER --for transformers`.",
     "ropewalk": "`ropewalk plan` and `ropewalk doctor FOLDER` say what Ropewalk itself reads.",
 }
@@ -91,7 +116,9 @@ def _name(word: str) -> str:
 
 
 def _engine_of(word: str) -> str | None:
-    name = _name(word)
+    name = re.sub(r"@[\w.]+$", "", _name(word))  # as uvx has a version
+    if name in NOT_LLAMA:
+        return None
     return PROGRAMS.get(name) or ("llama_cpp" if re.match(r"llama-[a-z]", name) and not word.endswith(".gguf") else None)
 
 
@@ -115,8 +142,21 @@ def _image(words: Sequence[str], index: int) -> str | None:
     return IMAGES.get(re.split(r"[:@]", PurePath(words[index]).name)[0])
 
 
+def stated_version(engine: str, text: str) -> str:
+    """vllm/vllm-openai:v0.8.5, lmsysorg/sglang:v0.4.6.post4-cu124, vllm==0.9.1, vllm@0.9.1; "" where none is there, or a year
+    as NVIDIA's images have it (vllm:25.09-py3)."""
+    name = {"vllm": r"vllm(?:-openai(?:-\w+)?)?", "sglang": "sglang", "mlx_lm": "mlx[-_]lm"}.get(engine)
+    found = name and re.search(rf"(?<![\w.-]){name}(?:\[[\w,-]*\])?(?:==|@|:)v?(\d\.\d+(?:\.\d+)?)", text)
+    return found.group(1) if found else ""
+
+
 def not_known(text: str, words: Sequence[str]) -> BadConfig:
     """What to say of a text that is neither a path nor a command line of an engine that is known."""
+    if words and (words[0].endswith(":") or re.match(r"\[\w+\]", words[0])):
+        return BadConfig(
+            "this is a file of settings, and no command line.\n"
+            "  Give the words of its command alone, the program first: vllm serve ..., llama-server ..."
+        )
     if words and words[0].lstrip("\"'").startswith("-"):
         return BadConfig(
             "these are options without a program.\n  Write the program before them, such as vllm serve or llama-server."

@@ -11,7 +11,9 @@ from ropewalk.engines.keys import CONFIG, FLAGS, GGUF, RAMPED, Keys, deepseek_ra
 from ropewalk.engines.own_files import is_ramped, only_stretch, options, prove
 from ropewalk.engines.quirks import (
     INSIDE,
+    NOT_NULL,
     STRETCH_IT,
+    WRITE_FACTOR,
     becomes_plain,
     drops,
     is_mla,
@@ -27,10 +29,12 @@ from ropewalk.engines.transformers.known import SOFTMAX_MSCALE
 from ropewalk.errors import CannotExpress
 from ropewalk.scaling.methods.ntk import stretched_theta
 from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.spec import is_local
 from ropewalk.scaling.stretch import Stretch
 
 AT = "llama.cpp 0c1e57098"
 REPOSITORY = "https://github.com/ggml-org/llama.cpp"
+NOMIC_LENGTH = 2048
 KEYS_FILE = "gguf-keys.json"  # what an export calls the keys
 # Loaders that read yarn's betas from the file, by transformers' name and by GGUF's.
 READS_BETAS = frozenset({"grok", "mistral3", "ministral3"})
@@ -81,6 +85,18 @@ def _latent(keys: Keys) -> Says | None:
     return Says(what, keys.but(mscale=None, attn_factor=None, attention_factor=m, mscale_all_dim=softmax or None))
 
 
+def _other_latent(keys: Keys) -> Says | None:
+    latent = is_mla(keys) or gguf.RANK in keys.model
+    if (
+        not latent
+        or gguf.architecture(keys.kind) in gguf.LATENT
+        or keys.rope_type not in ("linear", "yarn")
+        or keys.factor <= 1
+    ):
+        return None
+    return Says(f"the temperature of latent attention, perhaps: what the graph of {keys.kind} makes of it was not looked at")
+
+
 def _betas(keys: Keys) -> Says | None:
     if keys.text == FLAGS or keys.kind in READS_BETAS:
         return None
@@ -112,6 +128,21 @@ def _proportional(keys: Keys) -> Says | None:
     return Says('rope_type "proportional"', plain(keys))
 
 
+def _null_theta(keys: Keys) -> Says | None:
+    """The converter writes no base for it, and the loader takes 10,000."""
+    if not keys.beside.null_theta:
+        return None
+    other = keys.with_theta(10_000.0) if keys.rope.rope_theta != 10_000.0 else None
+    return Says("rope_theta: null, which its converter leaves out: it takes 10,000", other)
+
+
+def _unsaid_factor(keys: Keys) -> Says | None:
+    """Of a config: yarn is written where its factor is there, and nothing else."""
+    if keys.text != CONFIG or keys.rope_type != "yarn" or "factor" in keys.said:
+        return None
+    return Says("yarn without factor, which its converter leaves out", plain(keys))
+
+
 def _no_factor(keys: Keys) -> Says | None:
     if not keys.beside.no_factor or keys.text == FLAGS:
         return None
@@ -137,6 +168,20 @@ def _slot(keys: Keys) -> Says | None:
     return Says("at context_length, whatever these flags stretch", window=keys.longest)
 
 
+def _unasked(keys: Keys) -> Says | None:
+    """Without -c, or with 0, a context is as long as context_length: yarn's flags raise that only once it is made."""
+    if keys.text != FLAGS or keys.beside.asked or keys.target <= keys.longest or is_local(keys.layer_type):
+        return None
+    return Says(f"at context_length, where no -c asks for the {keys.target:,} that flags stretch to", window=keys.longest)
+
+
+def _nomic(keys: Keys) -> Says | None:
+    """Its converter writes 2,048 whatever the config says, since it has no word for Nomic's dynamic NTK."""
+    if keys.text != CONFIG or keys.kind != "nomic_bert" or keys.longest <= NOMIC_LENGTH:
+        return None
+    return Says(f"at {NOMIC_LENGTH:,}, which its converter writes for Nomic's models", window=NOMIC_LENGTH)
+
+
 def _shift(keys: Keys) -> Says | None:
     m = keys.scaled().attention_factor
     if keys.rope_type != "yarn" or not keys.beside.shifts or is_mla(keys):
@@ -152,6 +197,8 @@ def _cap(keys: Keys) -> Says | None:
 
 QUIRKS = (
     Quirk(Verb.IGNORES, outside, f"{AT}, conversion/base.py: text_config is laid over the rest", way_out=INSIDE),
+    Quirk(Verb.REPLACES, _null_theta, f"{AT}, conversion/base.py, set_gguf_parameters", way_out=NOT_NULL),
+    Quirk(Verb.IGNORES, _unsaid_factor, f"{AT}, conversion/base.py, set_gguf_parameters", way_out=WRITE_FACTOR),
     Quirk(Verb.REPLACES, _no_factor, f"{AT}, llama-model.cpp, load_hparams", way_out="Write rope.scaling.factor."),
     Quirk(Verb.REPLACES, missing_length(lambda keys: keys.longest, *RAMPED), f"{AT}, llama-context.cpp",
           way_out="Write original_context_length, or give --yarn-orig-ctx."),
@@ -159,6 +206,8 @@ QUIRKS = (
           way_out="Write rope.scaling.attn_factor = m / (0.1 ln s + 1) into the GGUF."),
     Quirk(Verb.REPLACES, _latent, f"{AT}, llama-context.cpp and src/models/deepseek2.cpp",
           way_out="Write mscale and mscale_all_dim into the config, both the same, before it is converted."),
+    Quirk(Verb.REPLACES, _other_latent, f"{AT}: of such graphs, src/models/deepseek2.cpp was",
+          way_out="Compare two that run: `ropewalk doctor --trainer FOLDER --rollout http://...`."),
     Quirk(Verb.IGNORES, _betas, f"{AT}, src/models: only grok and mistral3 load them",
           way_out="Give --yarn-beta-fast and --yarn-beta-slow."),
     Quirk(Verb.IGNORES, drops("truncate"), f"{AT}, ggml.c:4486", way_out="Write rope_freqs.weight, where the graph has it."),
@@ -171,6 +220,8 @@ QUIRKS = (
     Quirk(Verb.PASSES, _beyond, f"{AT}, llama-context.cpp: possible training context overflow", way_out=STRETCH_IT),
     Quirk(Verb.CLAMPS, _slot, f"{AT}, tools/server/server-context.cpp",
           way_out="Add --override-kv ARCHITECTURE.context_length=int:N."),
+    Quirk(Verb.CLAMPS, _nomic, f"{AT}, conversion/bert.py", way_out="Give -c and --rope-scaling with its factor."),
+    Quirk(Verb.CLAMPS, _unasked, f"{AT}, llama-context.cpp", way_out="Give -c."),
     Quirk(Verb.CLAMPS, _cap, f"{REPOSITORY}/issues/17459", way_out="Write context_length, or give the --rope-scale flags."),
 )  # fmt: skip
 

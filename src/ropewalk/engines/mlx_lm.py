@@ -8,10 +8,13 @@ from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.engines.keys import Keys, deepseek_ratio
 from ropewalk.engines.quirks import (
     INSIDE,
+    NOT_NULL,
+    WRITE_FACTOR,
     drops,
     long_lists_always,
     longrope_formula,
     missing_length,
+    no_factor,
     only_v5,
     outside,
     plain,
@@ -45,6 +48,13 @@ def _no_theta(keys: Keys) -> Says | None:
     return Says("rope_parameters without rope_theta beside it (TypeError)", runs=False)
 
 
+def _null_theta(keys: Keys) -> Says | None:
+    """Where its file reads the base: nn.RoPE(base=None) is a ValueError, "Neither base nor freqs" (run at 0.32.2)."""
+    if not keys.beside.null_theta or (only_v5(keys) and keys.kind not in READS_V5):
+        return None
+    return Says("rope_theta: null (ValueError when a text is read)", runs=False)
+
+
 def _new_spelling(keys: Keys) -> Says | None:
     if not only_v5(keys) or keys.kind in READS_V5:
         return None
@@ -52,6 +62,10 @@ def _new_spelling(keys: Keys) -> Says | None:
     if local:  # nothing at the top is its base
         return Says("rope_parameters, and what is in it", plain(keys).with_theta(local))
     return Says("rope_parameters, and what is in it", unread(keys, DEFAULT_THETA.get(keys.kind)))
+
+
+def _no_factor(keys: Keys) -> Says | None:
+    return no_factor(keys) if keys.rope_type == "yarn" else None
 
 
 def _always_plain(keys: Keys) -> Says | None:
@@ -68,9 +82,11 @@ def _chunks(keys: Keys) -> Says | None:
 
 QUIRKS = (
     Quirk(Verb.IGNORES, outside, f"{AT}, models", way_out=INSIDE),
+    Quirk(Verb.CRASHES, _null_theta, f"{AT}, models", way_out=NOT_NULL),
     Quirk(Verb.CRASHES, _no_theta, f"{AT}, models", way_out="Write rope_theta beside it."),
     Quirk(Verb.IGNORES, _always_plain, f"{AT}, models/qwen3_moe.py:60", way_out="Stretch by the base alone: ntk."),
     Quirk(Verb.IGNORES, _new_spelling, f"{REPOSITORY}/pull/953", way_out="Write rope_scaling and rope_theta beside it."),
+    Quirk(Verb.CRASHES, _no_factor, f"{AT}, models", way_out=WRITE_FACTOR),
     Quirk(Verb.REPLACES, missing_length(lambda keys: 4096, "yarn"), f"{ROPE_UTILS}, initialize_rope",
           way_out="Write original_max_position_embeddings."),
     Quirk(Verb.IGNORES, temperature(deepseek_ratio, "mscale", "mscale_all_dim"), f"{REPOSITORY}/pull/1507",

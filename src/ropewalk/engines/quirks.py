@@ -137,6 +137,31 @@ def lost_theta(keys: Keys) -> Says | None:
     )
 
 
+def no_factor(keys: Keys) -> Says | None:
+    """A stretch that does not say how far: no program here takes the ratio of the two lengths for it."""
+    said = keys.said
+    if keys.text != CONFIG or keys.rope_type not in ("yarn", "dynamic") or "factor" in said or said.get("alpha"):
+        return None
+    return Says(f"{keys.rope_type} without factor (KeyError)", runs=False)
+
+
+WRITE_FACTOR = "Write factor."
+
+
+def nomic(keys: Keys) -> Says | None:
+    """Nomic's own code stretches by dynamic NTK beyond max_trained_positions, where this key is not null."""
+    factor = keys.model.get("rotary_scaling_factor")
+    if keys.kind != "nomic_bert" or not factor:
+        return None
+    return Says(f"rotary_scaling_factor: {factor:g}, dynamic NTK beyond max_trained_positions in Nomic's own code")
+
+
+def null_theta(keys: Keys) -> Says | None:
+    """A base that is null and stays so: no power can be taken of it."""
+    return Says("rope_theta: null (TypeError when the model is built)", runs=False) if keys.beside.null_theta else None
+
+
+NOT_NULL = "Write the base back: setting config.rope_scaling replaces the dict that held it."
 INSIDE = "Move them into text_config, or whatever part holds the language model."
 STRETCH_IT = "Stretch the model to what is asked, or ask for less."
 

@@ -8,11 +8,15 @@ from ropewalk.engines.config_files import rotation_keys, written
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.engines.keys import RAMPED, Keys, deepseek_ratio, mscale
 from ropewalk.engines.quirks import (
+    NOT_NULL,
     STRETCH_IT,
+    WRITE_FACTOR,
     drops,
     is_mla,
     lost_theta,
     missing_length,
+    no_factor,
+    null_theta,
     only_v5,
     other_window,
     outside,
@@ -138,9 +142,11 @@ QUIRKS = (
           """Put it inside: --json-model-override-args '{"rope_parameters": {"rope_theta": ...}}', with rope_type."""),
     Quirk(Verb.IGNORES, lost_theta, f"{OVERRIDES}: text_config is updated key by key",
           way_out="Repeat rope_theta inside the override, under rope_parameters."),
+    Quirk(Verb.CRASHES, null_theta, "sglang 0.5.23, utils/hf_transformers/common.py, get_rope_config", way_out=NOT_NULL),
     Quirk(Verb.CRASHES, _asked, "https://github.com/sgl-project/sglang/issues/2108",
           way_out="Raise max_position_embeddings, and stretch the model to it."),
     Quirk(Verb.IGNORES, _old_v5, f"{PULLS}/26187", f"< {READS_V5}", "Write rope_scaling beside rope_parameters."),
+    Quirk(Verb.CRASHES, no_factor, FACTORY, way_out=WRITE_FACTOR),
     Quirk(Verb.REPLACES, missing_length(lambda keys: keys.longest, *RAMPED), FACTORY,
           way_out="Write original_max_position_embeddings."),
     Quirk(Verb.CRASHES, _mrope_mscale, "sglang 0.5.23, rotary_embedding/mrope.py:439"),

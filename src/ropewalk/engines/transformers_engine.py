@@ -11,7 +11,12 @@ from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.engines.keys import CONFIG, RAMPED, Keys, absolute_factor
 from ropewalk.engines.quirks import (
     INSIDE,
+    NOT_NULL,
+    WRITE_FACTOR,
     missing_length,
+    no_factor,
+    nomic,
+    null_theta,
     only_v5,
     outside,
     plain,
@@ -37,10 +42,6 @@ def _new_spelling(keys: Keys) -> Says | None:
     if not only_v5(keys):
         return None
     return Says("rope_parameters, and what is in it", unread(keys))
-
-
-def _null_theta(keys: Keys) -> Says | None:
-    return Says("rope_theta: null (TypeError when the model is built)", runs=False) if keys.beside.null_theta else None
 
 
 def _no_theta(keys: Keys) -> Says | None:
@@ -131,11 +132,13 @@ QUIRKS = (
     Quirk(Verb.IGNORES, _inner_base, "transformers 5.23.0, dbrx/modeling_dbrx.py:72", ">= 5",
           "Write it as rope_theta at the top of the config too."),
     Quirk(Verb.IGNORES, outside, "transformers 5.23.0: a model is built from its text_config", way_out=INSIDE),
-    Quirk(Verb.CRASHES, _null_theta, "transformers 5.23.0, configuration_utils.py:724", ">= 5",
-          "Write the base back: setting config.rope_scaling replaces the dict that held it."),
+    Quirk(Verb.CRASHES, null_theta, "transformers 5.23.0, configuration_utils.py:724", ">= 5", NOT_NULL),
+    Quirk(Verb.IGNORES, nomic, "transformers 5.23.0, nomic_bert/configuration_nomic_bert.py", ">= 5",
+          'Write rope_parameters: {"rope_type": "dynamic", "factor": ...}, and max_position_embeddings as trained.'),
     Quirk(Verb.REPLACES, _no_theta, "https://github.com/unslothai/unsloth/pull/7028", ">= 5", "Write rope_theta."),
     Quirk(Verb.IGNORES, _new_spelling, "transformers 4.57, configuration_utils.py", "< 5",
           "Write rope_scaling and rope_theta beside rope_parameters."),
+    Quirk(Verb.CRASHES, no_factor, f"{ROPE_UTILS}, validate_rope", way_out=WRITE_FACTOR),
     Quirk(Verb.IGNORES, _flat, f"{REPOSITORY}/pull/45945", ">= 5", 'Put the dict under "full_attention".'),
     Quirk(Verb.IGNORES, _nested_truncate, f"{ROPE_UTILS}:475", ">= 5", "Write longrope factors instead."),
     Quirk(Verb.IGNORES, _dual_chunk, "transformers 5.23.0, models/qwen2: no such attention",

@@ -8,12 +8,17 @@ from ropewalk.engines.config_files import rotation_keys, written
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.engines.keys import RAMPED, Keys, absolute_factor, deepseek_ratio, mscale
 from ropewalk.engines.quirks import (
+    NOT_NULL,
     STRETCH_IT,
+    WRITE_FACTOR,
     drops,
     is_mla,
     long_lists_always,
     lost_share,
     lost_theta,
+    no_factor,
+    nomic,
+    null_theta,
     other_window,
     outside,
     past_the_window,
@@ -106,14 +111,19 @@ def _twice(keys: Keys) -> Says | None:
     )
 
 
+def _nomic(keys: Keys) -> Says | None:
+    said = nomic(keys)
+    return said and Says(f"{said.what}: one table, of the served length, for inputs of every length")
+
+
 def _short_window(keys: Keys) -> Says | None:
-    if keys.rope_type != "yarn" or keys.longest >= keys.target:
+    if keys.rope_type != "yarn" or keys.longest >= keys.target or keys.beside.asked:
         return None
     return Says(f"at max_position_embeddings, below the {keys.target:,} that factor says", window=keys.longest)
 
 
 def _old_flag(keys: Keys) -> Says | None:
-    return Says("--rope-scaling, which is gone", runs=False) if keys.beside.old_flag else None
+    return Says(f"{keys.beside.old_flag}, which is gone", runs=False) if keys.beside.old_flag else None
 
 
 def _asked(keys: Keys) -> Says | None:
@@ -174,6 +184,7 @@ QUIRKS = (
           way_out='Move them into text_config: --hf-overrides \'{"text_config": {...}}\'.'),
     Quirk(Verb.CRASHES, _old_flag, "https://github.com/vllm-project/recipes/issues/856", ">= 0.11.1",
           "Use --hf-overrides with rope_parameters, rope_theta inside it, and max_position_embeddings."),
+    Quirk(Verb.CRASHES, null_theta, GET_ROPE, way_out=NOT_NULL),
     Quirk(Verb.CRASHES, _asked, "vllm 0.32.0, config/model.py, _get_and_verify_max_len", f">= {ALIGNED}",
           "Put max_position_embeddings beside rope_parameters in --hf-overrides."),
     Quirk(Verb.CRASHES, _asked_before, f"{ISSUES}/8793", f"< {ALIGNED}"),
@@ -183,6 +194,7 @@ QUIRKS = (
           way_out="Repeat rope_theta inside the override, under rope_parameters."),
     Quirk(Verb.IGNORES, lost_share, GET_ROPE, f">= {TRANSFORMERS_5}",
           "Repeat partial_rotary_factor inside the override, under rope_parameters."),
+    Quirk(Verb.CRASHES, no_factor, GET_ROPE, way_out=WRITE_FACTOR),
     Quirk(Verb.CRASHES, _no_length, GET_ROPE, way_out="Write original_max_position_embeddings: it has no default here."),
     Quirk(
         Verb.IGNORES, _yarn_of_others(temperature(_old, "attn_factor")), f"{PULLS}/56446", f"< {ALIGNED}",
@@ -201,6 +213,8 @@ QUIRKS = (
         Verb.IGNORES, static_dynamic(lambda f: 1.0), f"{PULLS}/55910", f">= {DYNAMIC_FIX}",
         "Use a static factor: beyond the original window its table ends and logits are NaN.",
     ),
+    Quirk(Verb.IGNORES, nomic, "vllm 0.9, model_executor/models/config.py, NomicBertModelConfig", f"< {DYNAMIC_FIX}"),
+    Quirk(Verb.REPLACES, _nomic, f"{PULLS}/41277", f">= {DYNAMIC_FIX}"),
     Quirk(Verb.CRASHES, _whole_factor, "vllm 0.32.0, linear_scaling_rope.py:70", way_out="Write 4.0, not 4."),
     Quirk(
         Verb.IGNORES, _longrope_temperature, "vllm 0.32.0, phi3_long_rope_scaled_rope.py",

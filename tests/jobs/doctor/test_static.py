@@ -87,6 +87,40 @@ def test_a_base_that_is_null_is_a_finding(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        # get_rope and get_rope_config hand on what transformers has under rope_theta, None (read from its config: run), and
+        # _compute_inv_freq takes None to a power
+        ("vllm", "vLLM does not run with rope_theta: null (TypeError when the model is built)"),
+        ("sglang", "SGLang does not run with rope_theta: null (TypeError when the model is built)"),
+        # nn.RoPE(base=None): ValueError, "Neither base nor freqs has a value" (run at mlx 0.32.4)
+        ("mlx_lm", "MLX-LM does not run with rope_theta: null (ValueError when a text is read)"),
+        # conversion/base.py: `if ... is not None: add_rope_freq_base`; llama-model.cpp: rope_freq_base_train = 10000
+        ("llama_cpp", "llama.cpp reads otherwise rope_theta: null, which its converter leaves out: it takes 10,000"),
+    ],
+)
+def test_other_engines_have_no_base_either(tmp_path, engine, said):
+    (found,) = examine(written(tmp_path, {**LLAMA2_7B, "rope_theta": None}), [engine])
+    assert [loss.said for loss in found.losses] == [said]
+
+
+@pytest.mark.parametrize("engine", ["transformers", "vllm", "sglang", "mlx_lm", "llama_cpp"])
+def test_yarn_that_does_not_say_how_far(tmp_path, engine):
+    """AutoConfig of transformers 5.23 stops: "Missing required keys" (run), and so do the engines that read with it; get_rope
+    and initialize_rope take rope_scaling["factor"] (run). llama.cpp's converter: `elif yarn and rope_factor is not None`."""
+    config = {**LLAMA2_7B, "max_position_embeddings": 16_384,
+              "rope_scaling": {"rope_type": "yarn", "original_max_position_embeddings": 4096}}  # fmt: skip
+    (found,) = examine(written(tmp_path, config), [engine])
+    (said,) = [loss.said for loss in found.losses]
+    leaves = "llama.cpp ignores yarn without factor, which its converter leaves out"
+    assert (
+        said.startswith(leaves) if engine == "llama_cpp" else said.endswith("does not run with yarn without factor (KeyError)")
+    )
+    stated = {**config, "rope_scaling": {**config["rope_scaling"], "factor": 4.0}}
+    assert examine(written(tmp_path, stated), [engine])[0].losses == ()
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"rope_parameters": {**BY_PARTS["rope_scaling"], "factor": 8.0}},

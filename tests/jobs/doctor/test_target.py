@@ -14,6 +14,7 @@ from ropewalk.jobs.doctor.target import resolve
 from support.gguf_writer import QWEN3, gguf
 from support.published import GEMMA3_4B, LLAMA31_8B, QWEN3_8B, QWEN25_7B
 
+PLAIN_LLAMA = {**LLAMA31_8B, "rope_scaling": None}  # its base, without a stretch that an override would replace
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768}
 
 
@@ -69,17 +70,17 @@ def test_a_flag_that_is_gone(serve):
 def test_an_override_that_loses_the_base(serve):
     """serving.md 1.3: measured 10.1 wrong. Llama 3.1's base is 5e5; the class's own is 1e4: 50^(126/128) in the last pair."""
     override = json.dumps({"rope_parameters": YARN})
-    (said,), _, _ = serve(f"vllm serve FOLDER --hf-overrides '{override}'", LLAMA31_8B)
+    (said,), _, _ = serve(f"vllm serve FOLDER --hf-overrides '{override}'", PLAIN_LLAMA)
     assert "ignores the base: the override replaced the dict that held it, and rope_theta is 10000: a frequency x47" in said
     assert (
-        serve(f"vllm serve FOLDER --hf-overrides '{override}'", LLAMA31_8B, {"vllm": "0.11"})[0] == []
+        serve(f"vllm serve FOLDER --hf-overrides '{override}'", PLAIN_LLAMA, {"vllm": "0.11"})[0] == []
     )  # transformers 4 kept it
     kept = {"rope_parameters": {**YARN, "rope_theta": 500_000.0}}
-    said, _, _ = serve(f"vllm serve FOLDER --hf-overrides '{json.dumps(kept)}'", LLAMA31_8B)
+    said, _, _ = serve(f"vllm serve FOLDER --hf-overrides '{json.dumps(kept)}'", PLAIN_LLAMA)
     assert said == []
     # SGLang merges
     sglang = "python -m sglang.launch_server --model-path FOLDER --json-model-override-args"
-    said, _, _ = serve(f"{sglang} '{json.dumps({'rope_scaling': YARN})}'", LLAMA31_8B)
+    said, _, _ = serve(f"{sglang} '{json.dumps({'rope_scaling': YARN})}'", PLAIN_LLAMA)
     assert said == []
 
 
@@ -114,7 +115,7 @@ def test_an_override_inside_text_config(serve):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ("--rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 32768 -c 131072", None),
+        ("--rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 32768", None),
         ("--rope-scaling yarn --rope-freq-scale 0.25 --yarn-orig-ctx 32768", None),
         ("--rope-scaling linear --rope-scale 4", None),
         ("--rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 32768 --yarn-beta-fast 8", None),  # the flags do work
@@ -122,15 +123,18 @@ def test_an_override_inside_text_config(serve):
             "--rope-scale 4",
             None,
         ),  # "defaults to linear unless specified by the model" (common/arg.cpp): linear is what it says
+        # N multiplies 0.1 ln s + 1 (ggml, rope_yarn); 1.0 was the default of common/arg.cpp until 2025, and -1 is since
+        ("--rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 32768 --yarn-attn-factor 1.0", None),
+        ("--rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 32768 --yarn-attn-factor -1 --yarn-beta-fast -1", None),
         (
-            "--rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 32768 --yarn-attn-factor 1.0",
+            "--rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 32768 --yarn-attn-factor 0.8782488562869419",
             "ignores attention_factor: logits x1.3",
-        ),
+        ),  # (1 / 0.87825)^2 = 1.2965: m = 1 was meant, as old releases computed it
         ("--rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 32768 --context-shift", "multiplies cached keys by 1.1386"),
     ],
 )
 def test_flags_of_llama_cpp(serve, flags, words):
-    said, _, _ = serve(f"llama-server -m FOLDER {flags}", QWEN25_7B)
+    said, _, _ = serve(f"llama-cli -m FOLDER -c 131072 {flags}", QWEN25_7B)
     assert said == [] if words is None else [s for s in said if words in s], said
 
 
@@ -147,6 +151,15 @@ def test_a_raised_context_length_without_yarn_orig_ctx(tmp_path):
     assert told.layers[0].rope.original_length == 32_768
     apart = compare(found, examine(told)[0])
     assert apart[0].frequency > 1.5
+
+
+@pytest.mark.parametrize("name", ["docker-compose.yml", "sft.yaml", "presets.ini", "run.sh", "vllm.service"])
+def test_settings_of_a_program_are_no_config(tmp_path, name):
+    (tmp_path / name).write_text("model: a/b\nmax-model-len: 131072\n")
+    with pytest.raises(
+        BadConfig, match=r"is no config.json, and settings of programs are not read(.|\n)*the command line in quo"
+    ):
+        resolve(str(tmp_path / name), pytest.fail)
 
 
 def test_a_gguf_and_a_params_json(tmp_path):
@@ -196,7 +209,7 @@ def test_two_formats_in_one_folder(tmp_path):
         ("vllm serve 'FOLDER", "cannot be split into words"),
         ("vllm serve --max-model-len 9", "names no model"),
         ("llama-server -m FOLDER --rope-scaling yarm", "llama.cpp knows none, linear and yarn"),
-        ("llama-server -m FOLDER --rope-freq-scale 0", "must be above 0"),
+        ("llama-server -m FOLDER --rope-scale 0", "must be above 0"),
         ("llama-server -m FOLDER --rope-scaling yarn --rope-scale nan", "factor is nan; it must be a finite number"),
         ('vllm serve FOLDER --hf-overrides \'{"rope_scaling": {"rope_type": "yarn", "factor": "4"}}\'', "factor is '4'"),
     ],

@@ -14,6 +14,7 @@ ADAPTER = "adapter_config.json"
 LARGEST_CONFIG = 32 * 2**20  # bytes; the largest published config.json files are under 1 MiB
 # Where transformers 5.23 and the code of published checkpoints (InternVL, DeepSeek-VL, Qwen-Omni, ColPali) keep it.
 TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config", "vlm_config")
+SETTINGS = frozenset(".yaml .yml .ini .toml .sh .bash .bat .ps1 .service .cfg .conf .env".split())
 Config = TypeVar("Config", bound=Mapping[str, Any])
 GGUF_MAGIC = b"GGUF"
 HUB_GGUF = re.compile(
@@ -76,6 +77,12 @@ def read_config(path: Path) -> dict[str, Any]:
             raise BadConfig(f"{file} is {file.stat().st_size:,} bytes; no config is that large. Is it a weights file?")
         config = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
+        if file.suffix.lower() in SETTINGS:
+            raise BadConfig(
+                f"{file} is no {CONFIG}, and settings of programs are not read.\n"
+                '  Of a server, give doctor the command line in quotes, "vllm serve ...", or a script as "$(cat FILE)";\n'
+                f"  of a trainer, the folder of its model, with the stretch in its {CONFIG} (`ropewalk extend`)."
+            ) from None
         hint = "" if file.suffix == ".json" else f"\n  A {CONFIG} of transformers is read here, or its folder."
         raise BadConfig(f"{file} is not valid JSON: {error}{hint}") from None
     except OSError as error:

@@ -61,6 +61,9 @@ FULL_EVERY = {
     "llama4_text": ("no_rope_layer_interval", 4, "chunked_attention"),
 }
 
+# Where a layer has several attentions, each with a cache: num_layers counts layers, num_hidden_layers attentions.
+ATTENTIONS = {"longcat_flash": 2}
+
 # Where attention reads a stream wider than the model's: heads are of this many times hidden_size / num_attention_heads.
 HEAD_SCALE = {"zamba2": 2}
 

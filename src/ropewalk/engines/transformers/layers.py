@@ -29,10 +29,15 @@ def head_dim(fields: Fields, layer_type: str = ALL_LAYERS) -> int:
 
 def _own_of_layer(fields: Fields, layer_type: str, key: str) -> int | None:
     """What the first layer of a type has of its own, where transformers 5.23 saved what differs by layer (Gemma 4)."""
-    types, layers = fields.words("layer_types") or (), fields.config.get("per_layer_config")
-    if layer_type not in types or not isinstance(layers, Mapping):
-        return None
-    index = types.index(layer_type)  # "05" where there are ten layers and more
+    types = fields.words("layer_types") or ()
+    return _own(fields, types.index(layer_type), key) if layer_type in types else None
+
+
+def _own(fields: Fields, index: int, key: str) -> int | None:
+    """Of a layer by its number: NeoMME's sliding layers take turns with windows of 256 and 1,024."""
+    layers = fields.config.get("per_layer_config")
+    if not isinstance(layers, Mapping):
+        return None  # "05" where there are ten layers and more
     part = next((own for name, own in layers.items() if str(name).isdecimal() and int(name) == index), None)
     return Fields(part, f"{fields.path}per_layer_config.").whole(key) if isinstance(part, Mapping) else None
 
@@ -47,7 +52,8 @@ def rotating_layers(fields: Fields, kind: str) -> str:
 
 def read_layers(fields: Fields, kind: str) -> tuple[tuple[CacheGroup, ...], int]:
     """Key-value cache by group of layers, and how many layers do not rotate."""
-    layers = next(filter(None, (fields.whole(key, 100_000) for key in ("num_hidden_layers", "n_layer", "num_layers"))), 0)
+    layers = next(filter(None, (fields.whole(key, 100_000) for key in ("num_hidden_layers", "n_layer"))), 0)
+    layers = layers or (fields.whole("num_layers", 100_000) or 0) * known.ATTENTIONS.get(kind, 1)
     types = fields.words("layer_types") or fields.words("layers_block_type") or _layer_types(fields, kind, layers)
     kv_heads = _kv_heads(fields)
     if (latent := fields.whole("kv_lora_rank")) is not None:
@@ -56,11 +62,11 @@ def read_layers(fields: Fields, kind: str) -> tuple[tuple[CacheGroup, ...], int]
         values, wide = 2 * kv_heads * head_dim(fields), 2 * _full_kv_heads(fields, kv_heads) * head_dim(fields, FULL)
     stateful = [t for t in types if t != "hybrid" and ("attention" not in t or t.startswith("linear"))]
     own = types[: len(types) - (fields.whole("num_kv_shared_layers") or 0)]  # the last ones read the caches of earlier ones
-    local = [t for t in own if is_local(t)]
     seeing_all = [t for t in own if t not in stateful and not is_local(t)]
     window = (fields.whole("sliding_window") if _slides(fields, kind) else None) or fields.whole("attention_chunk_size")
     groups = [CacheGroup(len(seeing_all), wide)]
-    groups += [CacheGroup(len(local), values, window)] if local else []
+    widths = [_own(fields, index, "sliding_window") or window for index, name in enumerate(own) if is_local(name)]
+    groups += [CacheGroup(widths.count(width), values, width) for width in dict.fromkeys(widths)]
     rotating = fields.config.get("no_rope_layers")
     unrotated = len(stateful)
     if isinstance(rotating, list) and rotating:  # transformers' name says the opposite: 1 means that the layer rotates

@@ -43,6 +43,11 @@ def read_scaling(model: Fields, part: Fields, rope: Rope, longest: int, warnings
         )
     if factor is None:
         factor = longest / rope.original_length if kind in ("yarn", "longrope", "su", "dynamic") else 1.0
+        if kind in ("yarn", "dynamic") and "alpha" not in part:
+            warnings.append(
+                f"{part.where('factor')} is missing: transformers does not load a model with {kind} and no factor (KeyError). "
+                f"{factor:g} is taken here, the ratio of the two lengths."
+            )
     softmax = softmax_mscale(model, part)
     if softmax and kind != "yarn":
         warnings.append(

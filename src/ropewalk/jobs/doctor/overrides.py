@@ -22,6 +22,9 @@ KEPT: tuple[str, ...] = (
     "mrope_section",
     "mrope_interleaved",
 )  # of the model, not of its stretch
+WINDOWS = frozenset(
+    "max_model_len context_length max_length max_context_length".split()
+)  # of programs; a config has other names
 INSIDE_A_DICT = frozenset(
     "rope_type factor beta_fast beta_slow attention_factor low_freq_factor high_freq_factor long_factor short_factor".split()
 )
@@ -73,6 +76,11 @@ def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any], engine: 
 
 def _check_names(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
     """BadConfig for keys of a rope dict that stand above it, which are set under their own name and that nobody reads."""
+    if strange := next((key for key in overrides if key in WINDOWS and key not in config), None):
+        raise BadConfig(
+            f"the override sets {strange!r}, which no config has and nobody reads.\n"
+            "  The window of a config is max_position_embeddings."
+        )
     for key in overrides:
         root, dot, _ = key.partition(".")
         dotted = dot and root in (*ROPE_DICTS, *TEXT_PARTS)

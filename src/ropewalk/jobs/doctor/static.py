@@ -32,7 +32,9 @@ class EngineDiagnosis:
 def examine(
     target: Target, names: Sequence[str] = (), versions: Mapping[str, str] | None = None
 ) -> tuple[EngineDiagnosis, ...]:
-    """names: engines; the target's own by default.  versions: by engine name; the newest that was looked at by default."""
+    """names: engines; the target's own by default.  versions: by engine name; by default what a command line says, or the
+    newest that was looked at.
+    """
     chosen = [get_engine(name) for name in names or target.engines]
     known = {get_engine(name).name: version for name, version in (versions or {}).items()}
     for name, version in known.items():
@@ -45,7 +47,7 @@ def examine(
     found = []
     for engine in chosen:
         _check_reads(engine, target)
-        given = known.get(engine.name, "")
+        given = known.get(engine.name, target.version if engine.name in target.engines else "")
         rotations = tuple(rotation(engine, keys, given) for keys in target.layers)
         found.append(EngineDiagnosis(engine.name, engine.title, given or engine.version, rotations))
     return tuple(found)
@@ -115,6 +117,7 @@ def _said(keys: Keys) -> str:
     stretch, where = keys.stretch(), "" if keys.layer_type == "all" else f"{keys.layer_type}: "
     rope = keys.rope
     base = f"{where}{rope.rotary_dim // 2} pairs, base {rope.rope_theta:,g}"
+    base += ", rope_freqs.weight" if keys.beside.bands else ""
     if stretch.method == "none":
         return f"{base}, plain, {keys.longest:,} tokens"
     m = keys.scaled().attention_factor

@@ -24,23 +24,30 @@ from ropewalk.engines.transformers.checkpoint import (
     text_of,
 )
 from ropewalk.errors import BadConfig, first_line
-from ropewalk.jobs.doctor.llama_flags import reached, with_flags, with_overrides
+from ropewalk.jobs.doctor.llama_flags import converted, layers_under, reached, with_flags, with_overrides
 from ropewalk.jobs.doctor.ollama_files import find_model, is_modelfile, of_hub, read_modelfile
 from ropewalk.jobs.doctor.overrides import Overridden, overridden, pasted_outside
 from ropewalk.progress import SILENT, Progress
+from ropewalk.scaling.method import same
 from ropewalk.scaling.spec import is_local
 
 Find = Callable[[str], Path]
+STRETCHED = ("yarn", "linear", "llama3", "longrope", "su")
+OLD_FLAGS = ("rope-scaling", "rope-theta")  # of vLLM, both gone with pull request 28006
 DEFAULT = ("transformers", "vllm", "sglang", "llama_cpp", "mlx_lm")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """title: for people.  engines: who reads it, unless a person names others.  layers: what is written, by layer type."""
+    """title: for people.  engines: who reads it, unless a person names others.  layers: what is written, by layer type.
+
+    version: of its engine, as a command line says it.
+    """
 
     title: str
     engines: tuple[str, ...]
     layers: tuple[Keys, ...]
+    version: str = ""
 
 
 def resolve(target: str, find: Find, base: Path | None = None, progress: Progress = SILENT) -> Target:
@@ -52,7 +59,10 @@ def resolve(target: str, find: Find, base: Path | None = None, progress: Progres
     """
     path = Path(target).expanduser()
     if not path.exists() and len(target.split()) > 1:  # no hub id has a blank
-        return _of_command(parse_command(target), find, base, progress)
+        command = parse_command(target)
+        found_one = _of_command(command, find, base, progress)
+        first = f" (the first of {command.of} commands here)" if command.of > 1 else ""
+        return dataclasses.replace(found_one, title=found_one.title + first)
     if is_modelfile(path):
         return _of_modelfile(target, path, find, progress)
     found = find_gguf(target, weights=False, progress=progress)
@@ -154,11 +164,12 @@ def _of_command(command: Command, find: Find, base: Path | None, progress: Progr
                 f"{path.name} is a GGUF, and what {get_engine(command.engine).title} makes of one was not looked at."
             )
         header = _header(path)
-        layers = gguf.layers_of(with_overrides(header, command))
+        metadata = with_overrides(header, command)
+        layers = layers_under(metadata, command) if command.engine == "llama_cpp" else gguf.layers_of(metadata)
         layers = tuple(keys if is_local(keys.layer_type) else keys.knowing(**reached(keys, header)) for keys in layers)
     elif command.engine == "llama_cpp":
         _check_overrides(command)
-        layers = layers_of(read_config(path))
+        layers = tuple(converted(keys, command) for keys in layers_of(read_config(path)))
     else:
         found = _of_config(command, read_config(path))
         if command.engine == "vllm" and _takes_params(path, command.options.get("config-format") or "auto"):
@@ -187,11 +198,7 @@ def _served(model: str, progress: Progress) -> Path | None:
 
 
 def _located(command: Command, base: Path | None) -> Command:
-    """With its model as it is found here. BadConfig for what cannot be here, or options that are written elsewhere."""
-    if "config" in command.options and command.engine in ("vllm", "sglang"):
-        raise BadConfig(
-            "--config of this command holds options that are not read here. Write them on the command line instead."
-        )
+    """With its model as it is found here. BadConfig for what cannot be here."""
     if base is not None:
         return command
     if "://" in command.model:
@@ -228,25 +235,35 @@ def _of_config(command: Command, config: Mapping[str, Any]) -> Target:
     found = overridden(config, overrides | flags, command.engine)
     lost = found.lost or {} if overrides else {}
     marks: dict[str, Any] = {
-        "old_flag": "rope-scaling" in command.options, "lost_share": lost.get("partial_rotary_factor"),
+        "old_flag": " and ".join(f"--{name}" for name in OLD_FLAGS if name in command.options),
+        "lost_share": lost.get("partial_rotary_factor"),
         "asked": length_option(command, "max-model-len", "context-length", "max-seq-len"),
         "environment": tuple(name for name in command.environment if is_set(command, name)),
     }  # fmt: skip
     layers = tuple(keys.knowing(**_reached(keys, config)) for keys in _layers_of(found, marks))
     if "rope_theta" in lost:
         layers = tuple(dataclasses.replace(keys, lost_theta=True) for keys in layers)
-    return Target(command.model, (command.engine,), layers)
+    return Target(command.model, (command.engine,), layers, command.version)
 
 
 def _reached(keys: Keys, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known where an override claims a longer window than the config, and stretches nothing, or less far."""
+    """What is known where an override claims a longer window than the config, and stretches nothing, or less far; or where
+    it stands in place of the config's own stretch, from whose start it counts."""
     own = next((other for other in _layers(config) if other.layer_type == keys.layer_type), None)
-    if own is None or keys.longest <= own.longest or is_local(keys.layer_type):
+    if own is None or is_local(keys.layer_type):
+        return {}
+    replaced = own.rope_type in STRETCHED and not same(keys.scaled(), own.scaled())
+    if keys.longest <= own.longest and not replaced:
         return {}
     if keys.rope.rope_theta != own.rope.rope_theta:
         return {"base_raised": True}
-    ends = {"default": own.longest, "yarn": keys.target, "ntk": keys.target}.get(keys.rope_type)
-    return {"reached": ends} if ends and ends < keys.longest else {}
+    if replaced:
+        trained = min(own.rope.original_length, keys.rope.original_length)
+        ends = {"default": trained, **dict.fromkeys(("yarn", "linear", "ntk"), round(trained * keys.factor))}
+    else:
+        ends = {"default": own.longest, "yarn": keys.target, "ntk": keys.target}
+    end = ends.get(keys.rope_type)
+    return {"reached": end} if end and end < max(keys.longest, keys.target) else {}
 
 
 def _layers_of(found: Overridden, marks: Mapping[str, Any]) -> tuple[Keys, ...]:
