@@ -183,7 +183,7 @@ def past_the_window(keys: Keys) -> Says | None:
     asked = keys.beside.asked or (keys.longest if keys.beside.reached is not None else 0)
     if asked <= reached or keys.beside.base_raised or is_local(keys.layer_type):
         return None
-    return Says(f"positions {reached:,}..{asked - 1:,} are read unstretched")
+    return Says(f"no stretch reaches positions {reached:,}..{asked - 1:,}")
 
 
 def other_window(choose: Callable[[Mapping[str, int]], str]) -> Effect:

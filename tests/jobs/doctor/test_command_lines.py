@@ -97,7 +97,7 @@ def test_a_nested_override_keeps_what_it_does_not_name(tmp_path):
 )  # fmt: skip
 def test_a_window_that_nothing_stretches_to(tmp_path, command, config, positions):
     said, _ = looked_at(tmp_path, command, config)
-    assert [one for one in said if f"positions {positions} are read unstretched" in one], said
+    assert [one for one in said if f"no stretch reaches positions {positions}" in one], said
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_flags_that_stretch_less_far_than_the_file(tmp_path, flags, positions):
     stretched = {**LLAMA, "llama.context_length": 131_072, "llama.rope.scaling.type": "yarn", "llama.rope.scaling.factor": 4.0,
                  "llama.rope.scaling.original_context_length": 32_768}  # fmt: skip
     said, _ = looked_at(tmp_path, f"llama-cli -m FILE {flags}", stretched)
-    assert said == [f"llama.cpp goes past the window: positions {positions}..131,071 are read unstretched"]
+    assert said == [f"llama.cpp goes past the window: no stretch reaches positions {positions}..131,071"]
     assert looked_at(tmp_path, f"llama-cli -m FILE {flags} -c {positions.replace(',', '')}", stretched)[0] == []
 
 
@@ -244,7 +244,7 @@ def test_a_length_that_is_stretched_already(tmp_path):
     stretched = {**LLAMA, "llama.context_length": 131_072, "llama.rope.scaling.type": "yarn", "llama.rope.scaling.factor": 4.0,
                  "llama.rope.scaling.original_context_length": 32_768}  # fmt: skip
     line = "llama-cli -m FILE -c 524288 --rope-scaling yarn --rope-scale 4 --yarn-orig-ctx 131072"
-    assert "positions 131,072..524,287 are read unstretched" in looked_at(tmp_path, line, stretched)[0][0]
+    assert "no stretch reaches positions 131,072..524,287" in looked_at(tmp_path, line, stretched)[0][0]
 
 
 @pytest.mark.parametrize(
@@ -264,8 +264,8 @@ def test_a_length_that_is_stretched_already(tmp_path):
 def test_an_override_in_place_of_a_stretch(tmp_path, override, config, positions):
     """_apply_dict_overrides sets the dict: what stood there is gone, and the new one starts where the model was trained."""
     said, _ = looked_at(tmp_path, f"{VLLM} '{json.dumps(override)}'", config)
-    assert [one for one in said if "are read unstretched" in one] == (
-        [f"vLLM goes past the window: positions {positions} are read unstretched"] if positions else []
+    assert [one for one in said if "no stretch reaches" in one] == (
+        [f"vLLM goes past the window: no stretch reaches positions {positions}"] if positions else []
     ), said
 
 
@@ -274,7 +274,7 @@ def test_a_scale_in_place_of_the_files(tmp_path):
     linear = {**LLAMA, "llama.context_length": 16_384, "llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 4.0}
     said, keys = looked_at(tmp_path, "llama-cli -m FILE -c 131072 --rope-scale 16", linear)
     assert (keys.rope.original_length, keys.target) == (4096, 65_536)
-    assert said == ["llama.cpp goes past the window: positions 65,536..131,071 are read unstretched"]
+    assert said == ["llama.cpp goes past the window: no stretch reaches positions 65,536..131,071"]
 
 
 def test_the_first_of_several_is_said_to_be_it(tmp_path):
