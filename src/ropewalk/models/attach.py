@@ -135,10 +135,13 @@ class Attached:
             yield
 
     def check(self) -> None:
-        """Measure the live model's cos and sin again; raises Mismatch if they are not the plan's any more."""
+        """Measure the live model's cos and sin again; raises Mismatch if they are not the plan's any more, and CannotAttach if
+        its attention is not the one that was attached.
+        """
         fixed = self._request.n_tokens
         for deferred, table in self._deferred.tables if self._deferred else ():
             _check_ladder(deferred.ladder, table)
+            deferred.check_readers()
         for table, stretch in self.tables:
             if defers_rotation(stretch):
                 continue
