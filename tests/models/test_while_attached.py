@@ -1,11 +1,18 @@
 """What people do with a model while a plan is attached: choose another attention, save it, read it, call it from threads."""
 
+import copy
+
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
-from models.test_dynamic import largest, llama, planned, run, tokens
-from ropewalk.errors import CannotAttach
+import ropewalk
+from ropewalk.api.read import read
+from ropewalk.errors import BadOption, CannotAttach
 from ropewalk.models.attach import attach
+from ropewalk.scaling.plan import ScalingPlan
+from support.architectures import FACTOR, LENGTH, TOLERANCE, build, logits, plan_of, tiny_config
+from support.deferred import L, largest, llama, planned, run, tokens
 
 DEFERRED = ["dynamic-yarn", "near-linear"]
 
@@ -35,3 +42,103 @@ def test_another_attention_is_as_good_where_keys_are_rotated_at_once(method):
         model.set_attn_implementation("eager")
         assert largest(run(model, ids), wanted) < 2e-6 * float(wanted.abs().max())
         attached.check()
+
+
+# --- saved
+
+
+SAVED = {"llama": "yarn", "gpt_neox": "ntk", "gemma3_text": "linear", "deepseek_v3": "yarn", "phi3": "resonance"}
+
+
+@pytest.mark.parametrize("family", SAVED)
+def test_a_static_plan_is_in_what_is_saved(family, tmp_path):
+    """Stock transformers reads the folder and gives the attached model's logits: its own rotation is the other arithmetic."""
+    model = build(tiny_config(family))
+    before, config = logits(model), model.config.to_dict()
+    with attach(model, plan_of(model, SAVED[family])) as attached:
+        wanted, longest = logits(model), model.config.get_text_config().max_position_embeddings
+        model.save_pretrained(tmp_path)
+        assert model.config.get_text_config().max_position_embeddings == longest == LENGTH * FACTOR
+        assert ScalingPlan.from_json((tmp_path / "ropewalk.json").read_text()) == attached.plan
+    fresh = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    assert largest(wanted, before) > 1e-2
+    assert largest(logits(fresh), wanted) < TOLERANCE * largest(wanted, before)
+    assert fresh.config.max_position_embeddings == LENGTH * FACTOR
+    assert {k: v for k, v in model.config.to_dict().items() if k not in BY_SAVING} == {
+        k: v for k, v in config.items() if k not in BY_SAVING
+    }
+    model.save_pretrained(tmp_path / "after")
+    assert read(tmp_path / "after").max_length == read(config).max_length
+
+
+BY_SAVING = ("architectures", "dtype")  # transformers 5.23 notes these in the config that it saves
+
+
+@pytest.mark.parametrize("method", [*DEFERRED, "dynamic-ntk-request"])
+def test_a_plan_that_no_config_says_leaves_the_models_own(method, tmp_path):
+    model, ids = llama(), tokens()
+    plain = run(model, ids)
+    with attach(model, planned(model, method)) as attached:
+        wanted = run(model, ids, use_cache=False)
+        with pytest.warns(UserWarning, match=rf"saved without its plan: no config can say {attached.plan.name}\."):
+            model.save_pretrained(tmp_path)
+    fresh = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    assert fresh.config.max_position_embeddings == L
+    assert largest(run(fresh, ids), plain) < 1e-5
+    with attach(fresh, ScalingPlan.from_json((tmp_path / "ropewalk.json").read_text())):
+        assert largest(run(fresh, ids, use_cache=False), wanted) < 1e-5
+
+
+def test_adapters_that_are_merged_into_an_attached_model_are_saved_with_the_plan(tmp_path):
+    """peft gives back the model that it was laid over: the one that the plan is attached to."""
+    peft = pytest.importorskip("peft")
+    model, ids = llama(), tokens()
+    with attach(model, planned(model, "yarn")):
+        config = peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+        whole = peft.get_peft_model(model, config).merge_and_unload()
+        wanted = run(whole, ids)
+        whole.save_pretrained(tmp_path)
+    assert largest(run(AutoModelForCausalLM.from_pretrained(tmp_path).eval(), ids), wanted) < 1e-4
+
+
+def test_a_copy_saves_what_it_does(tmp_path):
+    model, ids = llama(), tokens()
+    with attach(model, planned(model, "yarn")):
+        twin = copy.deepcopy(model)
+    wanted = run(twin, ids)
+    twin.save_pretrained(tmp_path)
+    assert largest(run(AutoModelForCausalLM.from_pretrained(tmp_path).eval(), ids), wanted) < 1e-4
+
+
+# --- read and run
+
+
+def test_what_is_read_meanwhile_is_the_models_own():
+    model = llama()
+    own, planned_before = read(model), ropewalk.plan(model, factor=2)
+    with ropewalk.attach(model, "yarn", factor=FACTOR):
+        assert model.config.max_position_embeddings == FACTOR * L
+        assert read(model) == own
+        assert ropewalk.plan(model, factor=2) == planned_before
+    assert read(model) == own
+
+
+@pytest.mark.parametrize("method", ["yarn", "dynamic-yarn"])
+def test_generate_says_the_plan_that_was_attached_before(method):
+    """The account is that of generate with the same plan."""
+    model = ropewalk.load_model("ropewalk-tiny")
+    plan = ropewalk.plan(model, factor=FACTOR, method=method)
+    prompt, how = "def area(width, height):\n" * 60, dict(max_new_tokens=8)
+    wanted = ropewalk.generate(model, prompt, plan=plan, **how)
+    with ropewalk.attach(model, plan):
+        found = ropewalk.generate(model, prompt, **how)
+    assert (found.text, found.plan, found.account.scales) == (wanted.text, plan, wanted.account.scales)
+
+
+def test_a_request_plan_that_was_attached_before_is_refused():
+    model = ropewalk.load_model("ropewalk-tiny")
+    with (
+        ropewalk.attach(model, "dynamic-yarn-request"),
+        pytest.raises(BadOption, match="only whoever attached it can say"),
+    ):
+        ropewalk.generate(model, "def area(", max_new_tokens=4)

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from ropewalk.errors import CannotAttach, Mismatch
+from ropewalk.models.carried import MARK, SAVE, Carried, save_as_it_rotates
 from ropewalk.models.dynamic.ladder import Ladder
 from ropewalk.models.dynamic.request import RequestScale, ScalePerCall
 from ropewalk.models.dynamic.setup import DeferredRotation, defers_rotation
@@ -32,15 +33,13 @@ from ropewalk.scaling.stretch import Stretch
 
 __all__ = ["Attached", "attach", "measure"]
 
-MARK = "_ropewalk_plan"
-
 
 def attach(model: nn.Module, plan: ScalingPlan) -> "Attached":
     """Make a live transformers model rotate as `plan` says, and measure that it does.
 
     Weights are not touched. Layer types that the plan does not name keep what they have. While attached,
-    config.max_position_embeddings is the plan's target length; everything else in the config stays, so do not save the
-    model in this state: `engines.transformers.write` spells the plan for a checkpoint.
+    config.max_position_embeddings is the plan's target length, and everything else in the config stays; what the model's
+    `save_pretrained` writes meanwhile says the plan, where a config can, and the model's own rotation where none can.
 
     A dynamic plan means one of four things (`scaling.schedule.SEMANTICS`). *causal* gives the same numbers with a cache and
     without, in chunks and in batches, and below the original length those of the unattached model, bit for bit; *rotate*
@@ -80,6 +79,7 @@ class Attached:
         self._saved = [Saved(table) for table, _ in tables]
         self._request = RequestScale()
         self._hooks: list[Any] = []
+        self._saving: list[nn.Module] = []
         deferred = [(table, stretch) for table, stretch in tables if defers_rotation(stretch)]
         self._deferred = DeferredRotation(model, plan.fingerprint, deferred, self._request) if deferred else None
         self._undone = False
@@ -92,7 +92,7 @@ class Attached:
 
     def _install(self) -> None:
         for table, stretch in self.tables:
-            setattr(table.module, MARK, self.plan.name)
+            setattr(table.module, MARK, Carried(self.plan, self._longest))
             table.set_plain()
             keep_float32(table)
             if defers_rotation(stretch):
@@ -105,6 +105,7 @@ class Attached:
         if self._deferred:
             self._deferred.install()
         self._config.max_position_embeddings = max(self._longest, self.plan.target_length)
+        self._saving = save_as_it_rotates(self.model, self._config)
 
     def undo(self) -> None:
         """Put back the tensors and numbers that were there before; a second call does nothing."""
@@ -119,6 +120,8 @@ class Attached:
             let_cast(saved.table)
             saved.restore()
             saved.table.module.__dict__.pop(MARK, None)
+        for module in self._saving:
+            module.__dict__.pop(SAVE, None)
         self._config.max_position_embeddings = self._longest
 
     @contextmanager
@@ -224,7 +227,7 @@ def _check_rope(stretch: Stretch, spec: ModelSpec, name: str) -> None:
 def _check_table(table: LiveTable, stretch: Stretch) -> None:
     if attached := getattr(table.module, MARK, None):
         raise CannotAttach(
-            f"a {attached} plan is attached to this model already; a second one would stretch what is stretched.\n"
+            f"a {attached.plan.name} plan is attached to this model already; a second one would stretch what is stretched.\n"
             "  Call .undo() on the first, or leave its `with` block. A copy of an attached model cannot be undone: copy it\n"
             "  before attaching."
         )

@@ -104,7 +104,11 @@ class Source:
             return read_config(self.place)
         if isinstance(self.given, ModelSpec):
             raise BadOption("a ModelSpec does not hold the model's config: name the model.")
-        found = self.given.config if self.is_live else self.given
+        if self.is_live:
+            from ropewalk.models.carried import own_config
+
+            return own_config(self.given)
+        found = self.given
         return dict(found) if isinstance(found, Mapping) else dict(found.to_dict())
 
     @cached_property
