@@ -9,8 +9,10 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from ropewalk.errors import CannotAttach
 from ropewalk.jobs.train import attention
-from ropewalk.jobs.train.attention import _by_spans, attend, attending
+from ropewalk.jobs.train.attention import _by_spans, attend, attending, check_attends
 from ropewalk.jobs.train.data.layout import lay_out, shard
+from support.architectures import FAMILIES, build, tiny_config
+from support.architectures import tokens as words
 
 N, SCALE = 48, 0.3
 MODULE = types.SimpleNamespace(is_causal=True)
@@ -91,3 +93,48 @@ def test_what_it_does_not_know_is_refused():
             attend(MODULE, query, key, value, softcap=50.0)
         with pytest.raises(CannotAttach, match="no causality"):
             attend(types.SimpleNamespace(is_causal=False), query, key, value)
+
+
+# --- in models: transformers' own attention, under the masks that it makes itself, is the other arithmetic
+
+WINDOW = dict(use_sliding_window=True, sliding_window=64, layer_types=["sliding_attention", "full_attention"])
+
+
+def by_spans(model, ids, lengths):
+    config, layout = model.config, lay_out([(ids[0].numpy(), lengths)])
+    before, config._attn_implementation = config._attn_implementation, attention.register()
+    try:
+        check_attends(model)
+        with torch.no_grad(), attending(layout):
+            return model(ids, position_ids=layout.positions, use_cache=False).logits
+    finally:
+        config._attn_implementation = before
+
+
+@pytest.mark.parametrize("family", ["afmoe", "diffllama", "gemma3_text", "qwen3"])
+def test_documents_of_a_row_are_as_alone_in_stock_transformers(family):
+    model, ids = build(tiny_config(family, FAMILIES[family][1] | (WINDOW if family == "qwen3" else {}))), words(200)
+    with torch.no_grad():
+        alone = [model(piece, use_cache=False).logits for piece in ids.split([120, 80], 1)]
+    torch.testing.assert_close(by_spans(model, ids, (120, 80)), torch.cat(alone, 1), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("family", "more"), [("llama4_text", dict(attention_chunk_size=64)), ("qwen2_moe", WINDOW)])
+def test_a_window_that_only_a_mask_says_is_refused_in_rows_that_are_longer(family, more):
+    """transformers 5.23: modeling_llama4.py and modeling_qwen2_moe.py hand no sliding_window to their attention function."""
+    model, ids = build(tiny_config(family, FAMILIES[family][1] | more)), words(200)
+    with torch.no_grad():
+        wanted = model(ids[:, :64], use_cache=False).logits
+    torch.testing.assert_close(by_spans(model, ids[:, :64], (64,)), wanted, rtol=0, atol=1e-4)
+    with pytest.raises(CannotAttach, match=r"looks 64 tokens back .*\n.*in rows of 65 it would look further"):
+        by_spans(model, ids[:, :65], (65,))
+    assert attention.Current.narrowest is None
+
+
+@pytest.mark.parametrize(
+    ("family", "words_of_it"),
+    [("falcon", "FalconForCausalLM attends in code of its own"), ("gemma2", "softcap"), ("gpt_oss", "s_aux")],
+)
+def test_models_that_spans_do_not_know_are_told_so(family, words_of_it):
+    with pytest.raises(CannotAttach, match=words_of_it):
+        by_spans(build(tiny_config(family)), words(32), (32,))

@@ -183,6 +183,8 @@ def attending_by_spans(model: Any, plan: ScalingPlan) -> Iterator[bool]:
     if by_spans:
         config._attn_implementation = attention.register()
     try:
+        if by_spans:
+            attention.check_attends(model)
         yield by_spans
     finally:
         config._attn_implementation = before
