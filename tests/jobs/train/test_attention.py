@@ -11,7 +11,9 @@ from ropewalk.errors import CannotAttach
 from ropewalk.jobs.train import attention
 from ropewalk.jobs.train.attention import _by_spans, attend, attending, check_attends
 from ropewalk.jobs.train.data.layout import lay_out, shard
-from support.architectures import FAMILIES, build, tiny_config
+from ropewalk.jobs.train.setup import attending_by_layout
+from ropewalk.models.attach import attach
+from support.architectures import FAMILIES, build, plan_of, tiny_config
 from support.architectures import tokens as words
 
 N, SCALE = 48, 0.3
@@ -75,13 +77,11 @@ def test_each_shard_answers_for_its_columns(lengths, window, world):
     assert sorted(covered) == list(range(N))
 
 
-def test_the_mask_is_the_same_attention():
-    lengths = CASES[2]
-    query, key, value = tensors()
-    expanded = key.repeat_interleave(2, 1), value.repeat_interleave(2, 1)
-    found = scaled_dot_product_attention(query, *expanded, attn_mask=layout_of(lengths).mask(), scale=SCALE).transpose(1, 2)
-    torch.testing.assert_close(found, oracle(query, key, value, lengths, None), rtol=0, atol=1e-12)
-    assert layout_of(CASES[0]).mask() is None
+def test_which_document_a_column_belongs_to():
+    """By hand."""
+    found = layout_of(CASES[2]).document_of
+    assert found.tolist() == [[0] + [1] * 46 + [2], [0] * 30 + [1] * 18]
+    assert not layout_of(CASES[0]).document_of.any()
 
 
 def test_what_it_does_not_know_is_refused():
@@ -138,3 +138,33 @@ def test_a_window_that_only_a_mask_says_is_refused_in_rows_that_are_longer(famil
 def test_models_that_spans_do_not_know_are_told_so(family, words_of_it):
     with pytest.raises(CannotAttach, match=words_of_it):
         by_spans(build(tiny_config(family)), words(32), (32,))
+
+
+JUMPING = numpy.concatenate([numpy.arange(70), numpy.arange(70, 200) + 150])  # PoSE's positions, of one document
+
+
+@pytest.mark.parametrize("attention_of_it", ["sdpa", "eager"])
+@pytest.mark.parametrize(
+    ("family", "more", "windows"),
+    [("llama", {}, [None, None]), ("mistral", dict(sliding_window=32), [32, 32]), ("qwen3", WINDOW, [64, None])],
+)
+@pytest.mark.parametrize(("lengths", "positions"), [((200,), None), ((200,), [JUMPING]), ((120, 80), None)])
+def test_keys_that_are_rotated_on_read_are_seen_as_the_layout_says(family, more, windows, lengths, positions, attention_of_it):
+    """A mask of every layer, written out: of its own document, not later, not further back than the layer's window."""
+    model, ids = build(tiny_config(family, FAMILIES[family][1] | more)), words(200)
+    model.set_attn_implementation(attention_of_it)
+    layout, of = lay_out([(ids[0].numpy(), lengths)], positions), numpy.repeat(numpy.arange(len(lengths)), lengths)
+    columns = numpy.arange(200)
+    with attach(model, plan_of(model, "dynamic-yarn")), torch.no_grad():
+        with attending_by_layout(model), attending(layout):
+            found = model(ids, position_ids=layout.positions, use_cache=False).logits
+        for layer, window in zip(model.model.layers, windows, strict=True):
+            seen = (of[:, None] == of) & (columns <= columns[:, None]) & (columns > columns[:, None] - (window or 200))
+            mask = torch.from_numpy(seen)[None, None]
+            if attention_of_it == "eager":
+                mask = torch.zeros(mask.shape).masked_fill(~mask, torch.finfo(torch.float32).min)
+            layer.self_attn.register_forward_pre_hook(
+                lambda module, args, given, mask=mask: (args, given | {"attention_mask": mask}), with_kwargs=True
+            )
+        wanted = model(ids, position_ids=layout.positions, use_cache=False).logits
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)

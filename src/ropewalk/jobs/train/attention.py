@@ -60,6 +60,29 @@ def _no_mask(*args: Any, local_size: int | None = None, **kwargs: Any) -> None:
         Current.narrowest = min(local_size, Current.narrowest or local_size)
 
 
+@contextmanager
+def masks_of_layouts(name: str) -> Iterator[None]:
+    """An attention that is given masks gets those of the layout, and in a sliding window those of what it shows of them."""
+    stock = ALL_MASK_ATTENTION_FUNCTIONS[name]
+
+    def make(**asked: Any) -> Any:
+        if (layout := Current.layout) is None:
+            return stock(**asked)
+        of, window = layout.document_of, asked.get("local_size") or layout.length
+
+        def seen(row: Any, head: Any, query: Any, key: Any) -> Any:
+            return (of[row, query] == of[row, key]) & (key <= query) & (query - key < window)
+
+        plain = {"allow_is_causal_skip": not bool(of.any()), "use_vmap": False}  # in one document it is plain causality
+        return stock(**asked | plain | {"mask_function": seen, "attention_mask": None})
+
+    ALL_MASK_ATTENTION_FUNCTIONS.register(name, make)
+    try:
+        yield
+    finally:
+        ALL_MASK_ATTENTION_FUNCTIONS.register(name, stock)
+
+
 @torch.no_grad()
 def check_attends(model: Any) -> None:
     """Raises CannotAttach for a model that attends in code of its own, which spans cannot replace. For every process."""

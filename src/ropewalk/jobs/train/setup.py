@@ -24,7 +24,6 @@ from ropewalk.jobs.train.loss import Scoring, find_ending
 from ropewalk.jobs.train.parallel import Parallel
 from ropewalk.jobs.train.recipe import Lora, Recipe
 from ropewalk.models.load import load_model
-from ropewalk.scaling.plan import ScalingPlan
 
 # What brought activation checkpointing that can be offloaded and FSDP2 with replicas, and the gradients of gathered keys.
 NEEDS = {"transformers": "5.23", "torch": "2.13"}
@@ -175,16 +174,17 @@ def _tiled(whole: Any, tiles: int) -> Any:
 
 
 @contextmanager
-def attending_by_spans(model: Any, plan: ScalingPlan) -> Iterator[bool]:
-    """The model's attention works by spans, or, under a plan that rotates keys on read, as it is: with masks. Says which."""
+def attending_by_layout(model: Any) -> Iterator[None]:
+    """The model's attention works by spans, or, under a plan that rotates keys on read, as it is, with masks of the layout."""
     config = model.config.get_text_config()
     before = config._attn_implementation
-    by_spans = not before.startswith("ropewalk_")  # on read
-    if by_spans:
-        config._attn_implementation = attention.register()
+    if before.startswith("ropewalk_"):  # on read
+        with attention.masks_of_layouts(before):
+            yield
+        return
+    config._attn_implementation = attention.register()
     try:
-        if by_spans:
-            attention.check_attends(model)
-        yield by_spans
+        attention.check_attends(model)
+        yield
     finally:
         config._attn_implementation = before
