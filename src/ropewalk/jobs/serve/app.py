@@ -59,7 +59,7 @@ def build_app(
     if host in LOOPBACK:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
         _add_page(app)
-    app.add_middleware(Guard, most=BODY + BODY_PER_TOKEN * served.longest, tell=tell)
+    app.add_middleware(Guard, most=BODY + BODY_PER_TOKEN * served.longest, tell=tell, words=_server_words)
     _report_errors(app)
     model = {"id": name, "object": "model", "created": 0, "owned_by": "local", "max_model_len": served.longest}
 
@@ -269,11 +269,8 @@ def _report_errors(app: FastAPI) -> None:
     async def http(request: Request, error: Any) -> JSONResponse:
         return error_response(error.status_code, str(error.detail))
 
-    async def crash(request: Request, error: Exception) -> JSONResponse:
-        return error_response(500, _server_words(error), kind="server_error")
-
     handlers: dict[Any, Callable[..., Any]] = {
-        RequestValidationError: invalid, RopewalkError: ours, HTTPException: http, Exception: crash
+        RequestValidationError: invalid, RopewalkError: ours, HTTPException: http,
     }  # fmt: skip
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
