@@ -1,6 +1,7 @@
 """What people do with a model while a plan is attached: choose another attention, save it, read it, call it from threads."""
 
 import copy
+import threading
 
 import pytest
 import torch
@@ -142,3 +143,51 @@ def test_a_request_plan_that_was_attached_before_is_refused():
         pytest.raises(BadOption, match="only whoever attached it can say"),
     ):
         ropewalk.generate(model, "def area(", max_new_tokens=4)
+
+
+# --- threads
+
+
+@pytest.mark.parametrize(
+    ("method", "place"), [("dynamic-yarn", "attention"), ("near-linear", "attention"), ("dynamic-yarn-request", "rotary")]
+)
+def test_a_call_that_begins_within_another_threads_waits_for_its_end(method, place):
+    """One call stops in the middle, between what it notes on a module and what reads it, until another has been made."""
+    model, long, short = llama(torch.float64), tokens(), tokens(100, seed=5)
+    halted, done, found = threading.Event(), threading.Event(), {}
+
+    def halt(*_):
+        if not halted.is_set():
+            halted.set()
+            done.wait(0.5)
+
+    with attach(model, planned(model, method)):
+        wanted = {name: run(model, ids, use_cache=False) for name, ids in (("long", long), ("short", short))}
+        module = model.model.rotary_emb if place == "rotary" else model.model.layers[0].self_attn
+        module.register_forward_pre_hook(halt)
+        first = threading.Thread(target=lambda: found.update(long=run(model, long, use_cache=False)))
+        first.start()
+        assert halted.wait(30)
+        found["short"] = run(model, short, use_cache=False)
+        done.set()
+        first.join()
+    assert "forward" not in model.model.__dict__
+    assert {name: torch.equal(logits, wanted[name]) for name, logits in found.items()} == {"long": True, "short": True}
+
+
+def test_a_copy_runs_its_own_layers_and_what_a_module_had_comes_back():
+    model, ids = llama(), tokens()
+    calls, stock = [], model.model.forward
+    model.model.forward = lambda *args, **kwargs: calls.append(1) or stock(*args, **kwargs)  # as accelerate puts its own
+    own = model.model.forward
+    with attach(model, planned(model)):
+        calls.clear()
+        run(model, ids)
+        assert len(calls) == 1
+    assert model.model.forward is own
+    del model.model.forward
+    with attach(model, planned(model)):
+        twin = copy.deepcopy(model)
+        with torch.no_grad():
+            twin.model.layers[0].mlp.down_proj.weight.zero_()
+        assert largest(run(twin, ids[:, :L], use_cache=False), run(model, ids[:, :L], use_cache=False)) > 1e-3

@@ -11,6 +11,7 @@ from ropewalk.models.carried import MARK, SAVE, Carried, save_as_it_rotates
 from ropewalk.models.dynamic.ladder import Ladder
 from ropewalk.models.dynamic.request import RequestScale, ScalePerCall
 from ropewalk.models.dynamic.setup import DeferredRotation, defers_rotation
+from ropewalk.models.dynamic.turns import Turns
 from ropewalk.models.limits import say_untried
 from ropewalk.models.live import (
     COMPUTED_IN_FLOAT32,
@@ -80,6 +81,7 @@ class Attached:
         self._request = RequestScale()
         self._hooks: list[Any] = []
         self._saving: list[nn.Module] = []
+        self._turns: Turns | None = None
         deferred = [(table, stretch) for table, stretch in tables if defers_rotation(stretch)]
         self._deferred = DeferredRotation(model, plan.fingerprint, deferred, self._request) if deferred else None
         self._undone = False
@@ -104,6 +106,11 @@ class Attached:
                 self._hooks.append(table.module.register_forward_pre_hook(hook, with_kwargs=True))
         if self._deferred:
             self._deferred.install()
+        if moving := [table.module for table, stretch in self.tables if stretch.dynamic or defers_rotation(stretch)]:
+            readers = (
+                [module for deferred, _ in self._deferred.tables for module in deferred.readers] if self._deferred else []
+            )
+            self._turns = Turns(self.model, moving, readers)
         self._config.max_position_embeddings = max(self._longest, self.plan.target_length)
         self._saving = save_as_it_rotates(self.model, self._config)
 
@@ -112,6 +119,8 @@ class Attached:
         if self._undone:
             return
         self._undone = True
+        if self._turns:
+            self._turns.end()
         for hook in self._hooks:
             hook.remove()
         if self._deferred:
