@@ -23,7 +23,7 @@ from ropewalk.jobs.train.loop import Loop, Reached, make_optimizer
 from ropewalk.jobs.train.parallel import Parallel, check_rotary, memory_in_words, one_run, parallel, telling
 from ropewalk.jobs.train.preflight import Preflight, Proof, check
 from ropewalk.jobs.train.recipe import Recipe
-from ropewalk.jobs.train.setup import Trained, attending_by_layout, check_libraries, set_up
+from ropewalk.jobs.train.setup import Trained, attending_by_layout, check_libraries, check_unpacked, set_up
 from ropewalk.measure.tables import edges_of
 from ropewalk.models.attach import Attached, attach
 from ropewalk.models.load import load_tokenizer
@@ -70,7 +70,9 @@ class _Run:
     def go(self, preflight_only: bool) -> TrainResult:
         recipe = self.recipe
         self.source = Source(recipe.model, progress=self.reading).folder
-        self.spec = read_spec(read_config(self.source), original_length=recipe.original_length)
+        config = read_config(self.source)
+        check_unpacked(recipe.model, config)
+        self.spec = read_spec(config, original_length=recipe.original_length)
         self.plans = [recipe.plan(stage, self.spec) for stage in recipe.stages]
         self.lengths = [
             recipe.row_length(stage, plan, self.processes.data) for stage, plan in zip(recipe.stages, self.plans, strict=True)

@@ -1,7 +1,7 @@
 """The model as it is trained: loaded, with adapters where asked, checkpointed, tiled, sharded."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.distributed.configuration_utils import DistributedConfig
 
 from ropewalk.engines.engine import parse_version
+from ropewalk.engines.transformers.checkpoint import text_of
 from ropewalk.errors import BadConfig, BadOption, extra_parts, first_line
 from ropewalk.jobs.train import attention
 from ropewalk.jobs.train.loss import Scoring, find_ending
@@ -57,6 +58,17 @@ def check_libraries() -> None:
                 f"training needs {name} {least} or newer, and {installed} is installed: pip install 'ropewalk[train]'.\n"
                 "  Everything else works with it."
             )
+
+
+def check_unpacked(model: str, config: Mapping[str, Any]) -> None:
+    """Raises BadConfig for weights that transformers packs again when it saves them, and with them what was trained."""
+    packed = text_of(config).get("quantization_config") or config.get("quantization_config")
+    if packed:
+        how = packed.get("quant_method") if isinstance(packed, Mapping) else None
+        raise BadConfig(
+            f"{model} has packed weights (quantization_config{f': {how}' if how else ''}): what a step of training moves is\n"
+            "  less than what packing rounds away, so the export would have lost it. Train the model that it was packed from."
+        )
 
 
 def set_up(source: Path, recipe: Recipe, parallel: Parallel) -> Trained:
