@@ -184,3 +184,17 @@ def test_a_tokenizers_window_of_any_kind(tmp_path, said, wanted):
     path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": said}))
     extend(source, planned(), tmp_path / "out")
     assert json.loads((tmp_path / "out" / path.name).read_text())["model_max_length"] == wanted
+
+
+@pytest.mark.parametrize(("said", "wanted"), [(512, 4096), (100, 100), (8192, 8192), (None, None)])
+def test_a_length_of_generation_that_is_the_window_grows_with_it(tmp_path, said, wanted):
+    """meta-llama/Llama-2-7b-hf's generation_config.json has max_length 4096, its window, and transformers' generate ends a
+    prompt and its answer there. A shorter one is meant so.
+    """
+    source = tmp_path / "model"
+    shutil.copytree(bundled_model(), source)
+    path = source / "generation_config.json"
+    path.write_text(json.dumps({"eos_token_id": 0, **({"max_length": said} if said else {})}))
+    extend(source, planned(), tmp_path / "out")
+    assert json.loads((tmp_path / "out" / path.name).read_text()).get("max_length") == wanted
+    assert json.loads(path.read_text()).get("max_length") == said

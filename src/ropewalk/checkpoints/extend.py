@@ -96,6 +96,7 @@ PLAN = "ropewalk.json"
 CARD = "README.md"
 # Files that state a window of their own, and the key: of the tokenizer, and of sentence-transformers.
 WINDOWS = {"tokenizer_config.json": "model_max_length", "sentence_bert_config.json": "max_seq_length"}
+GENERATION = "generation_config.json"  # max_length: of prompt and answer, which may be the window (Llama 2) or less on purpose
 OTHER_COPIES = (*PICKLES, "*.gguf", "*.onnx", "*.onnx_data", "*.h5", "*.msgpack", "*.tflite", "*.mlmodel", "openvino*.xml")
 MISTRAL = ("params.json", "consolidated*.safetensors", "consolidated*.safetensors.index.json")
 
@@ -145,6 +146,7 @@ def fill(folder: Path, source: Path, plan: ScalingPlan, config: Mapping[str, Any
     _write_json(folder / CONFIG, config)
     for settings, key in WINDOWS.items():
         _widen(folder / settings, key, config)
+    _widen(folder / GENERATION, "max_length", config, only=text_of(read_config(source)).get("max_position_embeddings", 0))
     (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
     card = model_card(gguf or source.name, plan, config, done=DEQUANTISED if gguf else UNTOUCHED)
     (folder / CARD).write_text(card + _said_of_code(source), encoding="utf-8")
@@ -205,8 +207,8 @@ def _write_json(path: Path, data: Mapping[str, Any]) -> None:
     path.write_text(text, encoding="utf-8", errors="backslashreplace")  # half a surrogate pair, which JSON may hold
 
 
-def _widen(path: Path, key: str, config: Mapping[str, Any]) -> None:
-    """Raise a number that is below the window, so that nothing cuts or warns at the old one."""
+def _widen(path: Path, key: str, config: Mapping[str, Any], *, only: Any = None) -> None:
+    """Raise a number that is below the window, so that nothing cuts or warns at the old one.  only: this number alone."""
     if not path.is_file():
         return
     try:
@@ -214,7 +216,12 @@ def _widen(path: Path, key: str, config: Mapping[str, Any]) -> None:
     except ValueError as error:
         raise BadConfig(f"{path.name} is not valid JSON: {error}") from None
     window = text_of(config).get("max_position_embeddings", 0)
-    if isinstance(settings, dict) and (said := _number(settings.get(key))) is not None and said < window:
+    if (
+        isinstance(settings, dict)
+        and (said := _number(settings.get(key))) is not None
+        and said < window
+        and only in (None, said)
+    ):
         settings[key] = window
         _write_json(path, settings)
 
