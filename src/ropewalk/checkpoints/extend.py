@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ropewalk.checkpoints.files import new_folder
+from ropewalk.checkpoints.files import new_folder, title
 from ropewalk.checkpoints.weights import PICKLES, weight_files
 from ropewalk.engines.config_files import rotation_keys
 from ropewalk.engines.transformers import write as transformers
@@ -148,7 +148,7 @@ def fill(folder: Path, source: Path, plan: ScalingPlan, config: Mapping[str, Any
         _widen(folder / settings, key, config)
     _widen(folder / GENERATION, "max_length", config, only=text_of(read_config(source)).get("max_position_embeddings", 0))
     (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
-    card = model_card(gguf or source.name, plan, config, done=DEQUANTISED if gguf else UNTOUCHED)
+    card = model_card(gguf or title(source), plan, config, done=DEQUANTISED if gguf else UNTOUCHED)
     (folder / CARD).write_text(card + _said_of_code(source), encoding="utf-8")
 
 
@@ -182,7 +182,7 @@ def file_notes(source: Path) -> tuple[str, ...]:
 def _said_of_code(source: Path) -> str:
     """For the card."""
     names = ", ".join(f"`{name}`" for name in code_files(source))
-    return f"\nCopied from `{source.name}` as they were, and not run by Ropewalk: {names}.\n" if names else ""
+    return f"\nCopied from `{title(source)}` as they were, and not run by Ropewalk: {names}.\n" if names else ""
 
 
 def _files(source: Path) -> list[Path]:
