@@ -12,7 +12,7 @@ from ropewalk.checkpoints.weights import PICKLES, weight_files
 from ropewalk.engines.config_files import rotation_keys
 from ropewalk.engines.transformers import write as transformers
 from ropewalk.engines.transformers.checkpoint import CONFIG, read_config, text_of
-from ropewalk.errors import BadConfig
+from ropewalk.errors import BadConfig, CannotExpress
 from ropewalk.scaling.method import get_method
 from ropewalk.scaling.plan import ScalingPlan
 
@@ -35,7 +35,10 @@ tags: [ropewalk, long-context, {method}]
 
 ## Use
 
-```python
+{use}
+"""
+
+USE = """```python
 from transformers import AutoModelForCausalLM
 model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
 ```
@@ -44,8 +47,19 @@ model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
 
 ```json
 {keys}
+```"""
+LIVE = """No config can say this plan: `config.json` is that of `{source}`, and whoever reads it alone has
+a window of {window:,} tokens, without the stretch. The plan needs a live model:
+
+```console
+$ ropewalk serve path/to/this/folder --plan path/to/this/folder/ropewalk.json
 ```
-"""
+
+```python
+import ropewalk
+model = ropewalk.load_model("path/to/this/folder")
+ropewalk.attach(model, "path/to/this/folder/ropewalk.json")
+```"""
 
 UNTOUCHED = (
     "The weights are those of `{source}`, untouched. Only the rotary embedding in `config.json` was changed, by Ropewalk,\n"
@@ -78,7 +92,8 @@ def model_card(
             f"{rope.original_length:,} | {rope.rope_theta:g} | {m:.4f}{'' if softmax == 1 else f', softmax x{softmax:.4f}'} |"
         )
         rules.append(f"*{stretch.name}*: {method.summary} Source: {method.source}.")
-    keys = rotation_keys(config)
+    keys, window = rotation_keys(config), text_of(config).get("max_position_embeddings") or rope.original_length
+    use = USE if _says(plan, config) else LIVE
     return CARD_TEXT.format(
         source=source,
         name=source,
@@ -88,8 +103,19 @@ def model_card(
         table="\n".join(rows),
         rules="\n\n".join(dict.fromkeys(rules)),
         measured=measured,
-        keys=json.dumps(keys.get("rope_parameters", keys), indent=2),
+        use=use.format(source=source, window=window, keys=json.dumps(keys.get("rope_parameters", keys), indent=2)),
     )
+
+
+def _says(plan: ScalingPlan, config: Mapping[str, Any]) -> bool:
+    """Whether a config says the plan: of a causal one it is the source's own."""
+    if plan.is_one_table or any(stretch.near for _, stretch in plan.stretches):
+        return plan.is_one_table
+    try:
+        transformers.prove(plan, config)
+    except CannotExpress:
+        return False
+    return True
 
 
 PLAN = "ropewalk.json"

@@ -189,3 +189,16 @@ def test_a_model_of_the_hub_is_called_by_its_id(source, data, tmp_path, monkeypa
         assert "base_model: owner/a-model\n" in (tmp_path / "run" / name / "README.md").read_text()
     said = json.loads((tmp_path / "run" / "adapter" / "adapter_config.json").read_text())
     assert said["base_model_name_or_path"] == "owner/a-model"
+
+
+@pytest.mark.parametrize(("method", "live"), [("dynamic-yarn", True), ("near-linear", True), ("yarn", False)])
+def test_the_card_of_a_plan_that_no_config_says_shows_how_it_is_used(source, data, tmp_path, monkeypatch, method, live):
+    monkeypatch.setattr(export, "check_export", lambda folder: "")
+    stage = {"steps": 2, "method": method, "pose": True, "long_share": 0.5}
+    run(recipe_of(source, data, stages=(stage,)), tmp_path)
+    card, window = (tmp_path / "model" / "README.md").read_text(), json.loads((source / "config.json").read_text())
+    assert ("--plan path/to/this/folder/ropewalk.json" in card) is live
+    assert (f"a window of {window['max_position_embeddings']:,} tokens" in card) is live
+    assert ("AutoModelForCausalLM.from_pretrained" in card) is not live
+    assert "It was trained under the plan in `ropewalk.json`" in card
+    assert ", 50% of them one document, positions skipped (PoSE) |" in card
