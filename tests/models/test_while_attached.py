@@ -191,3 +191,14 @@ def test_a_copy_runs_its_own_layers_and_what_a_module_had_comes_back():
         with torch.no_grad():
             twin.model.layers[0].mlp.down_proj.weight.zero_()
         assert largest(run(twin, ids[:, :L], use_cache=False), run(model, ids[:, :L], use_cache=False)) > 1e-3
+
+
+@pytest.mark.parametrize("method", ["yarn", *DEFERRED])
+def test_weights_that_are_offloaded(method):
+    """accelerate's cpu_offload leaves no weight in its place: all are on the meta device between calls."""
+    accelerate = pytest.importorskip("accelerate")
+    model, whole, ids = llama(), llama(), tokens()
+    accelerate.cpu_offload(model, execution_device="cpu")
+    assert all(weight.is_meta for weight in model.parameters())
+    with attach(model, planned(model, method)), attach(whole, planned(whole, method)):
+        assert torch.equal(run(model, ids), run(whole, ids))
