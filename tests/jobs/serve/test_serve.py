@@ -13,6 +13,7 @@ import urllib3
 
 from ropewalk.errors import BadOption
 from ropewalk.jobs.serve.server import listen
+from ropewalk.models import limits
 from support.running import serving
 from support.serving import TINY, alone, opened, prompts
 
@@ -232,6 +233,20 @@ def test_an_answer_is_sent_back_as_it_came(chatting):
     told = client.chat.completions.create(messages=[*said, answer, *said], tools=None, **how, extra_body={"n": None})
     wanted = complete(client, f"# user: hello\n# assistant: {answer.content}\n# user: hello\n# me:", max_tokens=3)
     assert told.choices[0].message.content == wanted.choices[0].text
+
+
+def test_a_chat_that_sets_no_limit_may_be_as_long_as_its_cache_has_room(chatting, monkeypatch):
+    """By hand: keys and values of 6 layers, 2 heads of 64 channels, float32; a causal plan keeps keys twice meanwhile."""
+    served, client = chatting
+    layers, heads, width = (
+        getattr(served.model.config, key) for key in ("num_hidden_layers", "num_key_value_heads", "head_dim")
+    )
+    monkeypatch.setattr(limits, "available_bytes", lambda device: int(2 * layers * heads * width * 4 * 1.5) * 40)
+    said = [{"role": "user", "content": "hello"}]
+    told = client.chat.completions.create(model=TINY, messages=said, temperature=0)
+    assert (told.choices[0].finish_reason, told.usage.total_tokens) == ("length", 40)
+    with pytest.raises(openai.BadRequestError, match="key-value cache of"):
+        client.chat.completions.create(model=TINY, messages=said, max_tokens=60)
 
 
 def test_a_name_is_given_to_the_template(chatting, monkeypatch):

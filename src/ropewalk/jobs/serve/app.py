@@ -32,6 +32,7 @@ from ropewalk.jobs.serve.requests import (
     event,
     usage,
 )
+from ropewalk.models.limits import most_tokens
 from ropewalk.models.served import Served, chat_tokens
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -111,7 +112,9 @@ def chat_wanted(served: Served, body: ChatRequest) -> list[Answer]:
     except BadOption as error:
         more = "" if served.tokenizer.chat_template else " Use /v1/completions."
         raise BadOption(f"{error}{more}") from None
-    new = body.new_tokens or max(served.longest - len(ids), 1)
+    model = served.model
+    fits = most_tokens(served.spec, served.plan, served.longest, model.dtype, model.device)
+    new = body.new_tokens or max(fits - len(ids), 1)
     logprobs = body.top_logprobs if body.logprobs else None
     return [new_answer(served, ids, body.wanted(new, logprobs, copy)) for copy in range(body.n)]
 
