@@ -23,7 +23,7 @@ from ropewalk.jobs.train.data.packing import PackedRow, Rows
 from ropewalk.jobs.train.loop import Loop, make_optimizer
 from ropewalk.jobs.train.parallel import Parallel
 from ropewalk.jobs.train.recipe import Recipe, Stage
-from ropewalk.jobs.train.setup import attending_by_spans, set_up
+from ropewalk.jobs.train.setup import attending_by_layout, set_up
 from ropewalk.measure.tables import edges_of
 from ropewalk.models.attach import attach
 from ropewalk.models.live import read_live
@@ -51,8 +51,8 @@ def ours(source: Path, length: int, batch: int, words: int, steps: int, checkpoi
     trained = set_up(source, recipe, Parallel())
     plan = recipe.plan(stage, read_live(trained.model))
     rows = Rows(Random(length, words), stage, plan.target_length, 0)  # type: ignore[arg-type]
-    with attach(trained.model, plan), attending_by_spans(trained.model, plan) as by_spans, trained.scoring.installed():
-        loop = Loop(trained, recipe, stage, rows, edges_of(512, 4096), make_optimizer(trained, stage), by_spans)
+    with attach(trained.model, plan), attending_by_layout(trained.model), trained.scoring.installed():
+        loop = Loop(trained, recipe, stage, rows, edges_of(512, 4096), make_optimizer(trained, stage))
         return [timed(loop.step, PROCESSOR)[0] for _ in range(steps)]
 
 

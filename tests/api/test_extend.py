@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import torch
 
 import ropewalk
 from ropewalk.engines.transformers.checkpoint import bundled_model
+from ropewalk.errors import BadOption
 from support.refusing import NO_LENGTHS, NO_MODELS, NO_PLANS, refuses
 
 
@@ -47,3 +49,46 @@ def test_what_is_no_length(tmp_path, length):
 @pytest.mark.parametrize("out", [None, 3, ["x"]])
 def test_what_is_no_place(plan, out):
     refuses(ropewalk.extend, "ropewalk-tiny", plan, out)
+
+
+@pytest.mark.parametrize("verb", ["extend", "export", "verify"])
+def test_a_live_model_that_was_changed_is_not_written_from_its_old_folder(tmp_path, verb):
+    """Whoever trains a live model, or lays an adapter over it, would be given the weights of before."""
+    live = ropewalk.load_model(bundled_model())
+    if verb == "verify":
+        live = ropewalk.load_model(ropewalk.extend(bundled_model(), "yarn", tmp_path / "stretched", to=4096).out)
+    call = {
+        "extend": lambda: ropewalk.extend(live, "yarn", tmp_path / "out", to=4096),
+        "export": lambda: ropewalk.export(live, "yarn", tmp_path / "out", to=4096, engines="vllm"),
+        "verify": lambda: ropewalk.verify(live, engines="transformers", tokens=600),
+    }[verb]
+    with torch.no_grad():
+        live.model.layers[1].mlp.down_proj.weight[-1] += 2**-6
+    with pytest.raises(
+        BadOption, match=r"are not those of .* any more: model.layers.1.mlp.down_proj.weight is another in row"
+    ):
+        call()
+    adapted = pytest.importorskip("peft").get_peft_model(live, peft_config())
+    with pytest.raises(BadOption, match=r"(?s)an adapter is laid over them .*merge it \(merge_and_unload\), save it"):
+        ropewalk.extend(adapted, "yarn", tmp_path / "out", to=4096)
+    assert not (tmp_path / "out").exists()
+
+
+def peft_config():
+    from peft import LoraConfig
+
+    return LoraConfig(r=2, target_modules=["q_proj"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_live_model_in_another_dtype_is_still_what_it_was_loaded_from(tmp_path, dtype):
+    live = ropewalk.load_model(bundled_model(), dtype=dtype)
+    made = ropewalk.extend(live, "yarn", tmp_path / "out", to=4096)
+    assert any("a few rows of each of the live model's tensors were compared" in note for note in made.notes)
+
+
+def test_a_live_model_with_another_vocabulary(tmp_path):
+    live = ropewalk.load_model(bundled_model())
+    live.resize_token_embeddings(1030, mean_resizing=False)
+    with pytest.raises(BadOption, match=r"embed_tokens.weight is another in shape \(1030, 256, and 1024, 256 there\)"):
+        ropewalk.extend(live, "yarn", tmp_path / "out", to=4096)

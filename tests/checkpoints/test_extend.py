@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 import transformers
 
 from ropewalk.checkpoints.extend import extend, left_out
+from ropewalk.checkpoints.files import title
 from ropewalk.engines.transformers.checkpoint import bundled_model, read_config
 from ropewalk.engines.transformers.write import prove, read, write
 from ropewalk.errors import BadConfig, CannotExpress, OutputExists
@@ -184,3 +186,30 @@ def test_a_tokenizers_window_of_any_kind(tmp_path, said, wanted):
     path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": said}))
     extend(source, planned(), tmp_path / "out")
     assert json.loads((tmp_path / "out" / path.name).read_text())["model_max_length"] == wanted
+
+
+@pytest.mark.parametrize(("said", "wanted"), [(512, 4096), (100, 100), (8192, 8192), (None, None)])
+def test_a_length_of_generation_that_is_the_window_grows_with_it(tmp_path, said, wanted):
+    """meta-llama/Llama-2-7b-hf's generation_config.json has max_length 4096, its window, and transformers' generate ends a
+    prompt and its answer there. A shorter one is meant so.
+    """
+    source = tmp_path / "model"
+    shutil.copytree(bundled_model(), source)
+    path = source / "generation_config.json"
+    path.write_text(json.dumps({"eos_token_id": 0, **({"max_length": said} if said else {})}))
+    extend(source, planned(), tmp_path / "out")
+    assert json.loads((tmp_path / "out" / path.name).read_text()).get("max_length") == wanted
+    assert json.loads(path.read_text()).get("max_length") == said
+
+
+def test_the_card_calls_a_model_of_the_hub_by_its_id(tmp_path, monkeypatch):
+    """huggingface_hub's cache: models--owner--name/snapshots/commit (docs, "Understand caching"); the card names no commit."""
+    source = tmp_path / "models--owner--a-model" / "snapshots" / "0123456789abcdef0123456789abcdef01234567"
+    shutil.copytree(bundled_model(), source)
+    extend(source, planned(), tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "base_model: owner/a-model\n" in card
+    assert "# owner/a-model, stretched to 4,096 tokens" in card
+    assert "0123456789" not in card
+    monkeypatch.chdir(source)
+    assert (title(Path(".")), title(tmp_path / "here")) == ("owner/a-model", "here")

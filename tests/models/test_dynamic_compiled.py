@@ -117,3 +117,13 @@ def test_a_cache_filled_elsewhere_is_refused():
         run(
             torch.compile(model, backend="eager"), ids[:, :1], **cache_argument(model, cache), position_ids=torch.tensor([[L]])
         )
+
+
+def test_a_model_that_is_compiled_in_place_is_attached_without_compiling_anything():
+    """transformers' and torch's `model.compile()` makes every call a compiled one: those of the test at attach, too."""
+    model, twin, ids = llama(torch.float64), llama(torch.float64), tokens(70)
+    model.compile(backend="eager")
+    with attach(model, planned(model)) as attached, attach(twin, planned(twin)):
+        assert not torch._dynamo.utils.counters["stats"]
+        attached.check()
+        assert largest(run(model, ids, use_cache=False), run(twin, ids, use_cache=False)) < 1e-12

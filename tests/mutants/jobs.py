@@ -142,7 +142,11 @@ MUTANTS = {
         ("one more skip", "now.skipped >= PATIENCE", "now.skipped > PATIENCE"),
         ("dropout the same each step", "now.stage * 10_007 + now.step)", "now.stage * 10_007)"),
         ("no autocast", "if bf16 and parallel.world == 1:", "if False:"),
-        ("mask never given", "{} if self.by_spans else", "{} if True else"),
+    ],
+    ("jobs/train/attention.py", "tests/jobs/train/test_attention.py"): [
+        ("a window one wider in masks", "(query - key < window)", "(query - key <= window)"),
+        ("masks of what transformers guesses", '| {"mask_function": seen, "attention_mask": None}', "| {}"),
+        ("no row is too long for a window", "Current.narrowest >= length:", "True:"),
     ],
     ("jobs/fit/job.py", "tests/jobs/fit/test_job.py"): [
         ("chosen by the keys of the fit", "sets.choose, fit.seed + len(sets.fit))", "sets.choose, fit.seed)"),

@@ -52,6 +52,22 @@ MUTANTS = {
     ("models/dynamic/call.py", "tests/models/test_near.py"): [
         ("any mask is plain", 'answer: bool = self.once("hides", mask, look)', "answer: bool = True"),
     ],
+    ("models/carried.py", "tests/models/test_while_attached.py"): [
+        ("live: the plan's window is read", 'text_of(config)["max_position_embeddings"] = found.window', "pass"),
+        ("live: saved as it does not rotate", "if not plan.is_one_table:", "if True:"),
+        ("live: saved with the plan's window", '{"max_position_embeddings": found.window, **said}', "{**said}"),
+    ],
+    ("models/dynamic/turns.py", "tests/models/test_while_attached.py"): [
+        ("live: no turns", "with lock:", "if True:"),
+        ("live: a forward of its own is forgotten", "if BEFORE in module.__dict__:", "if False:"),
+    ],
+    ("models/dynamic/read.py", "tests/models/test_while_attached.py"): [
+        ("live: another attention unseen", "if not str(found).startswith(OURS):", "if False:"),
+    ],
+    ("models/same_weights.py", "tests/api/test_extend.py"): [
+        ("live: the last row unseen", "{0, shape[0] // 2, shape[0] - 1}", "{0, shape[0] // 2}"),
+        ("live: another shape passes", "if list(weight.shape) != shape:", "if False:"),
+    ],
     ("models/dynamic/read.py", "tests/models/test_dynamic_parts.py"): [
         ("pictures pass", "bool((positions == positions[:1]).all())", "bool((positions == positions[:1]).any())"),
         ("position_bias passes", '("position_bias", "cu_seq_lens_q")', '("cu_seq_lens_q",)'),

@@ -14,7 +14,7 @@ from ropewalk.jobs.train.job import train
 from ropewalk.jobs.train.loop import Loop, make_optimizer
 from ropewalk.jobs.train.parallel import parallel
 from ropewalk.jobs.train.recipe import Lora, Recipe, Stage
-from ropewalk.jobs.train.setup import attending_by_spans, set_up
+from ropewalk.jobs.train.setup import attending_by_layout, set_up
 from ropewalk.measure.tables import edges_of
 from ropewalk.models.attach import attach
 from ropewalk.models.live import read_live
@@ -77,12 +77,12 @@ def one_loop(source, use, *, packed=True, lora=False, stage=None, packing=None, 
         plan = recipe.plan(stage, read_live(trained.model))
         with (
             attach(trained.model, plan) as attached,
-            attending_by_spans(trained.model, plan) as by_spans,
+            attending_by_layout(trained.model),
             trained.scoring.installed(),
         ):
             rows = Rows(packing or MadeUp(packed), stage, TARGET, 0)
             optimizer = make_optimizer(trained, stage)
-            return use(Loop(trained, recipe, stage, rows, edges_of(128, TARGET), optimizer, by_spans), attached)
+            return use(Loop(trained, recipe, stage, rows, edges_of(128, TARGET), optimizer), attached)
 
 
 def run(recipe: Recipe, out: Path, told=None, **more):

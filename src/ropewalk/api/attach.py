@@ -29,7 +29,8 @@ def attach(
     without either reaches 8 times as far.
 
     The answer is a context manager: its end, like `undo()`, restores the model bit for bit. See
-    `models.attach.attach` for what each kind of plan means, and `Attached.request` for one scale per request.
+    `models.attach.attach` for what each kind of plan means, and `Attached.request` for one scale per request. What the model's
+    `save_pretrained` writes meanwhile says a static plan in its config; other plans are in ropewalk.json beside it, alone.
 
     Raises NoRope or CannotAttach where the model cannot carry the plan, and Mismatch, after undoing everything, where its own
     cos and sin turn out to be something else than the plan's.

@@ -168,7 +168,9 @@ def export(
     progress.begin(f"writing {place}")
     written = write(folder, chosen, names, place, versions=at, force=force)
     said = [written.lost] if written.lost else []
-    return Export(place, chosen, written, (*spec.warnings, *plan_notes(spec, chosen), *said, *file_notes(folder)))
+    return Export(
+        place, chosen, written, (*spec.warnings, *plan_notes(spec, chosen), *said, *source.weights_notes, *file_notes(folder))
+    )
 
 
 def _check_gguf(

@@ -89,4 +89,4 @@ def extend(
         config, more = write(folder, chosen, place, force=force), file_notes(folder)
     else:
         config, more = write(folder, chosen, place, force=force, gguf=source.gguf.name), (dequantised(source.gguf.name),)
-    return Extended(place, chosen, config, (*spec.warnings, *plan_notes(spec, chosen), *more))
+    return Extended(place, chosen, config, (*spec.warnings, *plan_notes(spec, chosen), *source.weights_notes, *more))

@@ -72,7 +72,7 @@ def serve(
     with opened(source, asked, dtype=dtype, device=device) as served:
 
         def begun(address: str) -> None:
-            stretch = f"{asked.name}, {asked.target_length:,} tokens" if asked else f"as it is, {served.longest:,} tokens"
+            stretch = f"{served.plan.name if served.plan else 'as it is'}, {served.longest:,} tokens"
             progress.note(f"{name} ({stretch}) at {address}; Ctrl-C ends it")
             if host not in LOOPBACK:
                 progress.note("note: whoever reaches this address can use the model; there is no password.")

@@ -68,6 +68,8 @@ def verify(
         return Verified(target, (), named=True, absent=missing)
     for one in missing:
         progress.note(one.said)
+    if source.is_live:
+        _ = source.folder  # the engines read it: what the live model has that it has not would go unseen
     progress.begin(f"reading {target}")
 
     import torch

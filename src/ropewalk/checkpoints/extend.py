@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ropewalk.checkpoints.files import new_folder
+from ropewalk.checkpoints.files import new_folder, title
 from ropewalk.checkpoints.weights import PICKLES, weight_files
 from ropewalk.engines.config_files import rotation_keys
 from ropewalk.engines.transformers import write as transformers
 from ropewalk.engines.transformers.checkpoint import CONFIG, read_config, text_of
-from ropewalk.errors import BadConfig
+from ropewalk.errors import BadConfig, CannotExpress
 from ropewalk.scaling.method import get_method
 from ropewalk.scaling.plan import ScalingPlan
 
@@ -35,7 +35,10 @@ tags: [ropewalk, long-context, {method}]
 
 ## Use
 
-```python
+{use}
+"""
+
+USE = """```python
 from transformers import AutoModelForCausalLM
 model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
 ```
@@ -44,8 +47,19 @@ model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
 
 ```json
 {keys}
+```"""
+LIVE = """No config can say this plan: `config.json` is that of `{source}`, and whoever reads it alone has
+a window of {window:,} tokens, without the stretch. The plan needs a live model:
+
+```console
+$ ropewalk serve path/to/this/folder --plan path/to/this/folder/ropewalk.json
 ```
-"""
+
+```python
+import ropewalk
+model = ropewalk.load_model("path/to/this/folder")
+ropewalk.attach(model, "path/to/this/folder/ropewalk.json")
+```"""
 
 UNTOUCHED = (
     "The weights are those of `{source}`, untouched. Only the rotary embedding in `config.json` was changed, by Ropewalk,\n"
@@ -78,7 +92,8 @@ def model_card(
             f"{rope.original_length:,} | {rope.rope_theta:g} | {m:.4f}{'' if softmax == 1 else f', softmax x{softmax:.4f}'} |"
         )
         rules.append(f"*{stretch.name}*: {method.summary} Source: {method.source}.")
-    keys = rotation_keys(config)
+    keys, window = rotation_keys(config), text_of(config).get("max_position_embeddings") or rope.original_length
+    use = USE if _says(plan, config) else LIVE
     return CARD_TEXT.format(
         source=source,
         name=source,
@@ -88,14 +103,26 @@ def model_card(
         table="\n".join(rows),
         rules="\n\n".join(dict.fromkeys(rules)),
         measured=measured,
-        keys=json.dumps(keys.get("rope_parameters", keys), indent=2),
+        use=use.format(source=source, window=window, keys=json.dumps(keys.get("rope_parameters", keys), indent=2)),
     )
+
+
+def _says(plan: ScalingPlan, config: Mapping[str, Any]) -> bool:
+    """Whether a config says the plan: of a causal one it is the source's own."""
+    if plan.is_one_table or any(stretch.near for _, stretch in plan.stretches):
+        return plan.is_one_table
+    try:
+        transformers.prove(plan, config)
+    except CannotExpress:
+        return False
+    return True
 
 
 PLAN = "ropewalk.json"
 CARD = "README.md"
 # Files that state a window of their own, and the key: of the tokenizer, and of sentence-transformers.
 WINDOWS = {"tokenizer_config.json": "model_max_length", "sentence_bert_config.json": "max_seq_length"}
+GENERATION = "generation_config.json"  # max_length: of prompt and answer, which may be the window (Llama 2) or less on purpose
 OTHER_COPIES = (*PICKLES, "*.gguf", "*.onnx", "*.onnx_data", "*.h5", "*.msgpack", "*.tflite", "*.mlmodel", "openvino*.xml")
 MISTRAL = ("params.json", "consolidated*.safetensors", "consolidated*.safetensors.index.json")
 
@@ -145,8 +172,9 @@ def fill(folder: Path, source: Path, plan: ScalingPlan, config: Mapping[str, Any
     _write_json(folder / CONFIG, config)
     for settings, key in WINDOWS.items():
         _widen(folder / settings, key, config)
+    _widen(folder / GENERATION, "max_length", config, only=text_of(read_config(source)).get("max_position_embeddings", 0))
     (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
-    card = model_card(gguf or source.name, plan, config, done=DEQUANTISED if gguf else UNTOUCHED)
+    card = model_card(gguf or title(source), plan, config, done=DEQUANTISED if gguf else UNTOUCHED)
     (folder / CARD).write_text(card + _said_of_code(source), encoding="utf-8")
 
 
@@ -180,7 +208,7 @@ def file_notes(source: Path) -> tuple[str, ...]:
 def _said_of_code(source: Path) -> str:
     """For the card."""
     names = ", ".join(f"`{name}`" for name in code_files(source))
-    return f"\nCopied from `{source.name}` as they were, and not run by Ropewalk: {names}.\n" if names else ""
+    return f"\nCopied from `{title(source)}` as they were, and not run by Ropewalk: {names}.\n" if names else ""
 
 
 def _files(source: Path) -> list[Path]:
@@ -205,8 +233,8 @@ def _write_json(path: Path, data: Mapping[str, Any]) -> None:
     path.write_text(text, encoding="utf-8", errors="backslashreplace")  # half a surrogate pair, which JSON may hold
 
 
-def _widen(path: Path, key: str, config: Mapping[str, Any]) -> None:
-    """Raise a number that is below the window, so that nothing cuts or warns at the old one."""
+def _widen(path: Path, key: str, config: Mapping[str, Any], *, only: Any = None) -> None:
+    """Raise a number that is below the window, so that nothing cuts or warns at the old one.  only: this number alone."""
     if not path.is_file():
         return
     try:
@@ -214,7 +242,12 @@ def _widen(path: Path, key: str, config: Mapping[str, Any]) -> None:
     except ValueError as error:
         raise BadConfig(f"{path.name} is not valid JSON: {error}") from None
     window = text_of(config).get("max_position_embeddings", 0)
-    if isinstance(settings, dict) and (said := _number(settings.get(key))) is not None and said < window:
+    if (
+        isinstance(settings, dict)
+        and (said := _number(settings.get(key))) is not None
+        and said < window
+        and only in (None, said)
+    ):
         settings[key] = window
         _write_json(path, settings)
 

@@ -242,3 +242,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(value) if isfinite(value) else None
     return value
+
+
+def title(folder: Path) -> str:
+    """What a checkpoint is called: in the hub's cache (models--owner--name/snapshots/commit) by its id, else as its folder."""
+    place = folder.absolute()
+    kept = place.parent.parent.name
+    if place.parent.name == "snapshots" and kept.startswith("models--"):
+        return kept.removeprefix("models--").replace("--", "/")
+    return place.name

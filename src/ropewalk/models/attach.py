@@ -4,12 +4,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 from ropewalk.errors import CannotAttach, Mismatch
+from ropewalk.models.carried import MARK, SAVE, Carried, save_as_it_rotates
 from ropewalk.models.dynamic.ladder import Ladder
 from ropewalk.models.dynamic.request import RequestScale, ScalePerCall
 from ropewalk.models.dynamic.setup import DeferredRotation, defers_rotation
+from ropewalk.models.dynamic.turns import Turns
 from ropewalk.models.limits import say_untried
 from ropewalk.models.live import (
     COMPUTED_IN_FLOAT32,
@@ -32,15 +35,13 @@ from ropewalk.scaling.stretch import Stretch
 
 __all__ = ["Attached", "attach", "measure"]
 
-MARK = "_ropewalk_plan"
-
 
 def attach(model: nn.Module, plan: ScalingPlan) -> "Attached":
     """Make a live transformers model rotate as `plan` says, and measure that it does.
 
     Weights are not touched. Layer types that the plan does not name keep what they have. While attached,
-    config.max_position_embeddings is the plan's target length; everything else in the config stays, so do not save the
-    model in this state: `engines.transformers.write` spells the plan for a checkpoint.
+    config.max_position_embeddings is the plan's target length, and everything else in the config stays; what the model's
+    `save_pretrained` writes meanwhile says the plan, where a config can, and the model's own rotation where none can.
 
     A dynamic plan means one of four things (`scaling.schedule.SEMANTICS`). *causal* gives the same numbers with a cache and
     without, in chunks and in batches, and below the original length those of the unattached model, bit for bit; *rotate*
@@ -59,7 +60,8 @@ def attach(model: nn.Module, plan: ScalingPlan) -> "Attached":
         for name, stretch in plan.stretches:
             current = dict(spec.scaling).get(name) or Stretch(stretch.rope)
             _check_trained(tables[name], current)
-        attached._install()
+        with torch.compiler.set_stance("force_eager"):  # a model that is compiled already is tested as it is written
+            attached._install()
         attached.check()
     except BaseException:
         attached.undo()
@@ -80,6 +82,8 @@ class Attached:
         self._saved = [Saved(table) for table, _ in tables]
         self._request = RequestScale()
         self._hooks: list[Any] = []
+        self._saving: list[nn.Module] = []
+        self._turns: Turns | None = None
         deferred = [(table, stretch) for table, stretch in tables if defers_rotation(stretch)]
         self._deferred = DeferredRotation(model, plan.fingerprint, deferred, self._request) if deferred else None
         self._undone = False
@@ -92,7 +96,7 @@ class Attached:
 
     def _install(self) -> None:
         for table, stretch in self.tables:
-            setattr(table.module, MARK, self.plan.name)
+            setattr(table.module, MARK, Carried(self.plan, self._longest))
             table.set_plain()
             keep_float32(table)
             if defers_rotation(stretch):
@@ -104,13 +108,21 @@ class Attached:
                 self._hooks.append(table.module.register_forward_pre_hook(hook, with_kwargs=True))
         if self._deferred:
             self._deferred.install()
+        if moving := [table.module for table, stretch in self.tables if stretch.dynamic or defers_rotation(stretch)]:
+            readers = (
+                [module for deferred, _ in self._deferred.tables for module in deferred.readers] if self._deferred else []
+            )
+            self._turns = Turns(self.model, moving, readers)
         self._config.max_position_embeddings = max(self._longest, self.plan.target_length)
+        self._saving = save_as_it_rotates(self.model, self._config)
 
     def undo(self) -> None:
         """Put back the tensors and numbers that were there before; a second call does nothing."""
         if self._undone:
             return
         self._undone = True
+        if self._turns:
+            self._turns.end()
         for hook in self._hooks:
             hook.remove()
         if self._deferred:
@@ -119,6 +131,8 @@ class Attached:
             let_cast(saved.table)
             saved.restore()
             saved.table.module.__dict__.pop(MARK, None)
+        for module in self._saving:
+            module.__dict__.pop(SAVE, None)
         self._config.max_position_embeddings = self._longest
 
     @contextmanager
@@ -135,10 +149,13 @@ class Attached:
             yield
 
     def check(self) -> None:
-        """Measure the live model's cos and sin again; raises Mismatch if they are not the plan's any more."""
+        """Measure the live model's cos and sin again; raises Mismatch if they are not the plan's any more, and CannotAttach if
+        its attention is not the one that was attached.
+        """
         fixed = self._request.n_tokens
         for deferred, table in self._deferred.tables if self._deferred else ():
             _check_ladder(deferred.ladder, table)
+            deferred.check_readers()
         for table, stretch in self.tables:
             if defers_rotation(stretch):
                 continue
@@ -221,7 +238,7 @@ def _check_rope(stretch: Stretch, spec: ModelSpec, name: str) -> None:
 def _check_table(table: LiveTable, stretch: Stretch) -> None:
     if attached := getattr(table.module, MARK, None):
         raise CannotAttach(
-            f"a {attached} plan is attached to this model already; a second one would stretch what is stretched.\n"
+            f"a {attached.plan.name} plan is attached to this model already; a second one would stretch what is stretched.\n"
             "  Call .undo() on the first, or leave its `with` block. A copy of an attached model cannot be undone: copy it\n"
             "  before attaching."
         )

@@ -52,6 +52,12 @@ def check_cache(
         )
 
 
+def most_tokens(spec: ModelSpec, plan: ScalingPlan | None, longest: int, dtype: torch.dtype, device: torch.device) -> int:
+    """How much of a window of `longest` tokens has room for its cache in the memory that is free on `device`."""
+    needed, free = cache_bytes(spec, plan, longest, dtype), available_bytes(device)
+    return longest if needed <= free else int(longest * free / needed)
+
+
 def available_bytes(device: torch.device) -> int:
     """Memory that could be allocated on `device` now: on the CPU, what is free or can be freed, here and in this container."""
     if device.type == "cuda":

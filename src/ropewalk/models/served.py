@@ -7,9 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ropewalk.engines.transformers.write import read
 from ropewalk.errors import BadLength, BadOption, UnknownName
 from ropewalk.models.attach import Attached, attach
-from ropewalk.models.live import read_live
+from ropewalk.models.carried import carried, own_config
 from ropewalk.models.placement import AUTO, find_device
 from ropewalk.models.source import Source
 from ropewalk.scaling.plan import ScalingPlan
@@ -21,17 +22,17 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class Served:
-    """spec: as read before the plan was attached.  longest: prompt and answer together, tokens."""
+    """spec: as read before the plan was attached.  longest: prompt and answer together, tokens.
+
+    plan: what it is under: attached here, or by whoever gave a live model.
+    """
 
     model: Any
     tokenizer: Any
     spec: ModelSpec
     attached: Attached | None
     longest: int
-
-    @property
-    def plan(self) -> ScalingPlan | None:
-        return self.attached.plan if self.attached else None
+    plan: ScalingPlan | None
 
     @cached_property
     def most_characters(self) -> int:
@@ -88,9 +89,10 @@ def open_model(
     live, tokenizer = source.load(device=device, dtype=dtype), source.tokenizer()
     if not callable(tokenizer) or not hasattr(tokenizer, "convert_ids_to_tokens"):
         raise BadOption(f"this is no tokenizer, but of type {type(tokenizer).__name__}: give transformers' own, or a folder.")
-    spec = read_live(live)
+    spec, already = read(own_config(live)), carried(live)
     attached = attach(live, plan) if plan else None
-    return Served(live, tokenizer, spec, attached, plan.target_length if plan else spec.max_length)
+    under = plan or (already.plan if already else None)
+    return Served(live, tokenizer, spec, attached, under.target_length if under else spec.max_length, under)
 
 
 @contextmanager

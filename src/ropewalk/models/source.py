@@ -104,7 +104,11 @@ class Source:
             return read_config(self.place)
         if isinstance(self.given, ModelSpec):
             raise BadOption("a ModelSpec does not hold the model's config: name the model.")
-        found = self.given.config if self.is_live else self.given
+        if self.is_live:
+            from ropewalk.models.carried import own_config
+
+            return own_config(self.given)
+        found = self.given
         return dict(found) if isinstance(found, Mapping) else dict(found.to_dict())
 
     @cached_property
@@ -131,7 +135,7 @@ class Source:
 
     @cached_property
     def folder(self) -> Path:
-        """The checkpoint with its weights. Raises BadOption for a live model that no folder here holds."""
+        """The checkpoint with its weights. Raises BadOption for a live model that no folder here holds, or not any more."""
         from ropewalk.checkpoints.hub import checkpoint
 
         if not (self.is_named or self.is_live):
@@ -142,7 +146,18 @@ class Source:
             return folder_of(self.gguf, progress=self.progress)
         if self.is_live and local_checkpoint(self.name) is None:
             raise BadOption(f"{self.name} is a live model, and no folder here holds it. Save it and give the folder.")
-        return checkpoint(self.name)
+        folder = checkpoint(self.name)
+        if self.is_live:
+            from ropewalk.models.same_weights import check_same
+
+            check_same(self.given, folder)
+        return folder
+
+    @property
+    def weights_notes(self) -> tuple[str, ...]:
+        """What to say where files are written for a live model: they are its folder's."""
+        how = "with which a few rows of each of the live model's tensors were compared"
+        return (f"the weights are those of {self.name}, {how}",) if self.is_live else ()
 
     def load(self, *, device: str = "auto", dtype: str = "auto", attention: str = "sdpa") -> Any:
         """The live model: as it is given, or loaded (float32 on a CPU, bfloat16 on accelerators, unless said otherwise)."""

@@ -13,6 +13,7 @@ import urllib3
 
 from ropewalk.errors import BadOption
 from ropewalk.jobs.serve.server import listen
+from ropewalk.models import limits
 from support.running import serving
 from support.serving import TINY, alone, opened, prompts
 
@@ -222,6 +223,58 @@ def test_chat_is_the_templates_text_gone_on_from(chatting):
     assert pieces[-1].choices[0].finish_reason == "length"
 
 
+def test_an_answer_is_sent_back_as_it_came(chatting):
+    """openai's client sends a message object with every field that the server gave it: refusal is null."""
+    _, client = chatting
+    said = [{"role": "user", "content": "hello"}]
+    how = dict(model=TINY, max_tokens=3, temperature=0)
+    answer = client.chat.completions.create(messages=said, **how).choices[0].message
+    assert answer.to_dict()["refusal"] is None
+    told = client.chat.completions.create(messages=[*said, answer, *said], tools=None, **how, extra_body={"n": None})
+    wanted = complete(client, f"# user: hello\n# assistant: {answer.content}\n# user: hello\n# me:", max_tokens=3)
+    assert told.choices[0].message.content == wanted.choices[0].text
+
+
+def test_a_chat_that_sets_no_limit_may_be_as_long_as_its_cache_has_room(chatting, monkeypatch):
+    """By hand: keys and values of 6 layers, 2 heads of 64 channels, float32; a causal plan keeps keys twice meanwhile."""
+    served, client = chatting
+    layers, heads, width = (
+        getattr(served.model.config, key) for key in ("num_hidden_layers", "num_key_value_heads", "head_dim")
+    )
+    monkeypatch.setattr(limits, "available_bytes", lambda device: int(2 * layers * heads * width * 4 * 1.5) * 40)
+    said = [{"role": "user", "content": "hello"}]
+    told = client.chat.completions.create(model=TINY, messages=said, temperature=0)
+    assert (told.choices[0].finish_reason, told.usage.total_tokens) == ("length", 40)
+    with pytest.raises(openai.BadRequestError, match="key-value cache of"):
+        client.chat.completions.create(model=TINY, messages=said, max_tokens=60)
+
+
+def test_a_name_is_given_to_the_template(chatting, monkeypatch):
+    served, client = chatting
+    monkeypatch.setattr(served.tokenizer, "chat_template", "{% for m in messages %}{{ m.name }}: {{ m.content }}{% endfor %}")
+    how = dict(max_tokens=3, temperature=0)
+    said = [{"role": "user", "content": "hello", "name": "Ada"}]
+    told = client.chat.completions.create(model=TINY, messages=said, **how).choices[0].message.content
+    assert told == complete(client, "Ada: hello", **how).choices[0].text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"top_logprobs": 3}, "top_logprobs are of logprobs, and none are asked for"),
+        ({"max_completion_tokens": 4}, "max_tokens and max_completion_tokens are two names of one limit, and differ"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages: Input should be a valid string"),
+    ],
+)
+def test_what_of_a_chat_would_not_be_obeyed_is_refused(chatting, wrong, message):
+    """vLLM (0.33, entrypoints/openai) refuses the first, too, and stream_options without a stream."""
+    _, client = chatting
+    with pytest.raises(openai.BadRequestError, match=message):
+        client.chat.completions.create(
+            **{"model": TINY, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3, **wrong}
+        )
+
+
 def test_chat_says_what_its_template_refuses(chatting, monkeypatch):
     served, client = chatting
     monkeypatch.setattr(served.tokenizer, "chat_template", "{{ raise_exception('roles must alternate') }}")
@@ -246,6 +299,7 @@ def test_chat_says_what_its_template_refuses(chatting, monkeypatch):
         ({"best_of": 3}, "best_of: this server"),
         ({"logit_bias": {"5": 1}}, "logit_bias: this server does not obey it"),
         ({"echo": True, "logprobs": 1, "stream": True}, "echo with logprobs is not streamed"),
+        ({"stream_options": {"include_usage": True}}, "stream_options are of a stream, and none is asked for"),
     ],
 )  # fmt: skip
 def test_bad_requests_are_400_and_say_why(causal, wrong, message):

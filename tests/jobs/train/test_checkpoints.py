@@ -24,14 +24,14 @@ def facts(step, **more):
 
 
 def test_the_newest_by_number_are_kept_and_the_oldest_comes_first(source, tmp_path):
-    """By number: as words, step-9 would come after step-100000."""
+    """By number: as words, step-9 would come after step-100000, and step-999999 after step-1000000."""
 
     def use(trained, optimizer, live):
-        for step in (9, 10, 90_000, 100_000):
+        for step in (9, 10, 90_000, 999_999, 1_000_000):
             keep.save(tmp_path, trained, optimizer, facts(step), 3)
         return [path.name for path in keep.complete(tmp_path)]
 
-    assert with_loop(source, use) == ["step-000010", "step-090000", "step-100000"]
+    assert with_loop(source, use) == ["step-090000", "step-999999", "step-1000000"]
 
 
 def test_only_what_says_of_itself_what_it_is_counts_as_whole(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -176,3 +177,28 @@ def test_without_held_out_documents_the_card_says_that_nothing_is_known(source, 
     assert adapter.startswith(f"---\nlibrary_name: peft\nbase_model: {source.name}")
     assert "[More Information Needed]" not in adapter  # peft's template
     assert "fits a base model that rotates so, and no\nother" in adapter
+
+
+def test_a_model_of_the_hub_is_called_by_its_id(source, data, tmp_path, monkeypatch):
+    """huggingface_hub: models--owner--name/snapshots/commit. peft looks for a base by what adapter_config.json says."""
+    monkeypatch.setattr(export, "check_export", lambda folder: "")
+    place = tmp_path / "models--owner--a-model" / "snapshots" / "0123456789abcdef"
+    shutil.copytree(source, place)
+    run(recipe_of(place, data, lora={"rank": 4}, stages=({"steps": 2},)), tmp_path / "run")
+    for name in ("model", "adapter"):
+        assert "base_model: owner/a-model\n" in (tmp_path / "run" / name / "README.md").read_text()
+    said = json.loads((tmp_path / "run" / "adapter" / "adapter_config.json").read_text())
+    assert said["base_model_name_or_path"] == "owner/a-model"
+
+
+@pytest.mark.parametrize(("method", "live"), [("dynamic-yarn", True), ("near-linear", True), ("yarn", False)])
+def test_the_card_of_a_plan_that_no_config_says_shows_how_it_is_used(source, data, tmp_path, monkeypatch, method, live):
+    monkeypatch.setattr(export, "check_export", lambda folder: "")
+    stage = {"steps": 2, "method": method, "pose": True, "long_share": 0.5}
+    run(recipe_of(source, data, stages=(stage,)), tmp_path)
+    card, window = (tmp_path / "model" / "README.md").read_text(), json.loads((source / "config.json").read_text())
+    assert ("--plan path/to/this/folder/ropewalk.json" in card) is live
+    assert (f"a window of {window['max_position_embeddings']:,} tokens" in card) is live
+    assert ("AutoModelForCausalLM.from_pretrained" in card) is not live
+    assert "It was trained under the plan in `ropewalk.json`" in card
+    assert ", 50% of them one document, positions skipped (PoSE) |" in card

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -98,6 +99,17 @@ def test_shapes_that_do_not_fit(source, data, tmp_path, stage, more, kind, words
 
 def test_odd_rows_on_one_process(source, data, tmp_path):
     assert run(recipe_of(source, data, stages=({"length": 63, "steps": 1},)), tmp_path).tokens == 126
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_packed_weights(source, data, tmp_path, inside):
+    """transformers 5.23 packs fp8 weights again in save_pretrained: three bits of each number are kept, 6 % steps."""
+    place, packed = tmp_path / "packed", {"quantization_config": {"quant_method": "fp8"}}
+    shutil.copytree(source, place)
+    config = json.loads((place / "config.json").read_text())
+    config = {"model_type": "llava", "text_config": config | packed} if inside else config | packed
+    (place / "config.json").write_text(json.dumps(config))
+    refused(BadConfig, r"has packed weights \(quantization_config: fp8\)", recipe_of(place, data), tmp_path / "out")
 
 
 def test_an_unknown_tracker(source, data, tmp_path):

@@ -4,7 +4,6 @@ Loshchilov & Hutter 2019 (arXiv:1711.05101), algorithm 2, and Pascanu et al. 201
 """
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -255,26 +254,3 @@ def test_matrices_are_multiplied_in_the_precision_that_was_asked_for(source, pre
         return seen, found.dtype, layer.weight.dtype
 
     assert one_loop(source, use, recipe={"precision": precision}) == ([dtype], torch.float32, torch.float32)
-
-
-@pytest.mark.parametrize("packed", [True, False])
-def test_attention_that_cannot_work_by_spans_is_given_a_mask(source, packed):
-    """By hand: a query sees what is not later and of its own document, of 100, 60 and 96 tokens; None is plain causality."""
-
-    def use(live, attached):
-        (layout, *_) = live.rows.step(0, live.trained.parallel).micros
-        given = []
-        live.trained = SimpleNamespace(model=lambda *args, **more: given.append(more) or torch.zeros(1))
-        for live.by_spans in (True, False):
-            live.losses(layout)
-        return given
-
-    by_spans, masked = one_loop(source, use, packed=packed)
-    assert by_spans == {}
-    document = torch.tensor([0] * 100 + [1] * 60 + [2] * 96)
-    wanted = (document[:, None] == document) & torch.ones(256, 256, dtype=torch.bool).tril()
-    assert masked.keys() == {"attention_mask"}
-    if packed:
-        assert all(torch.equal(one, wanted) for one in masked["attention_mask"][:, 0])
-    else:
-        assert masked["attention_mask"] is None

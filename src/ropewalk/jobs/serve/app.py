@@ -32,6 +32,7 @@ from ropewalk.jobs.serve.requests import (
     event,
     usage,
 )
+from ropewalk.models.limits import most_tokens
 from ropewalk.models.served import Served, chat_tokens
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -59,7 +60,7 @@ def build_app(
     if host in LOOPBACK:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
         _add_page(app)
-    app.add_middleware(Guard, most=BODY + BODY_PER_TOKEN * served.longest, tell=tell)
+    app.add_middleware(Guard, most=BODY + BODY_PER_TOKEN * served.longest, tell=tell, words=_server_words)
     _report_errors(app)
     model = {"id": name, "object": "model", "created": 0, "owned_by": "local", "max_model_len": served.longest}
 
@@ -111,7 +112,9 @@ def chat_wanted(served: Served, body: ChatRequest) -> list[Answer]:
     except BadOption as error:
         more = "" if served.tokenizer.chat_template else " Use /v1/completions."
         raise BadOption(f"{error}{more}") from None
-    new = body.new_tokens or max(served.longest - len(ids), 1)
+    model = served.model
+    fits = most_tokens(served.spec, served.plan, served.longest, model.dtype, model.device)
+    new = body.new_tokens or max(fits - len(ids), 1)
     logprobs = body.top_logprobs if body.logprobs else None
     return [new_answer(served, ids, body.wanted(new, logprobs, copy)) for copy in range(body.n)]
 
@@ -269,11 +272,8 @@ def _report_errors(app: FastAPI) -> None:
     async def http(request: Request, error: Any) -> JSONResponse:
         return error_response(error.status_code, str(error.detail))
 
-    async def crash(request: Request, error: Exception) -> JSONResponse:
-        return error_response(500, _server_words(error), kind="server_error")
-
     handlers: dict[Any, Callable[..., Any]] = {
-        RequestValidationError: invalid, RopewalkError: ours, HTTPException: http, Exception: crash
+        RequestValidationError: invalid, RopewalkError: ours, HTTPException: http,
     }  # fmt: skip
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)

@@ -15,6 +15,7 @@ from ropewalk.errors import BadOption
 from ropewalk.jobs.serve.answer import Answer
 from ropewalk.models.attach import Attached
 from ropewalk.models.caches import cache_argument
+from ropewalk.models.carried import carried
 from ropewalk.models.dynamic.cache import can_join, joined, thinned
 from ropewalk.scaling.schedule import CAUSAL, RECOMPUTE, REQUEST
 
@@ -25,12 +26,18 @@ NOTED = 256  # the same where all their logits are wanted: 150 MB of them with a
 class DecodingBatch:
     """The rows that decode now, and how many there may be.
 
-    attached: the plan on the model, if there is one.
+    attached: the plan on the model, if there is one that was attached here.
     """
 
     def __init__(self, model: Any, attached: Attached | None = None, most_rows: int = 8):
         self.model, self.attached = model, attached
-        meanings = {s.dynamic.semantics for _, s in attached.plan.stretches if s.dynamic} if attached else set()
+        found = carried(model)
+        meanings = {s.dynamic.semantics for _, s in found.plan.stretches if s.dynamic} if found else set()
+        if REQUEST in meanings and attached is None:
+            raise BadOption(
+                "a plan with one scale per request is attached to this model already, and only whoever attached it can say\n"
+                "  how long a request is. Leave it (.undo(), or its `with` block), and give the plan to this verb."
+            )
         if RECOMPUTE in meanings:
             raise BadOption(
                 "recompute reads everything anew for every token it writes, and has no cache to write on.\n"

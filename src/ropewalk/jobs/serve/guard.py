@@ -1,19 +1,23 @@
-"""What stands before the application: no body larger than any request needs is kept, and every request leaves a line."""
+"""What stands before the application: no body larger than any request needs is kept, every request leaves a line, and one that
+fails is answered, as what gets past the application closes the connection, and with it the client's next request.
+"""
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
 from ropewalk.jobs.serve.requests import TOLD, error_response
 
+log = logging.getLogger("ropewalk.serve")
 DRAINED = 2**28  # bytes of a body that is refused, read and thrown away so that its sender hears why
 
 
 class Guard:
-    """most: bytes of a body.  tell: called with one line for each request that is done."""
+    """most: bytes of a body.  tell: called with one line for each request that is done.  words: for a failure."""
 
-    def __init__(self, app: Any, most: int, tell: Callable[[str], None]):
-        self.app, self.most, self.tell = app, most, tell
+    def __init__(self, app: Any, most: int, tell: Callable[[str], None], words: Callable[[Exception], str]):
+        self.app, self.most, self.tell, self.words = app, most, tell, words
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -28,6 +32,11 @@ class Guard:
 
         try:
             await self._answer(scope, receive, sent)
+        except Exception as error:
+            if status:  # an answer has begun: that it breaks off is all that can be said
+                raise
+            log.error("a request failed", exc_info=error)
+            await error_response(500, self.words(error), kind="server_error")(scope, receive, sent)
         finally:
             path = scope.get("raw_path", b"").decode("ascii", "backslashreplace")  # as it came: nothing that a terminal obeys
             said = f": {note[TOLD]}" if TOLD in note else ""

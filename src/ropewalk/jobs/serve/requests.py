@@ -7,7 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
@@ -49,6 +49,8 @@ def _stops(value: Any) -> tuple[str, ...]:
 
 
 class Strict(BaseModel):
+    """null asks for nothing: clients send it for what they leave open, and back with an answer that they go on from."""
+
     model_config = ConfigDict(extra="forbid")
 
     @model_validator(mode="before")
@@ -56,7 +58,10 @@ class Strict(BaseModel):
     def _few_keys(cls, data: Any) -> Any:
         if isinstance(data, dict) and len(data) > MOST_KEYS:
             raise ValueError(f"an object has {len(data):,} keys, and none here has more than {MOST_KEYS}")
-        return data
+        if not isinstance(data, dict):
+            return data
+        needed = {name for name, field in cls.model_fields.items() if field.is_required()}
+        return {key: value for key, value in data.items() if value is not None or key in needed}
 
 
 class StreamOptions(Strict):
@@ -90,6 +95,12 @@ class Common(Strict):
     frequency_penalty: float | None = Field(None, ge=-2, le=2, strict=False)
     repetition_penalty: float | None = Field(None, gt=0, le=100, strict=False)
     user: str | None = Field(None, max_length=LONGEST_NAME)
+
+    @model_validator(mode="after")
+    def _obeyed(self) -> Self:
+        if self.stream_options and not self.stream:
+            raise ValueError("stream_options are of a stream, and none is asked for: set stream, or leave them out")
+        return self
 
     def wanted(self, new_tokens: int, logprobs: int | None, copy: int = 0, *, prompt_logprobs: bool = False) -> SamplingParams:
         """copy: which of the n answers; each has random numbers of its own, also from one seed."""
@@ -136,7 +147,8 @@ class Message(Strict):
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
 
     def as_dict(self) -> dict[str, str]:
-        return {"role": self.role, "content": self.text}
+        """A template may use the name."""
+        return {"role": self.role, "content": self.text} | ({"name": self.name} if self.name else {})
 
 
 class ChatRequest(Common):
@@ -145,6 +157,14 @@ class ChatRequest(Common):
     max_completion_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
     logprobs: bool = False
     top_logprobs: int = Field(0, ge=0, le=20)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError("top_logprobs are of logprobs, and none are asked for: set logprobs, or leave them out")
+        if self.max_tokens and self.max_completion_tokens and self.max_tokens != self.max_completion_tokens:
+            raise ValueError("max_tokens and max_completion_tokens are two names of one limit, and differ: give one of them")
+        return self
 
     @property
     def new_tokens(self) -> int | None:

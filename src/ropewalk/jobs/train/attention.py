@@ -14,8 +14,9 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from ropewalk.errors import CannotAttach
-from ropewalk.jobs.train.data.layout import Layout, Span
+from ropewalk.errors import CannotAttach, RopewalkError
+from ropewalk.jobs.train.data.layout import Layout, Span, lay_out
+from ropewalk.scaling.spec import is_local
 
 NAME = "ropewalk_spans"
 GATHER, ULYSSES = "gather", "ulysses"
@@ -26,11 +27,14 @@ class Current:
     """The layout of the micro-batch in flight, and how processes exchange keys.
 
     Not a context variable: recomputation of checkpointed layers runs on autograd's own threads on accelerators.
+    narrowest: the fewest tokens back that a mask which the model asked for would have shown.  calls: of `attend`.
     """
 
     layout: Layout | None = None
     group: Any = None
     exchange: str = GATHER
+    narrowest: int | None = None
+    calls: int = 0
 
 
 @contextmanager
@@ -40,14 +44,66 @@ def attending(layout: Layout, group: Any = None, exchange: str = GATHER) -> Iter
     try:
         yield
     finally:
-        Current.layout = Current.group = None
+        Current.layout = Current.group = Current.narrowest = None
 
 
 def register() -> str:
     """Make the implementation known to transformers; its name."""
     ALL_ATTENTION_FUNCTIONS.register(NAME, attend)
-    ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, lambda *args, **kwargs: None)
+    ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, _no_mask)
     return NAME
+
+
+def _no_mask(*args: Any, local_size: int | None = None, **kwargs: Any) -> None:
+    """transformers asks for a mask of each kind of layer.  local_size: of a sliding window or a chunk."""
+    if local_size is not None:
+        Current.narrowest = min(local_size, Current.narrowest or local_size)
+
+
+@contextmanager
+def masks_of_layouts(name: str) -> Iterator[None]:
+    """An attention that is given masks gets those of the layout, and in a sliding window those of what it shows of them."""
+    stock = ALL_MASK_ATTENTION_FUNCTIONS[name]
+
+    def make(**asked: Any) -> Any:
+        if (layout := Current.layout) is None:
+            return stock(**asked)
+        of, window = layout.document_of, asked.get("local_size") or layout.length
+
+        def seen(row: Any, head: Any, query: Any, key: Any) -> Any:
+            return (of[row, query] == of[row, key]) & (key <= query) & (query - key < window)
+
+        plain = {"allow_is_causal_skip": not bool(of.any()), "use_vmap": False}  # in one document it is plain causality
+        return stock(**asked | plain | {"mask_function": seen, "attention_mask": None})
+
+    ALL_MASK_ATTENTION_FUNCTIONS.register(name, make)
+    try:
+        yield
+    finally:
+        ALL_MASK_ATTENTION_FUNCTIONS.register(name, stock)
+
+
+@torch.no_grad()
+def check_attends(model: Any) -> None:
+    """Raises CannotAttach for a model that attends in code of its own, which spans cannot replace. For every process."""
+    ids = torch.arange(8)[None] % model.get_input_embeddings().weight.shape[0]
+    layout = lay_out([(ids[0].numpy(), (8,))]).to(model.device)
+    Current.calls, was_training = 0, model.training
+    model.eval()
+    try:
+        with attending(layout):
+            model(layout.ids, position_ids=layout.positions, use_cache=False)
+    except RopewalkError:
+        raise
+    except (TypeError, AttributeError, KeyError, ValueError):  # of its own code, which misses a mask
+        Current.calls = 0
+    finally:
+        model.train(was_training)
+    if not Current.calls:
+        raise CannotAttach(
+            f"{type(model).__name__} attends in code of its own, and not through transformers' attention interface: it\n"
+            "  cannot be told which documents of a row see each other. Models of this kind cannot be trained here yet."
+        )
 
 
 def attend(
@@ -68,10 +124,27 @@ def attend(
             f"{type(module).__name__} attends with {', '.join(unknown) or 'no causality'}, which spans do not know.\n"
             "  Models of this kind cannot be trained here yet."
         )
+    if sliding_window is None and _is_narrow(module, layout.length):
+        raise CannotAttach(
+            f"{type(module).__name__} looks {Current.narrowest:,} tokens back in some layers, and leaves that to a mask,\n"
+            f"  which spans do without: in rows of {layout.length:,} it would look further. Take rows of at most\n"
+            f"  {Current.narrowest:,} (--length)."
+        )
+    Current.calls += 1
     if layout.order is None:
-        return _by_spans(query, key, value, layout.spans, scaling, dropout, sliding_window).transpose(1, 2), None
-    exchange = _ulysses if Current.exchange == ULYSSES else _gathered
-    return exchange(query, key, value, layout, scaling, dropout, sliding_window).transpose(1, 2), None
+        found = _by_spans(query, key, value, layout.spans, scaling, dropout, sliding_window)
+    else:
+        exchange = _ulysses if Current.exchange == ULYSSES else _gathered
+        found = exchange(query, key, value, layout, scaling, dropout, sliding_window)
+    return found.transpose(1, 2).contiguous(), None  # as transformers' own answer: some modules take a view of it
+
+
+def _is_narrow(module: Any, length: int) -> bool:
+    """Would a mask hide something from this layer in rows of that length? Models whose layers differ name each one's kind."""
+    if Current.narrowest is None or Current.narrowest >= length:
+        return False
+    kinds, layer = getattr(getattr(module, "config", None), "layer_types", None), getattr(module, "layer_idx", None)
+    return is_local(kinds[layer]) if kinds and layer is not None else True
 
 
 def _by_spans(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, spans: tuple[Span, ...], *how: Any) -> torch.Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from math import log
 from typing import Any
 
-from ropewalk.jobs.train.recipe import Recipe
+from ropewalk.jobs.train.recipe import Recipe, Stage
 
 SHOWN = 12  # names of tensors
 NOT_HELD_OUT = (
@@ -36,7 +36,7 @@ def what_was_done(source: str, recipe: Recipe, done: Done) -> str:
     lost = f" ({done.thrown_away} steps were thrown away: no numbers)" if done.thrown_away else ""
     return (
         f"The weights are those of `{source}` after training by Ropewalk: {how} in {done.steps:,} steps over {done.tokens:,} "
-        f"tokens{lost}. {len(done.changed):,} of {done.of:,} tensors changed: {names}{more}. The rotary embedding follows the "
+        f"tokens{lost}. {len(done.changed):,} of {done.of:,} tensors changed: {names}{more}. It was trained under the "
         "plan in `ropewalk.json` (fingerprint `{fingerprint}`).\n\n" + recipe_table(recipe)
     )
 
@@ -46,7 +46,7 @@ def recipe_table(recipe: Recipe) -> str:
     rows = [
         [
             str(number), stage.method, f"factor {stage.factor:g}" if stage.factor else f"{stage.to:,}", f"{stage.steps:,}",
-            f"{stage.batch} x {stage.length:,}" if stage.length else f"{stage.batch} x the target length",
+            _rows(stage),
             f"{stage.rate:g}", f"{stage.schedule}, {stage.warm_up} steps of warm-up", f"{stage.weight_decay:g}",
             f"{stage.clip:g}",
         ]
@@ -58,6 +58,12 @@ def recipe_table(recipe: Recipe) -> str:
         f" Adapters of rank {recipe.lora.rank}, alpha {recipe.lora.alpha:g}, on {recipe.lora.targets}." if recipe.lora else ""
     )
     return f"{table}\n\nData: {', '.join(recipe.data)}. Arithmetic in {recipe.precision}, seed {recipe.seed}.{lora}"
+
+
+def _rows(stage: Stage) -> str:
+    rows = f"{stage.batch} x {stage.length:,}" if stage.length else f"{stage.batch} x the target length"
+    share = "" if stage.long_share is None else f", {stage.long_share:.0%} of them one document"
+    return rows + share + (", positions skipped (PoSE)" if stage.pose else "")
 
 
 def what_was_measured(recipe: Recipe, done: Done) -> str:

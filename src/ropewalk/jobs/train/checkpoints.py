@@ -38,7 +38,8 @@ def folder_of(run: Path, step: int) -> Path:
 
 def complete(run: Path) -> list[Path]:
     """The finished checkpoints of a run, oldest first."""
-    return sorted(path for path in (run / "checkpoints").glob("step-*") if (path / FACTS).is_file())
+    found = [path for path in (run / "checkpoints").glob("step-*") if (path / FACTS).is_file()]
+    return sorted(found, key=lambda path: (len(path.name), path.name))  # a millionth step has one digit more
 
 
 def save(run: Path, trained: Trained, optimizer: torch.optim.AdamW, facts: Mapping[str, Any], keep: int) -> Path:

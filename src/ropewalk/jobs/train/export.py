@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch.distributed.tensor import DTensor
 
 from ropewalk.checkpoints.extend import CARD, fill, model_card
-from ropewalk.checkpoints.files import new_folder, write_file
+from ropewalk.checkpoints.files import new_folder, title, write_file
 from ropewalk.engines.transformers import write as transformers
 from ropewalk.engines.transformers.checkpoint import read_config
 from ropewalk.errors import CannotWrite, Mismatch
@@ -25,6 +25,7 @@ from ropewalk.jobs.train.card import Done, recipe_table, what_was_done, what_was
 from ropewalk.jobs.train.recipe import Recipe
 from ropewalk.jobs.train.setup import Trained, adapt
 from ropewalk.models.load import load_model
+from ropewalk.models.source import Source
 from ropewalk.scaling.plan import ScalingPlan
 
 MODEL, ADAPTER = "model", "adapter"
@@ -48,14 +49,18 @@ def export(
     Weights take the dtype that the source had. A causal plan has no spelling in a config: then the config is the source's, and
     the plan in ropewalk.json is what `--plan` takes. Raises Mismatch, and leaves no `run`/model, where the check fails.
     """
+    given = Source(recipe.model)
+    called = given.gguf.name if given.gguf else title(source)
     model = load_model(source)
     before = _sums(model)
     if recipe.lora:
         adapted = adapt(model, recipe.lora)
         _put(adapted.get_base_model(), weights)
         with _writing(run / ADAPTER) as folder:
+            if "/" in called:  # a hub's id holds elsewhere, too; the place of its files in this machine's cache does not
+                adapted.peft_config[adapted.active_adapter].base_model_name_or_path = called
             adapted.save_pretrained(folder)
-            write_file(folder / CARD, _adapter_card(source, recipe, plan, done))
+            write_file(folder / CARD, _adapter_card(called, recipe, plan, done))
         model = adapted.merge_and_unload()
     else:
         _put(model, weights)
@@ -65,8 +70,8 @@ def export(
         fill(folder, source, plan, written)
         _replace_weights(folder, model, config)
         done = replace(done, changed=[name for name, sums in _sums(model).items() if sums != before.get(name)], of=len(before))
-        told = what_was_done(source.name, recipe, done)
-        write_file(folder / CARD, model_card(source.name, plan, written, what_was_measured(recipe, done), told))
+        told = what_was_done(called, recipe, done)
+        write_file(folder / CARD, model_card(called, plan, written, what_was_measured(recipe, done), told))
         return check_export(folder)
 
 
@@ -92,10 +97,10 @@ def _sums(model: Any) -> dict[str, tuple[float, float]]:
     }
 
 
-def _adapter_card(source: Path, recipe: Recipe, plan: ScalingPlan, done: Done) -> str:
+def _adapter_card(called: str, recipe: Recipe, plan: ScalingPlan, done: Done) -> str:
     said = f"{done.steps:,} steps over {done.tokens:,} tokens; the base's own weights are not in here."
     return ADAPTER_CARD.format(
-        source=source.name, target=plan.target_length, plan=plan.name, fingerprint=plan.fingerprint,
+        source=called, target=plan.target_length, plan=plan.name, fingerprint=plan.fingerprint,
         recipe=recipe_table(recipe), done=said, measured=what_was_measured(recipe, done),
     )  # fmt: skip
 

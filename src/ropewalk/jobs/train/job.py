@@ -23,14 +23,13 @@ from ropewalk.jobs.train.loop import Loop, Reached, make_optimizer
 from ropewalk.jobs.train.parallel import Parallel, check_rotary, memory_in_words, one_run, parallel, telling
 from ropewalk.jobs.train.preflight import Preflight, Proof, check
 from ropewalk.jobs.train.recipe import Recipe
-from ropewalk.jobs.train.setup import Trained, attending_by_spans, check_libraries, set_up
+from ropewalk.jobs.train.setup import Trained, attending_by_layout, check_libraries, check_unpacked, set_up
 from ropewalk.measure.tables import edges_of
 from ropewalk.models.attach import Attached, attach
 from ropewalk.models.load import load_tokenizer
 from ropewalk.models.placement import AUTO, find_dtype
 from ropewalk.models.source import Source
 from ropewalk.progress import SILENT, Progress
-from ropewalk.scaling.plan import make_plan
 
 KEPT = {"step": "stage_step", "updates": "updates", "tokens": "tokens", "skipped": "skipped", "thrown_away": "thrown_away"}
 
@@ -71,7 +70,9 @@ class _Run:
     def go(self, preflight_only: bool) -> TrainResult:
         recipe = self.recipe
         self.source = Source(recipe.model, progress=self.reading).folder
-        self.spec = read_spec(read_config(self.source), original_length=recipe.original_length)
+        config = read_config(self.source)
+        check_unpacked(recipe.model, config)
+        self.spec = read_spec(config, original_length=recipe.original_length)
         self.plans = [recipe.plan(stage, self.spec) for stage in recipe.stages]
         self.lengths = [
             recipe.row_length(stage, plan, self.processes.data) for stage, plan in zip(recipe.stages, self.plans, strict=True)
@@ -152,18 +153,17 @@ class _Run:
         if not self.held_out:
             return None
         rope = next(iter(dict(self.plans[0].stretches).values()))
-        plain = make_plan(self.spec, factor=1.0, method="none", layer_types=[name for name, _ in self.plans[0].stretches])
         assert rope.rope.original_length == self.original
-        with attending_by_spans(trained.model, plain) as by_spans, trained.scoring.installed():
-            loop = self._loop(trained, 0, by_spans, Reached())
+        with attending_by_layout(trained.model), trained.scoring.installed():
+            loop = self._loop(trained, 0, Reached())
             return read(loop, self.held_out.cut(self.original)).mean(0, self.original)
 
     # One stage.
 
-    def _loop(self, trained: Trained, number: int, by_spans: bool, progress: Reached) -> Loop:
+    def _loop(self, trained: Trained, number: int, progress: Reached) -> Loop:
         stage = self.recipe.stages[number]
         return Loop(
-            trained, self.recipe, stage, self.rows[number], self.edges, make_optimizer(trained, stage), by_spans, progress
+            trained, self.recipe, stage, self.rows[number], self.edges, make_optimizer(trained, stage), progress
         )  # fmt: skip
 
     def _stage(self, trained: Trained, number: int, done: dict[str, Any], log: Log, preflight_only: bool) -> bool:
@@ -172,10 +172,10 @@ class _Run:
             progress = self.progress = Reached(number, tokens=progress.tokens, thrown_away=progress.thrown_away)
         with (
             attach(trained.model, plan) as attached,
-            attending_by_spans(trained.model, plan) as by_spans,
+            attending_by_layout(trained.model),
             trained.scoring.installed(),
         ):
-            loop = self._loop(trained, number, by_spans, progress)
+            loop = self._loop(trained, number, progress)
             self._prove(loop, attached)
             if preflight_only:
                 return False
@@ -266,7 +266,7 @@ class _Run:
     def _finish(self, trained: Trained, done: dict[str, Any]) -> TrainResult:
         facts = keep.read_facts(keep.complete(self.out)[-1])
         if done.get("stage") == len(self.recipe.stages):  # everything was trained already: only the export is missing
-            loop = self._loop(trained, -1, True, Reached())
+            loop = self._loop(trained, -1, Reached())
             keep.load(keep.complete(self.out)[-1], trained, loop.optimizer)
         weights = gather(trained)
         said, failed = "", None

@@ -79,13 +79,11 @@ class Loop:
     rows: Rows
     edges: tuple[int, ...]
     optimizer: torch.optim.AdamW
-    by_spans: bool
     progress: Reached = field(default_factory=Reached)
 
     def losses(self, layout: Layout) -> torch.Tensor:
         """(rows, columns, 2): nats and hits of the labels; within `self.installed()` and `self.around(layout)`."""
-        more = {} if self.by_spans else {"attention_mask": layout.mask()}
-        found: torch.Tensor = self.trained.model(layout.ids, layout.positions, layout.labels, **more)
+        found: torch.Tensor = self.trained.model(layout.ids, layout.positions, layout.labels)
         return found
 
     @contextmanager

@@ -1,7 +1,7 @@
 """The model as it is trained: loaded, with adapters where asked, checkpointed, tiled, sharded."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,13 +18,13 @@ from torch.utils.checkpoint import checkpoint
 from transformers.distributed.configuration_utils import DistributedConfig
 
 from ropewalk.engines.engine import parse_version
+from ropewalk.engines.transformers.checkpoint import text_of
 from ropewalk.errors import BadConfig, BadOption, extra_parts, first_line
 from ropewalk.jobs.train import attention
 from ropewalk.jobs.train.loss import Scoring, find_ending
 from ropewalk.jobs.train.parallel import Parallel
 from ropewalk.jobs.train.recipe import Lora, Recipe
 from ropewalk.models.load import load_model
-from ropewalk.scaling.plan import ScalingPlan
 
 # What brought activation checkpointing that can be offloaded and FSDP2 with replicas, and the gradients of gathered keys.
 NEEDS = {"transformers": "5.23", "torch": "2.13"}
@@ -58,6 +58,17 @@ def check_libraries() -> None:
                 f"training needs {name} {least} or newer, and {installed} is installed: pip install 'ropewalk[train]'.\n"
                 "  Everything else works with it."
             )
+
+
+def check_unpacked(model: str, config: Mapping[str, Any]) -> None:
+    """Raises BadConfig for weights that transformers packs again when it saves them, and with them what was trained."""
+    packed = text_of(config).get("quantization_config") or config.get("quantization_config")
+    if packed:
+        how = packed.get("quant_method") if isinstance(packed, Mapping) else None
+        raise BadConfig(
+            f"{model} has packed weights (quantization_config{f': {how}' if how else ''}): what a step of training moves is\n"
+            "  less than what packing rounds away, so the export would have lost it. Train the model that it was packed from."
+        )
 
 
 def set_up(source: Path, recipe: Recipe, parallel: Parallel) -> Trained:
@@ -175,14 +186,17 @@ def _tiled(whole: Any, tiles: int) -> Any:
 
 
 @contextmanager
-def attending_by_spans(model: Any, plan: ScalingPlan) -> Iterator[bool]:
-    """The model's attention works by spans, or, under a plan that rotates keys on read, as it is: with masks. Says which."""
+def attending_by_layout(model: Any) -> Iterator[None]:
+    """The model's attention works by spans, or, under a plan that rotates keys on read, as it is, with masks of the layout."""
     config = model.config.get_text_config()
     before = config._attn_implementation
-    by_spans = not before.startswith("ropewalk_")  # on read
-    if by_spans:
-        config._attn_implementation = attention.register()
+    if before.startswith("ropewalk_"):  # on read
+        with attention.masks_of_layouts(before):
+            yield
+        return
+    config._attn_implementation = attention.register()
     try:
-        yield by_spans
+        attention.check_attends(model)
+        yield
     finally:
         config._attn_implementation = before

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -54,10 +55,11 @@ def in_single(model: nn.Module) -> Iterator[None]:
 
 
 def some_ids(model: nn.Module, count: int) -> torch.Tensor:
-    """(1, count) token ids that every vocabulary has, on the model's device."""
+    """(1, count) token ids that every vocabulary has, on the model's device; weights that are offloaded are nowhere."""
     config: Any = model.config
     size: int = config.get_text_config().vocab_size
-    return (torch.arange(1, count + 1, device=next(model.parameters()).device)[None] * 7) % size
+    device = next(tensor.device for tensor in chain(model.parameters(), model.buffers()) if not tensor.is_meta)
+    return (torch.arange(1, count + 1, device=device)[None] * 7) % size
 
 
 def run(model: nn.Module, positions: torch.Tensor | None = None, count: int = TOKENS) -> torch.Tensor:

@@ -22,6 +22,7 @@ READING = "_ropewalk_reading"
 CALL = "_ropewalk_call"
 FLASH = ("flash_attention_2", "flash_attention_3", "flash_attention_4")
 BASES = ("sdpa", "eager", *FLASH)
+OURS = "ropewalk_"  # what the names of attention functions that rotate on read begin with
 # On a CPU, queries whose mask must be spelt out are attended in blocks of this many: less of the masked half is computed.
 # On accelerators kernels know what is masked, and short calls starve them: in blocks, a prefill of 16k tokens on an H100 took
 # seven times as long (runs/gpu_real.py).
@@ -73,7 +74,7 @@ def homes(module: nn.Module) -> Iterator[Any]:
 
 def registered(base: str) -> str:
     """Register the attention function that rotates on read and then calls `base`; its name."""
-    name = f"ropewalk_{base}"
+    name = f"{OURS}{base}"
 
     def attend(module: nn.Module, query: Any, key: Any, value: Any, attention_mask: Any = None, **kwargs: Any) -> Any:
         mask = attention_mask  # some models pass it by name
@@ -88,6 +89,19 @@ def registered(base: str) -> str:
     ALL_ATTENTION_FUNCTIONS.register(name, attend)
     ALL_MASK_ATTENTION_FUNCTIONS.register(name, ALL_MASK_ATTENTION_FUNCTIONS[base])
     return name
+
+
+def check_ours(module: Any) -> None:
+    """Raises CannotAttach where somebody has set another attention function since the plan was attached: keys and queries
+    that are handed to it are not rotated.
+    """
+    found = getattr(getattr(module, "config", None), "_attn_implementation", OURS)
+    if not str(found).startswith(OURS):
+        raise CannotAttach(
+            f"the model's attention was set to {found!r} while a plan is attached whose keys are rotated when they are read:\n"
+            "  it would attend without any rotation. Leave the plan (.undo(), or its `with` block), set the attention, and\n"
+            "  attach again."
+        )
 
 
 def block_of(query: torch.Tensor) -> int:
@@ -215,6 +229,10 @@ class DeferredTable:
             module.__dict__.pop(READING, None)
         self._latest = None
 
+    def check_readers(self) -> None:
+        for module in self.readers:
+            check_ours(module)
+
     def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Pair) -> None:
         given = (*args, *(None,) * 3)
         table = self.ladder.table
@@ -236,6 +254,7 @@ class DeferredTable:
         cache = self.entrances[module].cache(args, kwargs)
         layer: Any = module.layer_idx
         if isinstance(self._latest, TracedCall):
+            check_ours(module)
             self._latest.bind(cache, self.fingerprint, layer)
             module.__dict__[READING] = TracedReading(self._latest, self.readers[module])
             return args, {**kwargs, "position_embeddings": self._latest.identity(embeddings)}
@@ -243,6 +262,7 @@ class DeferredTable:
         assert call is not None
         if cache is None and call.is_plain:
             return None  # the stock path, untouched
+        check_ours(module)
         state = None if cache is None else bind(cache, call, self.fingerprint, layer)
         module.__dict__[READING] = AttentionCall(call, state, layer, self.readers[module])
         return args, {**kwargs, "position_embeddings": call.identity(embeddings)}

@@ -50,21 +50,14 @@ class Layout:
         ids, positions, labels = (t.to(device) for t in (self.ids, self.positions, self.labels))
         return replace(self, ids=ids, positions=positions, labels=labels, order=order, everyone=everyone)
 
-    def mask(self) -> torch.Tensor | None:
-        """(rows, 1, columns, columns), True where a query sees a key; None where that is plain causality.
-
-        For attention that cannot work by spans. Its size is the square of the length.
-        """
-        assert self.order is None
-        if all(span.start == 0 and span.end == self.length for span in self.spans):
-            return None
-        seen = torch.zeros(len(self.ids), 1, self.length, self.length, dtype=torch.bool, device=self.ids.device)
-        for (r0, r1), first, last, start, end in self.spans:
-            triangle = torch.ones(last - first, end - start, dtype=torch.bool, device=seen.device).tril(
-                end - start - last + first
-            )
-            seen[r0:r1, 0, first:last, start:end] = triangle
-        return seen
+    @property
+    def document_of(self) -> torch.Tensor:
+        """(rows, columns): which document of its row each column belongs to, from 0."""
+        found = torch.zeros_like(self.ids)
+        for (r0, r1), first, *_ in self.documents:
+            if first:
+                found[r0:r1, first:] += 1
+        return found
 
 
 def lay_out(rows: Sequence[tuple[numpy.ndarray, Sequence[int]]], positions: Sequence[numpy.ndarray] | None = None) -> Layout:
