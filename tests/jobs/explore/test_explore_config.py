@@ -125,6 +125,61 @@ def test_the_page_reads_configs_as_the_ground_floor_does(page):
         assert (None if isinstance(found, str) else found) == wanted, (config, found)
 
 
+def test_what_a_models_own_code_asks_for_is_written(page):
+    """transformers 5.23: Ministral 3's attention reads original_max_position_embeddings whatever the rope_type, and the config
+    class of Phi-3.5-MoE refuses one without short_mscale and long_mscale."""
+    beta = {"llama_4_scaling_beta": 0.1, "original_max_position_embeddings": 16_384, "rope_theta": 1e6}
+    ministral = {"model_type": "ministral3", "head_dim": 128, "max_position_embeddings": 16_384,
+                 "rope_parameters": {"rope_type": "default", **beta}}  # fmt: skip
+    phi = {"model_type": "phimoe", "head_dim": 8, "max_position_embeddings": 4096, "rope_theta": 1e4}
+    paste = """c => { const R = window.ropewalk, model = R.readConfig(R.slimConfig(c)), [rope] = model.ropes;
+        const stretch = { rope, method: c.method, factor: 4, dynamic: false, options: {} };
+        return JSON.parse(R.paste(R.data.dialects[0], model, { stretches: { all: stretch } }).text).rope_parameters; }"""
+    linear, yarn = page([{**ministral, "method": "linear"}, {**phi, "method": "yarn"}], paste)
+
+    assert linear == {"rope_type": "linear", "factor": 4.0, **beta}
+    # YaRN, eq. 22: 0.1 ln 4 + 1
+    assert yarn["long_mscale"] == yarn["short_mscale"] == pytest.approx(1.138629436111989)
+
+
+def llama(**more):
+    return {"model_type": "llama", "head_dim": 64, "max_position_embeddings": 4096, "rope_theta": 10000.0, **more}
+
+
+YARN = {"rope_type": "yarn", "factor": 4.0}
+BAD = {
+    "another type under the old spelling": llama(
+        rope_parameters={"rope_type": "default"}, rope_scaling={"type": "yarn", "factor": 4.0}
+    ),
+    "a key that one spelling alone has": llama(rope_parameters=YARN, rope_scaling={**YARN, "attention_factor": 1.5}),
+    "an object where a number belongs": llama(rope_parameters={**YARN, "beta_fast": {}}),
+    "an attention factor that turns the logits round": llama(rope_parameters={**YARN, "attention_factor": -1}),
+    "an attention factor that erases them": llama(rope_parameters={**YARN, "attention_factor": 0}),
+    "a factor beyond all sense": llama(rope_parameters={"rope_type": "linear", "factor": 1e30}),
+}
+
+
+@pytest.mark.parametrize("config", BAD.values(), ids=BAD)
+def test_the_page_refuses_what_the_ground_floor_refuses(page, config):
+    """Each was drawn: a plain model where rope_scaling says yarn, a layer type called beta_fast, a negative m."""
+    assert ours(config) is None
+    assert isinstance(page([config])[0], str)
+
+
+def test_a_link_holds_a_null_which_is_no_omission(page):
+    """transformers 5.23: SeedOssConfig has 128 where head_dim is left out, and 5120 / 80 where it is null; all layers of
+    EXAONE-4.0-1.2B rotate, whose sliding_window is null, and those with a window alone where the class gives one."""
+    seed = {"model_type": "seed_oss", "hidden_size": 5120, "num_attention_heads": 80, "rope_theta": 1e7}
+    exaone = {"model_type": "exaone4", "hidden_size": 2048, "num_attention_heads": 32, "rope_theta": 1e6}
+    again = """c => { const R = window.ropewalk, whole = { ...c, max_position_embeddings: 65536 };
+        return R.readConfig(R.slimConfig(whole)).ropes.map((r) => [r.layer_type, r.rotary_dim]); }"""
+    left_out, null = page([seed, {**seed, "head_dim": None}], again)
+    window, none = page([exaone, {**exaone, "sliding_window": None}], again)
+
+    assert (left_out, null) == ([["all", 128]], [["all", 64]])
+    assert (window, none) == ([["sliding_attention", 64]], [["all", 64]])
+
+
 def test_a_model_whose_own_code_decides_is_left_to_the_command_line(page):
     for found in page([{"model_type": kind, "max_position_embeddings": 64} for kind in OWN_CODE]):
         assert "its own code decides" in found

@@ -71,7 +71,7 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], *, as_lists: bool = Fals
     for layer_type, rope in spec.ropes:
         stretch = plan.stretch(layer_type) or current.get(layer_type) or Stretch(rope)
         keys = CARRIED_KEYS + (TEMPERATURE_KEYS if stretch == current.get(layer_type) else ())
-        dicts[layer_type] = {**_carried(old[layer_type], keys), **said(stretch, nested=nested, kind=kind)}
+        dicts[layer_type] = {**carried(old[layer_type], keys), **said(stretch, nested=nested, kind=kind)}
         if is_latent and dicts[layer_type]["rope_type"] == "yarn" and stretch.factor > 1:
             dicts[layer_type] |= deepseek_words(stretch)  # DeepSeek's own code, and vLLM's, read no attention_factor
     named_base = "rotary_emb_base" in target  # transformers 4 reads GPT-NeoX's base under this name alone
@@ -179,7 +179,8 @@ def _any_original(plan: ScalingPlan) -> int:
     return max(stretch.rope.original_length for _, stretch in plan.stretches)
 
 
-def _carried(old: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+def carried(old: Mapping[str, Any], keys: tuple[str, ...] = CARRIED_KEYS) -> dict[str, Any]:
+    """What of the rope dict that was read goes on into the one that is written."""
     if old.get("llama_4_scaling_beta") is not None:
         # Ministral 3 sharpens queries by position / this length, whatever the rope_type; its forward pass needs it.
         keys = (*keys, "original_max_position_embeddings")

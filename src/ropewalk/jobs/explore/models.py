@@ -13,7 +13,7 @@ from ropewalk.engines.transformers.layers import head_dim
 from ropewalk.engines.transformers.own_code import OWN_CODE
 from ropewalk.engines.transformers.read import rope_parts
 from ropewalk.engines.transformers.scaling import ROPE_KEYS
-from ropewalk.engines.transformers.write import CARRIED_KEYS, read
+from ropewalk.engines.transformers.write import CARRIED_KEYS, carried, read
 from ropewalk.scaling.method import methods
 from ropewalk.scaling.rope import Rope
 from ropewalk.scaling.spec import ModelSpec, is_local
@@ -45,7 +45,7 @@ def describe(config: Mapping[str, Any], spec: ModelSpec | None = None) -> dict[s
                 "head_dim": fields.whole("qk_rope_head_dim") or head_dim(fields, name),
                 "latent": fields.any(known.LATENT),
                 "local": is_local(name),
-                "carried": {key: parts[name].config[key] for key in CARRIED_KEYS if key in parts[name]},
+                "carried": carried(parts[name].config),
                 "shipped": _stretch(shipped.get(name, Stretch(rope))),
             }
             for name, rope in spec.ropes

@@ -109,18 +109,30 @@
     return merged;
   }
 
-  const nested = (part) => Object.values(part).some(isObject);
+  const isLayer = ([key, v]) => isObject(v) && !K().rope_keys.includes(key);
+  const nested = (part) => Object.entries(part).some(isLayer);
+
+  // The keys that say something, with the type under one name.
+  const meaning = (part, path) => ({
+    ...Object.fromEntries(Object.entries(part).filter(([key, v]) => v != null && key !== "type")), rope_type: ropeType(part, path),
+  });
+
+  // Where both spellings are written they must say the same.
+  function checkSpellings(fresh, old) {
+    const ours = meaning(fresh, "rope_parameters."), theirs = meaning(old, "rope_scaling.");
+    for (const key of Object.keys({ ...ours, ...theirs }).sort())
+      if (!["rope_theta", "partial_rotary_factor"].includes(key) && show(ours[key]) !== show(theirs[key]))
+        fail(`rope_parameters.${key} is ${show(ours[key])} but rope_scaling.${key} is ${show(theirs[key])}. Remove the wrong one.`);
+  }
 
   // The rotary settings of each layer type that rotates: {layer type: [keys, where they were found]}.
   function ropeParts(config, kind) {
     const fresh = object(config, "rope_parameters"), old = object(config, "rope_scaling");
-    for (const key of Object.keys(nested(fresh) ? {} : fresh))
-      if (key in old && show(old[key]) !== show(fresh[key]))
-        fail(`rope_parameters.${key} is ${show(fresh[key])} but rope_scaling.${key} is ${show(old[key])}. Remove the wrong one.`);
+    if (Object.keys(fresh).length && Object.keys(old).length && !nested(fresh)) checkSpellings(fresh, old);
     let part = Object.keys(fresh).length ? fresh : old;
     const path = part === fresh ? "rope_parameters." : "rope_scaling.";
     if (nested(part))
-      return Object.fromEntries(Object.entries(part).filter(([, v]) => isObject(v)).map(([k, v]) => [k, [v, `${path}${k}.`]]));
+      return Object.fromEntries(Object.entries(part).filter(isLayer).map(([k, v]) => [k, [v, `${path}${k}.`]]));
     const plain = { [FULL]: [{}, ""], [SLIDING]: [{}, ""] };
     const ignored = Object.keys(fresh).length && !Object.keys(old).length; // transformers 5.23 skips flat rope_parameters there
     if (R.data.known.per_layer_type.includes(kind) && ignored) return plain;
@@ -329,7 +341,9 @@
       checkRope(rope);
       const shipped = readShipped(part, path, rope, longest);
       R.compute(rope, shipped.method, shipped.factor, shipped.options);
-      const carried = Object.fromEntries(R.data.known.carried.filter((k) => part[k] != null).map((k) => [k, part[k]]));
+      // Ministral 3 sharpens queries by position / the original length, whatever the rope_type.
+      const kept = [...K().carried, ...(part.llama_4_scaling_beta == null ? [] : ["original_max_position_embeddings"])];
+      const carried = Object.fromEntries(kept.filter((k) => part[k] != null).map((k) => [k, part[k]]));
       const latent = R.data.known.latent.some((key) => config[key]);
       if (latent && shipped.method === "yarn" && part.mscale_all_dim)
         shipped.options.softmax_mscale = number(part, "mscale_all_dim", path);
@@ -339,10 +353,10 @@
     return { kind, nested: ropes.length > 1, max_length: longest, ropes };
   }
 
-  // The keys that matter, so that a permalink stays short.
+  // The keys that matter, so that a permalink stays short. A null stays: it says something else than a key that is left out.
   function slim(config) {
     const text = textPart(config);
-    return Object.fromEntries(Object.entries(text).filter(([key, v]) => v != null && R.data.known.read_keys.includes(key)));
+    return Object.fromEntries(Object.entries(text).filter(([key]) => R.data.known.read_keys.includes(key)));
   }
 
   Object.assign(R, { parseConfig: parse, readConfig, slimConfig: slim, differing });

@@ -125,8 +125,11 @@
     const { method } = parseMethod(name);
     const all = { ...R.data.methods[method].defaults, ...options };
     for (const need of R.data.methods[method].required) check(all[need] != null, `${method} needs the option ${need}.`);
-    check(factor >= 1, "factor must be 1 or more: Ropewalk only stretches windows.");
-    return rules[method](rope, factor, all);
+    check(factor >= 1 && factor <= 1e9, "factor must be from 1 to 1,000,000,000: Ropewalk only stretches windows.");
+    const scaled = rules[method](rope, factor, all), m = scaled.attention_factor;
+    check(Number.isFinite(m) && m > 0, `attention_factor is ${m}; it must be a finite number above 0.`);
+    check(scaled.inv_freq.every((theta) => Number.isFinite(theta) && theta >= 0), "the options lead to a frequency that is negative or not finite.");
+    return scaled;
   }
 
   // "dynamic" is dynamic over ntk, the classic; "dynamic-yarn" is dynamic over yarn.

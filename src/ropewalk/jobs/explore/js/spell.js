@@ -43,7 +43,7 @@
       beta_slow: new Float(o.beta_slow),
       proportion: new Float(o.proportion),
       softmax_mscale: new Float(o.softmax_mscale),
-      long_factor: slowed.map((x) => new Float(x)),
+      long_factor: method === "longrope" && factor > 1 ? pick(o.long_factor) : slowed.map((x) => new Float(x)),
       short_factor: method === "longrope" ? pick(o.short_factor) : slowed.map((x) => new Float(x)),
     };
   }
