@@ -1,8 +1,10 @@
 """A process of its own may do anything; the answer is numbers, or words that say what happened."""
 
+import math
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -52,6 +54,17 @@ def test_what_goes_wrong_is_said(tmp_path, body, words):
     (answer,) = asked(tmp_path, body)
     assert answer.logprobs is None
     assert words in answer.error
+
+
+@pytest.mark.parametrize("forever", [math.inf, 1e12])
+def test_no_time_limit_is_one_too(tmp_path, monkeypatch, forever):
+    """CPython's locks wait for threading.TIMEOUT_MAX at most; a longer time is an OverflowError, and was a traceback."""
+    raised = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    (answer,) = asked(tmp_path, "return ids[1:]", timeout=forever)
+
+    assert list(answer.logprobs) == IDS[1:]
+    assert raised == []
 
 
 def test_an_engine_that_hangs_is_ended_with_its_children(tmp_path):

@@ -65,6 +65,17 @@ def test_a_control_counts_beyond_the_window_alone():
     assert not found.sees
 
 
+@pytest.mark.parametrize("broken", [-9.0, math.nan, -math.inf])
+def test_a_control_that_fails_by_another_fault_shows_nothing(broken):
+    """Tokens that do not show the scaling, and an engine that breaks without it: its agreement would be that of any engine."""
+    blind = EngineScores(numpy.full(10, -1.0), numpy.array([-3.0] * 4 + [-1.0] * 6))
+    found = compare(blind, scores([-1.0] * 10, [broken] * 10), 4)
+
+    assert found.agrees
+    assert found.control == 0.0
+    assert not found.sees
+
+
 def test_tolerance_is_for_every_position():
     assert not compare(REFERENCE, close(2, 1.1e-3), 4).agrees
     assert compare(REFERENCE, close(2, 1.1e-3), 4, tolerance=1.2e-3).agrees

@@ -134,7 +134,7 @@ def _run(command: list[str], place: Path, timeout: float, done: Callable[[], Non
             late.set()
             _kill(process)
 
-        timer = threading.Timer(timeout, stop)
+        timer = threading.Timer(min(timeout, threading.TIMEOUT_MAX), stop)  # it takes no longer one, such as infinity
         timer.start()
         try:
             _listen(process.stdout, done)

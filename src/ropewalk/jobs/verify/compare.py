@@ -39,11 +39,14 @@ class PositionBand:
 
 @dataclass(frozen=True, slots=True)
 class EngineComparison:
-    """unscaled: how far the engine, given the scaling, is from the reference without it: small where it ignores it."""
+    """unscaled: how far the engine, given the scaling, is from the reference without it: small where it ignores it.
+    shown: how far the reference without the scaling is from itself with it, beyond the window: what these tokens can show.
+    """
 
     bands: tuple[PositionBand, ...]
     original_length: int
     unscaled: float
+    shown: float
     tolerance: float = TOLERANCE
 
     @property
@@ -56,8 +59,8 @@ class EngineComparison:
 
     @property
     def control(self) -> float:
-        """Beyond the window."""
-        return max(band.control for band in self.bands if band.start >= self.original_length)
+        """Beyond the window; no more than the reference's own, since an engine's control may be far off by another fault."""
+        return min(max(band.control for band in self.bands if band.start >= self.original_length), self.shown)
 
     @property
     def ratio(self) -> float:
@@ -86,7 +89,8 @@ def compare(
         PositionBand(start, stop, *(float(part[start:stop].max()) for part in parts)) for start, stop in pairwise(edges)
     )
     unscaled = float(_apart(engine.stretched, reference.plain).max())
-    return EngineComparison(bands, original_length, unscaled, tolerance)
+    shown = float(_apart(reference.plain, reference.stretched)[original_length:].max())
+    return EngineComparison(bands, original_length, unscaled, shown, tolerance)
 
 
 def _apart(found: numpy.ndarray, wanted: numpy.ndarray) -> numpy.ndarray:
