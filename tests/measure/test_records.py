@@ -128,6 +128,17 @@ def test_a_record_without_its_key_is_damaged(tmp_path):
         read_record(tmp_path / "bad.safetensors")
 
 
+@pytest.mark.parametrize("facts", [
+    {"document": ["a"]}, {"start": "0"}, {"scored": 5}, {"scored": [[0]]}, {"scored": [[0, "1"]]},
+    {"score": "good"}, {"depth": {}}, {"length": {}},
+])  # fmt: skip
+def test_a_record_whose_facts_are_of_another_kind_is_damaged(tmp_path, facts):
+    records = Records(tmp_path)
+    records.add(replace(record(), facts={"document": "a", **facts}))
+    with pytest.raises(BadConfig, match=r"cannot be read as a record: (.|\n)*Delete it and run again"):
+        list(records)
+
+
 def test_tokens_are_hashed_as_64_bit_numbers_in_order():
     wanted = hashlib.sha256(b"\x01" + b"\0" * 7 + b"\0\0\x01" + b"\0" * 5).hexdigest()[:16]
     assert ids_hash([1, 65536]) == ids_hash(numpy.array([1, 65536], dtype=numpy.int32)) == wanted

@@ -126,6 +126,7 @@ def read_record(path: Path) -> Record:
                 )
             extra = {name: file.get_tensor(name) for name in file.keys() if name != NLL}  # noqa: SIM118  (no iterator)
             key, facts = Key(**json.loads(metadata["key"])), json.loads(metadata["facts"])
+            _check_facts(facts)
             return Record(key, file.get_tensor(NLL), facts, extra)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, BadConfig):
@@ -133,6 +134,22 @@ def read_record(path: Path) -> Record:
         raise BadConfig(
             f"{path} cannot be read as a record: {error}.\n  Delete it and run again; it will be measured anew."
         ) from None
+
+
+FACTS = {  # of those that tables are made of
+    "document": str, "start": int, "length": int, "document_tokens": int, "shortest": int, "score": int | float,
+    "depth": int | float, "scored": list,
+}  # fmt: skip
+
+
+def _check_facts(facts: dict[str, Any]) -> None:
+    """ValueError for facts of another kind than those that a run writes."""
+    for name, kind in FACTS.items():
+        if facts.get(name) is not None and not isinstance(facts[name], kind):
+            raise ValueError(f"{name} is {facts[name]!r}")
+    ranges = facts.get("scored") or ()
+    if not all(isinstance(pair, list) and len(pair) == 2 and all(isinstance(n, int) for n in pair) for pair in ranges):
+        raise ValueError(f"scored is {ranges!r}")
 
 
 def ids_hash(ids: Any) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from ropewalk.errors import BadConfig
+from ropewalk.jobs.report.provenance import provenance
 from ropewalk.jobs.report.run_folder import make_run, missing, read_run
 from support.synthetic import answer, plans, reading, taxed, timed, write
 
@@ -68,6 +69,13 @@ def test_a_record_that_cannot_be_read_is_named(tmp_path):
         read_run(folder)
 
 
+def test_a_record_that_names_no_document_is_named():
+    nameless = reading(YARN, "a", [1.0])
+    del nameless.facts["document"]
+    with pytest.raises(BadConfig, match=rf"{nameless.key.name}.*names no document"):
+        make_run([nameless], PLANS)
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "\xff"])
 def test_a_broken_run_json_is_named_and_can_be_done_without(tmp_path, text):
     folder = write(tmp_path, [reading(YARN, "a", [1.0])], PLANS)
@@ -83,6 +91,34 @@ def test_a_run_json_with_another_kind_of_thing_is_named(tmp_path, facts):
     (name,) = facts
     with pytest.raises(BadConfig, match=rf"run\.json: {name} is \w+, not (list|dict)\. Delete it"):
         read_run(folder)
+
+
+SHAPES = [{"tasks": [["passkey"]]}, {"protocols": [5]}, *({"documents": [one]} for one in ({}, "a.txt", {"name": None}))]
+
+
+@pytest.mark.parametrize("facts", SHAPES)
+def test_a_run_json_whose_lists_hold_something_else_is_named(tmp_path, facts):
+    folder = write(tmp_path, [reading(YARN, "a", [1.0])], PLANS)
+    (folder / "run.json").write_text(json.dumps(facts))
+    (name,) = facts
+    with pytest.raises(BadConfig, match=rf"run\.json: {name} has one without a name\. Delete it"):
+        read_run(folder)
+
+
+ASKED = {"methods": None, "lengths": 512, "depths": ["deep"], "data": [5], "questions": []}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_what_was_asked_for_in_another_shape_is_no_command(tmp_path, name):
+    """Every other part is as `eval` writes it."""
+    right = {"methods": ["none"], "protocols": [], "tasks": [], "lengths": [512], "depths": [0.5], "factor": None,
+             "original_length": None, "documents": 1, "samples": 1, "seed": 0, "tokenizer": None, "dtype": "float32",
+             "text_field": "text", "attention": "sdpa", "data": ["library"], "questions": {}, "tax": True,
+             "speed": True}  # fmt: skip
+    run = make_run([reading(YARN, "a", [1.0])], PLANS, {"model": "m", "asked": right})
+    assert provenance(run)["commands"][0].startswith("ropewalk eval m --methods none")
+    other = make_run([reading(YARN, "a", [1.0])], PLANS, {"model": "m", "asked": {**right, name: ASKED[name]}})
+    assert provenance(other)["commands"][0] == "# run.json does not say how this run was asked for"
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "\xff"])

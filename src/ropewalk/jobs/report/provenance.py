@@ -47,7 +47,7 @@ def _made(run: Run) -> str:
     """The command that makes the records again, from what run.json says was asked for; RUN is this run's folder."""
     try:
         return _command(run, run.facts["asked"])
-    except KeyError:  # there is none, or it lacks something
+    except (KeyError, TypeError, ValueError, AttributeError):  # there is none, or it lacks something, or has another shape
         return "# run.json does not say how this run was asked for"
 
 

@@ -82,6 +82,8 @@ def make_run(
     """Records belong to a plan by its fingerprint and take its name; what belongs to no plan here is left out and counted."""
     records = list(records)
     _one_model(records, folder)
+    if nameless := [r for r in records if r.key.protocol in ("window", "tax") and r.facts.get("document") is None]:
+        raise BadConfig(f"the record {nameless[0].key.name} in {folder} names no document. Delete its file and run again.")
     plans = dict(sorted(plans.items(), key=lambda item: method_order(item[0])))
     names = {plan.fingerprint: name for name, plan in plans.items()}
     ours = [replace(r, key=replace(r.key, method=names[r.key.plan])) for r in records if r.key.plan in names]
@@ -141,6 +143,11 @@ def run_facts(folder: Path) -> dict[str, Any]:
         if name in facts and not isinstance(facts[name], kind):
             found = type(facts[name]).__name__
             raise BadConfig(f"{path}: {name} is {found}, not {kind.__name__}. Delete it: plans and records are enough.")
+    texts = {name: facts.get(name, []) for name in ("protocols", "tasks")}
+    texts["documents"] = [isinstance(one, dict) and one.get("name") for one in facts.get("documents", [])]
+    for name, found in texts.items():
+        if not all(isinstance(one, str) for one in found):
+            raise BadConfig(f"{path}: {name} has one without a name. Delete it: plans and records are enough.")
     return facts
 
 
