@@ -165,9 +165,20 @@ def test_logprobs_are_the_models_own(each):
         logits = served.model(torch.tensor([ids + written]), use_cache=False).logits[0]
     wanted = logits.double().log_softmax(-1)[len(ids) - 1 : -1]
     assert given.token_logprobs == pytest.approx([float(row[t]) for row, t in zip(wanted, written, strict=True)], abs=1e-4)
-    for row, top in zip(wanted, given.top_logprobs, strict=True):
-        assert sorted(top.values(), reverse=True) == pytest.approx(row.topk(3).values.tolist(), abs=1e-4)
+    for row, top, text in zip(wanted, given.top_logprobs, given.tokens, strict=True):
+        assert sorted(top.values(), reverse=True)[:3] == pytest.approx(row.topk(3).values.tolist(), abs=1e-4)
+        assert len(top) == 3 + (spelt[text] not in row.topk(3).indices)
     assert given.text_offset == [len("".join(given.tokens[:i])) for i in range(NEW)]
+
+
+def test_top_logprobs_of_a_completion_hold_the_token_that_was_written(causal):
+    """OpenAI's API reference, completions, logprobs: the sampled token's is always there, so up to logprobs + 1 elements."""
+    _, client, _ = causal
+    told = complete(client, SHORT, logprobs=1, seed=2, temperature=2.0).choices[0].logprobs
+    assert {len(top) for top in told.top_logprobs} == {1, 2}
+    assert [top[text] for top, text in zip(told.top_logprobs, told.tokens, strict=True)] == told.token_logprobs
+    none = complete(client, SHORT, logprobs=0, max_tokens=2).choices[0].logprobs
+    assert [list(top) for top in none.top_logprobs] == [[text] for text in none.tokens]
 
 
 def test_streamed_logprobs_are_all_there(causal):

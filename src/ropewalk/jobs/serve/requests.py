@@ -247,11 +247,16 @@ class Completions(Format):
         return {
             "tokens": [self.text_of(one.token) for one in chosen],
             "token_logprobs": [one.logprob for one in chosen],
-            "top_logprobs": [
-                None if one.logprob is None else {self.text_of(token): logprob for token, logprob in one.top} for one in chosen
-            ],
+            "top_logprobs": [None if one.logprob is None else self._top(one) for one in chosen],
             "text_offset": [one.offset for one in chosen],
         }
+
+    def _top(self, one: Chosen) -> dict[str, float | None]:
+        """The most likely tokens and always the one that was written, as OpenAI has it: one more than was asked for."""
+        found: dict[str, float | None] = {}
+        for token, logprob in (*one.top, (one.token, one.logprob)):
+            found.setdefault(self.text_of(token), logprob)  # of two tokens that are spelt alike the likelier
+        return found
 
 
 class Chat(Format):
