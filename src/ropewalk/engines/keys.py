@@ -36,6 +36,7 @@ class Beside:
     """What a command line or a reader knows beside the config.
 
     asked: tokens, as --max-model-len or --context-length has them.  server: llama-server runs it, which caps a slot.
+    unasked: `asked` is what the program takes where nobody says.
     environment: names that are set in front of the command.  old_flag: --rope-scaling or --rope-theta.
     shifts: --context-shift was.  base_raised: the base was raised by hand, a stretch of unknown reach.
     reached: tokens that the model was trained or stretched to, where the text now claims more.
@@ -48,6 +49,7 @@ class Beside:
 
     asked: int | None = None
     server: bool = False
+    unasked: bool = False
     environment: tuple[str, ...] = ()
     old_flag: str = ""
     shifts: bool = False

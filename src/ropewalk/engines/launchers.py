@@ -12,8 +12,8 @@ from ropewalk.errors import BadConfig
 PROGRAMS = {
     "vllm": "vllm", "vllm.entrypoints.openai.api_server": "vllm", "vllm.entrypoints.api_server": "vllm",
     "sglang.launch_server": "sglang", "sglang": "sglang", "mlx_lm": "mlx_lm", "mlx_lm.generate": "mlx_lm",
-    "mlx_lm.server": "mlx_lm", "mlx_lm.chat": "mlx_lm", "trtllm-serve": "tensorrt_llm", "ollama": "ollama",
-    "llama_cpp.server": "llama_cpp", "llamafile": "llama_cpp",
+    "mlx_lm.server": "mlx_lm", "mlx_lm.chat": "mlx_lm", "mlx_lm.lora": "mlx_lm",
+    "trtllm-serve": "tensorrt_llm", "ollama": "ollama", "llama_cpp.server": "llama_cpp", "llamafile": "llama_cpp",
 }  # fmt: skip
 # Images whose entry point is the engine itself, by the last part of their name.
 IMAGES = {"vllm-openai": "vllm", "vllm-openai-rocm": "vllm", "vllm-openai-cpu": "vllm", "llama.cpp": "llama_cpp"}

@@ -175,6 +175,14 @@ def _unasked(keys: Keys) -> Says | None:
     return Says(f"at context_length, where no -c asks for the {keys.target:,} that flags stretch to", window=keys.longest)
 
 
+def _default_context(keys: Keys) -> Says | None:
+    """llama-cpp-python's server reads n_ctx tokens, whatever the file says."""
+    context = keys.beside.asked or 0
+    if not keys.beside.unasked or max(keys.longest, keys.target) <= context or is_local(keys.layer_type):
+        return None
+    return Says("at the n_ctx that llama-cpp-python takes where none is given", window=context)
+
+
 def _nomic(keys: Keys) -> Says | None:
     """Its converter writes 2,048 whatever the config says, since it has no word for Nomic's dynamic NTK."""
     if keys.text != CONFIG or keys.kind != "nomic_bert" or keys.longest <= NOMIC_LENGTH:
@@ -222,6 +230,8 @@ QUIRKS = (
           way_out="Add --override-kv ARCHITECTURE.context_length=int:N."),
     Quirk(Verb.CLAMPS, _nomic, f"{AT}, conversion/bert.py", way_out="Give -c and --rope-scaling with its factor."),
     Quirk(Verb.CLAMPS, _unasked, f"{AT}, llama-context.cpp", way_out="Give -c."),
+    Quirk(Verb.CLAMPS, _default_context, "abetlen/llama-cpp-python@03f8007, llama_cpp/server/settings.py",
+          way_out="Give --n_ctx."),
     Quirk(Verb.CLAMPS, _cap, f"{REPOSITORY}/issues/17459", way_out="Write context_length, or give the --rope-scale flags."),
 )  # fmt: skip
 

@@ -9,6 +9,7 @@ from ropewalk.engines.keys import Keys, deepseek_ratio
 from ropewalk.engines.quirks import (
     INSIDE,
     NOT_NULL,
+    STRETCH_IT,
     WRITE_FACTOR,
     drops,
     long_lists_always,
@@ -17,6 +18,7 @@ from ropewalk.engines.quirks import (
     no_factor,
     only_v5,
     outside,
+    past_the_window,
     plain,
     stops,
     temperature,
@@ -96,6 +98,7 @@ QUIRKS = (
     Quirk(Verb.CRASHES, stops("ntk", because="ValueError"), ROPE_UTILS),
     Quirk(Verb.IGNORES, long_lists_always, f"{ROPE_UTILS}:50"),
     Quirk(Verb.IGNORES, longrope_formula, f"{ROPE_UTILS}:50"),
+    Quirk(Verb.PASSES, past_the_window, f"{AT}, tuner/trainer.py", way_out=STRETCH_IT),
 )  # fmt: skip
 
 

@@ -301,8 +301,30 @@ def test_flags_without_a_context_stretch_what_is_not_read(tmp_path, flags, conte
         "llama.cpp caps the window at context_length, where no -c asks for the 65,536 that flags stretch to: 32,768 tokens"
     ]
     assert looked_at(tmp_path, f"llama-cli -m FILE {flags} -c 65536", LLAMA)[0] == []
-    # llama-cpp-python, server/settings.py: n_ctx is 2048 there
-    assert looked_at(tmp_path, "python -m llama_cpp.server --model FILE --rope_freq_scale 0.5", LLAMA)[0] == []
+
+
+@pytest.mark.parametrize("program", ["mlx_lm.lora", "python -m mlx_lm lora", "mlx_lm lora"])
+def test_mlx_trains_past_the_window_where_it_is_told_so(tmp_path, program):
+    """mlx-lm 0.32.2, lora.py hands max_seq_length to tuner/trainer.py, which cuts rows there and asks no config."""
+    plain = {"model_type": "llama", "head_dim": 64, "max_position_embeddings": 4096, "rope_theta": 1e4}
+    rows = f"{program} --model FILE --train --data rows --max-seq-length"
+    assert looked_at(tmp_path, f"{rows} 4096", plain)[0] == []
+    assert looked_at(tmp_path, f"{rows} 8192", plain)[0] == [
+        "MLX-LM goes past the window: no stretch reaches positions 4,096..8,191"
+    ]
+    linear = {**plain, "max_position_embeddings": 8192, "rope_scaling": {"type": "linear", "factor": 2.0}}
+    assert looked_at(tmp_path, f"{rows} 8192", linear)[0] == []
+
+
+def test_llama_cpp_python_reads_2048_tokens_unless_told(tmp_path):
+    """abetlen/llama-cpp-python@03f8007, llama_cpp/server/settings.py: n_ctx is 2048, and 0 is the file's context_length."""
+    server = "python -m llama_cpp.server --model FILE"
+    capped = ["llama.cpp caps the window at the n_ctx that llama-cpp-python takes where none is given: 2,048 tokens"]
+    assert looked_at(tmp_path, f"{server} --rope_freq_scale 0.5", LLAMA)[0] == capped
+    assert looked_at(tmp_path, server, LLAMA)[0] == capped
+    assert looked_at(tmp_path, f"{server} --n_ctx 2048", LLAMA)[0] == []
+    assert looked_at(tmp_path, f"{server} --n_ctx 0", LLAMA)[0] == []
+    assert looked_at(tmp_path, server, {**LLAMA, "llama.context_length": 2048})[0] == []
 
 
 def test_long_lists_are_chosen_once_by_the_context(tmp_path):

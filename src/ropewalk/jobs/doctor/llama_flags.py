@@ -92,6 +92,7 @@ def with_flags(keys: Keys, command: Command) -> Keys:
     marks: dict[str, Any] = {
         "asked": _context(command), "shifts": "context-shift" in command.options,
         "server": "server" in program and program != PYTHON,
+        "unasked": program == PYTHON and "ctx-size" not in command.options,
     }  # fmt: skip
     if keys.layer_type.startswith("sliding"):
         return keys.knowing(**marks)

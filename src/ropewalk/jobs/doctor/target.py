@@ -237,7 +237,7 @@ def _of_config(command: Command, config: Mapping[str, Any]) -> Target:
     marks: dict[str, Any] = {
         "old_flag": " and ".join(f"--{name}" for name in OLD_FLAGS if name in command.options),
         "lost_share": lost.get("partial_rotary_factor"),
-        "asked": length_option(command, "max-model-len", "context-length", "max-seq-len"),
+        "asked": length_option(command, "max-model-len", "context-length", "max-seq-len", "max-seq-length"),
         "environment": tuple(name for name in command.environment if is_set(command, name)),
     }  # fmt: skip
     layers = tuple(keys.knowing(**_reached(keys, config)) for keys in _layers_of(found, marks))
