@@ -2,7 +2,10 @@
 
 import copy
 import threading
+import warnings
+from types import SimpleNamespace
 
+import huggingface_hub
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -88,6 +91,24 @@ def test_a_plan_that_no_config_says_leaves_the_models_own(method, tmp_path):
     assert largest(run(fresh, ids), plain) < 1e-5
     with attach(fresh, ScalingPlan.from_json((tmp_path / "ropewalk.json").read_text())):
         assert largest(run(fresh, ids, use_cache=False), wanted) < 1e-5
+
+
+@pytest.mark.parametrize("how", ["save_pretrained", "push_to_hub"])
+def test_the_plan_goes_to_the_hub_with_the_model(how, tmp_path, monkeypatch):
+    """transformers 5.23 uploads the files that are new or newer than before (PushToHubMixin._upload_modified_files)."""
+    sent = []
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", lambda *_, **__: SimpleNamespace(repo_id="o/n"))
+    monkeypatch.setattr(huggingface_hub.HfApi, "preupload_lfs_files", lambda *_, **__: None)
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_commit", lambda *_, operations, **__: sent.extend(operations))
+    monkeypatch.setattr(huggingface_hub.ModelCard, "load", lambda *_, **__: huggingface_hub.ModelCard("---\n---\n"))
+    model = llama()
+    with attach(model, planned(model, "dynamic-yarn")), warnings.catch_warnings(action="ignore"):
+        (tmp_path / "ropewalk.json").write_text("an older one")
+        if how == "save_pretrained":
+            model.save_pretrained(tmp_path, push_to_hub=True, repo_id="o/n")
+        else:
+            model.push_to_hub("o/n")
+    assert {"config.json", "ropewalk.json", "model.safetensors"} <= {one.path_in_repo for one in sent}
 
 
 def test_adapters_that_are_merged_into_an_attached_model_are_saved_with_the_plan(tmp_path):

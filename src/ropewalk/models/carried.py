@@ -19,7 +19,7 @@ from ropewalk.scaling.plan import ScalingPlan
 
 MISSING = object()
 MARK = "_ropewalk_plan"  # of a rotary module
-SAVE = "save_pretrained"
+SAVE, LISTING = "save_pretrained", "_get_files_timestamps"
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,22 @@ def _save(module: Any, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / PLAN).write_text(found.plan.to_json(), encoding="utf-8")
-    with _saying(module, found):
+    with _saying(module, found), _uploading(module):
         return getattr(type(module), SAVE)(module, save_directory, *args, **kwargs)
+
+
+@contextmanager
+def _uploading(module: Any) -> Iterator[None]:
+    """With push_to_hub transformers uploads what is newer than its list of the folder, on which the plan stands already."""
+    inner = getattr(module, LISTING, None)
+    if inner is None or LISTING in module.__dict__:
+        yield
+        return
+    setattr(module, LISTING, lambda folder: {name: when for name, when in inner(folder).items() if name != PLAN})
+    try:
+        yield
+    finally:
+        delattr(module, LISTING)
 
 
 @contextmanager
