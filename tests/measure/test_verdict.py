@@ -193,3 +193,8 @@ def test_what_cannot_be_judged_is_refused(change, said):
 def test_a_margin_of_nothing_is_refused(margin):
     with pytest.raises(BadOption, match=f"margin is {margin}; it must be above 0"):
         judged([0.0], margin=margin)
+
+
+def test_a_margin_that_everything_is_within_is_refused():
+    with pytest.raises(BadOption, match="margin is infinite; it must be a finite number"):
+        judged([0.0], margin=float("inf"))

@@ -1,5 +1,6 @@
 """The verdict in words: how far is a method *shown* to carry, and what would it take where that is not decided?"""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -104,6 +105,8 @@ def _check(baseline: LastStretch, stretches: Sequence[LastStretch], margin: floa
         )
     if not margin > 0:
         raise BadOption(f"margin is {margin!r}; it must be above 0: no number of documents shows that nothing is lost.")
+    if margin == math.inf:
+        raise BadOption("margin is infinite; it must be a finite number: any loss is less than that.")
 
 
 def _step(

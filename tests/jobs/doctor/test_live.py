@@ -188,6 +188,12 @@ def test_other_addresses_are_refused(url):
         root_of(url)
 
 
+@pytest.mark.parametrize("margin", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_margin_that_decides_nothing_is_refused(margin):
+    with pytest.raises(BadOption, match="a finite margin above 0"):
+        asked(Fake(), margin=margin)
+
+
 def test_lengths_double_and_end_at_the_target():
     assert lengths_for(512, 3000) == [256, 512, 1024, 2048, 3000]
     with pytest.raises(BadLength, match="nothing beyond to test"):

@@ -170,7 +170,13 @@ def test_a_server_without_log_probabilities_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("how", "error"), [({"passages": 1}, BadOption), ({"margin": 0.0}, BadOption), ({"margin": math.nan}, BadOption)]
+    ("how", "error"),
+    [
+        ({"passages": 1}, BadOption),
+        ({"margin": 0.0}, BadOption),
+        ({"margin": math.nan}, BadOption),
+        ({"margin": math.inf}, BadOption),
+    ],
 )
 def test_bad_settings(how, error):
     with pytest.raises(error):

@@ -1,5 +1,6 @@
 """The whole examination of a running server, and its result as one object."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -86,8 +87,10 @@ def examine(
     """
     if original < LEAST:
         raise BadLength(f"an original window of {original} tokens is too short to examine; it must have {LEAST} at least.")
-    if passages < 2 or not margin > 0:
-        raise BadOption(f"passages are {passages} and the margin {margin:g}: two passages and a margin above 0 are needed.")
+    if passages < 2 or not 0 < margin < math.inf:
+        raise BadOption(
+            f"passages are {passages} and the margin {margin:g}: two passages and a finite margin above 0 are needed."
+        )
     source = PassageSource(text or library_text(), passages)
     progress.begin(f"asking {endpoint.model}", work(lengths, passages, endpoint.reader is not None))
     round_ = Round(endpoint, source, lengths, original, progress)

@@ -1,5 +1,6 @@
 """The whole comparison of two running stacks, and its result as one object."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,8 +74,10 @@ def compare(
     """
     if original < LEAST:
         raise BadLength(f"an original window of {original} tokens is too short to examine; it must have {LEAST} at least.")
-    if passages < 2 or not margin > 0:
-        raise BadOption(f"passages are {passages} and the margin {margin:g}: two passages and a margin above 0 are needed.")
+    if passages < 2 or not 0 < margin < math.inf:
+        raise BadOption(
+            f"passages are {passages} and the margin {margin:g}: two passages and a finite margin above 0 are needed."
+        )
     progress.begin("asking both", work(lengths, passages))
     pairs = measure(stacks, PassageSource(text or library_text(), passages), lengths, original, progress)
     troubles = [f"at {pair.length:,} tokens: {pair.trouble}" for pair in pairs if pair.trouble]
