@@ -1,6 +1,7 @@
 """`ropewalk.explore` from Python."""
 
 import json
+import shlex
 
 import pytest
 
@@ -16,6 +17,18 @@ def test_a_model_by_name_by_folder_and_by_its_config(tmp_path):
         page = ropewalk.explore(model, tmp_path / "page.html", original_length="256")
         assert page.size == page.out.stat().st_size == page.to_dict()["bytes"]
         assert page.model["ropes"][0]["original_length"] == 256
+
+
+def test_the_command_that_the_page_shows_is_about_this_model_as_it_was_read(tmp_path):
+    """As a shell takes it: one word for the model, whatever its folder is called, and the length that was given."""
+    folder = tmp_path / "a model; echo $HOME"
+    folder.mkdir()
+    (folder / "config.json").write_text((bundled_model() / "config.json").read_text())
+    page = ropewalk.explore(folder, tmp_path / "page.html", original_length="0.25k")
+    assert shlex.split(page.model["command"]) == [str(folder), "--original-length", "256"]
+    assert page.model["name"] == str(folder)
+    config = json.loads((folder / "config.json").read_text())
+    assert ropewalk.explore(config, tmp_path / "page.html").model["command"] == "config.json"
 
 
 def test_without_a_model(tmp_path, monkeypatch):

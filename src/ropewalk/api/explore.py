@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from ropewalk.api.arguments import Flag, Force, Model, OriginalLength, Place, as_place
 from ropewalk.models.source import Source
 from ropewalk.progress import SILENT, Progress
+from ropewalk.scaling.units import as_length
 
 
 @dataclass(frozen=True)
@@ -49,5 +50,6 @@ def explore(
     place, shown, notes = as_place(out), None, ()  # type: Path, dict[str, Any] | None, tuple[str, ...]
     if model is not None:
         source = Source(model, original_length=original_length, progress=progress, weights=False)
-        shown, notes = opened(source.name or "your model", source.config, source.spec), source.spec.warnings
+        length = None if original_length is None else as_length(original_length)
+        shown, notes = opened(source.name, source.config, source.spec, length), source.spec.warnings
     return Explorer(place, write_explorer(place, shown, force=force), shown, notes)

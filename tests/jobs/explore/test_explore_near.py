@@ -115,6 +115,14 @@ def test_the_plan_is_named_so_that_the_command_line_reads_it(browser, file):
             assert (named.near_tokens(4096), named.method, named.dynamic is None) == (shown["w"], far, law == "static")
 
 
+def test_options_that_are_drawn_are_written_too(browser, file):
+    with Watched(browser, file, hash="#model=llama-2-7b&method=yarn&o.beta_fast=8&far=yarn") as watched:
+        said = watched.page.evaluate(SHOWN)["said"]
+        assert said.endswith("Written near-yarn --option beta_fast=8.")
+        watched.page.evaluate("window.ropewalk.set({far: 'linear'})")
+        assert watched.page.evaluate(SHOWN)["said"].endswith("Written near-linear.")
+
+
 def test_w_moves_under_the_mouse_a_finger_and_the_arrow_keys(browser, file):
     with Watched(browser, file, viewport={"width": 1280, "height": 900}, has_touch=True) as watched:
         page = watched.page

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -38,9 +39,15 @@ def explorer(model: Mapping[str, Any] | None = None) -> str:
     return re.sub(r"/\* (style|data|scripts) \*/", lambda match: parts[match[1]], _source("page.html"))
 
 
-def opened(name: str, config: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
-    """A model of the user's as the page holds it."""
-    return {"id": "opened", "name": name, "command": name, "source": f"the config of {name}"} | describe(config, spec)
+def opened(name: str, config: Mapping[str, Any], spec: ModelSpec, original_length: int | None = None) -> dict[str, Any]:
+    """A model of the user's as the page holds it.
+
+    name: empty where it has none.  original_length: where it was given, and so must be to the commands that the page shows.
+    """
+    shown, command = name or "your model", shlex.quote(name or "config.json")
+    if original_length is not None:
+        command += f" --original-length {original_length}"
+    return {"id": "opened", "name": shown, "command": command, "source": f"the config of {shown}"} | describe(config, spec)
 
 
 def for_script(data: Mapping[str, Any]) -> str:

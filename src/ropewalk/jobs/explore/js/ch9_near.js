@@ -133,7 +133,9 @@
   }
 
   function say() {
-    const f = facts(), turns = R.turns(f.rope)[f.i], written = `Written <code class="whole">${planName()}</code>.`;
+    const f = facts(), turns = R.turns(f.rope)[f.i];
+    const given = Object.entries(options(R.state.far)).map(([k, v]) => ` --option ${k}=${v}`).join("");
+    const written = `Written <code class="whole">${planName()}${R.svg.escape(given)}</code>.`;
     const first = `The query at p = ${R.whole(f.p)} reads what is farther than w = ${R.whole(f.w)} at s = <b>${R.tokens(f.s)}</b>.`;
     if (f.p < f.L && f.s <= 1) return `${first} Inside L near and far are one line, that of the unstretched model. ${written}`;
     const known = turns >= 1 ? `went round ${R.tokens(turns)} times in training, so no direction is new to it` : `turned up to ${angle(f.seen, f)} in training`;
