@@ -11,6 +11,10 @@ from ropewalk.jobs.report.run_folder import make_run
 from ropewalk.measure.protocols import CORPUS
 from ropewalk.measure.statistics import Interval
 from ropewalk.measure.window import WindowPlan
+from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.rope import Rope
+from ropewalk.scaling.schedule import Dynamic
+from ropewalk.scaling.stretch import Stretch
 from support.synthetic import answer, plans, reading, timed
 
 LN2 = 0.6931471805599453
@@ -111,6 +115,24 @@ def test_provenance_says_the_command_that_makes_the_records_again():
     )
     facts = dict(made["facts"])
     assert (facts["tokenizer"], facts["torch"], facts["seed"], facts["each begins with"]) == ("abcd", "2.11.0", "7", "BOS")
+
+
+def test_every_stretch_of_a_plan_is_shown():
+    """Gemma 3's sliding layers keep their own base; near distances and lists of numbers are part of a plan too."""
+    near, lists = Rope(8, 1e4, 512), Rope(8, 1e6, 512)
+    stretched = Stretch(lists, "longrope", 4.0, (("long_factor", (1.0, 2.0, 3.0, 4.0)), ("short_factor", (1.0,) * 4)))
+    causal = Stretch(near, "linear", 4.0, dynamic=Dynamic("causal"), near=256)
+    given = {
+        "mixed": ScalingPlan((("sliding_attention", Stretch(near)), ("full_attention", stretched)), 2048),
+        "same": ScalingPlan((("sliding_attention", causal), ("full_attention", causal)), 2048),
+    }
+    records = [reading(plan, "a", [1.0]) for plan in given.values()]
+    rows = provenance(make_run(records, given, FACTS))["plans"]
+    assert [(row["name"], row["factor"], row["options"]) for row in rows] == [
+        ("mixed: sliding_attention", "1", "defaults"),
+        ("mixed: full_attention", "4", "long_factor = 4 numbers, short_factor = 4 numbers"),
+        ("same", "1 to 4", "near = 256"),
+    ]
 
 
 def test_the_corpus_is_no_document_of_its_own():

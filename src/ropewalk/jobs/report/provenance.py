@@ -1,13 +1,15 @@
 """Where the numbers of a certificate come from: model, plans, versions and documents."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ropewalk.jobs.report.run_folder import Run
 from ropewalk.measure.protocols import CORPUS
 from ropewalk.measure.window import WindowPlan
+from ropewalk.scaling.method import Option
 from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.stretch import Stretch
 
 # Facts that a reader wants to see, in this order. run.json says them, or the records do.
 SHOWN = ("dtype", "attention", "device", "seed", "torch", "transformers", "ropewalk")
@@ -32,7 +34,7 @@ def provenance(run: Run) -> dict[str, Any]:
     return {
         "facts": [(name, value) for name, value in facts if value],
         "documents": documents,
-        "plans": [_plan(name, plan) for name, plan in run.plans.items()],
+        "plans": [row for name, plan in run.plans.items() for row in _rows(name, plan)],
         "commands": [_made(run), "ropewalk report RUN", "ropewalk report RUN --json"],
     }
 
@@ -82,13 +84,22 @@ def _word(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
 
-def _plan(name: str, plan: ScalingPlan) -> dict[str, str]:
-    (_, stretch), *_ = plan.stretches
-    options = ", ".join(f"{key} = {value}" for key, value in stretch.options if not isinstance(value, tuple))
-    return {
-        "name": name,
-        "factor": f"1 to {stretch.largest_scale:g}" if stretch.dynamic else f"{stretch.largest_scale:g}",
-        "attention_factor": f"{stretch.scaled_by(stretch.largest_scale).attention_factor:.4f}",
-        "options": options or "defaults",
-        "fingerprint": plan.fingerprint,
-    }
+def _rows(name: str, plan: ScalingPlan) -> Iterator[dict[str, str]]:
+    """One for each stretch of a plan: layers of other kinds may be left as they are, or have another base."""
+    layers: dict[Stretch, list[str]] = {}
+    for kind, stretch in plan.stretches:
+        layers.setdefault(stretch, []).append(kind)
+    for stretch, kinds in layers.items():
+        near = [f"near = {stretch.near:,}"] if stretch.near else []
+        options = [*near, *(f"{key} = {_option(value)}" for key, value in stretch.options)]
+        yield {
+            "name": name if len(layers) == 1 else f"{name}: {', '.join(kinds)}",
+            "factor": f"1 to {stretch.factor:g}" if stretch.dynamic else f"{stretch.factor:g}",
+            "attention_factor": f"{stretch.scaled_by(stretch.largest_scale).attention_factor:.4f}",
+            "options": ", ".join(options) or "defaults",
+            "fingerprint": plan.fingerprint,
+        }
+
+
+def _option(value: Option) -> str:
+    return f"{len(value)} numbers" if isinstance(value, tuple) else str(value)
