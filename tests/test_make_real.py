@@ -208,4 +208,4 @@ def test_a_bad_budget_is_refused_without_a_traceback(real, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         real.main()
     assert stop.value.code == 2
-    assert "'40' is not a time. Write 90s, 5m or 1h." in capsys.readouterr().err
+    assert "'40' is not a time. Write 90s, 5m or 1h30m." in capsys.readouterr().err

@@ -213,7 +213,7 @@ def test_what_failed_is_handed_on_and_a_model_that_does_no_task_is_said(table, w
         (["--only", "tiny"], "--only: tiny is none of tiny-x8, smol-x2, smol-x4."),
         (["--part", "tasks"], "--part: tasks is none of loss, inside, ask, speed."),
         (["--tasks", "passkey,keys"], "--tasks: keys is none of passkey, needle, random_copy,"),
-        (["--budget", "40"], "'40' is not a time. Write 90s, 5m or 1h."),
+        (["--budget", "40"], "'40' is not a time. Write 90s, 5m or 1h30m."),
         (["--print", "-o", "nowhere"], "nowhere holds nothing of tiny-x8, smol-x2, smol-x4 yet."),
     ],
 )

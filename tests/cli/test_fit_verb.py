@@ -46,12 +46,12 @@ def test_near_distances_are_fitted_causally(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "plan.json").exists()
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90.0), ("5m", 300.0), ("1.5h", 5400.0)])
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90.0), ("5m", 300.0), ("1.5h", 5400.0), ("2h15m", 8100.0), ("1m30s", 90.0)])
 def test_budgets(text, seconds):
     assert as_seconds(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["5", "m", "-5m", "5 m", ""])
+@pytest.mark.parametrize("text", ["5", "m", "-5m", "5 m", "", "30m1h", "1h30"])
 def test_what_is_not_a_time(text):
-    with pytest.raises(BadOption, match=r"is not a time\. Write 90s, 5m or 1h"):
+    with pytest.raises(BadOption, match=r"is not a time\. Write 90s, 5m or 1h30m"):
         as_seconds(text)

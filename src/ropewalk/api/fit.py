@@ -45,7 +45,7 @@ def fit(
     optimiser: Annotated[str, Flag("gradient, or cma: without gradients.")] = "gradient",
     objective: Annotated[str, Flag("far: tokens beyond the window; answers: of pass keys alone.")] = "far",
     short_weight: Annotated[float, Flag("How much the loss within the window counts besides.")] = 0.0,
-    budget: Annotated[Time, Flag("For everything: 90s, 5m or 1h.", metavar="TIME")] = "5m",
+    budget: Annotated[Time, Flag("For everything: 90s, 5m or 1h30m.", metavar="TIME")] = "5m",
     original_length: OriginalLength = None,
     layers: Layers = None,
     device: Device = "auto",

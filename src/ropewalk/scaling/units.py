@@ -9,7 +9,6 @@ from ropewalk.scaling.rope import LARGEST_LENGTH
 
 LENGTHS = {"k": 2**10, "m": 2**20}  # as model names count
 TOKENS = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}  # as papers count what a model was trained on
-SECONDS = {"s": 1, "m": 60, "h": 3600}
 LARGEST_BUDGET = 10**15  # tokens
 
 
@@ -30,13 +29,14 @@ def parse_tokens(text: str) -> int:
 
 
 def as_seconds(value: float | str) -> float:
-    """300 or "5m" -> 300.0; a text that is a bare number is refused, for it could be any of the three."""
+    """300 or "5m" -> 300.0, "1h30m" -> 5400.0; a text that is a bare number is refused, for it could be any of the three."""
     if isinstance(value, int | float) and type(value) is not bool and math.isfinite(value):
         return float(value)
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", str(value))
-    if not found or not isinstance(value, str):
-        raise BadOption(f"{value!r} is not a time. Write 90s, 5m or 1h.")
-    return float(found[1]) * SECONDS[found[2]]
+    number = r"(\d+(?:\.\d+)?)"
+    found = re.fullmatch(f"(?:{number}h)?(?:{number}m)?(?:{number}s)?", value) if isinstance(value, str) and value else None
+    if not found:
+        raise BadOption(f"{value!r} is not a time. Write 90s, 5m or 1h30m.")
+    return sum(float(part or 0) * seconds for part, seconds in zip(found.groups(), (3600, 60, 1), strict=True))
 
 
 def spoken(seconds: float) -> str:
