@@ -242,6 +242,19 @@ def test_the_users_own_model_is_shown_first(browser, tmp_path):
         assert watched.complaints == []
 
 
+def test_a_config_that_says_dynamic_opens_as_it_is_written(browser, tmp_path):
+    """transformers' rope_type dynamic is one scale a request, without an end: drawn to 4 windows, and written as it came."""
+    scaling = {"rope_type": "dynamic", "factor": 1.0}
+    config = {"model_type": "llama", "head_dim": 32, "max_position_embeddings": 1024, "rope_theta": 5000.0}
+    given = config | {"rope_scaling": scaling}
+    write_explorer(tmp_path / "own.html", opened("my model", given, read(given)))
+    with Watched(browser, Path(tmp_path / "own.html"), viewport={"width": 1400, "height": 900}) as watched:
+        written = json.loads(watched.page.text_content("#configuration"))
+        assert written == {"rope_parameters": scaling | {"rope_theta": 5000.0}, "max_position_embeddings": 1024}
+        assert watched.page.evaluate("[ropewalk.state.method, ropewalk.state.factor]") == ["dynamic-request", 4]
+        assert watched.complaints == []
+
+
 def test_copy_puts_the_configuration_on_the_clipboard(browser, file):
     wide = {"width": 1400, "height": 900}
     with Watched(browser, file, viewport=wide, permissions=["clipboard-read", "clipboard-write"]) as watched:

@@ -150,7 +150,8 @@
   const NAMES = {
     none: "plain RoPE", linear: "Position Interpolation", ntk: "NTK-aware", ntk_by_parts: "NTK-by-parts", yarn: "YaRN",
     llama3: "Llama 3", longrope: "LongRoPE", rope_theta: "larger base (ABF)", proportional: "p-RoPE", resonance: "Resonance",
-    rerope: "ReRoPE", self_extend: "Self-Extend", dynamic: "dynamic NTK", "dynamic-linear": "dynamic PI", "dynamic-yarn": "dynamic YaRN",
+    rerope: "ReRoPE", self_extend: "Self-Extend", dynamic: "dynamic NTK", "dynamic-request": "dynamic NTK, one scale a request",
+    "dynamic-linear": "dynamic PI", "dynamic-yarn": "dynamic YaRN",
   };
   const methodTitle = (name) => NAMES[name] || name;
 

@@ -135,6 +135,7 @@
   // "dynamic" is dynamic over ntk, the classic; "dynamic-yarn" is dynamic over yarn.
   function parseMethod(name) {
     if (name === "dynamic") return { method: "ntk", dynamic: true };
+    if (name === "dynamic-request") return { method: "ntk", dynamic: "request" }; // rope_type dynamic of configs
     const dynamic = name.startsWith("dynamic-");
     return { method: dynamic ? name.slice(8) : name, dynamic };
   }

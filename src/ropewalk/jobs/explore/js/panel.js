@@ -193,7 +193,7 @@
       const layer = m.nested ? ` Shown: ${R.layer().layer_type.replace("_", " ")} layers.` : "";
       source.textContent = `From ${m.source}.${layer}`;
       own.hidden = m.id !== "own";
-      rule.textContent = (dynamic ? "s = max(1, l / L) chosen from the current length, over: " : "") + R.data.methods[method].summary;
+      rule.textContent = ({ true: "s = max(1, l / L) chosen from the current length, over: ", request: "s = max(1, l / L) of the whole request, over: " }[dynamic] || "") + R.data.methods[method].summary;
     };
     R.subscribe(refresh);
     refresh();

@@ -41,7 +41,7 @@
   function methodNames() {
     const over = ["linear", "yarn"];
     const has = (name) => name !== "longrope" || longFactors() !== null;
-    return [...Object.keys(R.data.methods).filter(has), "dynamic", ...over.map((name) => `dynamic-${name}`)];
+    return [...Object.keys(R.data.methods).filter(has), "dynamic", "dynamic-request", ...over.map((name) => `dynamic-${name}`)];
   }
 
   // longrope needs its lists: offered only where the model's own config has them.
@@ -106,8 +106,8 @@
   function opening(current) {
     const { shipped } = current.ropes.find((r) => !r.local) || current.ropes[0];
     if (shipped.method === "none") return { method: "yarn", factor: 4, ...current.try, options: {} };
-    const name = shipped.dynamic ? (shipped.method === "ntk" ? "dynamic" : `dynamic-${shipped.method}`) : shipped.method;
-    return { method: name, factor: shipped.factor, options: { ...shipped.options } };
+    if (shipped.dynamic) return { method: "dynamic-request", factor: 4, options: {} }; // its own factor has no end
+    return { method: shipped.method, factor: shipped.factor, options: { ...shipped.options } };
   }
 
   function defaults() {
