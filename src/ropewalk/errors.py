@@ -27,13 +27,13 @@ from importlib.util import find_spec
 
 # What each extra of pyproject.toml brings beyond those it builds on, as it is imported.
 EXTRAS = {
-    "hub": ("huggingface_hub",),
+    "hub": ("huggingface_hub", "yaml"),
     "report": (),  # of what torch brings: a verb that is called like an extra asks for that one
     "torch": (
         "torch", "transformers", "tokenizers", "safetensors", "numpy", "psutil", "plotly", "jinja2", "markupsafe",
         "gguf",
     ),
-    "train": ("pydantic", "yaml"),
+    "train": ("pydantic",),
     "lora": ("peft",),
     "fit": ("cma",),
     "serve": ("fastapi", "uvicorn", "starlette"),

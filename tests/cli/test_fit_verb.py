@@ -46,7 +46,9 @@ def test_near_distances_are_fitted_causally(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "plan.json").exists()
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90.0), ("5m", 300.0), ("1.5h", 5400.0), ("2h15m", 8100.0), ("1m30s", 90.0)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90.0), ("5m", 300.0), ("1.5h", 5400.0), ("2h15m", 8100.0), ("1m30s", 90.0)]
+)
 def test_budgets(text, seconds):
     assert as_seconds(text) == seconds
 

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ropewalk.engines.launchers import Launch, as_typed, find_launch, is_assignment, not_known, stated_version
@@ -105,11 +106,14 @@ def _words(text: str) -> Iterator[list[str]]:
     yield words
 
 
-def _launch(text: str) -> tuple[Launch, str, dict[str, str]] | None:
-    """(what is started, the program's name, the variables that are set), of the first command that starts an engine."""
-    exported: dict[str, str] = {}
+def _launch(text: str, variables: Mapping[str, str] = MappingProxyType({})) -> tuple[Launch, str, dict[str, str]] | None:
+    """(what is started, the program's name, the variables that are set), of the first command that starts an engine.
+
+    variables: of the shell that runs it.
+    """
+    exported = dict(variables)
     for words in _words(text):
-        if (inner := _shell(words)) and (found := _launch(inner)):
+        if (inner := _shell(words)) and (found := _launch(inner, {**exported, **_assigned(words[: words.index(inner)])})):
             return found
         if launch := find_launch(words):
             program = words[len(launch.before)]

@@ -59,14 +59,27 @@ def resolve(target: str, find: Find, base: Path | None = None, progress: Progres
     """
     path = Path(target).expanduser()
     if not path.exists() and len(target.split()) > 1:  # no hub id has a blank
-        command = parse_command(target)
-        found_one = _of_command(command, find, base, progress)
-        first = f" (the first of {command.of} commands here)" if command.of > 1 else ""
-        return dataclasses.replace(found_one, title=found_one.title + first)
+        return _of_line(target, find, base, progress)
+    if is_yaml(path):
+        from ropewalk.jobs.doctor.deployments import command_lines, is_deployment
+
+        if is_deployment(path):
+            return _of_line(command_lines(path, progress.note), find, base, progress)
     if is_modelfile(path):
         return _of_modelfile(target, path, find, progress)
     found = find_gguf(target, weights=False, progress=progress)
     return _of_file(target, found or base_place(local_checkpoint(target) or find(target)))
+
+
+def is_yaml(path: Path) -> bool:
+    return path.suffix.lower() in (".yml", ".yaml") and path.is_file()
+
+
+def _of_line(text: str, find: Find, base: Path | None, progress: Progress) -> Target:
+    command = parse_command(text)
+    found = _of_command(command, find, base, progress)
+    first = f" (the first of {command.of} commands here)" if command.of > 1 else ""
+    return dataclasses.replace(found, title=found.title + first)
 
 
 def _of_file(title: str, path: Path) -> Target:
