@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 
 import ropewalk
 from ropewalk.api.read import read
+from ropewalk.checkpoints.adapters import find_adapter
 from ropewalk.errors import BadOption, CannotAttach
 from ropewalk.models.attach import attach
 from ropewalk.scaling.plan import ScalingPlan
@@ -121,6 +122,61 @@ def test_adapters_that_are_merged_into_an_attached_model_are_saved_with_the_plan
         wanted = run(whole, ids)
         whole.save_pretrained(tmp_path)
     assert largest(run(AutoModelForCausalLM.from_pretrained(tmp_path).eval(), ids), wanted) < 1e-4
+
+
+def saved_llama(folder):
+    """As loaded from somewhere: peft takes its base's name from there."""
+    model = llama()
+    model.save_pretrained(folder)
+    model.name_or_path = str(folder)
+    return model
+
+
+def adapters(peft):
+    return peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+
+
+def test_a_plan_that_is_attached_to_peft_s_wrapper_is_saved_beside_its_adapters(tmp_path):
+    """peft 0.18, peft_model.py: `save_pretrained` writes the default adapter here, others into folders of their names."""
+    peft = pytest.importorskip("peft")
+    model = peft.get_peft_model(saved_llama(tmp_path / "base"), adapters(peft))
+    model.add_adapter("second", adapters(peft))
+    with attach(model, planned(llama(), "dynamic-yarn")) as attached, warnings.catch_warnings(record=True) as told:
+        model.save_pretrained(tmp_path)
+    assert not [one for one in told if "saves no plan" in str(one.message)]
+    for folder in (tmp_path, tmp_path / "second"):
+        assert (folder / "adapter_model.safetensors").is_file()
+        assert ScalingPlan.from_json((folder / "ropewalk.json").read_text()) == attached.plan
+        assert "trained under dynamic-yarn to" in find_adapter(folder).note
+    model.save_pretrained(tmp_path / "after")
+    assert not (tmp_path / "after/ropewalk.json").exists()
+
+
+def test_adapters_that_are_laid_over_an_attached_model_are_saved_without_a_plan_which_is_said(tmp_path):
+    peft = pytest.importorskip("peft")
+    model = saved_llama(tmp_path / "base")
+    with attach(model, planned(model, "yarn")):
+        model.state_dict()
+        wrapped = peft.get_peft_model(model, adapters(peft))
+        with pytest.warns(UserWarning, match="taken while yarn is attached, and peft saves no plan: put it beside") as told:
+            wrapped.save_pretrained(tmp_path)
+        assert len(told) == 1
+        with warnings.catch_warnings(action="error"):
+            wrapped.state_dict()  # it was told
+    assert "it does not say" in find_adapter(tmp_path).note
+    (tmp_path / "ropewalk.json").write_text("{}")
+    assert "ropewalk.json there does not say" in find_adapter(tmp_path).note
+
+
+def test_adapters_that_transformers_puts_in_are_saved_with_the_plan(tmp_path):
+    """PreTrainedModel.add_adapter: its own `save_pretrained` writes the adapters alone."""
+    peft = pytest.importorskip("peft")
+    model = llama()
+    model.add_adapter(adapters(peft))
+    with attach(model, planned(model, "near-linear")) as attached, warnings.catch_warnings(action="ignore"):
+        model.save_pretrained(tmp_path)
+    assert not (tmp_path / "config.json").exists()
+    assert ScalingPlan.from_json((tmp_path / "ropewalk.json").read_text()) == attached.plan
 
 
 def test_a_copy_saves_what_it_does(tmp_path):

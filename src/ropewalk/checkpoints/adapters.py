@@ -4,9 +4,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from ropewalk.checkpoints.extend import PLAN
 from ropewalk.checkpoints.hub import checkpoint
 from ropewalk.engines.transformers.checkpoint import ADAPTER, CONFIG, no_config
 from ropewalk.errors import BadConfig, RopewalkError, first_line
+from ropewalk.scaling.plan import ScalingPlan
 
 WEIGHTS = "adapter_model.safetensors"
 KIND = "LORA"  # the one kind that is laid over a base here
@@ -22,10 +24,18 @@ class Adapter:
 
     @property
     def note(self) -> str:
-        return (
-            f"{self.name} is an adapter for {self.base}: window and rotation are those of that base. Under which "
-            "rotation it was trained, it does not say."
-        )
+        return f"{self.name} is an adapter for {self.base}: window and rotation are those of that base. {self._trained}"
+
+    @property
+    def _trained(self) -> str:
+        file = self.folder / PLAN
+        if not file.is_file():
+            return "Under which rotation it was trained, it does not say."
+        try:
+            plan = ScalingPlan.from_json(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:  # RopewalkError's too
+            return f"Under which rotation it was trained, {PLAN} there does not say: {first_line(error)}"
+        return f"It was trained under {plan.name} to {plan.target_length:,} tokens: give {file} as plan (--plan)."
 
 
 def find_adapter(path: Path | None, name: str = "") -> Adapter | None:

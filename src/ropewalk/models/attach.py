@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ropewalk.errors import CannotAttach, Mismatch
-from ropewalk.models.carried import MARK, SAVE, Carried, save_as_it_rotates
+from ropewalk.models.carried import MARK, SAVE, Carried, OfAdapters, save_as_it_rotates
 from ropewalk.models.dynamic.ladder import Ladder
 from ropewalk.models.dynamic.request import RequestScale, ScalePerCall
 from ropewalk.models.dynamic.setup import DeferredRotation, defers_rotation
@@ -115,6 +115,7 @@ class Attached:
             self._turns = Turns(self.model, moving, readers)
         self._config.max_position_embeddings = max(self._longest, self.plan.target_length)
         self._saving = save_as_it_rotates(self.model, self._config)
+        self._hooks.append(self.model.register_state_dict_post_hook(OfAdapters(self.plan)))  # type: ignore[no-untyped-call]
 
     def undo(self) -> None:
         """Put back the tensors and numbers that were there before; a second call does nothing."""

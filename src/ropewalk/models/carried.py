@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from ropewalk.checkpoints.extend import PLAN
-from ropewalk.engines.transformers.checkpoint import text_of
+from ropewalk.engines.transformers.checkpoint import ADAPTER, text_of
 from ropewalk.engines.transformers.has_rope import V4_KEYS
 from ropewalk.engines.transformers.write import prove, write
 from ropewalk.errors import RopewalkError
@@ -19,6 +19,7 @@ from ropewalk.scaling.plan import ScalingPlan
 
 MISSING = object()
 MARK = "_ropewalk_plan"  # of a rotary module
+SAVING = "_ropewalk_saves"
 SAVE, LISTING = "save_pretrained", "_get_files_timestamps"
 
 
@@ -52,12 +53,32 @@ def save_as_it_rotates(model: nn.Module, config: Any) -> list[nn.Module]:
     found = [module for module in model.modules() if hasattr(type(module), SAVE) and _text_config(module) is config]
     for module in found:
         setattr(module, SAVE, MethodType(_save, module))  # a bound method: a deep copy of the model binds its own copy
+    if model not in found and hasattr(model, "peft_config") and hasattr(type(model), SAVE):
+        setattr(model, SAVE, MethodType(_save_adapters, model))
+        found.append(model)
     return found
 
 
 def _text_config(module: Any) -> Any:
     get = getattr(getattr(module, "config", None), "get_text_config", None)
     return get() if get and "config" in module.__dict__ else None  # of peft's wrapper it is the base's
+
+
+class OfAdapters:
+    """While attached, a hook that warns once when the state of peft's layers is taken: peft saves it without a plan."""
+
+    def __init__(self, plan: ScalingPlan):
+        self.name, self.told = plan.name, False
+
+    def __call__(self, model: nn.Module, *_: Any) -> None:
+        if self.told or SAVING in model.__dict__ or not any(hasattr(m, "adapter_layer_names") for m in model.modules()):
+            return
+        self.told = True
+        warnings.warn(
+            f"an adapter's weights are taken while {self.name} is attached, and peft saves no plan: put it beside them,\n"
+            f"  (folder / {PLAN!r}).write_text(attached.plan.to_json()).",
+            stacklevel=2,
+        )
 
 
 def _save(module: Any, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
@@ -68,8 +89,29 @@ def _save(module: Any, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / PLAN).write_text(found.plan.to_json(), encoding="utf-8")
-    with _saying(module, found), _uploading(module):
+    with _saying(module, found), _uploading(module), _telling(module):
         return getattr(type(module), SAVE)(module, save_directory, *args, **kwargs)
+
+
+def _save_adapters(model: Any, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
+    """peft's wrapper writes adapters alone, each but the default one into a folder of its own."""
+    with _telling(model):
+        done = getattr(type(model), SAVE)(model, save_directory, *args, **kwargs)
+    if found := carried(model):
+        folder = Path(save_directory)
+        for config in (*folder.glob(ADAPTER), *folder.glob(f"*/{ADAPTER}")):
+            (config.parent / PLAN).write_text(found.plan.to_json(), encoding="utf-8")
+    return done
+
+
+@contextmanager
+def _telling(module: Any) -> Iterator[None]:
+    """Here the plan is written, whatever else is."""
+    module.__dict__[SAVING] = True
+    try:
+        yield
+    finally:
+        del module.__dict__[SAVING]
 
 
 @contextmanager

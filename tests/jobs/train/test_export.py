@@ -173,6 +173,7 @@ def test_without_held_out_documents_the_card_says_that_nothing_is_known(source, 
         assert "Nothing: no documents were held out" in text
         assert "rank 4, alpha 16, on attention" in text
         assert plan_beside(tmp_path / "model").fingerprint in text
+    assert plan_beside(tmp_path / "adapter") == plan_beside(tmp_path / "model")
     assert "adapters, merged into the weights, in 2 steps" in card
     assert adapter.startswith(f"---\nlibrary_name: peft\nbase_model: {source.name}")
     assert "[More Information Needed]" not in adapter  # peft's template

@@ -104,7 +104,7 @@ tags: [ropewalk, long-context, lora]
 # An adapter of {source} for {target:,} tokens
 
 Trained by Ropewalk under the plan {plan} (fingerprint `{fingerprint}`): the adapter fits a base model that rotates so, and no
-other. `ropewalk.json` in the model's folder beside this one is the plan, and its `config.json` spells it where a config can.
+other. `ropewalk.json` is that plan; `config.json` in the model's folder beside this one spells it where a config can.
 
 {recipe}
 

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from torch.distributed.tensor import DTensor
 
-from ropewalk.checkpoints.extend import CARD, fill, model_card
+from ropewalk.checkpoints.extend import CARD, PLAN, fill, model_card
 from ropewalk.checkpoints.files import new_folder, title, write_file
 from ropewalk.engines.transformers import write as transformers
 from ropewalk.engines.transformers.checkpoint import read_config
@@ -61,6 +61,7 @@ def export(
                 adapted.peft_config[adapted.active_adapter].base_model_name_or_path = called
             adapted.save_pretrained(folder)
             write_file(folder / CARD, _adapter_card(called, recipe, plan, done))
+            write_file(folder / PLAN, plan.to_json())
         model = adapted.merge_and_unload()
     else:
         _put(model, weights)
