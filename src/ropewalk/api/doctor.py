@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def doctor(
     target: Annotated[
         Model | None,
-        Flag("A folder, a config.json, a GGUF, a command line in quotes, or http://HOST:PORT.", metavar="TARGET"),
+        Flag("A folder, config.json, GGUF, command line in quotes, Compose file, or http://HOST:PORT.", metavar="TARGET"),
     ] = None,
     *,
     engines: Annotated[

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -30,10 +31,13 @@ ALONE = frozenset(
 )
 LIKE_ALONE = ("enable-", "disable-", "no-", "skip-", "allow-", "use-")
 SUBCOMMANDS = ("serve", "run", "create", "chat", "complete", "generate", "server", "vllm", "launch_server")
+KEYWORDS = frozenset("if then elif else do while until ! {".split())  # of a shell, before a command
+LINE_END = re.compile(r"""('[^']*'|"(?:\\.|[^"\\])*"|\\.)|\n""", re.DOTALL)
 OPERATORS = re.compile(r"(\d?[<>]+(&\d|.*)|[|&;]+)")
 # Variables that llama.cpp reads where the flag is not given (common/arg.cpp, set_env).
 LLAMA_VARIABLES = {
-    "LLAMA_ARG_MODEL": "model", "LLAMA_ARG_HF_REPO": "hf-repo", "LLAMA_ARG_CTX_SIZE": "ctx-size",
+    "LLAMA_ARG_MODEL": "model", "LLAMA_ARG_MODEL_URL": "model-url", "LLAMA_ARG_HF_REPO": "hf-repo",
+    "LLAMA_ARG_HF_FILE": "hf-file", "LLAMA_ARG_CTX_SIZE": "ctx-size",
     "LLAMA_ARG_ROPE_SCALING_TYPE": "rope-scaling", "LLAMA_ARG_ROPE_SCALE": "rope-scale",
     "LLAMA_ARG_ROPE_FREQ_BASE": "rope-freq-base", "LLAMA_ARG_ROPE_FREQ_SCALE": "rope-freq-scale",
     "LLAMA_ARG_YARN_ORIG_CTX": "yarn-orig-ctx", "LLAMA_ARG_YARN_EXT_FACTOR": "yarn-ext-factor",
@@ -79,7 +83,7 @@ def is_command(text: str) -> bool:
     """Whether a text is a command line of a known engine rather than a path."""
     text = as_typed(text)
     try:
-        return len(text.split()) > 1 and _launch(text) is not None
+        return len(text.split()) > 1 and any(True for _ in _launches(text))
     except ValueError:
         return len(text.split()) > 1 and find_launch(text.split()[:6]) is not None
 
@@ -106,36 +110,47 @@ def _words(text: str) -> Iterator[list[str]]:
     yield words
 
 
-def _launch(text: str, variables: Mapping[str, str] = MappingProxyType({})) -> tuple[Launch, str, dict[str, str]] | None:
-    """(what is started, the program's name, the variables that are set), of the first command that starts an engine.
+def _launches(
+    text: str, variables: Mapping[str, str] = MappingProxyType({}), arguments: Sequence[str] = ()
+) -> Iterator[tuple[Launch, str, dict[str, str]]]:
+    """(what is started, the program's name, the variables that are set), of each command that starts an engine.
 
-    variables: of the shell that runs it.
+    variables, arguments: of the shell that runs the text.
     """
     exported = dict(variables)
     for words in _words(text):
-        if (inner := _shell(words)) and (found := _launch(inner, {**exported, **_assigned(words[: words.index(inner)])})):
-            return found
-        if launch := find_launch(words):
+        while words and words[0] in KEYWORDS:
+            words = words[1:]
+        if place := _shell(words):
+            script, given = words[place], {**exported, **_assigned(words[:place])}
+            yield from _launches(LINE_END.sub(_parted, as_typed(script)), given, words[place + 2 :])  # the first is $0
+        elif launch := find_launch(words):
             program = words[len(launch.before)]
-            launch = dataclasses.replace(launch, after=tuple(_filled(word, exported) for word in launch.after))
-            return launch, program, {**exported, **_assigned(launch.before)}
+            after = [part for word in launch.after for part in _filled(word, exported, arguments)]
+            yield dataclasses.replace(launch, after=tuple(after)), program, {**exported, **_assigned(launch.before)}
         if words and all(map(is_assignment, words)):
             exported |= _assigned(words)
-    return None
 
 
-def _filled(word: str, variables: Mapping[str, str]) -> str:
-    """A word that is a variable of this line. Inside other words it may stand in single quotes, which keep it."""
+def _parted(found: re.Match[str]) -> str:
+    """A line's end ends a command, unless it is quoted or escaped."""
+    return found[1] or " ; "
+
+
+def _filled(word: str, variables: Mapping[str, str], arguments: Sequence[str]) -> Sequence[str]:
+    """A word that is a variable of this line, or all arguments. Inside other words single quotes may keep it as it is."""
+    if word in ("$@", "$*"):
+        return arguments
     found = re.fullmatch(r"\$(?:(\w+)|\{(\w+)\})", word)
-    return variables.get(found.group(1) or found.group(2), word) if found else word
+    return [variables.get(found.group(1) or found.group(2), word) if found else word]
 
 
-def _shell(words: Sequence[str]) -> str | None:
-    """What `bash -c '...'` runs."""
-    for shell, option, text in zip(words, words[1:], words[2:], strict=False):
+def _shell(words: Sequence[str]) -> int:
+    """Where the text stands that `bash -c '...'` runs; 0 where there is none."""
+    for index, (shell, option) in enumerate(pairwise(words[:-1])):
         if Path(shell).name in ("bash", "sh", "zsh") and re.fullmatch(r"-[a-z]*c", option):
-            return text
-    return None
+            return index + 2
+    return 0
 
 
 def _assigned(words: Sequence[str]) -> dict[str, str]:
@@ -147,12 +162,12 @@ def _assigned(words: Sequence[str]) -> dict[str, str]:
 def parse_command(text: str) -> Command:
     text = as_typed(text)
     try:
-        found = _launch(text)
+        found = list(_launches(text))
     except ValueError as error:
         raise BadConfig(f"this command line cannot be split into words: {error}.\n  Paste it with its quotes.") from None
-    if found is None:
+    if not found:
         raise not_known(text, text.split())
-    launch, program, environment = found
+    launch, program, environment = found[0]
     options, plain, eaten = _options(launch)
     if launch.engine == "llama_cpp":
         _take_variables(options, environment)
@@ -161,8 +176,7 @@ def parse_command(text: str) -> Command:
     model = named or _positional(plain) or _looks_like_a_model(eaten)
     if not model:
         raise BadConfig("the command line names no model.\n  Give one, or the config it serves as config (--config).")
-    several = sum(find_launch(words) is not None for words in _words(text))
-    return Command(launch.engine, model, options, environment, program, stated_version(launch.engine, text), max(several, 1))
+    return Command(launch.engine, model, options, environment, program, stated_version(launch.engine, text), len(found))
 
 
 def _check_own(engine: str, options: Mapping[str, str | None]) -> None:

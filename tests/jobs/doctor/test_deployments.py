@@ -76,7 +76,37 @@ def looked_at(tmp_path, text):
     return found
 
 
-@pytest.mark.parametrize("text", [COMPOSE_LIST, COMPOSE_TEXT, POD])
+# As a public collection of Compose files has it (noonghunna/club-3090): a script of several lines that is given the command.
+SCRIPT = f"""
+services:
+  llm:
+    image: ${{IMAGE:-vllm/vllm-openai:latest}}
+    environment: [VLLM_ALLOW_LONG_MAX_MODEL_LEN=1, "DEVICES=${{ALL:-${{SOME:-all}}}}", CUDA_VISIBLE_DEVICES]
+    entrypoint:
+      - /bin/bash
+      - -c
+      - |
+        # without a bridge between the cards
+        source /etc/detect.sh
+        if [ "$${{_LINKED:-0}}" = "1" ]; then
+          exec vllm serve "$$@"
+        else
+          exec vllm serve --disable-custom-all-reduce "$$@"
+        fi
+      - --
+    command:
+      - --override-generation-config
+      - '{{"temperature":${{TEMP:-${{TEMPERATURE:-1.0}}}},"top_k":${{TOP_K:-64}}}}'
+      - --model
+      - FOLDER
+      - --hf-overrides
+      - '{YARN}'
+      - --max-model-len
+      - "${{MAX_MODEL_LEN:-${{LENGTH:-262144}}}}"
+"""
+
+
+@pytest.mark.parametrize("text", [COMPOSE_LIST, COMPOSE_TEXT, POD, SCRIPT])
 def test_a_file_is_its_command_line(tmp_path, text):
     (tmp_path / ".env").write_text("# of the stack\nexport TAG='latest'\nLENGTH=131072 # tokens\n")
     found, pasted = looked_at(tmp_path, text), looked_at(tmp_path, PASTED)
@@ -101,6 +131,8 @@ def test_the_first_of_several_is_looked_at(tmp_path):
 
 def test_a_variable_of_the_container_reaches_its_shell():
     assert parse_command("docker run -e MODEL=a/b -e X=1 img bash -c 'vllm serve $MODEL'").model == "a/b"
+    assert parse_command("bash -c 'vllm serve \"$@\"' -- a/b --max-model-len 9").options == {"max-model-len": "9"}
+    assert parse_command("sh -c 'cd /x\nvllm serve a/b\nvllm serve c/d'").of == 2
     command = parse_command("docker run -e VLLM_ALLOW_LONG_MAX_MODEL_LEN=1 img sh -c 'vllm serve a/b'")
     assert command.environment == {"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1"}
 
@@ -153,6 +185,10 @@ def test_variables_from_elsewhere_are_told(tmp_path):
             "-e A=b vllm serve b '$(A)'",
         ),
         (
+            "services:\n  a: {command: [vllm, serve, '${B:-${C-${A}}}', '${A:-$$x}']}\n",
+            "vllm serve 1 1",
+        ),
+        (
             "services:\n  a: {command: [vllm, serve, m, --x, true], environment: {A: true, B:}}\n",
             "-e A=true vllm serve m --x true",
         ),
@@ -162,6 +198,20 @@ def test_variables_are_filled_in(tmp_path, text, line):
     (tmp_path / ".env").write_text("A=1\n")
     (tmp_path / "c.yml").write_text(text)
     assert command_lines(tmp_path / "c.yml", print) == f"docker run {line}"
+
+
+def test_a_container_may_say_all_in_variables(tmp_path):
+    """llama.cpp, tools/server/README.md: its Docker Compose example."""
+    (tmp_path / "c.yml").write_text(
+        "services:\n  llm:\n    image: ghcr.io/ggml-org/llama.cpp:server\n    environment:\n"
+        "      LLAMA_ARG_MODEL_URL: https://example.com/x.gguf\n      LLAMA_ARG_CTX_SIZE: 4096\n"
+    )
+    command = parse_command(command_lines(tmp_path / "c.yml", print))
+    assert (command.engine, command.model, command.options["ctx-size"]) == (
+        "llama_cpp",
+        "https://example.com/x.gguf",
+        "4096",
+    )
 
 
 def test_resolve_tells_what_it_does_not_read(tmp_path):

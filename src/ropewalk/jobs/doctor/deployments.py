@@ -18,7 +18,8 @@ from ropewalk.engines.commands import is_command
 from ropewalk.errors import BadConfig
 
 LARGEST = 2**20  # bytes
-COMPOSED = re.compile(r"\$(?:(?P<dollar>\$)|(?P<plain>\w+)|\{(?P<name>\w+)(?::?(?P<how>[-?+])(?P<other>[^}]*))?\})")
+COMPOSED = re.compile(r"\$(?:(?P<dollar>\$)|(?P<plain>\w+)|\{(?P<name>\w+)(?::?(?P<how>[-?+])(?P<other>[^${}]*))?\})")
+DOLLAR = "\0"  # one that stands for itself
 KUBERNETES = re.compile(r"\$(?P<dollar>\$)?\((?P<name>[\w.-]+)\)")
 
 
@@ -90,9 +91,11 @@ def _of_compose(name: str, made: Mapping[str, Any], variables: Mapping[str, str]
     missing: list[str] = []
 
     def filled(text: str, missing: list[str]) -> str:
+        """From the innermost on: a default may hold another variable."""
+
         def value(found: re.Match[str]) -> str:
             if found["dollar"]:
-                return "$"
+                return DOLLAR
             variable = found["plain"] or found["name"]
             known = variables.get(variable, "")
             if found["how"] == "+":
@@ -100,9 +103,11 @@ def _of_compose(name: str, made: Mapping[str, Any], variables: Mapping[str, str]
             if known or found["how"] == "-":
                 return known or found["other"]
             missing.append(variable)
-            return found[0]
+            return f"{DOLLAR}{variable}"
 
-        return COMPOSED.sub(value, text)
+        while (new := COMPOSED.sub(value, text)) != text:
+            text = new
+        return text.replace(DOLLAR, "$")
 
     environment = made.get("environment") or {}
     if isinstance(environment, list):
