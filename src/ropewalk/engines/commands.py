@@ -68,6 +68,7 @@ class Command:
     environment: NAME=VALUE words in front, exported before, or given to a container.
     version: of an image's tag, or as pip and uv are told it; "" where nothing says it.
     of: how many commands of known engines the line has; this is the first.
+    words: behind the program's name.
     """
 
     engine: str
@@ -77,6 +78,7 @@ class Command:
     program: str = ""
     version: str = ""
     of: int = 1
+    words: tuple[str, ...] = ()
 
 
 def is_command(text: str) -> bool:
@@ -176,7 +178,23 @@ def parse_command(text: str) -> Command:
     model = named or _positional(plain) or _looks_like_a_model(eaten)
     if not model:
         raise BadConfig("the command line names no model.\n  Give one, or the config it serves as config (--config).")
-    return Command(launch.engine, model, options, environment, program, stated_version(launch.engine, text), len(found))
+    version = stated_version(launch.engine, text)
+    return Command(launch.engine, model, options, environment, program, version, len(found), launch.after)
+
+
+def counts(command: Command, text: str) -> bool:
+    """Whether a text may be about the model, its rotation or its window: it is not in the value of another option."""
+    about = {*OWN.get(command.engine, ()), "model", "model-path", "hf-repo", "hf-file", "model-url"}
+    for before, word in zip(("", *command.words), command.words, strict=False):
+        if text not in word:
+            continue
+        option = word.partition("=")[0] if is_option(word) and "=" in word else before if not is_option(word) else ""
+        if text in option or not is_option(option) or ("=" in option and option == before):
+            return True
+        name = _named(option, command.engine)[0].partition(".")[0]
+        if name in about or _stands_alone(name):
+            return True
+    return False
 
 
 def _check_own(engine: str, options: Mapping[str, str | None]) -> None:

@@ -1,6 +1,7 @@
 """Compose files and Kubernetes manifests say what the command lines in them say."""
 
 import json
+import shlex
 
 import pytest
 
@@ -185,8 +186,8 @@ def test_variables_from_elsewhere_are_told(tmp_path):
             "-e A=b vllm serve b '$(A)'",
         ),
         (
-            "services:\n  a: {command: [vllm, serve, '${B:-${C-${A}}}', '${A:-$$x}']}\n",
-            "vllm serve 1 1",
+            "services:\n  a: {command: [vllm, serve, '${B:-${C-${A}}}', '${A:-$$x}', '${B:+--x ${B}}']}\n",
+            "vllm serve 1 1 ''",
         ),
         (
             "services:\n  a: {command: [vllm, serve, m, --x, true], environment: {A: true, B:}}\n",
@@ -198,6 +199,30 @@ def test_variables_are_filled_in(tmp_path, text, line):
     (tmp_path / ".env").write_text("A=1\n")
     (tmp_path / "c.yml").write_text(text)
     assert command_lines(tmp_path / "c.yml", print) == f"docker run {line}"
+
+
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        ("vllm serve a/b --nnodes $(N) --host=$(N)", False),  # an operator's own variables: kubernetes-sigs/lws
+        ("vllm serve $(N)/b", True),
+        ("vllm serve a/b $(N)", True),
+        ("vllm serve a/b --max-model-len $(N)", True),
+        ("vllm serve a/b --max-model-len=$(N)", True),
+        ("vllm serve a/b --hf-overrides.rope_theta $(N)", True),
+        ("vllm serve a/b --enforce-eager $(N)", True),
+        ("vllm serve a/b --port=1 $(N)", True),
+        ("vllm serve a/b --$(N) 3", True),
+        ("sh -c 'start --size=$(N); vllm serve a/b'", False),
+    ],
+)
+def test_only_what_may_count_is_asked_for(tmp_path, words, refused):
+    (tmp_path / "c.yml").write_text(json.dumps({"containers": [{"name": "a", "args": shlex.split(words)}]}))
+    if refused:
+        with pytest.raises(BadConfig, match="command of a takes N from elsewhere"):
+            command_lines(tmp_path / "c.yml", print)
+    else:
+        assert parse_command(command_lines(tmp_path / "c.yml", print)).model == "a/b"
 
 
 def test_a_container_may_say_all_in_variables(tmp_path):

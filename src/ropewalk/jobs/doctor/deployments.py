@@ -14,12 +14,12 @@ from typing import Any
 
 import yaml
 
-from ropewalk.engines.commands import is_command
+from ropewalk.engines.commands import counts, is_command, parse_command
 from ropewalk.errors import BadConfig
 
 LARGEST = 2**20  # bytes
 COMPOSED = re.compile(r"\$(?:(?P<dollar>\$)|(?P<plain>\w+)|\{(?P<name>\w+)(?::?(?P<how>[-?+])(?P<other>[^${}]*))?\})")
-DOLLAR = "\0"  # one that stands for itself
+DOLLAR, UNKNOWN = "\0", "\1"  # one that stands for itself; around a variable without a value
 KUBERNETES = re.compile(r"\$(?P<dollar>\$)?\((?P<name>[\w.-]+)\)")
 
 
@@ -53,15 +53,16 @@ def command_lines(path: Path, note: Callable[[str], None]) -> str:
             f"no container of {path} starts an engine that is known by its command or its image: {seen}.\n"
             '  Give the command line that runs inside, in quotes: "vllm serve ...", "llama-server ...".'
         )
-    for one in engines:
-        if one.missing:
-            raise BadConfig(
-                f"{path}: the command of {one.name} takes {', '.join(one.missing)} from elsewhere.\n"
-                "  Write the value in, or give the file with all filled in (`docker compose config`, `helm template`, "
-                "`kubectl get -o yaml`)."
-            )
-        if one.apart:
-            note(f"{one.name} takes settings from elsewhere too ({', '.join(one.apart)}), which are not read here.")
+    first = engines[0]  # the one that is looked at
+    command = parse_command(first.line)
+    if missing := [variable for variable in first.missing if counts(command, variable)]:
+        raise BadConfig(
+            f"{path}: the command of {first.name} takes {', '.join(missing)} from elsewhere.\n"
+            "  Write the value in, or give the file with all filled in (`docker compose config`, `helm template`, "
+            "`kubectl get -o yaml`)."
+        )
+    if first.apart:
+        note(f"{first.name} takes settings from elsewhere too ({', '.join(first.apart)}), which are not read here.")
     return " ; ".join(one.line for one in engines)
 
 
@@ -102,12 +103,12 @@ def _of_compose(name: str, made: Mapping[str, Any], variables: Mapping[str, str]
                 return found["other"] if known else ""
             if known or found["how"] == "-":
                 return known or found["other"]
-            missing.append(variable)
-            return f"{DOLLAR}{variable}"
+            return f"{UNKNOWN}{variable}{UNKNOWN}"
 
         while (new := COMPOSED.sub(value, text)) != text:
             text = new
-        return text.replace(DOLLAR, "$")
+        missing += re.findall(f"{UNKNOWN}(\\w+){UNKNOWN}", text)  # what is left of them: an unused default counts for nothing
+        return re.sub(f"{UNKNOWN}(\\w+){UNKNOWN}", r"$\1", text).replace(DOLLAR, "$")
 
     environment = made.get("environment") or {}
     if isinstance(environment, list):
