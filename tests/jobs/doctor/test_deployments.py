@@ -7,9 +7,9 @@ import pytest
 
 from ropewalk.engines.commands import parse_command
 from ropewalk.errors import BadConfig
-from ropewalk.jobs.doctor.deployments import command_lines, is_deployment
+from ropewalk.jobs.doctor.deployments import command_lines
 from ropewalk.jobs.doctor.static import examine
-from ropewalk.jobs.doctor.target import resolve
+from ropewalk.jobs.doctor.target import is_deployment, resolve
 from ropewalk.progress import Silent
 from support.published import QWEN3_8B
 
@@ -159,6 +159,11 @@ def test_a_variable_of_the_container_reaches_its_shell():
         ("spec:\n  containers:\n  - name: {{ .Values.name }}\n    args: [\n", "It is a template: `helm template` fills it in"),
         ('services:\n  llm: {image: vllm/vllm-openai, command: "--model \'a"}\n', "command of llm cannot be split into words"),
         ("services:\n  llm: {image: !secret x}\n", "is not valid YAML"),
+        (
+            "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}' if n else 'lol'] * 9)}]\n" for n in range(40))
+            + "services:\n  db: {image: *a39, command: [*a39], environment: [*a39], entrypoint: *a39}\n",
+            r"starts an engine (.|\n)*: db\.",
+        ),
         ("a: &a\n  b: *a\n  containers:\n  - 3\n", "none has a name"),
     ],
 )

@@ -35,14 +35,6 @@ class Container:
     apart: tuple[str, ...] = ()
 
 
-def is_deployment(path: Path) -> bool:
-    """Whether a YAML file has containers, as Compose and Kubernetes write them."""
-    if path.stat().st_size > LARGEST:
-        return False
-    text = path.read_text(encoding="utf-8", errors="replace")
-    return re.search(r"""(^|[\s{,])["']?(services|containers)["']?\s*:""", text) is not None
-
-
 def command_lines(path: Path, note: Callable[[str], None]) -> str:
     """One line for each container that starts an engine, parted by semicolons."""
     found = list(_containers(path))
@@ -77,7 +69,7 @@ def _containers(path: Path) -> Iterator[Container]:
     for document in documents:
         services = document.get("services") if isinstance(document, dict) else None
         if isinstance(services, dict):
-            yield from (_of_compose(str(name), made, variables) for name, made in services.items() if isinstance(made, dict))
+            yield from (_of_compose(_text(name), made, variables) for name, made in services.items() if isinstance(made, dict))
         else:
             yield from (_of_kubernetes(made) for made in _pods(document, set()))
 
@@ -112,8 +104,8 @@ def _of_compose(name: str, made: Mapping[str, Any], variables: Mapping[str, str]
 
     environment = made.get("environment") or {}
     if isinstance(environment, list):
-        environment = dict(str(line).split("=", 1) for line in environment if "=" in str(line))
-    image = filled(str(made.get("image") or ""), [])
+        environment = dict(_text(line).split("=", 1) for line in environment if "=" in _text(line))
+    image = filled(_text(made.get("image")), [])
     words = [_words(name, key, made.get(key), lambda text: filled(text, missing)) for key in ("entrypoint", "command")]
     given = {key: filled(_text(value), []) for key, value in _mapping(environment).items() if value is not None}
     apart = [key for key in ("env_file", "extends") if made.get(key)]
@@ -121,10 +113,10 @@ def _of_compose(name: str, made: Mapping[str, Any], variables: Mapping[str, str]
 
 
 def _of_kubernetes(made: Mapping[str, Any]) -> Container:
-    name, image = str(made.get("name") or "a container"), str(made.get("image") or "")
+    name, image = _text(made.get("name")) or "a container", _text(made.get("image"))
     stated = made.get("env")
     listed = [one for one in stated if isinstance(one, dict)] if isinstance(stated, list) else []
-    given = {str(one.get("name")): _text(one["value"]) for one in listed if one.get("value") is not None}
+    given = {_text(one.get("name")): _text(one["value"]) for one in listed if one.get("value") is not None}
     missing: list[str] = []
 
     def value(found: re.Match[str]) -> str:
@@ -159,7 +151,9 @@ def _mapping(value: Any) -> Mapping[Any, Any]:
 
 
 def _text(value: Any) -> str:
-    """As YAML writes it: true and not True."""
+    """A scalar as YAML writes it: true and not True. Lists and mappings are none: aliases can make them endless."""
+    if value is None or isinstance(value, dict | list | set | tuple):
+        return ""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

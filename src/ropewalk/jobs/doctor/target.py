@@ -32,6 +32,7 @@ from ropewalk.scaling.method import same
 from ropewalk.scaling.spec import is_local
 
 Find = Callable[[str], Path]
+LARGEST = 2**20  # bytes of a file of YAML
 STRETCHED = ("yarn", "linear", "llama3", "longrope", "su")
 OLD_FLAGS = ("rope-scaling", "rope-theta")  # of vLLM, both gone with pull request 28006
 DEFAULT = ("transformers", "vllm", "sglang", "llama_cpp", "mlx_lm")
@@ -60,19 +61,22 @@ def resolve(target: str, find: Find, base: Path | None = None, progress: Progres
     path = Path(target).expanduser()
     if not path.exists() and len(target.split()) > 1:  # no hub id has a blank
         return _of_line(target, find, base, progress)
-    if is_yaml(path):
-        from ropewalk.jobs.doctor.deployments import command_lines, is_deployment
+    if is_deployment(path):
+        from ropewalk.jobs.doctor.deployments import command_lines  # yaml is not part of the base install
 
-        if is_deployment(path):
-            return _of_line(command_lines(path, progress.note), find, base, progress)
+        return _of_line(command_lines(path, progress.note), find, base, progress)
     if is_modelfile(path):
         return _of_modelfile(target, path, find, progress)
     found = find_gguf(target, weights=False, progress=progress)
     return _of_file(target, found or base_place(local_checkpoint(target) or find(target)))
 
 
-def is_yaml(path: Path) -> bool:
-    return path.suffix.lower() in (".yml", ".yaml") and path.is_file()
+def is_deployment(path: Path) -> bool:
+    """Whether a YAML file has containers, as Compose and Kubernetes write them."""
+    if path.suffix.lower() not in (".yml", ".yaml") or not path.is_file() or path.stat().st_size > LARGEST:
+        return False
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return re.search(r"""(^|[\s{,])["']?(services|containers)["']?\s*:""", text) is not None
 
 
 def _of_line(text: str, find: Find, base: Path | None, progress: Progress) -> Target:
