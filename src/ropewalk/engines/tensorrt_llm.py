@@ -8,10 +8,14 @@ from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.engines.keys import RAMPED, Keys, deepseek_ratio
 from ropewalk.engines.quirks import (
     INSIDE,
+    NOT_NULL,
     STRETCH_IT,
+    WRITE_FACTOR,
     drops,
     longrope_formula,
     missing_length,
+    no_factor,
+    null_theta,
     only_v5,
     outside,
     past_the_window,
@@ -29,6 +33,13 @@ def _new_spelling(keys: Keys) -> Says | None:
     return Says("rope_parameters, and what is in it", unread(keys)) if only_v5(keys) else None
 
 
+def _no_factor(keys: Keys) -> Says | None:
+    """rope_scaling.get("factor", 1.0): nothing is stretched."""
+    if (found := no_factor(keys)) is None or keys.rope_type != "yarn":
+        return None
+    return Says(f"{found.what.partition(' (')[0]}: it takes 1", keys.but(factor=1.0))
+
+
 def _interleaved(keys: Keys) -> Says | None:
     if keys.kind != "gpt_oss" or keys.rope_type != "yarn":
         return None
@@ -36,10 +47,12 @@ def _interleaved(keys: Keys) -> Says | None:
 
 
 QUIRKS = (
+    Quirk(Verb.CRASHES, null_theta, f"{INTERFACE}, RopeParams.from_config", way_out=NOT_NULL),
     Quirk(Verb.IGNORES, outside, INTERFACE, way_out=INSIDE),
     Quirk(Verb.IGNORES, _new_spelling, INTERFACE, way_out="Write rope_scaling and rope_theta beside rope_parameters."),
     Quirk(Verb.REPLACES, missing_length(lambda keys: 1024, *RAMPED), f"{INTERFACE}, RopeParams.from_config",
           way_out="Write original_max_position_embeddings."),
+    Quirk(Verb.REPLACES, _no_factor, f"{INTERFACE}, RopeParams.from_config", way_out=WRITE_FACTOR),
     Quirk(Verb.IGNORES, temperature(deepseek_ratio, "mscale", "mscale_all_dim"), INTERFACE,
           way_out="Add mscale and mscale_all_dim: 1 with m = (0.1 mscale ln s + 1) / (0.1 ln s + 1)."),
     Quirk(Verb.IGNORES, drops("truncate"), f"{REPOSITORY}/pull/16379"),

@@ -95,6 +95,8 @@ def test_a_base_that_is_null_is_a_finding(tmp_path):
         ("sglang", "SGLang does not run with rope_theta: null (TypeError when the model is built)"),
         # nn.RoPE(base=None): ValueError, "Neither base nor freqs has a value" (run at mlx 0.32.4)
         ("mlx_lm", "MLX-LM does not run with rope_theta: null (ValueError when a text is read)"),
+        # getattr(config, "rope_theta", 10000.0) gives the None that is there, and a power is taken of it
+        ("tensorrt_llm", "TensorRT-LLM does not run with rope_theta: null (TypeError when the model is built)"),
         # conversion/base.py: `if ... is not None: add_rope_freq_base`; llama-model.cpp: rope_freq_base_train = 10000
         ("llama_cpp", "llama.cpp reads otherwise rope_theta: null, which its converter leaves out: it takes 10,000"),
     ],
@@ -115,6 +117,11 @@ def test_yarn_that_does_not_say_how_far(tmp_path, engine):
     leaves = "llama.cpp ignores yarn without factor, which its converter leaves out"
     assert (
         said.startswith(leaves) if engine == "llama_cpp" else said.endswith("does not run with yarn without factor (KeyError)")
+    )
+    (other,) = examine(written(tmp_path, config), ["tensorrt_llm"])  # rope_scaling.get("factor", 1.0)
+    assert other.losses[0].said.startswith("TensorRT-LLM reads otherwise yarn without factor: it takes 1")
+    assert other.rotations[0].scaled.inv_freq == pytest.approx(
+        examine(written(tmp_path, LLAMA2_7B))[0].rotations[0].scaled.inv_freq
     )
     stated = {**config, "rope_scaling": {**config["rope_scaling"], "factor": 4.0}}
     assert examine(written(tmp_path, stated), [engine])[0].losses == ()
