@@ -111,13 +111,13 @@ class MissingPart(RopewalkError, ImportError):
 def missing_part(error: ImportError, verb: str = "") -> MissingPart | None:
     """What to install, in words. None where the error is not about a package of `EXTRAS` that is absent.
 
-    verb: asks for the extra of its own name, where there is one, and what it lacks is torch or comes with it.
+    verb: asks for the extra of its own name, where there is one, and what it lacks is torch or comes with it (hub does).
     """
     package = (error.name or "").partition(".")[0]
     extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
     if extra is None or find_spec(package) is not None:
         return None  # a package that is there and broken is another matter
-    if extra == "torch" and verb in EXTRAS:
+    if verb in EXTRAS and (extra == "torch" or (extra == "hub" and verb != "report")):
         extra = verb
     return MissingPart(f"needs {package}, which is not installed: pip install 'ropewalk[{extra}]'", name=package)
 

@@ -66,8 +66,7 @@ def doctor(
 ) -> "Diagnosis":
     """Read what is written as each engine reads it; or measure a live model, ask a running server, compare two stacks.
 
-    target: a folder, a config.json, a GGUF, a hub id, a command line, a Compose file or Kubernetes manifest, an
-        address, a live transformers model, or a config.
+    target: a folder, a config.json, a GGUF, a hub id, a command line, a Compose file, an address, a live model, or a config.
     numeric: load it, or take the live model, and measure every rotary table beside its config.
     trainer, rollout: two targets, in place of `target`; where one is an address, both are run and compared on the same texts.
 
