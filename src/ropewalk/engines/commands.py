@@ -1,17 +1,14 @@
 """Command lines of engines, as people paste them: which engine, which model, and what is said of the rotary embedding."""
 
-import dataclasses
 import json
 import re
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-from ropewalk.engines.launchers import Launch, as_typed, find_launch, is_assignment, not_known, stated_version
+from ropewalk.engines.launchers import Launch, as_typed, find_launch, not_known, stated_version
+from ropewalk.engines.shell_lines import launches
 from ropewalk.errors import BadConfig
 
 # Long names of short options, by engine.
@@ -31,9 +28,6 @@ ALONE = frozenset(
 )
 LIKE_ALONE = ("enable-", "disable-", "no-", "skip-", "allow-", "use-")
 SUBCOMMANDS = ("serve", "run", "create", "chat", "complete", "generate", "server", "vllm", "launch_server")
-KEYWORDS = frozenset("if then elif else do while until ! {".split())  # of a shell, before a command
-LINE_END = re.compile(r"""('[^']*'|"(?:\\.|[^"\\])*"|\\.)|\n""", re.DOTALL)
-OPERATORS = re.compile(r"(\d?[<>]+(&\d|.*)|[|&;]+)")
 # Variables that llama.cpp reads where the flag is not given (common/arg.cpp, set_env).
 LLAMA_VARIABLES = {
     "LLAMA_ARG_MODEL": "model", "LLAMA_ARG_MODEL_URL": "model-url", "LLAMA_ARG_HF_REPO": "hf-repo",
@@ -85,86 +79,15 @@ def is_command(text: str) -> bool:
     """Whether a text is a command line of a known engine rather than a path."""
     text = as_typed(text)
     try:
-        return len(text.split()) > 1 and any(True for _ in _launches(text))
+        return len(text.split()) > 1 and any(True for _ in launches(text))
     except ValueError:
         return len(text.split()) > 1 and find_launch(text.split()[:6]) is not None
-
-
-def _words(text: str) -> Iterator[list[str]]:
-    """The words of each command of a line: shell operators part them, and what is sent to a file is nobody's argument."""
-    words: list[str] = []
-    skip = False
-    for word in shlex.split(re.sub(r"\\\r?\n", " ", text), comments=False):
-        ends = word.endswith(";") and len(word) > 1
-        if skip:
-            skip = False
-        elif OPERATORS.fullmatch(word):
-            if word[-1] in "<>":
-                skip = True
-            elif word[0] in "|&;":
-                yield words
-                words = []
-        elif word != "\n":
-            words.append(word.removesuffix(";") if ends else word)
-        if ends:
-            yield words
-            words = []
-    yield words
-
-
-def _launches(
-    text: str, variables: Mapping[str, str] = MappingProxyType({}), arguments: Sequence[str] = ()
-) -> Iterator[tuple[Launch, str, dict[str, str]]]:
-    """(what is started, the program's name, the variables that are set), of each command that starts an engine.
-
-    variables, arguments: of the shell that runs the text.
-    """
-    exported = dict(variables)
-    for words in _words(text):
-        while words and words[0] in KEYWORDS:
-            words = words[1:]
-        if place := _shell(words):
-            script, given = words[place], {**exported, **_assigned(words[:place])}
-            yield from _launches(LINE_END.sub(_parted, as_typed(script)), given, words[place + 2 :])  # the first is $0
-        elif launch := find_launch(words):
-            program = words[len(launch.before)]
-            after = [part for word in launch.after for part in _filled(word, exported, arguments)]
-            yield dataclasses.replace(launch, after=tuple(after)), program, {**exported, **_assigned(launch.before)}
-        if words and all(map(is_assignment, words)):
-            exported |= _assigned(words)
-
-
-def _parted(found: re.Match[str]) -> str:
-    """A line's end ends a command, unless it is quoted or escaped."""
-    return found[1] or " ; "
-
-
-def _filled(word: str, variables: Mapping[str, str], arguments: Sequence[str]) -> Sequence[str]:
-    """A word that is a variable of this line, or all arguments. Inside other words single quotes may keep it as it is."""
-    if word in ("$@", "$*"):
-        return arguments
-    found = re.fullmatch(r"\$(?:(\w+)|\{(\w+)\})", word)
-    return [variables.get(found.group(1) or found.group(2), word) if found else word]
-
-
-def _shell(words: Sequence[str]) -> int:
-    """Where the text stands that `bash -c '...'` runs; 0 where there is none."""
-    for index, (shell, option) in enumerate(pairwise(words[:-1])):
-        if Path(shell).name in ("bash", "sh", "zsh") and re.fullmatch(r"-[a-z]*c", option):
-            return index + 2
-    return 0
-
-
-def _assigned(words: Sequence[str]) -> dict[str, str]:
-    """NAME=VALUE words, and those of -e and --env, which are containers'."""
-    plain = (re.sub(r"^(--env=|-e(?=\w+=))", "", word) for word in words)
-    return dict(word.split("=", 1) for word in plain if re.match(r"[A-Za-z_]\w*=", word))
 
 
 def parse_command(text: str) -> Command:
     text = as_typed(text)
     try:
-        found = list(_launches(text))
+        found = list(launches(text))
     except ValueError as error:
         raise BadConfig(f"this command line cannot be split into words: {error}.\n  Paste it with its quotes.") from None
     if not found:
