@@ -10,13 +10,14 @@ Nothing of a class is written by hand: each is built from no keys, and from one,
 """
 
 import argparse
+import copy
 import dataclasses
 import importlib
 import inspect
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,11 @@ NOT_TEXT = (
     "vision audio video image _dit talker depth_decoder timesfm loftr dinov sam3 mlcd transcribe diarization asr_encoder"
 ).split()
 ODD = 12_345.0  # a base that no class has
+PLAIN = {"rope_type": "default", "rope_theta": 1e4}
+# Keys that say how much of a head rotates, with two values of each.
+SHARES, SIZES = (0.5, 0.25), (32, 48)
+WIDTHS = {"rotary_dim": SIZES, "partial_rotary_factor": SHARES, "rotary_pct": SHARES, "qk_rope_head_dim": SIZES}
+LATENT = ("qk_rope_head_dim", "kv_lora_rank")
 BASES = ("rope_theta", "rotary_emb_base", "global_rope_theta", "local_rope_theta", "rope_local_base_freq")
 PARTS = ("text_config", "decoder", "thinker_config", "vlm_config")
 
@@ -97,9 +103,12 @@ def entry(kind: str) -> dict[str, Any]:
     found: dict[str, Any] = {"class": cls.__name__, "fields": fields}
     if wide := global_head_dim(kind):
         fields["global_head_dim"] = wide
-    unread = [key for key in ("head_dim", "rotary_dim") if key in raw and not moves(kind, key)]
+    unread = ["head_dim"] * ("head_dim" in raw and not moves(kind, "head_dim"))
     if unread := unread + ["rope_scaling"] * ("rope_scaling" in raw and not scales(kind)):
         found["unread"] = unread
+    widths = {*(key for key in WIDTHS if moves(kind, key)), *(key for key in LATENT if key in raw)}
+    if widths := sorted(widths) + ["rope_parameters.partial_rotary_factor"] * moves_inside(kind):
+        found["widths"] = widths
     if "head_dim" not in fields and needs_head(kind):
         found["states_head"] = True
     if alias := {key: real for key, real in names.items() if key in KEYS}:
@@ -120,8 +129,37 @@ def moves(kind: str, key: str) -> bool:
     """Whether a stated size reaches the rotary module. MLA's own key goes before head_dim, and `read` knows it."""
     if key == "head_dim" and built(kind, qk_rope_head_dim=48) and "qk_rope_head_dim" in vars(built(kind)):
         return True
-    found = {pairs(built(kind, **{key: size})) for size in (32, 48)}
-    return len(found - {None}) != 1
+    flat = not is_nested(built(kind).rope_parameters or {})
+    beside = (
+        {"rope_parameters": PLAIN} if flat and key != "head_dim" else {}
+    )  # a scaled rotation may read what attention cannot use
+    return differs(built(kind, **{key: size}, **copy.deepcopy(beside)) for size in WIDTHS.get(key, SIZES))
+
+
+def moves_inside(kind: str) -> bool:
+    """Whether partial_rotary_factor does, written into the rope dict, or into that of each layer type."""
+    plain = built(kind).rope_parameters or {}
+
+    def sharing(share: float) -> dict[str, Any]:
+        more = {"partial_rotary_factor": share}
+        if is_nested(plain):
+            return {name: part and {**part, **more} for name, part in plain.items()}
+        return {**PLAIN, **more}
+
+    return differs(built(kind, rope_parameters=sharing(share)) for share in SHARES)
+
+
+def fills(kind: str) -> bool:
+    """Whether the dict of a layer type that leaves out rope_theta gets the base that it has where there is no dict."""
+    plain = built(kind).rope_parameters or {}
+    bare = built(kind, rope_parameters={name: part and {"rope_type": "default"} for name, part in plain.items()})
+    now = (bare.rope_parameters or {}) if bare is not None else {}
+    return all(part is None or (now.get(name) or {}).get("rope_theta") == part["rope_theta"] for name, part in plain.items())
+
+
+def differs(configs: Iterable[Any]) -> bool:
+    """Whether their rotary modules do; where none is built nothing is known, and the key counts as read."""
+    return len({pairs(config) for config in configs} - {None}) != 1
 
 
 def scales(kind: str) -> bool:
@@ -177,7 +215,8 @@ def rope(kind: str) -> dict[str, Any]:
     if nested:
         parts = {name: kept(part, [o[name] for o in others]) if part else None for name, part in plain.items()}
         bases = {name: base_keys(part, name) for name, part in plain.items() if part}
-        return {"theta": {name: part["rope_theta"] for name, part in plain.items() if part}, "rope": parts, "base": bases}
+        theta = {name: part["rope_theta"] for name, part in plain.items() if part}
+        return {"theta": theta, "rope": parts, "base": bases} | ({} if fills(kind) else {"states_theta": True})
     stretched = built(kind, rope_parameters={"rope_type": "linear", "factor": 2.0})
     theta = (stretched.rope_parameters if stretched is not None else plain).get("rope_theta") or plain.get("rope_theta")
     own, partial = kept(plain, others), plain.get("partial_rotary_factor")

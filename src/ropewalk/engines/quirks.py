@@ -7,6 +7,7 @@ from ropewalk.engines.engine import Says
 from ropewalk.engines.keys import CONFIG, RAMPED, TEMPERATURE, Keys
 from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.layers import FULL
+from ropewalk.engines.transformers.scaling import LLAMA3
 from ropewalk.scaling.methods.ntk import stretched_theta
 from ropewalk.scaling.spec import is_local
 
@@ -145,7 +146,16 @@ def no_factor(keys: Keys) -> Says | None:
     return Says(f"{keys.rope_type} without factor (KeyError)", runs=False)
 
 
+def no_bands(keys: Keys) -> Says | None:
+    """Llama 3.1's rule without its two bounds; MLX-LM and llama.cpp's converter take 1 and 4."""
+    missing = [name for name in LLAMA3 if name not in keys.said]
+    if keys.text != CONFIG or keys.rope_type != "llama3" or not missing:
+        return None
+    return Says(f"llama3 without {' and '.join(missing)} (KeyError)", runs=False)
+
+
 WRITE_FACTOR = "Write factor."
+WRITE_BANDS = "Write low_freq_factor and high_freq_factor; Llama 3.1 has 1 and 4."
 
 
 def nomic(keys: Keys) -> Says | None:

@@ -12,8 +12,10 @@ from ropewalk.engines.keys import CONFIG, RAMPED, Keys, absolute_factor
 from ropewalk.engines.quirks import (
     INSIDE,
     NOT_NULL,
+    WRITE_BANDS,
     WRITE_FACTOR,
     missing_length,
+    no_bands,
     no_factor,
     nomic,
     null_theta,
@@ -61,7 +63,8 @@ def _flat(keys: Keys) -> Says | None:
 
 
 def _nested_truncate(keys: Keys) -> Says | None:
-    if not keys.nested or keys.rope_type != "yarn" or keys.said.get("truncate") is not False:
+    of_one_type = keys.nested or keys.kind in known.PER_LAYER_TYPE  # a flat rope_scaling is put into such a dict
+    if not of_one_type or keys.rope_type != "yarn" or keys.said.get("truncate") is not False:
         return None
     return Says("truncate: false inside a layer type's dict", keys.but(truncate=None))
 
@@ -139,6 +142,7 @@ QUIRKS = (
     Quirk(Verb.IGNORES, _new_spelling, "transformers 4.57, configuration_utils.py", "< 5",
           "Write rope_scaling and rope_theta beside rope_parameters."),
     Quirk(Verb.CRASHES, no_factor, f"{ROPE_UTILS}, validate_rope", way_out=WRITE_FACTOR),
+    Quirk(Verb.CRASHES, no_bands, f"{ROPE_UTILS}, validate_rope", way_out=WRITE_BANDS),
     Quirk(Verb.IGNORES, _flat, f"{REPOSITORY}/pull/45945", ">= 5", 'Put the dict under "full_attention".'),
     Quirk(Verb.IGNORES, _nested_truncate, f"{ROPE_UTILS}:475", ">= 5", "Write longrope factors instead."),
     Quirk(Verb.IGNORES, _dual_chunk, "transformers 5.23.0, models/qwen2: no such attention",

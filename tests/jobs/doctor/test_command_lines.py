@@ -21,7 +21,8 @@ NESTED = {"model_type": "qwen3_5", "text_config": {
     "num_hidden_layers": 32, "max_position_embeddings": 262_144,
     "rope_parameters": {"rope_type": "default", "rope_theta": 1e7, "partial_rotary_factor": 0.25,
                         "mrope_section": [11, 11, 10], "mrope_interleaved": True}}}  # fmt: skip
-PARTIAL = {**QWEN3_8B, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": 0.5}}
+PARTIAL = {**QWEN3_8B, "model_type": "solar_open",  # whose class reads the share; Qwen3's does not
+           "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": 0.5}}  # fmt: skip
 del PARTIAL["rope_theta"], PARTIAL["rope_scaling"]
 LLAMA = {"general.architecture": "llama", "llama.context_length": 32_768, "llama.rope.dimension_count": 128,
          "llama.rope.freq_base": 1e4}  # fmt: skip

@@ -1,6 +1,7 @@
 """The page's reader of a pasted config against the ground floor's, run by node: no browser is needed for that."""
 
 import json
+import random
 import shutil
 import subprocess
 from importlib.resources import files
@@ -14,6 +15,7 @@ from ropewalk.jobs.explore.models import describe, known_tables, method_table
 from ropewalk.jobs.explore.page import for_script
 from support import config_oracle
 from support.corpus import CORPUS
+from support.mutated_configs import mutated
 
 TRANSFORMERS = json.loads((files("ropewalk.jobs.explore") / "dialects" / "transformers.json").read_text(encoding="utf-8"))
 KINDS = (
@@ -119,6 +121,7 @@ def ours(config):
 def test_the_page_reads_configs_as_the_ground_floor_does(page):
     configs = [dict(entry.config) for entry in CORPUS] + NESTED
     configs += [config for kind in KINDS for _, config in config_oracle.variants(kind)]
+    configs += [mutated(rng, KINDS)[1] for rng in [random.Random(2)] for _ in range(400)]
 
     for config, found in zip(configs, page(configs), strict=True):
         wanted = ours(config)

@@ -18,6 +18,7 @@ from ropewalk.errors import BadConfig, NoRope
 from ropewalk.scaling.spec import Provenance
 
 BASES = ("rope_theta", "rope_parameters")
+LATENT = ("kv_lora_rank", "qk_rope_head_dim")  # keys of latent attention
 # Keys of a language model that no wrapper has for itself.
 OF_TEXT = (*BASES, "rope_scaling", "max_position_embeddings", "num_attention_heads", "num_hidden_layers", "head_dim")
 
@@ -32,6 +33,8 @@ class ClassDefaults:
     base: keys beside the dict that set its base, where it is not rope_theta alone; by layer type where there are several.
     unread: sizes that its rotation does not look at.  since: the version that brought it, where it is not the table's.
     states_head: a scaled rotation is built only where the config states head_dim.
+    states_theta: of dicts by layer type, one that leaves out its base does not get the class's own.
+    widths: keys besides head_dim that say how much of a head rotates, and those of latent attention where it has them.
     """
 
     name: str
@@ -44,6 +47,8 @@ class ClassDefaults:
     unread: tuple[str, ...] = ()
     since: str = ""
     states_head: bool = False
+    states_theta: bool = False
+    widths: tuple[str, ...] = ()
 
     @property
     def said(self) -> str:
@@ -110,7 +115,8 @@ def completed(text: Mapping[str, Any], kind: str, path: str = "", readings: list
     row = class_of(kind)
     if row is None:
         return Fields(text, path, readings)
-    merged = {key: value for key, value in text.items() if key not in row.unread}
+    unread = {*row.unread, *(key for key in LATENT if key not in row.widths)}  # Hunyuan-A13B has both, and plain heads
+    merged = {key: value for key, value in text.items() if key not in unread}
     origin: dict[str, str] = {}
     for key, own in row.alias.items():
         if merged.get(key) is None and merged.get(own) is not None:
@@ -119,7 +125,7 @@ def completed(text: Mapping[str, Any], kind: str, path: str = "", readings: list
     if isinstance(inner, Mapping) and inner.get("rope_theta") and not {*BASES} & {k for k in text if text[k] is not None}:
         merged["rope_theta"], origin["rope_theta"] = inner["rope_theta"], f"{path}attn_config.rope_theta"
     for key, value in row.fields.items():
-        if key not in merged and key not in row.unread:
+        if key not in merged and key not in unread:
             merged[key], origin[key] = value, row.said
     if row.rope is not None and not text.get("rope_scaling") and text.get("rope_parameters") is None:
         merged["rope_parameters"], origin["rope_parameters"] = row.rope, row.said

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ropewalk.engines.transformers import class_defaults
 from ropewalk.engines.transformers.class_defaults import classes
 
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -74,7 +75,7 @@ SLIDING_FROM = frozenset(
 
 # Latent attention (these two keys of its config) multiplies its softmax scale by (0.1 mscale_all_dim ln s + 1)^2 too, outside
 # the rotary embedding: yarn_apply_mscale of 14 models in transformers 5.23.
-SOFTMAX_MSCALE, LATENT = "mscale_all_dim", ("kv_lora_rank", "qk_rope_head_dim")
+SOFTMAX_MSCALE, LATENT = "mscale_all_dim", class_defaults.LATENT
 
 # No rotary embedding at all, and what they use instead.
 WITHOUT_ROPE = {

@@ -20,6 +20,9 @@ ROPE_KEYS = frozenset(
 )
 
 
+LLAMA3 = ("low_freq_factor", "high_freq_factor")
+
+
 def rope_type_of(part: Fields) -> str:
     new, old = part.text("rope_type"), part.text("type")
     if new and old and new != old and {new, old} not in ({"default", "mrope"}, {"dynamic", "xdrope"}):
@@ -28,8 +31,13 @@ def rope_type_of(part: Fields) -> str:
     return {"mrope": "default", "xdrope": "dynamic"}.get(chosen, chosen)  # HunYuan-VL's name for its own alpha
 
 
-def read_scaling(model: Fields, part: Fields, rope: Rope, longest: int, warnings: list[str]) -> Stretch:
-    """The stretch that transformers makes of these keys."""
+def read_scaling(
+    model: Fields, part: Fields, rope: Rope, longest: int, warnings: list[str], *, nested: bool = False
+) -> Stretch:
+    """The stretch that transformers makes of these keys.
+
+    nested: they are of one layer type, whose dict transformers 5.23 does not search for `truncate`.
+    """
     for key in part.config:
         if key not in ROPE_KEYS:
             raise UnknownName(f"key of {part.path.rstrip('.')}", key, ROPE_KEYS)
@@ -59,6 +67,9 @@ def read_scaling(model: Fields, part: Fields, rope: Rope, longest: int, warnings
             "attn_factor (a multiplier) is ignored by transformers 5 and vLLM 0.33, and read by SGLang: engines will disagree."
         )
     method, factor, options, dynamic = _method_of(kind, part, rope, factor, warnings)
+    if nested and not dict(options).get("truncate", True):
+        warnings.append(f"transformers 5.23 does not read {part.where('truncate')}, of one layer type: the ramp is truncated.")
+        options = normal_options("yarn", {**dict(options), "truncate": True})
     if softmax and kind == "yarn":
         options = normal_options("yarn", {**dict(options), "softmax_mscale": softmax})
     return Stretch(rope, method, factor, options, dynamic)
@@ -84,6 +95,11 @@ def _method_of(
     if kind == "yarn":
         return "yarn", factor, normal_options("yarn", _yarn_options(part, factor)), None
     if kind == "llama3":
+        if missing := [key for key in LLAMA3 if key not in part]:
+            warnings.append(
+                f"{' and '.join(map(part.where, missing))} missing: transformers loads no model with llama3 and without "
+                "(KeyError). 1 and 4 are taken here, as Llama 3.1 has them."
+            )
         bands = {"beta_slow": part.number("low_freq_factor") or 1.0, "beta_fast": part.number("high_freq_factor") or 4.0}
         return "llama3", factor, normal_options("llama3", dict(bands)), None
     if kind in ("longrope", "su"):
@@ -99,7 +115,7 @@ def _yarn_options(part: Fields, factor: float) -> dict[str, Option]:
         # `or`: transformers takes 0 for "not given"
         "beta_fast": part.number("beta_fast") or 32.0,
         "beta_slow": part.number("beta_slow") or 1.0,
-        "truncate": part.yes("truncate", default=True),
+        "truncate": part.yes("truncate", default="truncate" not in part.config),  # null is no
     }
     stated = part.number("attention_factor")
     if stated is not None:

@@ -112,6 +112,8 @@ def _class(row: ClassDefaults) -> dict[str, Any]:
         "rope": row.rope,
         "base": row.base or None,
         "unread": row.unread,
+        "widths": row.widths,
+        "states_theta": row.states_theta,
     }
     return {key: value for key, value in keys.items() if value}
 

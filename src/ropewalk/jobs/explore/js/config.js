@@ -100,9 +100,11 @@
   function completed(config, kind) {
     const row = classOf(kind);
     if (!row) return config;
-    const merged = Object.fromEntries(Object.entries(config).filter(([key]) => !(row.unread || []).includes(key)));
+    const unread = [...(row.unread || []), ...K().latent.filter((key) => !(row.widths || []).includes(key))];
+    const merged = Object.fromEntries(Object.entries(config).filter(([key]) => !unread.includes(key)));
+    merged.statedKeys = Object.keys(config).filter((key) => config[key] != null);
     for (const [key, own] of Object.entries(row.alias || {})) if (merged[key] == null && merged[own] != null) merged[key] = merged[own];
-    for (const [key, v] of Object.entries(row.fields || {})) if (!(key in merged) && !(row.unread || []).includes(key)) merged[key] = v;
+    for (const [key, v] of Object.entries(row.fields || {})) if (!(key in merged) && !unread.includes(key)) merged[key] = v;
     const old = config.rope_scaling;
     const bare = config.rope_parameters == null && !(old && (!isObject(old) || Object.keys(old).length));
     if (row.rope && bare) Object.assign(merged, { rope_parameters: row.rope, ropeOfClass: true });
@@ -117,27 +119,58 @@
     ...Object.fromEntries(Object.entries(part).filter(([key, v]) => v != null && key !== "type")), rope_type: ropeType(part, path),
   });
 
-  // Where both spellings are written they must say the same.
-  function checkSpellings(fresh, old) {
-    const ours = meaning(fresh, "rope_parameters."), theirs = meaning(old, "rope_scaling.");
-    for (const key of Object.keys({ ...ours, ...theirs }).sort())
-      if (!["rope_theta", "partial_rotary_factor"].includes(key) && show(ours[key]) !== show(theirs[key]))
-        fail(`rope_parameters.${key} is ${show(ours[key])} but rope_scaling.${key} is ${show(theirs[key])}. Remove the wrong one.`);
+  // What transformers 4 has beside rope_scaling, and where a dict that leaves it out finds it.
+  const OF_THE_MODEL = ["rope_theta", "partial_rotary_factor"], SHARES = ["partial_rotary_factor", "rotary_pct"];
+  function beside(config, kind, key, layer) {
+    const row = classOf(kind) || {}, keys = key === "rope_theta" ? baseKeys(row, layer) : SHARES;
+    const stated = keys.map((name) => number(config, name)).find((value) => value !== null);
+    if (stated || !classOf(kind)) return stated;
+    return key === "rope_theta" ? (isObject(row.theta) ? row.theta[layer] : row.theta) : row.partial || 1;
   }
+
+  // Where both spellings are written they must say the same.
+  function checkSpellings(config, kind, fresh, old, path, layer) {
+    const ours = meaning(fresh, "rope_parameters."), theirs = meaning(old, "rope_scaling.");
+    for (const key of OF_THE_MODEL) {
+      if (!(key in ours) && key in theirs) ours[key] = beside(config, kind, key, layer) || theirs[key];
+      else if (key in ours && !(key in theirs)) theirs[key] = beside(config, kind, key, layer) || ours[key];
+    }
+    for (const key of Object.keys({ ...ours, ...theirs }).sort())
+      if (show(ours[key]) !== show(theirs[key]))
+        fail(`${path}${key} is ${show(ours[key])} but rope_scaling makes it ${show(theirs[key])}. Remove the wrong one.`);
+  }
+
+  // The v5 or the v4 dict, and where it was found; a flat v4 one beside one per layer type is of the full-attention layers.
+  function ropeDict(config, kind) {
+    const fresh = object(config, "rope_parameters"), old = object(config, "rope_scaling"), name = "rope_parameters.";
+    const row = classOf(kind);
+    if (row && isObject(row.theta) && !row.states_theta && nested(old))
+      fail(`rope_scaling has a dict per layer type, which ${kind} reads in rope_parameters alone. Call it rope_parameters.`);
+    if (!Object.keys(fresh).length) return [old, "rope_scaling."];
+    if (Object.keys(old).length && !nested(fresh)) checkSpellings(config, kind, fresh, old, name, ALL);
+    else if (Object.keys(old).length)
+      for (const [layer, part] of Object.entries(fresh)) {
+        const theirs = nested(old) ? old[layer] : layer === FULL || !(FULL in fresh) ? old : null;
+        if (isObject(part) && isObject(theirs) && Object.keys(theirs).length) checkSpellings(config, kind, part, theirs, `${name}${layer}.`, layer);
+      }
+    return [fresh, name];
+  }
+
+  // Whether transformers 5 has one dict per layer type, also where a flat one was written.
+  const byLayerType = (config, kind) => nested(ropeDict(config, kind)[0]) || K().per_layer_type.includes(kind);
 
   // The rotary settings of each layer type that rotates: {layer type: [keys, where they were found]}.
   function ropeParts(config, kind) {
     const fresh = object(config, "rope_parameters"), old = object(config, "rope_scaling");
-    if (Object.keys(fresh).length && Object.keys(old).length && !nested(fresh)) checkSpellings(fresh, old);
-    let part = Object.keys(fresh).length ? fresh : old;
-    const path = part === fresh ? "rope_parameters." : "rope_scaling.";
+    let [part, path] = ropeDict(config, kind);
     if (nested(part))
       return Object.fromEntries(Object.entries(part).filter(isLayer).map(([k, v]) => [k, [v, `${path}${k}.`]]));
     const plain = { [FULL]: [{}, ""], [SLIDING]: [{}, ""] };
     const ignored = Object.keys(fresh).length && !Object.keys(old).length; // transformers 5.23 skips flat rope_parameters there
     if (R.data.known.per_layer_type.includes(kind) && ignored) return plain;
     const oldWord = part.type && part.type !== "default" && !part.rope_type && !("rope_parameters" in config);
-    if (R.data.known.per_layer_type.includes(kind) && oldWord) part = {}; // such classes read rope_type alone
+    if (R.data.known.per_layer_type.includes(kind) && oldWord) // such classes read rope_type alone
+      part = "rope_theta" in part ? { rope_theta: part.rope_theta } : {};
     if (K().scaled_everywhere.includes(kind)) return { [FULL]: [part, path], [SLIDING]: [part, path] };
     const row = classOf(kind);
     if (row && isObject(row.theta) && !R.data.known.per_layer_type.includes(kind))
@@ -177,6 +210,10 @@
     return found.length ? config[found[0]] : null;
   }
 
+  function baseKeys(row, layer) {
+    return (isObject(row.base) ? row.base[layer] : row.base) || ["rope_theta", "global_rope_theta", "rotary_emb_base"];
+  }
+
   function readTheta(config, part, path, layer, kind) {
     const inside = number(part, "rope_theta", path);
     const row = classOf(kind) || {};
@@ -188,9 +225,13 @@
         fail(`${path}rope_theta is ${inside} but rope_theta is ${outside}. Engines differ in which they read. Remove the wrong one.`);
       return inside;
     }
-    const own = isObject(row.base) ? row.base[layer] : row.base;
-    const keys = own || ["rope_theta", "global_rope_theta", "rotary_emb_base"];
-    const found = first(config, keys, "rope_theta");
+    if (row.states_theta && !config.ropeOfClass && nested(ropeDict(config, kind)[0]))
+      fail(`${path}rope_theta is missing: ${kind} has a base for each layer type, and transformers 5.23 fills in none of them, or another.`);
+    const keys = baseKeys(row, layer), found = first(config, keys, "rope_theta");
+    const ofLayer = isObject(row.theta) ? row.theta[layer] : row.theta;
+    if (found !== null && classOf(kind) && path && !config.ropeOfClass && nested(ropeDict(config, kind)[0]) && found !== ofLayer)
+      fail(`${path}rope_theta is missing, and a base of ${found} is stated beside the dicts of the layer types. Write it into the dict.`);
+    if (found !== null && "rope_theta" in part) fail(`${path}rope_theta is null, beside a base of ${found}: transformers stops at it.`);
     if (found !== null) return found;
     const theta = isObject(row.theta) ? row.theta[layer] || row.theta[FULL] : row.theta;
     const fallback = theta || K().fixed_theta[kind];
@@ -211,17 +252,42 @@
   }
 
   function readRotaryDim(config, part, path, layer, kind) {
-    const head = headDim(config, layer);
-    const latent = whole(config, "qk_rope_head_dim");
-    if (latent) return latent;
-    if (part.rope_type === "proportional") return head;
-    const absolute = whole(config, "rotary_dim");
+    const head = headDim(config, layer), latent = whole(config, "qk_rope_head_dim"), row = classOf(kind);
+    const proportional = ropeType(part, path) === "proportional", inside = number(part, "partial_rotary_factor", path);
+    if (latent) {
+      const stated = config.statedKeys && !config.statedKeys.includes("partial_rotary_factor") ? null : number(config, "partial_rotary_factor");
+      for (const share of proportional ? [] : [config.ropeOfClass ? null : inside, stated])
+        if (share !== null && Math.trunc(head * share) !== latent && (share !== ((row || {}).partial || 1) || config.head_dim != null))
+          fail(`partial_rotary_factor is ${share}, beside qk_rope_head_dim ${latent}: latent attention rotates all of that.`);
+      return latent;
+    }
+    if (proportional) return head;
+    const reads = (key) => !row || (row.widths || []).includes(key), INSIDE = "rope_parameters.partial_rotary_factor";
+    const absolute = reads("rotary_dim") ? whole(config, "rotary_dim") : null;
+    if (absolute !== null && reads(INSIDE) && inside !== null && Math.trunc(head * inside) !== absolute)
+      fail(`rotary_dim is ${absolute} but ${path}partial_rotary_factor is ${inside} of ${head}. Remove the wrong one.`);
     if (absolute !== null) return absolute;
-    let share = number(part, "partial_rotary_factor", path);
-    if (share === null) share = first(config, ["partial_rotary_factor", "rotary_pct"], "partial rotation");
-    if (share === null) share = (classOf(kind) || {}).partial || 1;
+    const shares = SHARES.filter(reads);
+    let share = reads(INSIDE) ? inside : null;
+    if (share === null) share = first(config, shares, "partial rotation");
+    if (share === null) share = shares.some((key) => key in config) ? 1 : (row || {}).partial || 1; // a null is all of the head
     if (!(share > 0 && share <= 1)) fail(`The rotated share of a head is ${share}; it must be above 0 and at most 1.`);
-    return Math.trunc(head * share);
+    const rotated = Math.trunc(head * share);
+    if (row) checkWidths(config, part, path, head, rotated, reads, INSIDE);
+    return rotated;
+  }
+
+  // A width that this class does not read, while other engines do.
+  function checkWidths(config, part, path, head, rotated, reads, INSIDE) {
+    const stated = config.statedKeys.filter((key) => [...SHARES, "rotary_dim"].includes(key)).map((key) => [key, key, number(config, key)]);
+    const within = config.ropeOfClass ? null : number(part, "partial_rotary_factor", path);
+    if (within !== null) stated.push([INSIDE, `${path}partial_rotary_factor`, within]);
+    for (const [key, where, value] of stated) {
+      const width = key === "rotary_dim" ? value : Math.trunc(head * value);
+      if (!reads(key) && width !== rotated)
+        fail(`${where} is ${value}, which transformers 5.23 does not read for this model: ${rotated} of ${head} channels rotate there, ` +
+          `where other engines rotate ${width}. Take it out, or write what the weights were trained with where every engine reads it.`);
+    }
   }
 
   // Original lengths that configs do not state, or state wrongly; recognised by their numbers (known.py has the sources).
@@ -237,7 +303,8 @@
 
   function readOriginal(config, part, path, kind, theta, longest) {
     const key = "original_max_position_embeddings";
-    const inside = whole(part, key, path), outside = whole(config, key);
+    const ramped = ["yarn", "llama3", "longrope", "su"].includes(ropeType(part, path)), alone = ramped && byLayerType(config, kind);
+    const inside = whole(part, key, path), outside = alone ? null : whole(config, key); // read beside a flat dict alone
     if (inside && outside && inside !== outside) fail(`${path}${key} is ${inside} but ${key} is ${outside}. Remove the wrong one.`);
     if (inside || outside) return inside || outside;
     const published = publishedLength(kind, theta, longest, config);
@@ -263,7 +330,7 @@
 
   function yarnOptions(part, path, factor) {
     const get = (key) => number(part, key, path);
-    const o = { beta_fast: get("beta_fast") || 32, beta_slow: get("beta_slow") || 1, truncate: part.truncate !== false };
+    const o = { beta_fast: get("beta_fast") || 32, beta_slow: get("beta_slow") || 1, truncate: part.truncate !== false && part.truncate !== null };
     if (get("attention_factor") !== null) o.attention_factor = get("attention_factor");
     else if (get("mscale") && get("mscale_all_dim"))
       o.attention_factor = mscale(factor, get("mscale")) / mscale(factor, get("mscale_all_dim"));
@@ -279,7 +346,7 @@
   }
 
   // The stretch that the config already asks for.
-  function readShipped(part, path, rope, longest) {
+  function readShipped(part, path, rope, longest, byType) {
     const odd = Object.keys(part).find((key) => !R.data.known.rope_keys.includes(key));
     if (odd) fail(`${path}${odd} is not a key that transformers reads. Is it misspelt?`);
     const type = ropeType(part, path);
@@ -293,7 +360,7 @@
     const alpha = type === "dynamic" ? number(part, "alpha", path) : null; // HunYuan: ntk with a base fixed once
     if (alpha) return { ...made("rope_theta", { rope_theta: R.stretchedTheta(rope, alpha) }), factor: 1 };
     if (type === "dynamic") return { ...made("ntk", {}, "request"), factor: Math.min(2 ** 40 / rope.original_length, 1e9) };
-    if (type === "yarn") return made("yarn", yarnOptions(part, path, factor));
+    if (type === "yarn") return made("yarn", { ...yarnOptions(part, path, factor), ...(byType ? { truncate: true } : {}) }); // it is not read there
     if (type === "llama3")
       return made("llama3", { beta_slow: number(part, "low_freq_factor", path) || 1, beta_fast: number(part, "high_freq_factor", path) || 4 });
     if (type === "longrope" || type === "su") return made("longrope", longropeOptions(part, path));
@@ -339,7 +406,7 @@
       const rotary_dim = readRotaryDim(config, part, path, layer_type, kind);
       const rope = { rotary_dim, rope_theta, original_length: readOriginal(config, part, path, kind, rope_theta, longest) };
       checkRope(rope);
-      const shipped = readShipped(part, path, rope, longest);
+      const shipped = readShipped(part, path, rope, longest, byLayerType(config, kind));
       R.compute(rope, shipped.method, shipped.factor, shipped.options);
       // Ministral 3 sharpens queries by position / the original length, whatever the rope_type.
       const kept = [...K().carried, ...(part.llama_4_scaling_beta == null ? [] : ["original_max_position_embeddings"])];
