@@ -124,7 +124,7 @@ def misread_at_random(kinds, count, seed):
 
 
 def test_configs_at_random_are_refused_or_read_as_transformers_builds_them():
-    """Five in a hundred were misread without a word: shares of a head that no class reads, two dicts of which one wins."""
+    """Nine in a hundred were misread without a word: shares of a head that no class reads, two dicts of which one wins."""
     assert list(misread_at_random(FAST, 400, seed=0)) == []
 
 

@@ -6,7 +6,7 @@ MUTANTS = {
         ("a ramp in turns drops the latent softmax", 'or options.get("softmax_mscale") or fast', "or fast"),
     ],
     ("engines/transformers/read.py", "tests/engines/test_transformers_read.py"): [
-        ("head_dim for rotary_dim", "    return int(head * share)\n", "    return head\n"),
+        ("head_dim for rotary_dim", "    rotated = int(head * share)\n", "    rotated = head\n"),
         (
             "MLA's rotary part ignored",
             'if mla := fields.whole("qk_rope_head_dim"):',
@@ -19,7 +19,7 @@ MUTANTS = {
     ("engines/transformers/scaling.py", "tests/engines/test_transformers_read.py"): [
         ("attention_factor ignored", 'options["attention_factor"] = stated\n', 'options["beta_slow"] = 1.0\n'),
         ("mscale alone believed", "stated or not above or not below", "stated or not above"),
-        ("truncate not read", 'part.yes("truncate", default=True)', "True"),
+        ("truncate not read", 'part.yes("truncate", default="truncate" not in part.config)', "True"),
         ("llama3 bands read swapped", '"beta_slow": part.number("low_freq', '"beta_slow": part.number("high_freq'),
         (
             "longrope lists read swapped",
@@ -28,6 +28,23 @@ MUTANTS = {
         ),
         ("alpha read as dynamic", 'part.number("alpha")', 'part.number("no such key")'),
         ("dynamic capped at its factor", "min(LARGEST_LENGTH / rope.original_length, 1e9)", "factor"),
+    ],
+    ("engines/transformers/read.py", "tests/engines/test_class_defaults.py"): [
+        ("random: a width that no class reads passes", "        if width != rotated:\n", "        if False:\n"),
+        (
+            "random: a share beside a latent head passes",
+            "if share is not None and int(head * share) != rotated",
+            "if share is None",
+        ),
+        ("random: a base is not lost with its dict", "_beside(fields, layer_type, key) or other[key]", "other[key]"),
+        ("random: an original length beside dicts of layer types", "outside = None  # which", "pass  # which"),
+        ("random: dicts of layer types without a base", "if row and row.states_theta and by_layer:", "if False:"),
+    ],
+    ("engines/transformers/scaling.py", "tests/engines/test_class_defaults.py"): [
+        ("random: truncate of one layer type", 'if nested and not dict(options).get("truncate", True):', "if False:"),
+    ],
+    ("engines/transformers/class_defaults.py", "tests/engines/test_class_defaults.py"): [
+        ("random: latent keys of a model without", "*(key for key in LATENT if key not in row.widths)", ""),
     ],
     ("engines/transformers/checkpoint.py", "tests/engines/test_transformers_read.py"): [
         ("text_config ignored", 'TEXT_PARTS = ("text_config", ', 'TEXT_PARTS = ("no such key", '),
