@@ -254,6 +254,52 @@ def test_a_plan_written_is_what_transformers_computes_in_every_text_model():
     assert {kind: found for kind in config_oracle.kinds() if (found := list(miswritten(kind)))} == {}
 
 
+METHODS = (
+    ("yarn", {}), ("linear", {}), ("ntk", {}), ("ntk_by_parts", {}), ("llama3", {}), ("none", {}),
+    ("yarn", {"truncate": False}), ("yarn", {"beta_fast": 16.0}), ("yarn", {"attention_factor": 1.0}),
+)  # fmt: skip
+
+
+def miswritten_at_random(kinds, count, seed):
+    """Configs of which transformers builds another rotation than was planned."""
+    rng, kinds = random.Random(seed), sorted(set(kinds) - NOT_AT_RANDOM - UNBUILT)
+    for _ in range(count):
+        kind, config = mutated(rng, kinds)
+        method, options = rng.choice(METHODS)
+        try:
+            spec = read(config)
+            factor = 4 * max([stretch.factor for _, stretch in spec.scaling if not stretch.dynamic], default=1)
+            plan = make_plan(spec, factor=factor, method=method, options=options)
+            built = config_oracle.answer(kind, write(plan, config))
+        except RopewalkError:
+            continue
+        stretches = {name: plan.stretch(name) or dict(spec.scaling).get(name) or Stretch(rope) for name, rope in spec.ropes}
+        if built and (found := difference(kind, {name: one.scaled() for name, one in stretches.items()}, built)):
+            yield kind, method, options, found, config
+
+
+def test_plans_written_into_configs_at_random_are_what_transformers_computes():
+    assert list(miswritten_at_random(FAST, 200, seed=3)) == []
+
+
+@pytest.mark.slow
+def test_plans_written_at_random_into_configs_of_every_text_model():
+    assert list(miswritten_at_random(config_oracle.kinds(), 4000, seed=4)) == []
+
+
+def test_a_layer_type_that_a_plan_leaves_alone_keeps_its_own_original_length():
+    """It was written with the plan's: another ramp in layers that nobody asked about."""
+    own = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e4, "original_max_position_embeddings": 4096}
+    plain = {"rope_type": "default", "rope_theta": 1e6}
+    config = {"model_type": "gemma3_text", "rope_parameters": {"sliding_attention": own, "full_attention": plain}}
+    before = config_oracle.answer("gemma3_text", config)["sliding_attention"]
+
+    written = write(make_plan(read(config), factor=2), config)
+
+    assert config_oracle.answer("gemma3_text", written)["sliding_attention"] == before
+    assert written["rope_parameters"]["full_attention"]["rope_type"] == "yarn"
+
+
 # google/gemma-4-31b-it (support/corpus.py), abridged: full-attention heads of 512, of which a quarter of the pairs turns
 GEMMA4 = {"model_type": "gemma4_text", "hidden_size": 5376, "num_attention_heads": 32, "num_key_value_heads": 16,
           "num_hidden_layers": 6, "head_dim": 256, "global_head_dim": 512, "max_position_embeddings": 262_144,

@@ -16,7 +16,8 @@ from ropewalk.engines.transformers.layers import FULL, SLIDING, head_dim
 from ropewalk.engines.transformers.own_code import OWN_CODE
 from ropewalk.engines.transformers.own_code_write import deepseek_words, write_own
 from ropewalk.engines.transformers.read import is_nested, read, rope_parts
-from ropewalk.errors import CannotExpress, UnknownName
+from ropewalk.engines.transformers.scaling import ROPE_KEYS
+from ropewalk.errors import BadConfig, CannotExpress, UnknownName
 from ropewalk.scaling.method import Option, same
 from ropewalk.scaling.methods.ntk import stretched_theta
 from ropewalk.scaling.plan import ScalingPlan
@@ -53,7 +54,7 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], *, as_lists: bool = Fals
     kind = str(target.get("model_type", ""))
     if kind in known.FIXED_IN_CODE:
         raise CannotExpress(f"{kind} computes its rotation from constants in its code; no config can change it.")
-    spec = read(config, original_length=None if _states_length(target) else _any_original(plan))
+    spec = _as_it_is(config, plan)
     before = copy.deepcopy(target)
     for layer_type, _ in plan.stretches:
         if layer_type not in dict(spec.ropes):
@@ -78,7 +79,8 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], *, as_lists: bool = Fals
     for key in V4_KEYS:
         target.pop(key, None)
     if nested:
-        target["rope_parameters"] = {**copy.deepcopy(fields.part("rope_parameters").config), **dicts}
+        others = {name: part for name, part in fields.part("rope_parameters").config.items() if name not in ROPE_KEYS}
+        target["rope_parameters"] = {**copy.deepcopy(others), **dicts}
         if kind in known.OLD_LOCAL_BASE and set(dicts) == {FULL, SLIDING}:
             target |= _old_words(dicts, known.OLD_LOCAL_BASE[kind])
     else:
@@ -104,6 +106,7 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], *, as_lists: bool = Fals
     row = class_of(spec.model_type)
     if row and row.states_head and target.get("head_dim") is None:
         target["head_dim"] = head_dim(fields)
+    _check_others(plan, spec, new)
     return _finished(plan, new, before)
 
 
@@ -138,6 +141,14 @@ def _old_words(dicts: Mapping[str, Mapping[str, Any]], local_base: str) -> dict[
     }
 
 
+def _as_it_is(config: Mapping[str, Any], plan: ScalingPlan) -> ModelSpec:
+    """Layer types that the plan leaves alone have their own original lengths; the plan's is for a config without a window."""
+    try:
+        return read(config)
+    except BadConfig:
+        return read(config, original_length=_any_original(plan))
+
+
 def prove(plan: ScalingPlan, config: Mapping[str, Any]) -> None:
     """Read a config as transformers would and compare every frequency with the plan; CannotExpress where it says another.
 
@@ -145,7 +156,7 @@ def prove(plan: ScalingPlan, config: Mapping[str, Any]) -> None:
     """
     again = read(config)
     for layer_type, stretch in plan.stretches:
-        said = dict(again.scaling).get(layer_type) or Stretch(again.rope(layer_type))
+        said = _current(again, layer_type)
         length = max(int(stretch.rope.original_length * stretch.factor), 1)  # a dynamic rule in a config has no upper end
         wanted, found = stretch.scaled(length), said.scaled(length)
         if not same(wanted, found, EXACT):
@@ -153,6 +164,23 @@ def prove(plan: ScalingPlan, config: Mapping[str, Any]) -> None:
                 f"this config cannot say {stretch.name} for {layer_type}: written into it, the plan reads back as other "
                 f"frequencies.\n  The plan rotates {stretch.rope.rotary_dim} channels per head and the config "
                 f"{said.rope.rotary_dim}. Was the plan made for another model?"
+            )
+
+
+def _current(spec: ModelSpec, layer_type: str) -> Stretch:
+    return dict(spec.scaling).get(layer_type) or Stretch(spec.rope(layer_type))
+
+
+def _check_others(plan: ScalingPlan, spec: ModelSpec, config: Mapping[str, Any]) -> None:
+    """Layer types that the plan leaves alone rotate as before."""
+    again = read(config)
+    for layer_type, _ in spec.ropes:
+        before = _current(spec, layer_type)
+        length = max(int(before.rope.original_length * before.factor), 1)
+        if not plan.stretch(layer_type) and not same(before.scaled(length), _current(again, layer_type).scaled(length), EXACT):
+            raise CannotExpress(
+                f"this config cannot say {plan.name}: written into it, {layer_type} would rotate otherwise too, which the "
+                "plan leaves alone."
             )
 
 
@@ -169,10 +197,6 @@ def _window(plan: ScalingPlan, spec: ModelSpec) -> int:
     """The target; a longer window stays where it is not the old stretch that reached it."""
     replaced = [stretch for name, stretch in spec.scaling if name in dict(plan.stretches) and stretch.factor > 1]
     return plan.target_length if replaced else max(spec.max_length, plan.target_length)
-
-
-def _states_length(config: Mapping[str, Any]) -> bool:
-    return "original_max_position_embeddings" in config
 
 
 def _any_original(plan: ScalingPlan) -> int:
