@@ -312,18 +312,18 @@ def _read_rotary_dim(fields: Fields, part: Fields, layer_type: str, kind: str) -
         return head
     read = WIDTHS if row is None else row.widths
     share = part.number("partial_rotary_factor") if INSIDE in read else None
-    if "rotary_dim" in read and (absolute := fields.whole("rotary_dim")) is not None:
-        if share is not None and int(head * share) != absolute:
-            raise BadConfig(
-                f"{fields.where('rotary_dim')} is {absolute} but {part.where('partial_rotary_factor')} is {share:g} of {head}."
-                "\n  Engines differ in which they read. Remove the wrong one."
-            )
-        fields.note(name, absolute, fields.where("rotary_dim"))
-        return absolute
     source = part.where("partial_rotary_factor")
     if share is None:
         share = fields.first(f"{layer_type}.partial", *(key for key in SHARES if key in read))
         source = "partial rotation"
+    if "rotary_dim" in read and (absolute := fields.whole("rotary_dim")) is not None:
+        if share is not None and int(head * share) != absolute:
+            raise BadConfig(
+                f"{fields.where('rotary_dim')} is {absolute} but {source} is {share:g} of {head}.\n"
+                "  Engines differ in which they read. Remove the wrong one."
+            )
+        fields.note(name, absolute, fields.where("rotary_dim"))
+        return absolute
     if share is None:  # null is what transformers keeps: no share of the head, but all of it
         null = any(key in fields.config for key in SHARES if key in read)
         share, source = 1.0 if null else known.DEFAULT_PARTIAL.get(kind, 1.0), f"default of {kind}"

@@ -263,13 +263,13 @@
     }
     if (proportional) return head;
     const reads = (key) => !row || (row.widths || []).includes(key), INSIDE = "rope_parameters.partial_rotary_factor";
-    const absolute = reads("rotary_dim") ? whole(config, "rotary_dim") : null;
-    if (absolute !== null && reads(INSIDE) && inside !== null && Math.trunc(head * inside) !== absolute)
-      fail(`rotary_dim is ${absolute} but ${path}partial_rotary_factor is ${inside} of ${head}. Remove the wrong one.`);
-    if (absolute !== null) return absolute;
     const shares = SHARES.filter(reads);
     let share = reads(INSIDE) ? inside : null;
     if (share === null) share = first(config, shares, "partial rotation");
+    const absolute = reads("rotary_dim") ? whole(config, "rotary_dim") : null;
+    if (absolute !== null && share !== null && Math.trunc(head * share) !== absolute)
+      fail(`rotary_dim is ${absolute} but the rotated share is ${share} of ${head}. Remove the wrong one.`);
+    if (absolute !== null) return absolute;
     if (share === null) share = shares.some((key) => key in config) ? 1 : (row || {}).partial || 1; // a null is all of the head
     if (!(share > 0 && share <= 1)) fail(`The rotated share of a head is ${share}; it must be above 0 and at most 1.`);
     const rotated = Math.trunc(head * share);
