@@ -180,6 +180,9 @@ ROWS = [
     ("mlx_lm", "0.32.2", GEMMA3_V5, Verb.IGNORES, "rope_parameters", {"frequency": 8.0}, None),
     ("mlx_lm", "0.32.2", {**v5(llama(yarn(), max_position_embeddings=16_384)), "model_type": "qwen3_moe"}, Verb.CRASHES,
      "without rope_theta beside it", {}, None),
+    # MixtralAttention: get_rope(head_dim, rotary_dim, max_position, base, is_neox_style)
+    ("sglang", "0.5.23", {**llama(yarn(), max_position_embeddings=16_384), "model_type": "mixtral"}, Verb.IGNORES,
+     "every scaling of mixtral", {"frequency": 4.0, "logits": 1 / M[4] ** 2}, None),
     ("mlx_lm", "0.32.2", {**llama(yarn(), max_position_embeddings=16_384), "model_type": "qwen3_moe"}, Verb.IGNORES,
      "every scaling of qwen3_moe", {"frequency": 4.0, "logits": 1 / 1.2965}, None),
     ("tensorrt_llm", "1", v5(llama(yarn(), max_position_embeddings=16_384)), Verb.IGNORES, "rope_parameters",

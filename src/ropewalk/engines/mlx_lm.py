@@ -8,10 +8,12 @@ from ropewalk.engines.config_files import written
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.engines.keys import Keys, deepseek_ratio
 from ropewalk.engines.quirks import (
+    BASE_ALONE,
     INSIDE,
     NOT_NULL,
     STRETCH_IT,
     WRITE_FACTOR,
+    always_plain,
     drops,
     long_lists_always,
     longrope_formula,
@@ -88,12 +90,6 @@ def _new_spelling(keys: Keys) -> Says | None:
 
 def _no_factor(keys: Keys) -> Says | None:
     return no_factor(keys) if keys.rope_type == "yarn" else None
-
-
-def _always_plain(keys: Keys) -> Says | None:
-    if keys.kind not in ALWAYS_PLAIN or keys.rope_type == "default":
-        return None
-    return Says(f"every scaling of {keys.kind}", plain(keys))
 
 
 def _takes(keys: Keys) -> Says | None:
@@ -182,8 +178,8 @@ QUIRKS = (
     Quirk(Verb.IGNORES, _no_dict, f"{AT}, models/gpt_oss.py", way_out="Write rope_scaling."),
     Quirk(Verb.CRASHES, _needs_dict, f"{AT}, models", way_out="Write rope_scaling."),
     Quirk(Verb.IGNORES, _old_spelling, f"{AT}, models/mistral4.py", way_out="Write rope_parameters."),
-    Quirk(Verb.CRASHES, _takes, f"{AT}, models", way_out="Stretch by the base alone: ntk."),
-    Quirk(Verb.IGNORES, _always_plain, f"{AT}, models", way_out="Stretch by the base alone: ntk."),
+    Quirk(Verb.CRASHES, _takes, f"{AT}, models", way_out=BASE_ALONE),
+    Quirk(Verb.IGNORES, always_plain(ALWAYS_PLAIN), f"{AT}, models", way_out=BASE_ALONE),
     Quirk(Verb.IGNORES, _new_spelling, f"{REPOSITORY}/pull/953", way_out="Write rope_scaling and rope_theta beside it."),
     Quirk(Verb.REPLACES, _one_base, f"{AT}, models/olmo3.py", way_out="Write the base that both were trained with."),
     Quirk(Verb.REPLACES, _lists_alone, f"{AT}, models/minicpm3.py", way_out="Write longrope lists."),

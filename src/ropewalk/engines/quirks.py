@@ -1,7 +1,7 @@
 """Effects that several engines share, as functions of written keys."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from ropewalk.engines.engine import Says
 from ropewalk.engines.keys import CONFIG, RAMPED, TEMPERATURE, Keys
@@ -79,6 +79,20 @@ def becomes_plain(*types: str) -> Effect:
         return Says(f'rope_type "{keys.rope_type}"', plain(keys))
 
     return effect
+
+
+def always_plain(kinds: Collection[str]) -> Effect:
+    """Model files that hand the base to the rotation, and nothing else."""
+
+    def effect(keys: Keys) -> Says | None:
+        if keys.kind not in kinds or keys.rope_type == "default":
+            return None
+        return Says(f"every scaling of {keys.kind}", plain(keys))
+
+    return effect
+
+
+BASE_ALONE = "Stretch by the base alone: ntk."
 
 
 def plain(keys: Keys) -> Keys:

@@ -8,10 +8,12 @@ from ropewalk.engines.config_files import rotation_keys, written
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.engines.keys import RAMPED, Keys, deepseek_ratio, mscale
 from ropewalk.engines.quirks import (
+    BASE_ALONE,
     NOT_NULL,
     STRETCH_IT,
     WRITE_BANDS,
     WRITE_FACTOR,
+    always_plain,
     drops,
     is_mla,
     lost_theta,
@@ -137,6 +139,8 @@ def _first(stated: Mapping[str, int]) -> str:
 
 
 OVERRIDES = "sglang 0.5.23, srt/utils/hf_transformers/config.py:411"
+# Its model files that call get_rope without rope_scaling (0.5.23), and so turn every model as trained.
+ALWAYS_PLAIN = frozenset("dbrx gemma gemma2 granitemoe mixtral olmo persimmon phi stablelm starcoder2".split())
 QUIRKS = (
     Quirk(Verb.IGNORES, outside, OVERRIDES,
           way_out='Move them into text_config: --json-model-override-args \'{"text_config": {...}}\'.'),
@@ -148,6 +152,8 @@ QUIRKS = (
     Quirk(Verb.CRASHES, _asked, "https://github.com/sgl-project/sglang/issues/2108",
           way_out="Raise max_position_embeddings, and stretch the model to it."),
     Quirk(Verb.IGNORES, _old_v5, f"{PULLS}/26187", f"< {READS_V5}", "Write rope_scaling beside rope_parameters."),
+    Quirk(Verb.IGNORES, always_plain(ALWAYS_PLAIN), "sglang 0.5.23, models: get_rope without rope_scaling",
+          way_out=BASE_ALONE),
     Quirk(Verb.CRASHES, no_factor, FACTORY, way_out=WRITE_FACTOR),
     Quirk(Verb.CRASHES, no_bands, FACTORY, way_out=WRITE_BANDS),
     Quirk(Verb.REPLACES, missing_length(lambda keys: keys.longest, *RAMPED), FACTORY,
