@@ -6,14 +6,18 @@ MUTANTS = {
         ("a ramp in turns drops the latent softmax", 'or options.get("softmax_mscale") or fast', "or fast"),
     ],
     ("engines/transformers/read.py", "tests/engines/test_transformers_read.py"): [
+        ("max for the stated original", "if stated := inside or outside:", "if stated := None:"),
+        ("max for the known original", "    if fact := known.published_length(fields.config, theta):", "    if fact := None:"),
+    ],
+    ("engines/transformers/widths.py", "tests/engines/test_transformers_read.py"): [
         ("head_dim for rotary_dim", "    rotated = int(head * share)\n", "    rotated = head\n"),
         (
             "MLA's rotary part ignored",
             'if mla := fields.whole("qk_rope_head_dim"):',
             'if mla := fields.whole("no such key"):',
         ),
-        ("max for the stated original", "if stated := inside or outside:", "if stated := None:"),
-        ("max for the known original", "    if fact := known.published_length(fields.config, theta):", "    if fact := None:"),
+    ],
+    ("engines/transformers/rope_dicts.py", "tests/engines/test_transformers_read.py"): [
         ("disagreeing spellings pass", "if ours.get(key) != theirs.get(key):", "if False:"),
     ],
     ("engines/transformers/scaling.py", "tests/engines/test_transformers_read.py"): [
@@ -30,15 +34,19 @@ MUTANTS = {
         ("dynamic capped at its factor", "min(LARGEST_LENGTH / rope.original_length, 1e9)", "factor"),
     ],
     ("engines/transformers/read.py", "tests/engines/test_class_defaults.py"): [
+        ("random: an original length beside dicts of layer types", "outside = None  # which", "pass  # which"),
+        ("random: dicts of layer types without a base", "if row and row.states_theta and by_layer:", "if False:"),
+    ],
+    ("engines/transformers/widths.py", "tests/engines/test_class_defaults.py"): [
         ("random: a width that no class reads passes", "        if width != rotated:\n", "        if False:\n"),
         (
             "random: a share beside a latent head passes",
             "if share is not None and int(head * share) != rotated",
             "if share is None",
         ),
+    ],
+    ("engines/transformers/rope_dicts.py", "tests/engines/test_class_defaults.py"): [
         ("random: a base is not lost with its dict", "_beside(fields, layer_type, key) or other[key]", "other[key]"),
-        ("random: an original length beside dicts of layer types", "outside = None  # which", "pass  # which"),
-        ("random: dicts of layer types without a base", "if row and row.states_theta and by_layer:", "if False:"),
     ],
     ("engines/transformers/scaling.py", "tests/engines/test_class_defaults.py"): [
         ("random: truncate of one layer type", 'if nested and not dict(options).get("truncate", True):', "if False:"),
@@ -70,6 +78,10 @@ MUTANTS = {
     ],
     ("engines/sglang.py", "tests/engines/test_engines.py"): [
         ("attn_factor of SGLang forgotten", '* float(keys.said.get("attn_factor", 1.0))', ""),
+    ],
+    ("engines/mlx_lm.py", "tests/engines/test_mlx_models.py"): [
+        ("Mixtral's scaling believed in MLX-LM", "minimax_m2 mixtral ", "minimax_m2 "),
+        ("GLM's share believed in MLX-LM", "if keys.kind not in WHOLE_HEADS:", "if True:"),
     ],
     ("engines/mlx_lm.py", "tests/engines/test_engines.py"): [
         ("MLX-LM's default length", "lambda keys: 4096", "lambda keys: 8192"),

@@ -16,7 +16,8 @@ from ropewalk.engines.transformers.checkpoint import text_of
 from ropewalk.engines.transformers.class_defaults import text_fields
 from ropewalk.engines.transformers.fields import Fields
 from ropewalk.engines.transformers.layers import FULL
-from ropewalk.engines.transformers.read import read, rope_parts
+from ropewalk.engines.transformers.read import read
+from ropewalk.engines.transformers.rope_dicts import rope_parts
 from ropewalk.engines.transformers.scaling import read_scaling, rope_type_of
 from ropewalk.errors import BadConfig
 from ropewalk.scaling.method import Scaled, check_factor

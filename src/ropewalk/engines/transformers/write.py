@@ -15,7 +15,8 @@ from ropewalk.engines.transformers.ignored import OUTSIDE
 from ropewalk.engines.transformers.layers import FULL, SLIDING, head_dim
 from ropewalk.engines.transformers.own_code import OWN_CODE
 from ropewalk.engines.transformers.own_code_write import deepseek_words, write_own
-from ropewalk.engines.transformers.read import is_nested, read, rope_parts
+from ropewalk.engines.transformers.read import read
+from ropewalk.engines.transformers.rope_dicts import is_nested, rope_parts
 from ropewalk.engines.transformers.scaling import ROPE_KEYS
 from ropewalk.errors import BadConfig, CannotExpress, UnknownName
 from ropewalk.scaling.method import Option, same

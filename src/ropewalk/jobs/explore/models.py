@@ -11,7 +11,7 @@ from ropewalk.engines.transformers.class_defaults import ClassDefaults, classes,
 from ropewalk.engines.transformers.has_rope import V4_KEYS
 from ropewalk.engines.transformers.layers import head_dim
 from ropewalk.engines.transformers.own_code import OWN_CODE
-from ropewalk.engines.transformers.read import rope_parts
+from ropewalk.engines.transformers.rope_dicts import rope_parts
 from ropewalk.engines.transformers.scaling import ROPE_KEYS
 from ropewalk.engines.transformers.write import CARRIED_KEYS, carried, read
 from ropewalk.scaling.method import methods
