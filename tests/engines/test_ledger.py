@@ -47,7 +47,10 @@ BY_PARTS = llama(yarn(64.0, attention_factor=1.0), max_position_embeddings=262_1
 R1_QWEN3 = {**QWEN3_8B, "max_position_embeddings": 131_072, "rope_scaling": {
     "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768, "attn_factor": 0.8782488562869419,
 }}  # fmt: skip
-LAGUNA = {**llama(yarn(128.0, attention_factor=M[128]), max_position_embeddings=524_288), "model_type": "laguna"}
+LAGUNA = {**{key: value for key, value in LLAMA2_7B.items() if key not in ("rope_scaling", "rope_theta")},
+          "model_type": "laguna", "max_position_embeddings": 524_288, "rope_parameters": {
+              "full_attention": {**yarn(128.0, attention_factor=M[128]), "rope_theta": 1e4},
+              "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}}  # fmt: skip
 QWEN3_YARN_131K = {**QWEN3_8B, "max_position_embeddings": 131_072, "rope_scaling": {"rope_type": "yarn", "factor": 4.0}}
 NESTED = {**v5(GPT_OSS_20B), "rope_parameters": {"full_attention": {**GPT_OSS_20B["rope_scaling"], "rope_theta": 150_000.0}}}
 FLAT_OLMO = {**{k: v for k, v in OLMO3_7B.items() if k not in ("rope_scaling", "rope_theta")},

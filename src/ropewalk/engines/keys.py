@@ -228,6 +228,8 @@ def _spellings(written: Mapping[str, Any]) -> frozenset[str]:
 
 def _normal(part: Fields, written: Mapping[str, Any]) -> dict[str, Any]:
     said = {key: value for key, value in part.config.items() if value is not None and key != "type"}
+    if "truncate" in part.config:
+        said["truncate"] = bool(said.get("truncate"))  # null is no
     words = part.config.get("rope_type") or part.config.get("type") or "default"
     named = written.get("rope_scaling") if isinstance(written.get("rope_scaling"), Mapping) else written.get("rope_parameters")
     raw = isinstance(named, Mapping) and (named.get("rope_type") or named.get("type"))

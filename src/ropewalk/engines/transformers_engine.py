@@ -28,6 +28,7 @@ from ropewalk.engines.quirks import (
     unrolled,
 )
 from ropewalk.engines.transformers import known
+from ropewalk.engines.transformers.class_defaults import class_of
 from ropewalk.engines.transformers.has_rope import V4_KEYS
 from ropewalk.engines.transformers.known import LONGROPE_ONLY
 from ropewalk.engines.transformers.own_code import refused_type
@@ -59,7 +60,10 @@ def _no_theta(keys: Keys) -> Says | None:
 def _flat(keys: Keys) -> Says | None:
     if not unrolled(keys):
         return None
-    return Says(f"flat rope_parameters: {keys.kind} has one dict per layer type", plain(keys))
+    row = class_of(keys.kind)
+    if row and row.states_theta:
+        return Says(f"flat rope_parameters: {keys.kind} has one dict per layer type (KeyError)", runs=False)
+    return Says(f"flat rope_parameters: {keys.kind} has one dict per layer type", unread(keys))
 
 
 def _nested_truncate(keys: Keys) -> Says | None:

@@ -206,6 +206,11 @@ def _read_original_length(
             f"{part.where(key)} is {inside} but {fields.where(key)} is {outside}.\n"
             "  transformers uses the second, other engines the first. Remove the wrong one, or give original_length yourself."
         )
+    if inside is None and outside is None and key in part.config and rope_type_of(part) in RAMPED:
+        raise BadConfig(
+            f"{part.where(key)} is null, which transformers 5.23 does not take for one that is left out: it stops.\n"
+            "  Take it out, or write the length that the model was trained at."
+        )
     if stated := inside or outside:
         fields.note(name, stated, part.where(key) if inside else fields.where(key))
         return stated

@@ -122,20 +122,19 @@ def rope_parts(fields: Fields, kind: str) -> dict[str, Fields]:
             for name, value in part.config.items()
             if isinstance(value, Mapping) and name not in ROPE_KEYS
         }
+    row = class_of(kind)
+    if part.config and row and row.nested and (kind not in known.PER_LAYER_TYPE or row.states_theta):
+        raise BadConfig(
+            f"{part.path.rstrip('.')} is flat, but {kind} has one dict per layer type ({', '.join(row.rope or ())}).\n"
+            "  Put it under the layer type that it is meant for."
+        )
     if flat_v5_is_ignored(fields, kind):
         return {name: Fields({}, "(plain) ", fields.readings) for name in (FULL, SLIDING)}
-    row = class_of(kind)
     if old_type_is_ignored(fields, part, kind):
         kept = {key: value for key, value in part.config.items() if key == "rope_theta"}
         part = Fields(kept, part.path if kept else "(plain) ", fields.readings)
     if kind in known.SCALED_EVERYWHERE:
         return {FULL: part, SLIDING: part}
-    if kind not in known.PER_LAYER_TYPE and row and row.nested:
-        names = ", ".join(row.rope or ())
-        raise BadConfig(
-            f"{part.path.rstrip('.')} is flat, but {kind} has one dict per layer type ({names}).\n"
-            "  Put it under the layer type that it is meant for."
-        )
     if kind in known.PER_LAYER_TYPE:
         # Flat spellings of such models: the scaling belongs to the full-attention layers alone (v4 Gemma 3, OLMo 3).
         return {FULL: part, SLIDING: Fields({}, "(plain) ", fields.readings)}

@@ -165,6 +165,9 @@
     let [part, path] = ropeDict(config, kind);
     if (nested(part))
       return Object.fromEntries(Object.entries(part).filter(isLayer).map(([k, v]) => [k, [v, `${path}${k}.`]]));
+    const row = classOf(kind);
+    if (Object.keys(part).length && row && isObject(row.theta) && (row.states_theta || !K().per_layer_type.includes(kind)))
+      fail(`${path.slice(0, -1)} is flat, but ${kind} has one dict per layer type (${Object.keys(row.rope || {}).join(", ")}).`);
     const plain = { [FULL]: [{}, ""], [SLIDING]: [{}, ""] };
     const ignored = Object.keys(fresh).length && !Object.keys(old).length; // transformers 5.23 skips flat rope_parameters there
     if (R.data.known.per_layer_type.includes(kind) && ignored) return plain;
@@ -172,9 +175,6 @@
     if (R.data.known.per_layer_type.includes(kind) && oldWord) // such classes read rope_type alone
       part = "rope_theta" in part ? { rope_theta: part.rope_theta } : {};
     if (K().scaled_everywhere.includes(kind)) return { [FULL]: [part, path], [SLIDING]: [part, path] };
-    const row = classOf(kind);
-    if (row && isObject(row.theta) && !R.data.known.per_layer_type.includes(kind))
-      fail(`${path.slice(0, -1)} is flat, but ${kind} has one dict per layer type (${Object.keys(row.rope || {}).join(", ")}).`);
     if (R.data.known.per_layer_type.includes(kind)) return { [FULL]: [part, path], [SLIDING]: [{}, ""] };
     return { [rotatingLayers(config, kind)]: [part, path] };
   }
@@ -306,6 +306,7 @@
     const ramped = ["yarn", "llama3", "longrope", "su"].includes(ropeType(part, path)), alone = ramped && byLayerType(config, kind);
     const inside = whole(part, key, path), outside = alone ? null : whole(config, key); // read beside a flat dict alone
     if (inside && outside && inside !== outside) fail(`${path}${key} is ${inside} but ${key} is ${outside}. Remove the wrong one.`);
+    if (inside === null && outside === null && key in part && ramped) fail(`${path}${key} is null, at which transformers stops. Take it out.`);
     if (inside || outside) return inside || outside;
     const published = publishedLength(kind, theta, longest, config);
     if (published) return published;
