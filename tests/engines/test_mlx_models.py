@@ -133,6 +133,15 @@ def test_doctor_says_what_mlx_lm_makes_of_a_config(kind):
     assert list(misjudged(kind)) == []
 
 
+def test_a_stretched_phi_3_runs_in_mlx_lm():
+    """Its file asks for `type`, and transformers 5 writes rope_type alone."""
+    written = dict(configs("phi3"))["written, yarn"]
+
+    assert written["rope_scaling"]["type"] == written["rope_scaling"]["rope_type"] == "longrope"
+    (first, _), *_ = rotations("phi3", written)
+    assert first == pytest.approx(read(written).scaling[0][1].scaled(10**6).inv_freq, rel=1e-4)
+
+
 @pytest.mark.slow
 def test_doctor_says_what_mlx_lm_makes_of_every_model():
     compared = [kind for kind in kinds() if kind not in NOT_COMPARED | SIZES]

@@ -91,7 +91,7 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], *, as_lists: bool = Fals
         if named_base:
             target["rotary_emb_base"] = flat["rope_theta"]
         scaling = {key: value for key, value in flat.items() if key != "rope_theta"}
-        if {"auto_map"} & {*new, *target} and kind not in known.LONGROPE_ONLY:  # code of its own, which looks for the old word
+        if {"auto_map"} & {*new, *target} or kind in known.LONGROPE_ONLY:  # its own code, or MLX-LM's, looks for the old word
             scaling = {"type": scaling["rope_type"], **scaling}
         target["rope_scaling"] = None if set(scaling) <= {"type", "rope_type", "partial_rotary_factor"} else scaling
         if "partial_rotary_factor" in flat and flat["rope_type"] != "proportional":
