@@ -115,7 +115,7 @@ def completed(text: Mapping[str, Any], kind: str, path: str = "", readings: list
     row = class_of(kind)
     if row is None:
         return Fields(text, path, readings)
-    unread = {*row.unread, *(key for key in LATENT if key not in row.widths)}  # Hunyuan-A13B has both, and plain heads
+    unread = {*row.unread, *(key for key in LATENT if key not in row.widths)}  # HunYuan's configs carry both
     merged = {key: value for key, value in text.items() if key not in unread}
     origin: dict[str, str] = {}
     for key, own in row.alias.items():
