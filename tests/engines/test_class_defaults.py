@@ -134,7 +134,7 @@ def test_configs_at_random_of_every_text_model():
 
 
 def test_keys_of_latent_attention_in_a_class_without_it():
-    """HunYuan's configs carry DeepSeek's keys, unused. Written from memory of Hunyuan-A13B; what counts is transformers' answer."""
+    """HunYuan's configs carry DeepSeek's keys, unused. Written from memory; transformers' answer counts."""
     config = {"model_type": "hunyuan_v1_moe", "hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8,
               "head_dim": 128, "num_hidden_layers": 32, "max_position_embeddings": 32_768, "rope_theta": 10_000.0,
               "use_mla": False, "kv_lora_rank": 512, "qk_rope_head_dim": 64, "qk_nope_head_dim": 128, "q_lora_rank": 1536,
