@@ -130,9 +130,8 @@ def moves(kind: str, key: str) -> bool:
     if key == "head_dim" and built(kind, qk_rope_head_dim=48) and "qk_rope_head_dim" in vars(built(kind)):
         return True
     flat = not is_nested(built(kind).rope_parameters or {})
-    beside = (
-        {"rope_parameters": PLAIN} if flat and key != "head_dim" else {}
-    )  # a scaled rotation may read what attention cannot use
+    # The plain rotation: a scaled one may read what this attention cannot use.
+    beside = {"rope_parameters": PLAIN} if flat and key != "head_dim" else {}
     return differs(built(kind, **{key: size}, **copy.deepcopy(beside)) for size in WIDTHS.get(key, SIZES))
 
 

@@ -220,6 +220,12 @@ WRITTEN = ("complete", "without head_dim", "without rope_parameters", "without m
 UNBUILT = {"cosmos3_edge_text", "ernie4_5_vl_moe_text"}  # sections of M-RoPE for another head size, which `variants` doubles
 
 
+def planned(plan, spec):
+    """What every layer type turns by under a plan, those that it leaves alone included."""
+    stretches = {name: plan.stretch(name) or dict(spec.scaling).get(name) or Stretch(rope) for name, rope in spec.ropes}
+    return {name: stretch.scaled() for name, stretch in stretches.items()}
+
+
 def miswritten(kind):
     """Where transformers computes another rotation than planned from what `write` makes of a config, or builds none."""
     for what, config in config_oracle.variants(kind):
@@ -236,11 +242,7 @@ def miswritten(kind):
             built = config_oracle.answer(kind, new)
             if built is None and kind not in UNBUILT:
                 yield f"{what}, {method}: not built"
-            stretches = {
-                name: plan.stretch(name) or dict(spec.scaling).get(name) or Stretch(rope) for name, rope in spec.ropes
-            }
-            wanted = {name: stretch.scaled() for name, stretch in stretches.items()}
-            if built and (found := difference(kind, wanted, built)):
+            if built and (found := difference(kind, planned(plan, spec), built)):
                 yield f"{what}, {method}: {found}"
 
 
@@ -273,8 +275,7 @@ def miswritten_at_random(kinds, count, seed):
             built = config_oracle.answer(kind, write(plan, config))
         except RopewalkError:
             continue
-        stretches = {name: plan.stretch(name) or dict(spec.scaling).get(name) or Stretch(rope) for name, rope in spec.ropes}
-        if built and (found := difference(kind, {name: one.scaled() for name, one in stretches.items()}, built)):
+        if built and (found := difference(kind, planned(plan, spec), built)):
             yield kind, method, options, found, config
 
 

@@ -133,6 +133,16 @@ def test_doctor_says_what_mlx_lm_makes_of_a_config(kind):
     assert list(misjudged(kind)) == []
 
 
+def test_internlm_3_runs_with_the_dynamic_that_it_was_published_with():
+    """internlm/internlm3-8b-instruct: rope_scaling {"factor": 6.0, "rope_type": "dynamic"}."""
+    config = dict(configs("internlm3"))["old, plain"] | {"rope_scaling": {"factor": 6.0, "rope_type": "dynamic"}}
+    (keys,) = layers_of(config)
+
+    assert importlib.import_module("mlx_lm.models.internlm3").ModelArgs.from_dict(config).rope_scaling["factor"] == 6
+    losses = rotation(get_engine("mlx_lm"), keys).losses
+    assert not [loss for loss in losses if "whose file takes" in loss.what]
+
+
 def test_a_stretched_phi_3_runs_in_mlx_lm():
     """Its file asks for `type`, and transformers 5 writes rope_type alone."""
     written = dict(configs("phi3"))["written, yarn"]

@@ -98,10 +98,10 @@ def _takes(keys: Keys) -> Says | None:
         return None
     old = keys.model.get("rope_scaling")
     named = keys.kind not in NEEDS_TYPE or (isinstance(old, Mapping) and old.get("type"))
-    if named and keys.rope_type in types and (keys.rope_type != "dynamic" or keys.said.get("alpha")):
+    if named and keys.rope_type in types and (keys.kind != "hunyuan_v1_dense" or keys.said.get("alpha")):
         return None
     what = f'rope_type "{keys.rope_type}"' if named else "rope_scaling without the word `type`"
-    return Says(f"{what} of {keys.kind}, whose file takes {types[0]} alone", runs=False)
+    return Says(f"{what} of {keys.kind}, whose file takes {' and '.join(types)} alone", runs=False)
 
 
 def _whole_heads(keys: Keys) -> Says | None:
