@@ -251,3 +251,8 @@ def title(folder: Path) -> str:
     if place.parent.name == "snapshots" and kept.startswith("models--"):
         return kept.removeprefix("models--").replace("--", "/")
     return place.name
+
+
+def called(model: str) -> str:
+    """A model on a page for others: its hub id, or its title, since where it lies concerns nobody else."""
+    return title(Path(model)) if Path(model).is_absolute() or model.startswith((".", "~")) else model

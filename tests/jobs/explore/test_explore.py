@@ -242,6 +242,14 @@ def test_the_users_own_model_is_shown_first(browser, tmp_path):
         assert watched.complaints == []
 
 
+def test_where_the_users_model_lies_is_in_the_commands_alone():
+    """A page is given to others; its commands are for who made it."""
+    config = {"model_type": "llama", "head_dim": 32, "max_position_embeddings": 1024, "rope_theta": 5000.0}
+    model = opened("/home/me/models/tiny.gguf", config, read(config))
+    assert (model["name"], model["source"]) == ("tiny.gguf", "the config of tiny.gguf")
+    assert model["command"] == "/home/me/models/tiny.gguf"
+
+
 def test_a_config_that_says_dynamic_opens_as_it_is_written(browser, tmp_path):
     """transformers' rope_type dynamic is one scale a request, without an end: drawn to 4 windows, and written as it came."""
     scaling = {"rope_type": "dynamic", "factor": 1.0}

@@ -182,7 +182,14 @@ def test_what_run_json_asked_for_and_nobody_has_begun_is_missing_too():
 
 @pytest.mark.parametrize(
     ("asked", "shown"),
-    [("org/name", "org/name"), ("/home/me/models/tiny", "tiny"), ("./tiny", "tiny"), ("ropewalk-tiny", "ropewalk-tiny")],
+    [
+        ("org/name", "org/name"),
+        ("/home/me/models/tiny", "tiny"),
+        ("./tiny", "tiny"),
+        ("~/models/tiny.gguf", "tiny.gguf"),
+        ("/home/me/hub/models--org--name/snapshots/0a1b", "org/name"),
+        ("ropewalk-tiny", "ropewalk-tiny"),
+    ],
 )
 def test_a_model_is_called_by_its_name_and_not_by_where_it_is(asked, shown):
     assert make_run([reading(YARN, "a", [1.0])], PLANS, {"model": asked}).model == shown

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ropewalk.checkpoints.files import write_file
+from ropewalk.checkpoints.files import called, write_file
 from ropewalk.errors import BadConfig, OutputExists
 from ropewalk.jobs.explore.models import describe, known_tables, method_table, presets
 from ropewalk.scaling.spec import ModelSpec
@@ -44,7 +44,7 @@ def opened(name: str, config: Mapping[str, Any], spec: ModelSpec, original_lengt
 
     name: empty where it has none.  original_length: where it was given, and so must be to the commands that the page shows.
     """
-    shown, command = name or "your model", shlex.quote(name or "config.json")
+    shown, command = called(name) or "your model", shlex.quote(name or "config.json")
     if original_length is not None:
         command += f" --original-length {original_length}"
     return {"id": "opened", "name": shown, "command": command, "source": f"the config of {shown}"} | describe(config, spec)

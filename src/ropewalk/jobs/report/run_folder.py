@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ropewalk.checkpoints.files import called
 from ropewalk.errors import BadConfig
 from ropewalk.measure.records import Record, Records
 from ropewalk.measure.window import METHOD, WindowPlan, read_plan
@@ -51,9 +52,7 @@ class Run:
 
     @property
     def model(self) -> str:
-        """Its hub id, or the name of its folder: where that folder is concerns nobody else."""
-        name = str(self.facts.get("model") or next(iter(self.plans.values())).model)
-        return Path(name).name if Path(name).is_absolute() or name.startswith(".") else name
+        return called(str(self.facts.get("model") or next(iter(self.plans.values())).model))
 
     @property
     def model_hash(self) -> str:
