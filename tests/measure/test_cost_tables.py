@@ -1,5 +1,7 @@
 """Short-context degradation and speed, from records made by hand."""
 
+import math
+
 import pytest
 
 from ropewalk.measure.tables import speed_table, tax_table
@@ -22,6 +24,15 @@ def test_the_tax_pools_tokens_and_counts_documents():
     assert tax.kl.value == pytest.approx(2.0, abs=1e-6)
     assert (tax.documents, tax.tokens) == (2, 3)
     assert tax.loss.low < 3.0 < tax.loss.high
+
+
+def test_no_divergence_is_below_0_nor_its_interval():
+    """Two documents as far apart as these give a studentised interval that reaches far below 0."""
+    records = [taxed(YARN, "a", [1.0], [1.0], [1e-4]), taxed(YARN, "b", [1.0], [1.0], [3.0])]
+    tax = tax_table(records)["yarn"]
+    assert tax.kl.low == 0.0 < tax.kl.value < tax.kl.high
+    one = tax_table(records[:1])["yarn"]
+    assert (one.kl.low, one.kl.high) == (-math.inf, math.inf)  # one document says nothing of others
 
 
 def test_windows_of_one_document_are_one_document():

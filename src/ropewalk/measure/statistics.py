@@ -5,7 +5,7 @@ bundled kind of model and text; docs/statistics.md has what was measured, and th
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from statistics import NormalDist
 
@@ -119,6 +119,10 @@ class Interval:
     value: float
     low: float
     high: float
+
+    def not_below_0(self) -> "Interval":
+        """Cut at 0, of a quantity that never is below it (a loss, a divergence): an interval of few documents can be."""
+        return replace(self, low=max(self.low, 0.0)) if math.isfinite(self.low) else self
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy
 
@@ -40,9 +40,8 @@ class Sums:
         return math.exp(self.mean)
 
     def interval(self) -> Interval:
-        """Bits per token with a 95 % interval over documents, cut at 0: no loss is below it, an interval of two can be."""
-        found = cluster_mean(self.sums * BITS, self.counts)
-        return replace(found, low=max(found.low, 0.0)) if math.isfinite(found.low) else found
+        """Bits per token with a 95 % interval over documents."""
+        return cluster_mean(self.sums * BITS, self.counts).not_below_0()
 
 
 def table(readings: Readings, protocol: Protocol) -> dict[str, dict[str, Sums]]:
@@ -193,7 +192,7 @@ def _tax(documents: list[list[tuple[float, float, int]]]) -> Tax:
     """documents: of each, (loss added, KL, tokens) of its windows, in nats."""
     added, kl, tokens = numpy.array([numpy.sum(windows, axis=0) for windows in documents]).T
     paired = compare(added * BITS, numpy.zeros(len(added)), tokens).difference
-    return Tax(paired, cluster_mean(kl * BITS, tokens), len(documents), int(tokens.sum()))
+    return Tax(paired, cluster_mean(kl * BITS, tokens).not_below_0(), len(documents), int(tokens.sum()))
 
 
 @dataclass(frozen=True, slots=True)

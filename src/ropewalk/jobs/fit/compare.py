@@ -81,7 +81,7 @@ def compare(bits: Mapping[str, numpy.ndarray], original: int, edges: Sequence[in
 
 
 def _mean(rows: numpy.ndarray) -> Interval:
-    return cluster_mean(*_pooled(rows))
+    return cluster_mean(*_pooled(rows)).not_below_0()
 
 
 def _difference(rows: numpy.ndarray) -> Interval:

@@ -64,7 +64,7 @@ def _loss_step(
         return None
     counts = numpy.array([table[p, length].tokens for p in passages], float)
     here, base = (numpy.array([table[p, at].loss for p in passages], float) * counts for at in (length, original))
-    mean = cluster_mean(here, counts)
+    mean = cluster_mean(here, counts).not_below_0()
     if length <= original:
         return LossStep(length, len(passages), mean, None, "")
     found = paired(here, base, counts)

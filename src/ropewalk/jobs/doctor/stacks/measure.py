@@ -134,20 +134,15 @@ def _band(pairs: Sequence[Pair], beyond: bool, margin: float, looks: int) -> Ban
         passages=len(pairs),
         tokens=int(counts.sum()),
         mean=studentised(_sums(gaps), counts).symmetric(),
-        apart=_not_below_0(apart.equal_tailed()),
+        apart=apart.equal_tailed().not_below_0(),
         largest=float(max(abs(gap).max() for gap in gaps)),
-        kl=_not_below_0(cluster_mean(_sums(map(k3, gaps)), counts)),
+        kl=cluster_mean(_sums(map(k3, gaps)), counts).not_below_0(),
         verdict=ALIKE if within else DIFFER if above else UNDECIDED,
     )
 
 
 def _sums(gaps: "map[Array] | list[Array]") -> Array:
     return numpy.array([gap.sum() for gap in gaps])
-
-
-def _not_below_0(interval: Interval) -> Interval:
-    """Of numbers that never are."""
-    return Interval(interval.value, max(interval.low, 0.0), interval.high)
 
 
 def k3(gap: Array) -> Array:
