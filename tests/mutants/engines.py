@@ -1,7 +1,7 @@
 """Faults of one line in the engines: by file and its tests, (what, the line that is, the line that it becomes)."""
 
 MUTANTS = {
-    ("engines/transformers/write.py", "tests/models/test_latent.py"): [
+    ("engines/transformers/spell.py", "tests/models/test_latent.py"): [
         ("latent softmax not written", 'temperature["mscale_all_dim"] = softmax', "pass"),
         ("a ramp in turns drops the latent softmax", 'or options.get("softmax_mscale") or fast', "or fast"),
     ],
@@ -65,12 +65,14 @@ MUTANTS = {
         ("mrope sections lost on write", '    "mrope_section",\n', ""),
         ("partial rotation lost on write", '    "partial_rotary_factor",\n', ""),
         ("max not raised on write", "max(spec.max_length, plan.target_length)", "spec.max_length"),
+        ("the caller's config changed", "copy.deepcopy(dict(opened(config)))", "dict(opened(config))"),
+        ("not read back", "    prove(plan, new)\n", ""),
+    ],
+    ("engines/transformers/spell.py", "tests/engines/test_transformers_write.py"): [
         ("dynamic written with its factor", '"dynamic", "factor": 1.0', '"dynamic", "factor": 2.0'),
         ("nested truncate written", "if nested and not truncate:", "if False:"),
         ("carrier inverted", "[theta / new for theta, new", "[new / theta for theta, new"),
         ("m not written", 'temperature: dict[str, Any] = {"attention_factor": m}', "temperature: dict[str, Any] = {}"),
-        ("the caller's config changed", "copy.deepcopy(dict(opened(config)))", "dict(opened(config))"),
-        ("not read back", "    prove(plan, new)\n", ""),
     ],
     ("engines/vllm.py", "tests/engines/test_engines.py"): [
         ("vLLM's ntk without its shift", "2 * (i + 1) / d", "2 * i / d"),

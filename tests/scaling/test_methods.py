@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from ropewalk.engines.transformers.write import spell
+from ropewalk.engines.transformers.spell import spell
 from ropewalk.errors import BadConfig, BadLength, BadOption, UnknownName
 from ropewalk.scaling.method import Scaled, difference, get_method, methods, same
 from ropewalk.scaling.plan import ScalingPlan

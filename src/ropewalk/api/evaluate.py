@@ -55,7 +55,9 @@ def evaluate(
         Names, Flag("By commas; `own`: the config's own stretch; `window`: unchanged on its last L tokens.")
     ] = ("none", "yarn"),
     plan: Annotated[Plans, Flag("A saved plan to measure too (again and again).", many=True)] = (),
-    lengths: Annotated[Lengths, Flag("Tokens to measure at, by commas: 4k,8k,16k.")] = (),
+    lengths: Annotated[
+        Lengths, Flag("Tokens to measure at, by commas: 4k,8k,16k (default: L and 2 L, or as far as --plan reaches).")
+    ] = (),
     factor: Annotated[float | None, Flag("Stretch by this; without --lengths, measure L, 2 L, ... up to it.")] = None,
     original_length: OriginalLength = None,
     data: Data = (),

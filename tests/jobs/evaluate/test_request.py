@@ -30,9 +30,16 @@ def test_lengths_are_as_asked_or_double_up_to_the_factor():
     assert wanted_lengths(EvalRequest("m", factor=4), PLAIN) == [512, 1024, 2048]
     assert wanted_lengths(EvalRequest("m", factor=3), PLAIN) == [512, 1024, 1536]
     assert wanted_lengths(EvalRequest("m", factor=1), PLAIN) == [512]
-    for options in ({}, {"lengths": (1,)}, {"factor": 0.5}):
+    assert wanted_lengths(EvalRequest("m"), PLAIN) == [512, 1024]
+    for options in ({"lengths": (1,)}, {"factor": 0.5}):
         with pytest.raises(BadLength):
             wanted_lengths(EvalRequest("m", **options), PLAIN)
+
+
+def test_saved_plans_are_read_as_far_as_they_reach():
+    saved = {"a": make_plan(PLAIN, method="yarn", factor=3), "b": make_plan(PLAIN, method="ntk", factor=2)}
+    assert wanted_lengths(EvalRequest("m", extra_plans=saved), PLAIN) == [512, 1024, 1536]
+    assert wanted_lengths(EvalRequest("m", extra_plans=saved, factor=2), PLAIN) == [512, 1024]
 
 
 def test_a_stretched_config_is_stretched_from_its_original_length():

@@ -79,6 +79,9 @@ MORE = ("methods", "protocols", "tasks", "documents", "samples", "tax", "speed")
 GROWS = ("plans", *MORE, *(f"asked.{name}" for name in MORE))  # as run.json has it
 
 
+UNASKED = 2  # times the window, where nothing says how far to read
+
+
 def check_numbers(request: EvalRequest) -> None:
     """Of what is counted, one at least: 0 documents were none, and -1 all that there are. And of what is measured."""
     if not (request.protocols or request.tasks or request.tax or request.speed):
@@ -106,6 +109,7 @@ def original_length(spec: ModelSpec) -> int:
 
 
 def wanted_lengths(request: EvalRequest, spec: ModelSpec) -> list[int]:
+    """As asked; else L, 2 L, ... to the factor, or as far as the saved plans reach, or to the least that shows a stretch."""
     original = original_length(spec)
     if request.lengths:
         found = sorted(set(request.lengths))
@@ -113,10 +117,11 @@ def wanted_lengths(request: EvalRequest, spec: ModelSpec) -> list[int]:
             raise BadLength(f"a length of {found[0]} holds nothing to predict; ask for 2 tokens or more.")
         return found
     if request.factor is None:
-        raise BadLength("how far is the model to be read? Give lengths (--lengths), such as 4k,8k,16k, or factor (--factor).")
-    if request.factor < 1:
+        target = max((plan.target_length for plan in request.extra_plans.values()), default=original * UNASKED)
+    elif request.factor < 1:
         raise BadLength(f"factor is {request.factor}; it must be a number of 1 or more.")
-    target = round(original * request.factor)
+    else:
+        target = round(original * request.factor)
     doubled = [original * 2**i for i in range(target.bit_length()) if original * 2**i < target]
     return [*doubled, target]
 
