@@ -209,3 +209,14 @@ def test_a_bad_budget_is_refused_without_a_traceback(real, monkeypatch, capsys):
         real.main()
     assert stop.value.code == 2
     assert "'40' is not a time. Write 90s, 5m or 1h30m." in capsys.readouterr().err
+
+
+def test_an_interrupted_run_says_so_without_a_traceback(real, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["real.py", "--model", "x.gguf"])
+    monkeypatch.setattr(real, "run", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        real.main()
+    assert (stop.value.code, capsys.readouterr().err) == (130, "Stopped. The same command goes on.\n")
