@@ -25,7 +25,7 @@ from tools.real_model import real_model
 
 METHODS = ("none", "dynamic-yarn", "near-linear", "yarn")  # a first report needs the first two alone
 SOURCES = ("library", "library-train-tests")  # both: only the bundled model was trained on one of them
-TIMES = (4, 2, 1.5)  # the window; the first that fits: half the budget holds what a verdict needs
+TIMES = (4, 2, 1.5)  # the window; the first that fits: half the budget holds what an interval needs
 KEYS_TIMES = 2  # a pass key further out takes as long as a document
 DEPTHS = (0.5,)
 TRIED = 2048  # tokens that are read to see how fast this machine is
@@ -61,7 +61,7 @@ STEPS = (
     Step(1, count=2), Step(1), Step(2), Step(2, 1), Step(2, 2), Step(3, 3), Step(4, 4), Step(6, 6), Step(8, 10), Step(12, 20),
     Step(16, 20),
 )  # fmt: skip
-WHOLE = STEPS[2]  # two documents under every method: with one there is no interval, and no verdict
+WHOLE = STEPS[2]  # two documents under every method: with one there is no interval
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Pace:
         if job.times < TIMES[0]:
             whole = Job(job.window, TIMES[0])
             found.append(
-                f"Two documents of {whole.reach:,} tokens under {len(METHODS)} methods, which a verdict needs, would take "
+                f"Two documents of {whole.reach:,} tokens under {len(METHODS)} methods, which an interval needs, would take "
                 f"{spoken(self.bfloat16 * whole.cost(WHOLE))} of {spoken(budget)}: this run reads to {job.reach:,} tokens."
             )
         return found

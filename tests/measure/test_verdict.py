@@ -125,6 +125,7 @@ def test_fewer_than_five_documents_decide_nothing_beyond_the_window(n):
         found = judged([loss], deviation=0.0, n=n)
         assert (found.steps[0].loss, found.longest) == (OPEN, None)
         assert found.steps[0].needed == 5
+        assert f"At 2,048 it is not decided by {n} documents, since fewer than 5 decide nothing there: " in found.words
     assert judged([-1.0], deviation=0.0, n=5).longest == 2048
     assert judged([0.0], deviation=0.0, n=n, first=1024).longest == 1024  # the baseline itself
 

@@ -90,7 +90,7 @@ def verdict(
             break
         longest = step
     words = [_first(name, baseline, longest, steps, margin, unit)]
-    words += [_failure(failed, margin, unit)] if failed else []
+    words += [_failure(failed, len(baseline.sums), margin, unit)] if failed else []
     words += [_cost(step, unit) for step in inside[-1:] if step.loss != HOLDS and longest]
     return Verdict(longest.length if longest else None, steps, len(baseline.sums), " ".join(words))
 
@@ -154,14 +154,15 @@ def _gap(step: LengthStep, unit: str) -> str:
     return f"{gap.value:+.3f} {unit}, 95 % interval {gap.low:+.3f} to {gap.high:+.3f}"
 
 
-def _failure(step: LengthStep, margin: float, unit: str) -> str:
+def _failure(step: LengthStep, documents: int, margin: float, unit: str) -> str:
     found = step.found if step.found and step.found.state != HOLDS else None
     if step.loss == WORSE:
         said = f"At {step.length:,} it is worse: {_gap(step, unit)}"
     elif found and found.state == WORSE:
         said = f"At {step.length:,} it does not hold ({_gap(step, unit)})"
     else:
-        said = f"At {step.length:,} it is not decided: {_gap(step, unit)}"
+        why = f" by {documents} documents, since fewer than {ENOUGH} decide nothing there" if documents < ENOUGH else ""
+        said = f"At {step.length:,} it is not decided{why}: {_gap(step, unit)}"
         if step.loss == OPEN:
             said += f"; about {_documents(step.needed)} would show whether that is less than {margin:g}"
     return f"{said}; {found.words}." if found else f"{said}."
