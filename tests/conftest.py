@@ -1,15 +1,19 @@
 """What any test may ask for.
 
 One thread each: a process that is forked from one whose OpenMP threads have worked waits for them for ever.
+An interrupt is heard: a shell that starts pytest with `&` has it ignored, and what pytest starts inherits that.
 """
 
 import os
+import signal
 import sys
 from contextlib import ExitStack
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")
