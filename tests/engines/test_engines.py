@@ -22,7 +22,7 @@ PLANS = static_plans(64)
 CONFIG_READERS = {
     "transformers": (lambda config, d: transformers_rotary(config, length=config["max_position_embeddings"]), ""),
     "vllm": (lambda config, d: oracle.vllm(config, d, NEW), ""),
-    "vllm 0.31": (lambda config, d: oracle.vllm(config, d, OLD), "0.31"),
+    "vllm 0.29": (lambda config, d: oracle.vllm(config, d, OLD), "0.29"),
     "sglang": (oracle.sglang, ""),
     "mlx_lm": (oracle.mlx_lm, ""),
     "tensorrt_llm": (oracle.tensorrt_llm, ""),
@@ -31,7 +31,7 @@ REFUSED = {
     "transformers": set(),
     "vllm": {"proportional"},
     # attn_factor stands beside attention_factor there; nothing is lost but Gemma 4's factor
-    "vllm 0.31": {"proportional"},
+    "vllm 0.29": {"proportional"},
     "sglang": {"proportional"},
     "mlx_lm": {"yarn, not rounded", "yarn, paper's ramp", "resonance"},
     "tensorrt_llm": {"proportional", "yarn, not rounded", "yarn, paper's ramp", "resonance"},
@@ -65,11 +65,11 @@ def test_engines_that_read_config_json_compute_the_plan(engine, name, config):
 
 
 def test_the_carriers_are_the_measured_ones():
-    """serving.md 5.1: mscale beside attention_factor for MLX-LM and SGLang, attn_factor for vLLM before 0.32."""
+    """serving.md 5.1: mscale beside attention_factor for MLX-LM and SGLang, attn_factor for vLLM before 0.30."""
     plan = plan_of(LLAMA2_7B, "ntk_by_parts", factor=8)
 
     mlx = get_engine("mlx").write(plan, LLAMA2_7B, "").files["config.json"]["rope_scaling"]
-    old = get_engine("vllm").write(plan, LLAMA2_7B, "0.31").files["config.json"]["rope_parameters"]
+    old = get_engine("vllm").write(plan, LLAMA2_7B, "0.29").files["config.json"]["rope_parameters"]
 
     assert (mlx["attention_factor"], mlx["mscale"], mlx["mscale_all_dim"]) == (1.0, 1.0, 1.0)
     assert old["attn_factor"] == pytest.approx(0.8278528, abs=1e-6)  # 1 / (0.1 ln 8 + 1) = 1 / 1.2079442

@@ -87,8 +87,8 @@ NOMIC = {"model_type": "nomic_bert", "n_embd": 768, "n_head": 12, "n_layer": 12,
 # (engine, version, config, verb, words, {size}, version without it or None)
 ROWS = [
     # temperature: logits are (m' / m)^2; m(64)^2 = 2.005, the "x2.0" of Laguna XS.2 (vllm#46280)
-    ("vllm", "0.31", BY_PARTS, Verb.IGNORES, "attention_factor", {"logits": 2.005}, "0.32"),
-    ("vllm", "0.33", R1_QWEN3, Verb.IGNORES, "attn_factor", {"logits": 1.2965}, "0.31"),  # 1.1386^2
+    ("vllm", "0.29", BY_PARTS, Verb.IGNORES, "attention_factor", {"logits": 2.005}, "0.30"),
+    ("vllm", "0.33", R1_QWEN3, Verb.IGNORES, "attn_factor", {"logits": 1.2965}, "0.29"),  # 1.1386^2
     ("transformers", "5.23", R1_QWEN3, Verb.IGNORES, "attn_factor", {"logits": 1.2965}, None),
     ("sglang", "0.5.23", BY_PARTS, Verb.IGNORES, "attention_factor", {"logits": 2.005}, None),
     # 1.4852 -> 2.2058, "squared" (sglang#33558): logits x 1.4852^2
@@ -183,6 +183,15 @@ ROWS = [
     ("mlx_lm", "0.32.2", GEMMA3_V5, Verb.IGNORES, "rope_parameters", {"frequency": 8.0}, None),
     ("mlx_lm", "0.32.2", {**v5(llama(yarn(), max_position_embeddings=16_384)), "model_type": "qwen3_moe"}, Verb.CRASHES,
      "without rope_theta beside it", {}, None),
+    # get_rope(head_dim, rotary_dim, max_position, base, is_neox_style) in the sources of 0.11.2, 0.10.2 and 0.9.2
+    *(("vllm", old, {**llama(yarn(), max_position_embeddings=16_384), "model_type": kind}, Verb.IGNORES,
+       f"every scaling of {kind}", {"frequency": 4.0, "logits": 1 / M[4] ** 2}, new)
+      for kind, old, new in (("mixtral", "0.11.2", "0.12"), ("olmo2", "0.10.2", "0.11"), ("granitemoe", "0.9.2", "0.10"))),
+    ("vllm", "0.11.2", v5(llama(yarn(), max_position_embeddings=16_384)), Verb.IGNORES, "rope_parameters, and what is in it",
+     {"frequency": 4.0, "logits": 1 / M[4] ** 2}, "0.12"),
+    # patch_rope_parameters of 0.12, 0.16 and 0.19 run with transformers 4.57: base 1e6 came out as 10,000 of Qwen3's class
+    ("vllm", "0.12", v5(R1_QWEN3), Verb.IGNORES, "the class's own 10000", {"frequency": 100 ** (126 / 128)}, "0.19.1"),
+    ("vllm", "0.19", GEMMA3_V5, Verb.CRASHES, "one dict per layer type in rope_parameters alone", {}, "0.19.1"),
     # MixtralAttention: get_rope(head_dim, rotary_dim, max_position, base, is_neox_style)
     ("sglang", "0.5.23", {**llama(yarn(), max_position_embeddings=16_384), "model_type": "mixtral"}, Verb.IGNORES,
      "every scaling of mixtral", {"frequency": 4.0, "logits": 1 / M[4] ** 2}, None),
@@ -231,7 +240,7 @@ ROWS = [
      {"frequency": 1.502}, None),
     ("sglang", "0.5.23", MROPE, Verb.CRASHES, "mrope_section", {}, None),
     # windows
-    ("vllm", "0.33", llama(yarn()), Verb.CLAMPS, "below the 16,384", {"window": 4096}, "0.31"),
+    ("vllm", "0.33", llama(yarn()), Verb.CLAMPS, "below the 16,384", {"window": 4096}, "0.29"),
     ("sglang", "0.5.23", llama(yarn()), Verb.CLAMPS, "below the 16,384", {"window": 4096}, None),
     ("llama_cpp", "b10488", llama(yarn()), Verb.CLAMPS, "below the 16,384", {"window": 4096}, None),
     # nomic-embed-text-v1 as published: the class of transformers has no such key; vLLM since its pull request 41277
@@ -357,7 +366,7 @@ def test_every_quirk_has_a_row():
     elsewhere = {
         "transformers": {"configuration_utils.py:724", "modeling_rope_utils.py:836", "from its text_config", "validate_rope"},
         "vllm": {"issues/37886", "recipes/issues/856", "_get_and_verify_max_len", "issues/8793", "_apply_dict_overrides",
-                 "NaN beyond its table", "config.py:826", "rotary_embedding/__init__.py"},
+                 "NaN beyond its table", "config.py:826", "config.py:305", "rotary_embedding/__init__.py"},
         "sglang": {"issues/2108", "factory.py", "config.py:411", "key by key", "model_config.py:1302", "get_rope_config"},
         "llama_cpp": {"llama-context.cpp", "llama-kv-cache.cpp:1944", "over the rest", "load_hparams", "context overflow",
                       "server-context.cpp", "set_gguf_parameters", "deepseek2.cpp was", "server/settings.py"},
@@ -387,11 +396,11 @@ def test_the_ntk_of_vllm_is_su_jianlins():
 
 
 def test_who_reads_the_multiplier():
-    """R1-0528-Qwen3-8B turns the temperature off with attn_factor: SGLang and vLLM before 0.32 follow, newer ones do not."""
+    """R1-0528-Qwen3-8B turns the temperature off with attn_factor: SGLang and vLLM before 0.30 follow, newer ones do not."""
     (keys,) = layers_of(R1_QWEN3)
     factors = {
         name: rotation(get_engine(name), keys, version).scaled.attention_factor
-        for name, version in (("sglang", "0.5.23"), ("vllm", "0.31"))
+        for name, version in (("sglang", "0.5.23"), ("vllm", "0.29"))
     }
     assert factors == {"sglang": pytest.approx(1.0), "vllm": pytest.approx(1.0)}
     assert rotation(get_engine("vllm"), keys, "0.33").scaled.attention_factor == pytest.approx(M[4])

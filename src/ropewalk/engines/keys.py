@@ -44,8 +44,9 @@ class Beside:
     bands: rope_freqs.weight of a GGUF, which divides the frequencies that flags make.
     no_factor: a GGUF names a scaling type without a factor.  null_theta: rope_theta is written as null.
     lost_share: partial_rotary_factor of the dict that an override replaced.  theta_beside: an override of rope_theta alone.
+    new_words: an override says rope_parameters, and no rope_scaling.  own: under an override of either, what the config says.
     outside: keys above text_config, where nobody looks.  params: those of params.json, which vLLM prefers.
-    Of the last three, the Keys that are read instead; of `outside` with what to say before them.
+    Of theta_beside, outside and params, the Keys that are read instead; of `outside` with what to say before them.
     """
 
     asked: int | None = None
@@ -60,6 +61,8 @@ class Beside:
     no_factor: bool = False
     null_theta: bool = False
     lost_share: float | None = None
+    new_words: bool = False
+    own: "Keys | None" = None
     theta_beside: "Keys | None" = None
     outside: "tuple[str, Keys] | None" = None
     params: "Keys | None" = None

@@ -243,6 +243,11 @@ def only_v5(keys: Keys) -> bool:
     return keys.text == CONFIG and keys.spellings == {"v5"}
 
 
+def new_spelling(keys: Keys) -> Says | None:
+    """An engine of before transformers 5 does not look into its dict."""
+    return Says("rope_parameters, and what is in it", unread(keys)) if only_v5(keys) else None
+
+
 def unrolled(keys: Keys) -> bool:
     """A full-attention layer of a model with one table per layer type, whose keys were written flat in v5's dict."""
     return only_v5(keys) and not keys.nested and keys.kind in known.PER_LAYER_TYPE and keys.layer_type == FULL

@@ -14,23 +14,18 @@ from ropewalk.engines.quirks import (
     drops,
     longrope_formula,
     missing_length,
+    new_spelling,
     no_factor,
     null_theta,
-    only_v5,
     outside,
     past_the_window,
     stops,
     temperature,
-    unread,
 )
 from ropewalk.scaling.plan import ScalingPlan
 
 INTERFACE = "TensorRT-LLM 000a01d, _torch/attention_backend/interface.py"
 REPOSITORY = "https://github.com/NVIDIA/TensorRT-LLM"
-
-
-def _new_spelling(keys: Keys) -> Says | None:
-    return Says("rope_parameters, and what is in it", unread(keys)) if only_v5(keys) else None
 
 
 def _no_factor(keys: Keys) -> Says | None:
@@ -49,7 +44,7 @@ def _interleaved(keys: Keys) -> Says | None:
 QUIRKS = (
     Quirk(Verb.CRASHES, null_theta, f"{INTERFACE}, RopeParams.from_config", way_out=NOT_NULL),
     Quirk(Verb.IGNORES, outside, INTERFACE, way_out=INSIDE),
-    Quirk(Verb.IGNORES, _new_spelling, INTERFACE, way_out="Write rope_scaling and rope_theta beside rope_parameters."),
+    Quirk(Verb.IGNORES, new_spelling, INTERFACE, way_out="Write rope_scaling and rope_theta beside rope_parameters."),
     Quirk(Verb.REPLACES, missing_length(lambda keys: 1024, *RAMPED), f"{INTERFACE}, RopeParams.from_config",
           way_out="Write original_max_position_embeddings."),
     Quirk(Verb.REPLACES, _no_factor, f"{INTERFACE}, RopeParams.from_config", way_out=WRITE_FACTOR),

@@ -15,11 +15,11 @@ from ropewalk.engines.quirks import (
     WRITE_BANDS,
     WRITE_FACTOR,
     missing_length,
+    new_spelling,
     no_bands,
     no_factor,
     nomic,
     null_theta,
-    only_v5,
     outside,
     plain,
     stops,
@@ -39,12 +39,6 @@ REPOSITORY = "https://github.com/huggingface/transformers"
 # Pull request 40320, of August 2025; no release was looked at to date it better.
 FACTOR_FIX = "4.56"
 ROPE_UTILS = "transformers 5.23.0, modeling_rope_utils.py"
-
-
-def _new_spelling(keys: Keys) -> Says | None:
-    if not only_v5(keys):
-        return None
-    return Says("rope_parameters, and what is in it", unread(keys))
 
 
 def _no_theta(keys: Keys) -> Says | None:
@@ -143,7 +137,7 @@ QUIRKS = (
     Quirk(Verb.IGNORES, nomic, "transformers 5.23.0, nomic_bert/configuration_nomic_bert.py", ">= 5",
           'Write rope_parameters: {"rope_type": "dynamic", "factor": ...}, and max_position_embeddings as trained.'),
     Quirk(Verb.REPLACES, _no_theta, "https://github.com/unslothai/unsloth/pull/7028", ">= 5", "Write rope_theta."),
-    Quirk(Verb.IGNORES, _new_spelling, "transformers 4.57, configuration_utils.py", "< 5",
+    Quirk(Verb.IGNORES, new_spelling, "transformers 4.57, configuration_utils.py", "< 5",
           "Write rope_scaling and rope_theta beside rope_parameters."),
     Quirk(Verb.CRASHES, no_factor, f"{ROPE_UTILS}, validate_rope", way_out=WRITE_FACTOR),
     Quirk(Verb.CRASHES, no_bands, f"{ROPE_UTILS}, validate_rope", way_out=WRITE_BANDS),

@@ -12,33 +12,42 @@ from ropewalk.engines.quirks import (
     STRETCH_IT,
     WRITE_BANDS,
     WRITE_FACTOR,
+    always_plain,
     drops,
     is_mla,
     long_lists_always,
     lost_share,
     lost_theta,
+    new_spelling,
     no_bands,
     no_factor,
     nomic,
     null_theta,
+    only_v5,
     other_window,
     outside,
     past_the_window,
     static_dynamic,
     temperature,
     theta_beside,
+    unread,
     without_factor,
 )
+from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.checkpoint import inside
+from ropewalk.engines.transformers.class_defaults import class_of
 from ropewalk.scaling.plan import ScalingPlan
 
 ISSUES, PULLS = "https://github.com/vllm-project/vllm/issues", "https://github.com/vllm-project/vllm/pull"
-# The pull request that aligned yarn with transformers is of September 2026, between 0.31 and 0.32.
-ALIGNED = "0.32"
-# The one that turned `dynamic` from static to nothing is of May 2026; no release was looked at to date it better.
-DYNAMIC_FIX = "0.21"
-# transformers 5, whose setter replaces the dict with the base in it, came in with pull request 28542 of late 2025; as above.
-TRANSFORMERS_5 = "0.13"
+# All dated in the sources of 20 releases, 0.6.6 to 0.33.0.
+ALIGNED = "0.30"  # yarn's m and window are as transformers has them
+DYNAMIC_FIX = "0.22"  # `dynamic` turned from static to nothing
+TRANSFORMERS_5 = "0.19.1"  # may be installed, and pip takes it; its setter replaces the dict with the base in it
+HANDED_ON = "0.12"  # every model file hands rope_parameters on; before, these call get_rope without them:
+ALWAYS_PLAIN = frozenset(
+    "arctic dbrx falcon gemma gemma2 gpt_neox minimax mixtral molmo olmo persimmon phi stablelm starcoder2 zamba2".split()
+)
+ALSO_PLAIN = {"0.11": frozenset({"olmo2"}), "0.10": frozenset({"granitemoe", "granitemoeshared"})}  # in those before
 LONGER = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 SCALED_TYPES = ("linear", "dynamic", "ntk", "proportional")  # max_position_embeddings is multiplied by the factor
 
@@ -128,6 +137,36 @@ def _old_flag(keys: Keys) -> Says | None:
     return Says(f"{keys.beside.old_flag}, which is gone", runs=False) if keys.beside.old_flag else None
 
 
+def _new_words(keys: Keys) -> Says | None:
+    """Before 0.12 rope_scaling alone was read; then transformers 4's took the place of rope_parameters."""
+    own = keys.beside.own
+    if not keys.beside.new_words:
+        return None
+    return Says("rope_parameters of the override: what the config says counts", own and (unread(own) if only_v5(own) else own))
+
+
+def _old_words_first(keys: Keys) -> Says | None:
+    own = keys.beside.own
+    if not keys.beside.new_words or own is None or own.rope_type == "default" or only_v5(own):
+        return None
+    return Says("rope_parameters of the override: rope_scaling of the config takes their place", own)
+
+
+def _class_base(keys: Keys) -> Says | None:
+    """transformers 4 knows no rope_theta inside rope_parameters: its class's own is written over it (run for 0.12 to 0.19)."""
+    own = keys.beside.own or keys
+    base = unread(own).rope.rope_theta
+    if not only_v5(own) or own.nested or not class_of(own.kind) or base == keys.rope.rope_theta:
+        return None
+    return Says(f"rope_theta inside rope_parameters: the class's own {base:g} is taken", keys.with_theta(base))
+
+
+def _nested_words(keys: Keys) -> Says | None:
+    if not only_v5(keys) or not keys.nested or keys.kind not in known.OLD_LOCAL_BASE:
+        return None
+    return Says("one dict per layer type in rope_parameters alone (ValueError)", runs=False)
+
+
 def _asked(keys: Keys) -> Says | None:
     """--max-model-len above the window that is derived from the config is a ValueError."""
     asked, derived = keys.beside.asked, _window(keys, ())
@@ -137,7 +176,7 @@ def _asked(keys: Keys) -> Says | None:
 
 
 def _asked_before(keys: Keys) -> Says | None:
-    """Before 0.32 yarn's window was L s."""
+    """Before 0.30 yarn's window was L s."""
     return None if keys.rope_type == "yarn" and (keys.beside.asked or 0) <= keys.target else _asked(keys)
 
 
@@ -178,6 +217,8 @@ def _window(keys: Keys, version: tuple[int, ...]) -> int:
 
 
 POSITIONS = 4  # of MRotaryEmbedding: positions_factor
+PATCHED = "vllm 0.12.0, transformers_utils/config.py"
+OLD_TRANSFORMERS = f">= {HANDED_ON}, < {TRANSFORMERS_5}"  # 4, with which rope_parameters are made of the old keys
 GET_ROPE = "vllm 0.33.0, model_executor/layers/rotary_embedding/__init__.py"
 QUIRKS = (
     Quirk(Verb.IGNORES, _params_first, "vllm 0.32.0, transformers_utils/config.py:826",
@@ -196,12 +237,24 @@ QUIRKS = (
           way_out="Repeat rope_theta inside the override, under rope_parameters."),
     Quirk(Verb.IGNORES, lost_share, GET_ROPE, f">= {TRANSFORMERS_5}",
           "Repeat partial_rotary_factor inside the override, under rope_parameters."),
+    Quirk(Verb.IGNORES, new_spelling, "vllm 0.11.2, transformers_utils/config.py:393", f"< {HANDED_ON}",
+          "Write rope_scaling and rope_theta too."),
+    Quirk(Verb.IGNORES, _new_words, "vllm 0.11.2, transformers_utils/config.py:393", f"< {HANDED_ON}",
+          "Say rope_scaling in the override."),
+    Quirk(Verb.IGNORES, _old_words_first, f"{PATCHED}:305", OLD_TRANSFORMERS, "Say rope_scaling in the override."),
+    Quirk(Verb.IGNORES, _class_base, f"{PATCHED}:307", OLD_TRANSFORMERS, "Write rope_theta beside rope_parameters too."),
+    Quirk(Verb.CRASHES, _nested_words, f"{PATCHED}:307", OLD_TRANSFORMERS, "Write the old keys beside rope_parameters."),
+    *(
+        Quirk(Verb.IGNORES, always_plain(kinds), "vllm 0.11.2, models: get_rope without rope_scaling", f"< {version}",
+              f"Use {version}, or stretch by the base alone: ntk.")
+        for version, kinds in ((HANDED_ON, ALWAYS_PLAIN), *ALSO_PLAIN.items())
+    ),
     Quirk(Verb.CRASHES, no_factor, GET_ROPE, way_out=WRITE_FACTOR),
     Quirk(Verb.CRASHES, no_bands, GET_ROPE, way_out=WRITE_BANDS),
     Quirk(Verb.CRASHES, _no_length, GET_ROPE, way_out="Write original_max_position_embeddings: it has no default here."),
     Quirk(
         Verb.IGNORES, _yarn_of_others(temperature(_old, "attn_factor")), f"{PULLS}/56446", f"< {ALIGNED}",
-        "Add attn_factor = m / (0.1 ln s + 1), or use 0.32.",
+        "Add attn_factor = m / (0.1 ln s + 1), or use 0.30.",
     ),
     Quirk(
         Verb.IGNORES, _yarn_of_others(temperature(absolute_factor, "attention_factor", "mscale", "mscale_all_dim")),

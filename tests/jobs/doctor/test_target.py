@@ -73,7 +73,7 @@ def test_an_override_that_loses_the_base(serve):
     (said,), _, _ = serve(f"vllm serve FOLDER --hf-overrides '{override}'", PLAIN_LLAMA)
     assert "ignores the base: the override replaced the dict that held it, and rope_theta is 10000: a frequency x47" in said
     assert (
-        serve(f"vllm serve FOLDER --hf-overrides '{override}'", PLAIN_LLAMA, {"vllm": "0.11"})[0] == []
+        serve(f"vllm serve FOLDER --hf-overrides '{override}'", PLAIN_LLAMA, {"vllm": "0.12"})[0] == []
     )  # transformers 4 kept it
     kept = {"rope_parameters": {**YARN, "rope_theta": 500_000.0}}
     said, _, _ = serve(f"vllm serve FOLDER --hf-overrides '{json.dumps(kept)}'", PLAIN_LLAMA)
@@ -88,10 +88,10 @@ def test_a_window_beyond_the_derived_one(serve):
     """The example of vLLM's own documentation: 40,960 is derived, 131,072 asked (algorithms.md 1.12)."""
     override = {"rope_parameters": {**YARN, "rope_theta": 1_000_000}}
     command = f"vllm serve FOLDER --max-model-len 131072 --hf-overrides '{json.dumps(override)}'"
-    crash = "vLLM >= 0.32 does not run with --max-model-len 131,072, above the 40,960 that it derives (ValueError)"
+    crash = "vLLM >= 0.30 does not run with --max-model-len 131,072, above the 40,960 that it derives (ValueError)"
 
     assert serve(command, QWEN3_8B)[0] == [crash]
-    assert serve(command, QWEN3_8B, {"vllm": "0.31"})[0] == []
+    assert serve(command, QWEN3_8B, {"vllm": "0.29"})[0] == []
     allowed = serve(f"VLLM_ALLOW_LONG_MAX_MODEL_LEN=1 {command}", QWEN3_8B)[0]
     assert [said for said in allowed if "does not run" in said] == []
     raised = json.dumps({**override, "max_position_embeddings": 131_072})
@@ -100,7 +100,31 @@ def test_a_window_beyond_the_derived_one(serve):
     assert "above the 40,960" in serve(sglang, QWEN3_8B)[0][0]
     allowed = serve(f"SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN=1 {sglang}", QWEN3_8B)[0]
     assert allowed == ["SGLang goes past the window: no stretch reaches positions 40,960..65,535"]
-    assert "above the 32,768" in serve("vllm serve FOLDER --max-model-len 65536", QWEN25_7B, {"vllm": "0.31"})[0][0]
+    assert "above the 32,768" in serve("vllm serve FOLDER --max-model-len 65536", QWEN25_7B, {"vllm": "0.29"})[0][0]
+
+
+V5_QWEN3 = {**{key: value for key, value in QWEN3_8B.items() if key not in ("rope_theta", "rope_scaling")},
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("version", "config", "name", "said"),
+    [
+        # patch_rope_parameters of 0.12, 0.16 and 0.19 was run with transformers 4.57: what it made of each of these
+        ("0.12", QWEN3_8B, "rope_parameters", []),
+        ("0.19", {**QWEN3_8B, "rope_scaling": YARN}, "rope_parameters", ["rope_scaling of the config takes their place"]),
+        ("0.19", {**QWEN3_8B, "rope_scaling": YARN}, "rope_scaling", []),
+        ("0.12", V5_QWEN3, "rope_scaling", ["the class's own 10000 is taken"]),
+        ("0.19", V5_QWEN3, "rope_parameters", ["the class's own 10000 is taken"]),
+        # 0.11 reads rope_scaling of the config (get_config), which an override of rope_parameters leaves as it is
+        ("0.11", QWEN3_8B, "rope_parameters", ["what the config says counts"]),
+        ("0.11", QWEN3_8B, "rope_scaling", []),
+    ],
+)
+def test_an_override_of_a_vllm_with_transformers_4(serve, version, config, name, said):
+    override = {name: {**YARN, "factor": 2.0}, "max_position_embeddings": 65_536}
+    found, _, _ = serve(f"vllm serve FOLDER --hf-overrides '{json.dumps(override)}'", config, {"vllm": version})
+    assert [words in one for words, one in zip(said, found, strict=True)] == [True] * len(said)
 
 
 def test_an_override_inside_text_config(serve):

@@ -26,7 +26,7 @@ from ropewalk.engines.transformers.checkpoint import (
 from ropewalk.errors import BadConfig, first_line
 from ropewalk.jobs.doctor.llama_flags import converted, layers_under, reached, with_flags, with_overrides
 from ropewalk.jobs.doctor.ollama_files import find_model, is_modelfile, of_hub, read_modelfile
-from ropewalk.jobs.doctor.overrides import Overridden, overridden, pasted_outside
+from ropewalk.jobs.doctor.overrides import ROPE_DICTS, Overridden, overridden, part_of, pasted_outside
 from ropewalk.progress import SILENT, Progress
 from ropewalk.scaling.method import same
 from ropewalk.scaling.spec import is_local
@@ -254,10 +254,13 @@ def _of_config(command: Command, config: Mapping[str, Any]) -> Target:
     marks: dict[str, Any] = {
         "old_flag": " and ".join(f"--{name}" for name in OLD_FLAGS if name in command.options),
         "lost_share": lost.get("partial_rotary_factor"),
+        "new_words": bool(overrides.get("rope_parameters")) and not overrides.get("rope_scaling"),
         "asked": length_option(command, "max-model-len", "context-length", "max-seq-len", "max-seq-length"),
         "environment": tuple(name for name in command.environment if is_set(command, name)),
     }  # fmt: skip
-    layers = tuple(keys.knowing(**_reached(keys, config)) for keys in _layers_of(found, marks))
+    said = {} if part_of(config) or "rope_theta" in overrides else {keys.layer_type: keys for keys in _layers(config)}
+    own = said if any(overrides.get(name) for name in ROPE_DICTS) else {}
+    layers = tuple(keys.knowing(own=own.get(keys.layer_type), **_reached(keys, config)) for keys in _layers_of(found, marks))
     if "rope_theta" in lost:
         layers = tuple(dataclasses.replace(keys, lost_theta=True) for keys in layers)
     return Target(command.model, (command.engine,), layers, command.version)
