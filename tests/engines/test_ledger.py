@@ -11,6 +11,7 @@ import pytest
 from ropewalk.engines import gguf
 from ropewalk.engines.engine import Verb, engines, get_engine, parse_version, rotation, within
 from ropewalk.engines.keys import layers_of
+from ropewalk.errors import BadConfig
 from support.published import (
     GEMMA3_4B_TEXT,
     GPT_OSS_20B,
@@ -92,7 +93,12 @@ ROWS = [
     ("transformers", "5.23", R1_QWEN3, Verb.IGNORES, "attn_factor", {"logits": 1.2965}, None),
     ("sglang", "0.5.23", BY_PARTS, Verb.IGNORES, "attention_factor", {"logits": 2.005}, None),
     # 1.4852 -> 2.2058, "squared" (sglang#33558): logits x 1.4852^2
-    ("sglang", "0.5.19", LAGUNA, Verb.REPLACES, "attention_factor of Laguna", {"logits": 2.2058}, "0.5.23"),
+    ("sglang", "0.5.17", LAGUNA, Verb.REPLACES, "attention_factor of Laguna", {"logits": 2.2058}, "0.5.18"),
+    # by its sources: yarn's class takes mscale from 0.5.16 on (m is 1 then, and was 1.1386), truncate from 0.5.7 on
+    ("sglang", "0.5.15", BY_PARTS, Verb.IGNORES, "attention_factor", {"logits": 2.005}, None),
+    ("sglang", "0.5.15", llama(yarn(mscale=1.0, mscale_all_dim=1.0), max_position_embeddings=16_384), Verb.IGNORES,
+     "mscale", {"logits": 1.2965}, "0.5.16"),
+    ("sglang", "0.5.6", GPT_OSS_20B, Verb.IGNORES, "truncate: false", {"frequency": 1.763}, "0.5.7"),
     ("mlx_lm", "0.32.2", BY_PARTS, Verb.IGNORES, "attention_factor", {"logits": 2.005}, None),
     ("tensorrt_llm", "1", BY_PARTS, Verb.IGNORES, "attention_factor", {"logits": 2.005}, None),
     ("llama_cpp", "b10488", BY_PARTS, Verb.IGNORES, "attention_factor", {"logits": 2.005}, None),
@@ -192,6 +198,11 @@ ROWS = [
     # patch_rope_parameters of 0.12, 0.16 and 0.19 run with transformers 4.57: base 1e6 came out as 10,000 of Qwen3's class
     ("vllm", "0.12", v5(R1_QWEN3), Verb.IGNORES, "the class's own 10000", {"frequency": 100 ** (126 / 128)}, "0.19.1"),
     ("vllm", "0.19", GEMMA3_V5, Verb.CRASHES, "one dict per layer type in rope_parameters alone", {}, "0.19.1"),
+    # in the sources of 0.5.9, which asks for transformers 4.57.1, and of 0.5.3
+    ("sglang", "0.5.9", v5(llama(yarn(), max_position_embeddings=16_384)), Verb.IGNORES, "rope_parameters, and what is in it",
+     {"frequency": 4.0, "logits": 1 / M[4] ** 2}, "0.5.10"),
+    ("sglang", "0.5.3", {**llama(yarn(), max_position_embeddings=16_384), "model_type": "olmo2"}, Verb.IGNORES,
+     "every scaling of olmo2", {"frequency": 4.0, "logits": 1 / M[4] ** 2}, "0.5.4"),
     # MixtralAttention: get_rope(head_dim, rotary_dim, max_position, base, is_neox_style)
     ("sglang", "0.5.23", {**llama(yarn(), max_position_embeddings=16_384), "model_type": "mixtral"}, Verb.IGNORES,
      "every scaling of mixtral", {"frequency": 4.0, "logits": 1 / M[4] ** 2}, None),
@@ -199,8 +210,9 @@ ROWS = [
      "every scaling of qwen3_moe", {"frequency": 4.0, "logits": 1 / 1.2965}, None),
     ("tensorrt_llm", "1", v5(llama(yarn(), max_position_embeddings=16_384)), Verb.IGNORES, "rope_parameters",
      {"frequency": 4.0}, None),
-    ("sglang", "0.5.12", {**v5(llama(yarn(), max_position_embeddings=16_384)), "model_type": "lfm2_moe"}, Verb.IGNORES,
-     "LFM2-MoE", {"frequency": 4.0}, "0.5.23"),
+    # lfm2_moe.py reads rope_theta there; from 0.5.10 on transformers 5 gives that dict as rope_scaling (0.5.12: its class run)
+    ("sglang", "0.5.9", {**v5(llama(yarn(), max_position_embeddings=16_384)), "model_type": "lfm2_moe"}, Verb.IGNORES,
+     "the scaling in rope_parameters", {"frequency": 4.0}, "0.5.12"),
     ("transformers", "5.23", {**QWEN25_7B, "max_position_embeddings": 1_010_000,
                               "dual_chunk_attention_config": {"original_max_position_embeddings": 262_144}},
      Verb.IGNORES, "dual_chunk_attention_config: tokens beyond 262,144", {}, None),
@@ -357,6 +369,9 @@ def test_code_of_their_own():
     assert missing.frequency > 20
     (keys,) = get_engine("megatron").read({**preset, "rotary_percent": 0.5, "yarn_original_max_position_embeddings": 4096})
     assert [loss.frequency for loss in rotation(get_engine("megatron"), keys).losses] == [math.inf]
+    for share in (0, -1, 1.5, 1e306):
+        with pytest.raises(BadConfig, match="rotary_percent is"):
+            get_engine("megatron").read({**preset, "rotary_percent": share})
 
 
 def test_every_quirk_has_a_row():

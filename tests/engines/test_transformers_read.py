@@ -409,3 +409,16 @@ def test_gemma3s_window_is_known_where_its_config_leaves_it_out():
 
     assert spec.max_length == 131_072
     assert spec.rope("full_attention").original_length == 32_768
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [("llama", "partial_rotary_factor"), ("llama", "rotary_pct"), ("llama", "rotary_dim"), ("phi", "rotary_pct"),
+     ("deepseek_v3", "partial_rotary_factor")],
+)  # fmt: skip
+def test_a_share_beyond_all_integers_is_refused_in_words(kind, key):
+    """1e306 of a head is infinitely many channels: int() fell over it."""
+    latent = {"qk_rope_head_dim": 64, "kv_lora_rank": 512} if kind == "deepseek_v3" else {}
+    config = {"model_type": kind, "hidden_size": 4096, "num_attention_heads": 32, "max_position_embeddings": 4096, **latent}
+    with pytest.raises(BadConfig, match=key):
+        read({**config, key: 1e306})

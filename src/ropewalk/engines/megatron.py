@@ -10,7 +10,7 @@ from ropewalk.engines.own_files import is_ramped, needed, needed_whole, only_str
 from ropewalk.engines.quirks import missing_length, temperature
 from ropewalk.engines.transformers.checkpoint import text_of
 from ropewalk.engines.transformers.fields import Fields
-from ropewalk.errors import CannotExpress
+from ropewalk.errors import BadConfig, CannotExpress
 from ropewalk.scaling.methods.ntk import stretched_theta
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.rope import Rope
@@ -28,6 +28,8 @@ def read(data: Mapping[str, Any]) -> tuple[Keys, ...]:
     fields = Fields(data)
     channels = needed_whole(fields, "kv_channels")
     share = fields.number("rotary_percent")
+    if share is not None and not 0 < share <= 1:
+        raise BadConfig(f"rotary_percent is {share:g}; the rotated share of a head must be above 0 and at most 1.")
     rotated = channels if share is None else int(channels * share)
     longest = needed_whole(fields, "max_position_embeddings")
     kind = fields.text("position_embedding_type") or "rope"

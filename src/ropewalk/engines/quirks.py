@@ -248,6 +248,14 @@ def new_spelling(keys: Keys) -> Says | None:
     return Says("rope_parameters, and what is in it", unread(keys)) if only_v5(keys) else None
 
 
+def new_words(keys: Keys) -> Says | None:
+    """The same of an override: its dict is set, and what the config says is read."""
+    own = keys.beside.own
+    if not keys.beside.new_words:
+        return None
+    return Says("rope_parameters of the override: what the config says counts", own and (unread(own) if only_v5(own) else own))
+
+
 def unrolled(keys: Keys) -> bool:
     """A full-attention layer of a model with one table per layer type, whose keys were written flat in v5's dict."""
     return only_v5(keys) and not keys.nested and keys.kind in known.PER_LAYER_TYPE and keys.layer_type == FULL

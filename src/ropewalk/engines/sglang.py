@@ -1,7 +1,7 @@
 """SGLang: config.json, --json-model-override-args. Read at 0.5.23, its yarn class alone was run."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ropewalk.engines.config_files import rotation_keys, written
@@ -13,11 +13,14 @@ from ropewalk.engines.quirks import (
     STRETCH_IT,
     WRITE_BANDS,
     WRITE_FACTOR,
+    Effect,
     always_plain,
     drops,
     is_mla,
     lost_theta,
     missing_length,
+    new_spelling,
+    new_words,
     no_bands,
     no_factor,
     null_theta,
@@ -25,11 +28,11 @@ from ropewalk.engines.quirks import (
     other_window,
     outside,
     past_the_window,
+    plain,
     static_dynamic,
     stops,
     temperature,
     theta_beside,
-    unread,
     without_factor,
 )
 from ropewalk.engines.transformers import known
@@ -38,8 +41,11 @@ from ropewalk.scaling.plan import ScalingPlan
 
 PULLS = "https://github.com/sgl-project/sglang/pull"
 LONGER = "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN"
-# Two pull requests, of mid-2026 and of August 2026; no release was looked at to date them better.
-READS_V5, LAGUNA_FIX = "0.5.13", "0.5.20"
+# Dated in the sources of 18 releases, 0.4.6 to 0.5.23.
+LAGUNA_FIX = "0.5.18"
+MSCALE, TRUNCATE = "0.5.16", "0.5.7"  # yarn's class reads these from here on
+TRANSFORMERS_5 = "0.5.10"  # is what it asks for; 0.5.9 asks for 4.57, and these of its files alone look into rope_parameters
+EARLY = frozenset("deepseek_v2 deepseek_v3 glm4 qwen3_5 qwen3_5_moe qwen3_5_text qwen3_5_moe_text".split())
 FACTORY = "sglang 0.5.23, srt/layers/rotary_embedding/factory.py"
 
 
@@ -57,10 +63,13 @@ def _laguna(keys: Keys) -> Says | None:
     return Says("attention_factor of Laguna, multiplied by 0.1 ln s + 1 once more", keys.but(attention_factor=m))
 
 
-def _temperature(keys: Keys) -> Says | None:
-    if keys.kind == "laguna" or is_mla(keys):
-        return None
-    return temperature(_multiplied, "attn_factor", "mscale", "mscale_all_dim")(keys)
+def _multiplied_alone(keys: Keys) -> float:
+    return mscale(keys.factor) * float(keys.said.get("attn_factor", 1.0))
+
+
+def _temperature(made: Callable[[Keys], float], *read: str) -> Effect:
+    found = temperature(made, *read)
+    return lambda keys: None if keys.kind == "laguna" or is_mla(keys) else found(keys)
 
 
 def _mla_type(keys: Keys) -> Says | None:
@@ -117,10 +126,10 @@ def _window(keys: Keys, version: tuple[int, ...]) -> int:
     return keys.longest if stated else round(keys.longest * keys.factor)
 
 
-def _old_v5(keys: Keys) -> Says | None:
-    if not only_v5(keys) or keys.kind != "lfm2_moe":
-        return None
-    return Says("rope_parameters of LFM2-MoE", unread(keys, 10_000.0))
+def _new_spelling(keys: Keys) -> Says | None:
+    if keys.kind == "lfm2_moe" and only_v5(keys):
+        return Says("the scaling in rope_parameters, where it reads the base", plain(keys))
+    return None if keys.kind in EARLY else new_spelling(keys)
 
 
 def _asked(keys: Keys) -> Says | None:
@@ -139,8 +148,8 @@ def _first(stated: Mapping[str, int]) -> str:
 
 
 OVERRIDES = "sglang 0.5.23, srt/utils/hf_transformers/config.py:411"
-# Its model files that call get_rope without rope_scaling (0.5.23), and so turn every model as trained.
-ALWAYS_PLAIN = frozenset("dbrx gemma gemma2 granitemoe mixtral olmo persimmon phi stablelm starcoder2".split())
+# Its model files that call get_rope without rope_scaling (0.4.6 to 0.5.23), and so turn every model as trained.
+ALWAYS_PLAIN = frozenset("dbrx gemma gemma2 granitemoe mixtral olmo persimmon phi stablelm starcoder2 zaya".split())
 QUIRKS = (
     Quirk(Verb.IGNORES, outside, OVERRIDES,
           way_out='Move them into text_config: --json-model-override-args \'{"text_config": {...}}\'.'),
@@ -151,16 +160,24 @@ QUIRKS = (
     Quirk(Verb.CRASHES, null_theta, "sglang 0.5.23, utils/hf_transformers/common.py, get_rope_config", way_out=NOT_NULL),
     Quirk(Verb.CRASHES, _asked, "https://github.com/sgl-project/sglang/issues/2108",
           way_out="Raise max_position_embeddings, and stretch the model to it."),
-    Quirk(Verb.IGNORES, _old_v5, f"{PULLS}/26187", f"< {READS_V5}", "Write rope_scaling beside rope_parameters."),
+    Quirk(Verb.IGNORES, _new_spelling, "sglang 0.5.9, models: getattr(config, 'rope_scaling', None)", f"< {TRANSFORMERS_5}",
+          "Write rope_scaling and rope_theta too."),
+    Quirk(Verb.IGNORES, new_words, "sglang 0.5.9, models: getattr(config, 'rope_scaling', None)", f"< {TRANSFORMERS_5}",
+          "Say rope_scaling in the override."),
     Quirk(Verb.IGNORES, always_plain(ALWAYS_PLAIN), "sglang 0.5.23, models: get_rope without rope_scaling",
           way_out=BASE_ALONE),
+    Quirk(Verb.IGNORES, always_plain({"olmo2"}), "sglang 0.5.3, models/olmo2.py", "< 0.5.4", f"Use 0.5.4. {BASE_ALONE}"),
     Quirk(Verb.CRASHES, no_factor, FACTORY, way_out=WRITE_FACTOR),
     Quirk(Verb.CRASHES, no_bands, FACTORY, way_out=WRITE_BANDS),
     Quirk(Verb.REPLACES, missing_length(lambda keys: keys.longest, *RAMPED), FACTORY,
           way_out="Write original_max_position_embeddings."),
-    Quirk(Verb.CRASHES, _mrope_mscale, "sglang 0.5.23, rotary_embedding/mrope.py:439"),
-    Quirk(Verb.REPLACES, _laguna, f"{PULLS}/33558", f"< {LAGUNA_FIX}", "Use a release after August 2026."),
-    Quirk(Verb.IGNORES, _temperature, f"{FACTORY}:319",
+    Quirk(Verb.CRASHES, _mrope_mscale, "sglang 0.5.23, rotary_embedding/mrope.py:439", f">= {MSCALE}"),
+    Quirk(Verb.REPLACES, _laguna, f"{PULLS}/33558", f"< {LAGUNA_FIX}", f"Use {LAGUNA_FIX}."),
+    Quirk(Verb.IGNORES, _temperature(_multiplied_alone, "attn_factor"), "sglang 0.5.15, rotary_embedding/factory.py",
+          f"< {MSCALE}", "Add attn_factor = m / (0.1 ln s + 1)."),
+    Quirk(Verb.IGNORES, lambda keys: None if is_mla(keys) else drops("truncate")(keys), "sglang 0.5.6, rotary_embedding.py",
+          f"< {TRUNCATE}", f"Use {TRUNCATE}."),
+    Quirk(Verb.IGNORES, _temperature(_multiplied, "attn_factor", "mscale", "mscale_all_dim"), f"{FACTORY}:319", f">= {MSCALE}",
           way_out="Add mscale and mscale_all_dim: 1 with m = (0.1 mscale ln s + 1) / (0.1 ln s + 1)."),
     Quirk(Verb.REPLACES, _mla_type, "sglang 0.5.23, models/deepseek_v2.py:2064"),
     Quirk(Verb.IGNORES, lambda keys: drops("truncate")(keys) if is_mla(keys) else None, FACTORY),

@@ -19,6 +19,7 @@ from ropewalk.engines.quirks import (
     lost_share,
     lost_theta,
     new_spelling,
+    new_words,
     no_bands,
     no_factor,
     nomic,
@@ -137,15 +138,8 @@ def _old_flag(keys: Keys) -> Says | None:
     return Says(f"{keys.beside.old_flag}, which is gone", runs=False) if keys.beside.old_flag else None
 
 
-def _new_words(keys: Keys) -> Says | None:
-    """Before 0.12 rope_scaling alone was read; then transformers 4's took the place of rope_parameters."""
-    own = keys.beside.own
-    if not keys.beside.new_words:
-        return None
-    return Says("rope_parameters of the override: what the config says counts", own and (unread(own) if only_v5(own) else own))
-
-
 def _old_words_first(keys: Keys) -> Says | None:
+    """transformers 4's rope_scaling is put in the place of rope_parameters."""
     own = keys.beside.own
     if not keys.beside.new_words or own is None or own.rope_type == "default" or only_v5(own):
         return None
@@ -239,7 +233,7 @@ QUIRKS = (
           "Repeat partial_rotary_factor inside the override, under rope_parameters."),
     Quirk(Verb.IGNORES, new_spelling, "vllm 0.11.2, transformers_utils/config.py:393", f"< {HANDED_ON}",
           "Write rope_scaling and rope_theta too."),
-    Quirk(Verb.IGNORES, _new_words, "vllm 0.11.2, transformers_utils/config.py:393", f"< {HANDED_ON}",
+    Quirk(Verb.IGNORES, new_words, "vllm 0.11.2, transformers_utils/config.py:393", f"< {HANDED_ON}",
           "Say rope_scaling in the override."),
     Quirk(Verb.IGNORES, _old_words_first, f"{PATCHED}:305", OLD_TRANSFORMERS, "Say rope_scaling in the override."),
     Quirk(Verb.IGNORES, _class_base, f"{PATCHED}:307", OLD_TRANSFORMERS, "Write rope_theta beside rope_parameters too."),

@@ -26,7 +26,7 @@ def read_rotary_dim(fields: Fields, part: Fields, layer_type: str, kind: str) ->
         share = fields.first(f"{layer_type}.partial", *(key for key in SHARES if key in read))
         source = "partial rotation"
     if "rotary_dim" in read and (absolute := fields.whole("rotary_dim")) is not None:
-        if share is not None and int(head * share) != absolute:
+        if share is not None and _channels(head, share) != absolute:
             raise BadConfig(
                 f"{fields.where('rotary_dim')} is {absolute} but {source} is {share:g} of {head}.\n"
                 "  Engines differ in which they read. Remove the wrong one."
@@ -46,6 +46,11 @@ def read_rotary_dim(fields: Fields, part: Fields, layer_type: str, kind: str) ->
     return rotated
 
 
+def _channels(head: int, share: float) -> int:
+    """Of whatever number is written, which may be beyond all integers."""
+    return int(max(min(head * share, 2.0**53), -(2.0**53)))
+
+
 INSIDE = "rope_parameters.partial_rotary_factor"
 WIDTHS = (*SHARES, INSIDE, "rotary_dim")
 
@@ -57,7 +62,7 @@ def _check_share_of_latent(fields: Fields, part: Fields, head: int, rotated: int
     for where, key in ((part, "partial_rotary_factor"), (fields, "partial_rotary_factor")):
         share = where.number(key) if where.states(key) else None
         own = known.DEFAULT_PARTIAL.get(fields.text("model_type") or "", 1.0)
-        if share is not None and int(head * share) != rotated and (share != own or "head_dim" in fields):
+        if share is not None and _channels(head, share) != rotated and (share != own or "head_dim" in fields):
             raise BadConfig(
                 f"{where.where(key)} is {share:g}, beside qk_rope_head_dim {rotated}: latent attention rotates all of that, "
                 "and engines differ in what they make of a share.\n  Take it out."
@@ -72,7 +77,7 @@ def _check_widths(fields: Fields, part: Fields, row: ClassDefaults, head: int, r
         if key in row.widths or not where.states(name):
             continue
         value = where.number(name) or 0.0
-        width = int(value) if name == "rotary_dim" else int(head * value)
+        width = _channels(1 if name == "rotary_dim" else head, value)
         if width != rotated:
             instead = f" It reads {' and '.join(row.widths)}." if row.widths else ""
             raise BadConfig(
