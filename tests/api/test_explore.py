@@ -26,7 +26,7 @@ def test_the_command_that_the_page_shows_is_about_this_model_as_it_was_read(tmp_
     (folder / "config.json").write_text((bundled_model() / "config.json").read_text())
     page = ropewalk.explore(folder, tmp_path / "page.html", original_length="0.25k")
     assert shlex.split(page.model["command"]) == [str(folder), "--original-length", "256"]
-    assert page.model["name"] == str(folder)
+    assert page.model["name"] == folder.name
     config = json.loads((folder / "config.json").read_text())
     assert ropewalk.explore(config, tmp_path / "page.html").model["command"] == "config.json"
 

@@ -195,7 +195,7 @@ def test_plan_says_which_engines_would_read_it_otherwise(ropewalk, qwen3):
     code, out, _ = ropewalk("plan", qwen3, "--factor", "8", "--method", "ntk_by_parts")
     assert code == 0
     assert "MLX-LM ignores attention_factor: logits x1.46" in out  # (0.1 ln 8 + 1)^2
-    assert "SGLang ignores attention_factor: logits x1.46" in out
+    assert "SGLang >= 0.5.16 ignores attention_factor: logits x1.46" in out
     assert "vLLM" not in out
     assert "ignores" not in ropewalk("plan", qwen3, "--factor", "8", "--method", "yarn")[1]
     data = json.loads(ropewalk("plan", qwen3, "--factor", "8", "--method", "ntk_by_parts", "--json")[1])

@@ -61,7 +61,7 @@ def test_several_models_get_a_folder_each(ropewalk, tmp_path):
     ("args", "message"),
     [
         (["no/such/model/here", "--factor", "2"], "no such folder or file"),
-        (["ropewalk-tiny"], "Give lengths (--lengths), such as 4k,8k,16k, or factor (--factor)"),
+        (["ropewalk-tiny", "--lengths", "1"], "a length of 1 holds nothing to predict"),
         (["ropewalk-tiny", "--factor", "2", "--methods", "yarm"], "Did you mean 'yarn'?"),
         (["ropewalk-tiny", "--factor", "2", "--tasks", "paskey"], "Did you mean 'passkey'?"),
         (["ropewalk-tiny", "--factor", "2", "--tasks", "keys-999"], "keys-999: the rungs of keys go from 0 to "),

@@ -57,6 +57,8 @@ def _print_engines(console: Console, title: str, detail: Engines) -> None:
 
 
 def _print_engine(console: Console, one: EngineDiagnosis) -> None:
+    if one.unseen:
+        console.print(f"note  {one.version} is {one.unseen}", markup=False)
     if not one.losses:
         console.print(f"[green]ok[/]    {one.name}: as written")
         return

@@ -147,7 +147,7 @@ class Written:
 @dataclass(frozen=True, slots=True)
 class Engine:
     """name: as in commands and file names.  title: as people write it.
-    version: the newest that was looked at, a release or a commit.
+    version: the newest that was looked at, a release or a commit.  oldest: the oldest release, where any but the newest was.
 
     reads: "config.json", "GGUF" or a format of its own.
     write: a plan for it, or CannotExpress.  read: the keys in a format of its own.
@@ -163,6 +163,18 @@ class Engine:
     read: Callable[[Mapping[str, Any]], tuple[Keys, ...]] | None = None
     commands: Callable[[ScalingPlan, Any, str], tuple[str, ...]] = field(default=lambda plan, config, folder: ())
     window: Callable[[Keys, tuple[int, ...]], int | None] = field(default=lambda keys, version: None)
+    oldest: str = ""
+
+    def unseen(self, version: str) -> str:
+        """Why what is said of this version may not hold of it; empty where it lies between two that were looked at."""
+        if not version or not re.fullmatch(r"\d+(\.\d+)+", self.version):
+            return ""
+        asked, newest, oldest = parse_version(version), parse_version(self.version), self.oldest or self.version
+        if asked[: len(newest)] > newest:
+            return f"newer than any {self.title} that was looked at ({self.version}): what changed since then is not known"
+        if asked < parse_version(oldest):
+            return f"older than any {self.title} that was looked at ({oldest}): it may read less than is said here"
+        return ""
 
 
 ALIASES = {"llamacpp": "llama_cpp", "llama": "llama_cpp", "mlx": "mlx_lm", "trtllm": "tensorrt_llm"}

@@ -207,4 +207,4 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Wr
     return written(ENGINE, plan, config, version)
 
 
-ENGINE = register(Engine("mlx_lm", "MLX-LM", "0.32.2", "config.json", QUIRKS, write, commands=commands))
+ENGINE = register(Engine("mlx_lm", "MLX-LM", "0.32.2", "config.json", QUIRKS, write, commands=commands, oldest="0.32"))

@@ -211,4 +211,6 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Wr
     return written(ENGINE, plan, config, version)
 
 
-ENGINE = register(Engine("sglang", "SGLang", "0.5.23", "config.json", QUIRKS, write, commands=commands, window=_window))
+ENGINE = register(
+    Engine("sglang", "SGLang", "0.5.23", "config.json", QUIRKS, write, commands=commands, oldest="0.4.6", window=_window)
+)

@@ -171,4 +171,6 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Wr
     return written(ENGINE, plan, config, version)
 
 
-ENGINE = register(Engine("transformers", "transformers", "5.23", "config.json", QUIRKS, write, commands=commands))
+ENGINE = register(
+    Engine("transformers", "transformers", "5.23", "config.json", QUIRKS, write, commands=commands, oldest="4.56")
+)

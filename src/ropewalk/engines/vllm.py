@@ -301,4 +301,6 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], version: str = "") -> Wr
     return written(ENGINE, plan, config, version)
 
 
-ENGINE = register(Engine("vllm", "vLLM", "0.33", "config.json", QUIRKS, write, commands=commands, window=_window))
+ENGINE = register(
+    Engine("vllm", "vLLM", "0.33", "config.json", QUIRKS, write, commands=commands, oldest="0.6.6", window=_window)
+)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ropewalk.engines.engine import engines
+from ropewalk.engines.engine import engines, get_engine
 from ropewalk.engines.keys import layers_of
 from ropewalk.errors import BadConfig, BadOption, RopewalkError, UnknownName
 from ropewalk.jobs.doctor.static import compare, examine, meaning
@@ -186,3 +186,22 @@ def test_no_sound_config_with_odd_keys_makes_it_fall_over(kind, odd):
             "short_factor": [1.0] * 64, **odd}  # fmt: skip
     with contextlib.suppress(RopewalkError):
         examine(Target("x", (), layers_of({**LLAMA2_7B, "rope_theta": 1e4, "rope_scaling": said})), READERS)
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "words"),
+    [
+        ("vllm", "0.6.5", "older than any vLLM that was looked at (0.6.6)"),
+        ("vllm", "0.6.6", ""),
+        ("vllm", "0.33.1", ""),  # a release of the line that was looked at
+        ("vllm", "0.34", "newer than any vLLM that was looked at (0.33)"),
+        ("mlx_lm", "0.26", "older than any MLX-LM that was looked at (0.32)"),
+        ("sglang", "0.5.24", "newer than any SGLang that was looked at (0.5.23)"),
+        ("llama_cpp", "b9000", ""),  # a commit was: builds are not told apart
+        ("vllm", "", ""),
+    ],
+)
+def test_a_version_that_nobody_looked_at_is_said_to_be_one(name, version, words):
+    engine = get_engine(name)
+    assert engine.unseen(version).startswith(words)
+    assert bool(engine.unseen(version)) == bool(words)

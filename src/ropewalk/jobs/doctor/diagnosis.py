@@ -65,6 +65,7 @@ def of_engines(target: Target, names: Sequence[str], versions: Mapping[str, str]
     found = examine(target, names, versions)
     said = [(one, loss.said) for one in found for loss in one.losses]
     rows = [(one.name, "; ".join(loss.said for loss in one.losses) or "as written") for one in found]
+    rows = [(name, f"{words}; {one.unseen}" if one.unseen else words) for (name, words), one in zip(rows, found, strict=True)]
     written = tuple(meaning(keys) for keys in target.layers)
     data = {"target": target.title, "written": written, "healthy": not said, "engines": [_as_dict(one) for one in found]}
     table = Table(("engine", "finds"), tuple(rows), tuple(f"written: {words}" for words in written))
@@ -76,6 +77,7 @@ def _as_dict(one: EngineDiagnosis) -> dict[str, Any]:
     return {
         "engine": one.engine,
         "version": one.version,
+        "unseen": one.unseen,
         "findings": [{"said": loss.said, **dataclasses.asdict(loss)} for loss in one.losses],
         "attention_factor": {r.layer_type: r.scaled.attention_factor if r.scaled else None for r in one.rotations},
         "window": {r.layer_type: r.window for r in one.rotations},

@@ -13,12 +13,13 @@ from ropewalk.scaling.method import difference
 
 @dataclass(frozen=True, slots=True)
 class EngineDiagnosis:
-    """One engine, one version, every layer type."""
+    """One engine, one version, every layer type.  unseen: why what is said may not hold of this version."""
 
     engine: str
     title: str
     version: str
     rotations: tuple[Rotation, ...]
+    unseen: str = ""
 
     @property
     def name(self) -> str:
@@ -49,7 +50,7 @@ def examine(
         _check_reads(engine, target)
         given = known.get(engine.name, target.version if engine.name in target.engines else "")
         rotations = tuple(rotation(engine, keys, given) for keys in target.layers)
-        found.append(EngineDiagnosis(engine.name, engine.title, given or engine.version, rotations))
+        found.append(EngineDiagnosis(engine.name, engine.title, given or engine.version, rotations, engine.unseen(given)))
     return tuple(found)
 
 
