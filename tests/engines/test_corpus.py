@@ -47,7 +47,7 @@ SICK = {
     "Qwen/Qwen2.5-7B-Instruct, the card's YaRN": "below the 131,072 that factor says: 32,768 tokens",
     "microsoft/Phi-4-mini-instruct": "MLX-LM ignores short_factor",
     "Qwen/Qwen3-8B, the card's YaRN": "below the 131,072 that factor says: 40,960 tokens",
-    "deepseek-ai/DeepSeek-R1-0528-Qwen3-8B": "transformers ignores attn_factor: logits x1.3",
+    "deepseek-ai/DeepSeek-R1-0528-Qwen3-8B": "transformers >= 4.51 ignores attn_factor: logits x1.3",
     "moonshotai/Kimi-K2-Instruct": "llama.cpp ignores beta_fast: 1.0 and beta_slow: 1.0",
     "openai/gpt-oss-20b": "MLX-LM ignores truncate: false: a frequency x1.76 off",
     "poolside/Laguna-XS.2": "llama.cpp ignores attention_factor (full_attention): logits x2",

@@ -176,6 +176,16 @@ ROWS = [
     ("llama_cpp", "b10488", GEMMA4, Verb.IGNORES, '"proportional"', {"frequency": math.inf}, None),
     ("tensorrt_llm", "1", GEMMA4_V4, Verb.CRASHES, '"proportional"', {}, None),
     # spellings
+    # _compute_yarn_parameters of 4.45, 4.50, 4.51, 4.53, 4.55 and 4.57 run for this config (base 1e6, 128 channels)
+    ("transformers", "4.50", {**QWEN3_8B, "max_position_embeddings": 131_072,
+                              "rope_scaling": {**yarn(), "original_max_position_embeddings": 32_768}}, Verb.IGNORES,
+     "its ramp is placed for 131,072 tokens", {"frequency": 2.2353}, "4.51"),
+    ("transformers", "4.50", {**QWEN3_8B, "max_position_embeddings": 131_072, "rope_scaling": {
+        **yarn(), "original_max_position_embeddings": 32_768, "mscale": 1.0, "mscale_all_dim": 1.0}}, Verb.IGNORES,
+     "mscale", {"logits": 1.1386**2}, "4.51"),
+    ("transformers", "4.53", {**QWEN3_8B, "max_position_embeddings": 131_072, "rope_scaling": {
+        **yarn(), "original_max_position_embeddings": 32_768, "truncate": False}}, Verb.IGNORES,
+     "truncate: false", {"frequency": 1.0489}, "4.55"),
     ("transformers", "4.57", v5(llama(yarn(), max_position_embeddings=16_384)), Verb.IGNORES, "rope_parameters",
      {"frequency": 4.0, "logits": 1 / 1.2965}, "5.23"),
     ("transformers", "5.23", FLAT_OLMO, Verb.IGNORES, "flat rope_parameters", {"frequency": 8.0, "logits": 1 / M[8] ** 2},

@@ -41,7 +41,7 @@ MUTANTS = {
         ("random: a width that no class reads passes", "        if width != rotated:\n", "        if False:\n"),
         (
             "random: a share beside a latent head passes",
-            "if share is not None and int(head * share) != rotated",
+            "if share is not None and _channels(head, share) != rotated",
             "if share is None",
         ),
     ],

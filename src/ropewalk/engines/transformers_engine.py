@@ -8,12 +8,13 @@ from typing import Any
 
 from ropewalk.engines.config_files import written
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
-from ropewalk.engines.keys import CONFIG, RAMPED, Keys, absolute_factor
+from ropewalk.engines.keys import CONFIG, RAMPED, Keys, absolute_factor, mscale
 from ropewalk.engines.quirks import (
     INSIDE,
     NOT_NULL,
     WRITE_BANDS,
     WRITE_FACTOR,
+    drops,
     missing_length,
     new_spelling,
     no_bands,
@@ -36,9 +37,9 @@ from ropewalk.scaling.methods.ntk import stretched_theta
 from ropewalk.scaling.plan import ScalingPlan
 
 REPOSITORY = "https://github.com/huggingface/transformers"
-# Pull request 40320, of August 2025; no release was looked at to date it better.
-FACTOR_FIX = "4.56"
-ROPE_UTILS = "transformers 5.23.0, modeling_rope_utils.py"
+# Dated in modeling_rope_utils.py of 14 releases, 4.43 to 5.23, and run. Which classes scaled before 4.56 was not looked at.
+READS_LENGTH, TRUNCATE, FACTOR_FIX = "4.51", "4.55", "4.56"
+ROPE_UTILS, OLD_ROPE_UTILS = (f"transformers {version}, modeling_rope_utils.py" for version in ("5.23.0", "4.50.0"))
 
 
 def _no_theta(keys: Keys) -> Says | None:
@@ -58,6 +59,19 @@ def _flat(keys: Keys) -> Says | None:
     if row and row.states_theta:
         return Says(f"flat rope_parameters: {keys.kind} has one dict per layer type (KeyError)", runs=False)
     return Says(f"flat rope_parameters: {keys.kind} has one dict per layer type", unread(keys))
+
+
+def _own_length(keys: Keys) -> Says | None:
+    """yarn's ramp was placed for max_position_embeddings, and the original length was checked and not used."""
+    if keys.rope_type != "yarn" or not keys.states_length or keys.longest == keys.rope.original_length:
+        return None
+    what = f"original_max_position_embeddings of yarn: its ramp is placed for {keys.longest:,} tokens"
+    return Says(what, keys.but(factor=keys.factor).with_length(keys.longest))
+
+
+def _stated_or_own(keys: Keys) -> float:
+    stated = keys.said.get("attention_factor")
+    return mscale(keys.factor) if stated is None else float(stated)
 
 
 def _nested_truncate(keys: Keys) -> Says | None:
@@ -152,10 +166,16 @@ QUIRKS = (
           way_out="Write a larger rope_theta."),
     Quirk(Verb.REPLACES, missing_length(lambda keys: keys.longest, *RAMPED), f"{ROPE_UTILS}:836",
           way_out="Write original_max_position_embeddings."),
-    Quirk(Verb.REPLACES, _ratio_wins, f"{REPOSITORY}/issues/38224", f"< {FACTOR_FIX}",
+    Quirk(Verb.IGNORES, temperature(_stated_or_own, "attention_factor"), f"{OLD_ROPE_UTILS}:196", f"< {READS_LENGTH}",
+          "Write attention_factor, the absolute value."),
+    Quirk(Verb.IGNORES, drops("truncate"), f"{OLD_ROPE_UTILS}:212", f"< {TRUNCATE}",
+          f"Use {TRUNCATE}, or write longrope factors."),
+    Quirk(Verb.IGNORES, _own_length, f"{OLD_ROPE_UTILS}:192", f"< {READS_LENGTH}",
+          f"Use {READS_LENGTH}, or write longrope factors."),
+    Quirk(Verb.REPLACES, _ratio_wins, f"{REPOSITORY}/issues/38224", f">= {READS_LENGTH}, < {FACTOR_FIX}",
           "Make max_position_embeddings factor x original."),
     Quirk(Verb.IGNORES, temperature(absolute_factor, "attention_factor", "mscale", "mscale_all_dim"), f"{ROPE_UTILS}:436",
-          way_out="Write attention_factor, the absolute value."),
+          f">= {READS_LENGTH}", "Write attention_factor, the absolute value."),
     Quirk(Verb.DRIFTS, _stateful, f"{REPOSITORY}/issues/25104", way_out="Use a static factor, or attach a dynamic plan."),
     Quirk(Verb.REPLACES, _own_dynamic, f"{ROPE_UTILS}:341", way_out="Write factor 1."),
     Quirk(Verb.DRIFTS, _mixed_cache, f"{REPOSITORY}/issues/25104"),
