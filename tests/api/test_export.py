@@ -9,7 +9,7 @@ from support.watching import Watching
 
 
 def test_engines_as_words_or_a_list(tmp_path):
-    one = ropewalk.export("ropewalk-tiny", "yarn", tmp_path / "one", engines="vllm,mlx", factor=8, versions="vllm=0.31")
+    one = ropewalk.export("ropewalk-tiny", "yarn", tmp_path / "one", engines="vllm,mlx", factor=8, versions="vllm=0.29")
     other = ropewalk.export(
         "ropewalk-tiny", ropewalk.plan("ropewalk-tiny", factor=8), str(tmp_path / "other"), engines=["vllm", "mlx"],
         versions={"vllm": "0.29"},
@@ -18,6 +18,11 @@ def test_engines_as_words_or_a_list(tmp_path):
     carrier = one.written.parts[0].written.carrier
     assert (one.exit_code, one.table.rows) == (0, (("checkpoint", "vllm, mlx_lm", "4,096", carrier),))
     assert (one.out / "checkpoint" / "config.json").is_file()
+
+
+def test_a_version_that_nobody_looked_at_is_noted(tmp_path):
+    made = ropewalk.export("ropewalk-tiny", "yarn", tmp_path / "out", engines="vllm", factor=8, versions="vllm=9.9")
+    assert [note for note in made.notes if note.startswith("9.9 is newer than any vLLM that was looked at")]
 
 
 def test_an_engine_that_refuses(tmp_path):

@@ -167,7 +167,7 @@ def export(
     folder, place = source.folder, as_place(out)
     progress.begin(f"writing {place}")
     written = write(folder, chosen, names, place, versions=at, force=force)
-    said = [written.lost] if written.lost else []
+    said = [*filter(None, (written.lost, *(get_engine(name).unseen(version) for name, version in at.items())))]
     return Export(
         place, chosen, written, (*spec.warnings, *plan_notes(spec, chosen), *said, *source.weights_notes, *file_notes(folder))
     )

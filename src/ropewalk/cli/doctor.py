@@ -34,7 +34,7 @@ def _print(console: Console, found: Diagnosis) -> int:
     if isinstance(detail, Engines):
         _print_engines(wide, found.title, detail)
     elif isinstance(detail, StackPair):
-        for sentence in detail.sentences:
+        for sentence in filter(None, (*detail.sentences, detail.trainer.unseen, detail.rollout.unseen)):
             print(sentence)
         for loss in (*detail.trainer.losses, *detail.rollout.losses):
             print(f"  {loss.said}")
@@ -58,7 +58,7 @@ def _print_engines(console: Console, title: str, detail: Engines) -> None:
 
 def _print_engine(console: Console, one: EngineDiagnosis) -> None:
     if one.unseen:
-        console.print(f"note  {one.version} is {one.unseen}", markup=False)
+        console.print(f"note  {one.unseen}", markup=False)
     if not one.losses:
         console.print(f"[green]ok[/]    {one.name}: as written")
         return

@@ -166,14 +166,16 @@ class Engine:
     oldest: str = ""
 
     def unseen(self, version: str) -> str:
-        """Why what is said of this version may not hold of it; empty where it lies between two that were looked at."""
+        """A sentence where this version lies outside of what was looked at, so that what is said may not hold of it."""
         if not version or not re.fullmatch(r"\d+(\.\d+)+", self.version):
             return ""
         asked, newest, oldest = parse_version(version), parse_version(self.version), self.oldest or self.version
         if asked[: len(newest)] > newest:
-            return f"newer than any {self.title} that was looked at ({self.version}): what changed since then is not known"
+            return f"{version} is newer than any {self.title} that was looked at ({self.version}): what changed since then is not known"
         if asked < parse_version(oldest):
-            return f"older than any {self.title} that was looked at ({oldest}): it may read less than is said here"
+            return (
+                f"{version} is older than any {self.title} that was looked at ({oldest}): it may read less than is said here"
+            )
         return ""
 
 

@@ -13,7 +13,7 @@ from ropewalk.scaling.method import difference
 
 @dataclass(frozen=True, slots=True)
 class EngineDiagnosis:
-    """One engine, one version, every layer type.  unseen: why what is said may not hold of this version."""
+    """One engine, one version, every layer type.  unseen: that nobody looked at this version."""
 
     engine: str
     title: str
