@@ -171,7 +171,7 @@ class Engine:
             return ""
         asked, newest, oldest = parse_version(version), parse_version(self.version), self.oldest or self.version
         if asked[: len(newest)] > newest:
-            return f"{version} is newer than any {self.title} that was looked at ({self.version}): what changed since then is not known"
+            return f"{version} is newer than any {self.title} that was looked at ({self.version}): what changed is not known"
         if asked < parse_version(oldest):
             return (
                 f"{version} is older than any {self.title} that was looked at ({oldest}): it may read less than is said here"
