@@ -208,6 +208,22 @@ ROWS = [
     # patch_rope_parameters of 0.12, 0.16 and 0.19 run with transformers 4.57: base 1e6 came out as 10,000 of Qwen3's class
     ("vllm", "0.12", v5(R1_QWEN3), Verb.IGNORES, "the class's own 10000", {"frequency": 100 ** (126 / 128)}, "0.19.1"),
     ("vllm", "0.19", GEMMA3_V5, Verb.CRASHES, "one dict per layer type in rope_parameters alone", {}, "0.19.1"),
+    # truncate stands nowhere in rotary_embedding of 0.6.6 to 0.11.2: x1.763 as for MLX-LM above
+    ("vllm", "0.11.2", GPT_OSS_20B, Verb.IGNORES, "truncate: false", {"frequency": 1.763}, "0.12"),
+    ("vllm", "0.16", {**M_RAMP, "rope_scaling": {**M_RAMP["rope_scaling"], "truncate": True}}, Verb.CRASHES,
+     "truncate beside mrope_section", {}, "0.17"),
+    ("vllm", "0.10.2", M_RAMP, Verb.IGNORES, "mrope_section beside yarn", {}, "0.11"),
+    ("vllm", "0.8.5", NTK, Verb.CRASHES, 'rope_type "ntk"', {}, "0.9"),
+    ("vllm", "0.11", PHI3_MINI_128K, Verb.DRIFTS, "takes its whole batch to the long lists", {}, "0.11.1"),
+    # nothing in 0.5.6 mentions rope_parameters; glm4 reads the base from 0.5.7 on, DeepSeek all in 0.5.9
+    ("sglang", "0.5.6", v5({**MLA, "rope_scaling": yarn()}), Verb.IGNORES, "rope_parameters, and what is in it", {}, "0.5.9"),
+    ("sglang", "0.5.8", {**v5(llama(yarn(), max_position_embeddings=16_384)), "model_type": "glm4"}, Verb.IGNORES,
+     "the scaling in rope_parameters, where it reads the base", {"frequency": 4.0}, "0.5.6"),
+    ("sglang", "0.5.9", {**v5({**QWEN3_8B, "rope_scaling": yarn()}), "model_type": "qwen3_next"}, Verb.IGNORES,
+     "the base in rope_parameters", {}, "0.5.10"),
+    ("sglang", "0.5.9", llama({"rope_type": "yarn", "factor": 4.0}), Verb.CRASHES, "without original_max_position_embeddings",
+     {}, "0.5.10"),
+    ("sglang", "0.5.8", M_RAMP, Verb.IGNORES, "mrope_section beside yarn", {}, "0.5.9"),
     # in the sources of 0.5.9, which asks for transformers 4.57.1, and of 0.5.3
     ("sglang", "0.5.9", v5(llama(yarn(), max_position_embeddings=16_384)), Verb.IGNORES, "rope_parameters, and what is in it",
      {"frequency": 4.0, "logits": 1 / M[4] ** 2}, "0.5.10"),

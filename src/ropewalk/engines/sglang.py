@@ -33,6 +33,7 @@ from ropewalk.engines.quirks import (
     stops,
     temperature,
     theta_beside,
+    unread,
     without_factor,
 )
 from ropewalk.engines.transformers import known
@@ -44,8 +45,15 @@ LONGER = "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN"
 # Dated in the sources of 18 releases, 0.4.6 to 0.5.23.
 LAGUNA_FIX = "0.5.18"
 MSCALE, TRUNCATE = "0.5.16", "0.5.7"  # yarn's class reads these from here on
-TRANSFORMERS_5 = "0.5.10"  # is what it asks for; 0.5.9 asks for 4.57, and these of its files alone look into rope_parameters
-EARLY = frozenset("deepseek_v2 deepseek_v3 glm4 qwen3_5 qwen3_5_moe qwen3_5_text qwen3_5_moe_text".split())
+TRANSFORMERS_5 = "0.5.10"  # is what it asks for; 0.5.9 asks for 4.57
+# The model files that look into rope_parameters before: none until 0.5.7, then two, and some in 0.5.9.
+READ_BASE = {"0.5.7": frozenset({"glm4"}), "0.5.9": frozenset({"glm4", "lfm2", "lfm2_moe"})}
+READ_ALL = {
+    "0.5.7": frozenset({"ministral3"}),
+    "0.5.9": frozenset(
+        "deepseek_v2 deepseek_v3 deepseek_v32 kimi_k2 ministral3 qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text".split()
+    ),
+}
 FACTORY = "sglang 0.5.23, srt/layers/rotary_embedding/factory.py"
 
 
@@ -126,10 +134,37 @@ def _window(keys: Keys, version: tuple[int, ...]) -> int:
     return keys.longest if stated else round(keys.longest * keys.factor)
 
 
-def _new_spelling(keys: Keys) -> Says | None:
-    if keys.kind == "lfm2_moe" and only_v5(keys):
-        return Says("the scaling in rope_parameters, where it reads the base", plain(keys))
-    return None if keys.kind in EARLY else new_spelling(keys)
+def _unless_read(version: str) -> Effect:
+    """new_spelling, but for the files of that version that look."""
+
+    def effect(keys: Keys) -> Says | None:
+        if not only_v5(keys) or keys.kind in READ_ALL[version]:
+            return None
+        if keys.kind in READ_BASE[version]:
+            return Says("the scaling in rope_parameters, where it reads the base", plain(keys))
+        if keys.kind == "qwen3_next" and version == "0.5.9":
+            return Says(
+                "the base in rope_parameters, where it reads the scaling", keys.with_theta(unread(keys).rope.rope_theta)
+            )
+        return new_spelling(keys)
+
+    return effect
+
+
+def _new_words(keys: Keys) -> Says | None:
+    return None if keys.kind in READ_ALL["0.5.9"] else new_words(keys)
+
+
+def _without_sections(keys: Keys) -> Says | None:
+    if keys.rope_type != "yarn" or "mrope_section" not in keys.said:
+        return None
+    return Says("mrope_section beside yarn")
+
+
+def _no_length(keys: Keys) -> Says | None:
+    if keys.rope_type not in RAMPED or keys.states_length:
+        return None
+    return Says(f"{keys.rope_type} without original_max_position_embeddings (KeyError)", runs=False)
 
 
 def _asked(keys: Keys) -> Says | None:
@@ -149,7 +184,9 @@ def _first(stated: Mapping[str, int]) -> str:
 
 OVERRIDES = "sglang 0.5.23, srt/utils/hf_transformers/config.py:411"
 # Its model files that call get_rope without rope_scaling (0.4.6 to 0.5.23), and so turn every model as trained.
-ALWAYS_PLAIN = frozenset("dbrx gemma gemma2 granitemoe mixtral olmo persimmon phi stablelm starcoder2 zaya".split())
+ALWAYS_PLAIN = frozenset(
+    "dbrx gemma gemma2 gptj granitemoe grok-1 mixtral olmo persimmon phi spark2_5 stablelm starcoder2 zaya".split()
+)
 QUIRKS = (
     Quirk(Verb.IGNORES, outside, OVERRIDES,
           way_out='Move them into text_config: --json-model-override-args \'{"text_config": {...}}\'.'),
@@ -160,17 +197,28 @@ QUIRKS = (
     Quirk(Verb.CRASHES, null_theta, "sglang 0.5.23, utils/hf_transformers/common.py, get_rope_config", way_out=NOT_NULL),
     Quirk(Verb.CRASHES, _asked, "https://github.com/sgl-project/sglang/issues/2108",
           way_out="Raise max_position_embeddings, and stretch the model to it."),
-    Quirk(Verb.IGNORES, _new_spelling, "sglang 0.5.9, models: getattr(config, 'rope_scaling', None)", f"< {TRANSFORMERS_5}",
-          "Write rope_scaling and rope_theta too."),
-    Quirk(Verb.IGNORES, new_words, "sglang 0.5.9, models: getattr(config, 'rope_scaling', None)", f"< {TRANSFORMERS_5}",
+    *(
+        Quirk(Verb.IGNORES, effect, f"sglang {seen}, models: getattr(config, 'rope_scaling', None)", versions,
+              "Write rope_scaling and rope_theta too.")
+        for seen, effect, versions in (
+            ("0.5.6", new_spelling, "< 0.5.7"), ("0.5.8", _unless_read("0.5.7"), ">= 0.5.7, < 0.5.9"),
+            ("0.5.9", _unless_read("0.5.9"), f">= 0.5.9, < {TRANSFORMERS_5}"),
+        )
+    ),
+    Quirk(Verb.IGNORES, new_words, "sglang 0.5.8, models: getattr(config, 'rope_scaling', None)", "< 0.5.9",
           "Say rope_scaling in the override."),
+    Quirk(Verb.IGNORES, _new_words, "sglang 0.5.9, models: getattr(config, 'rope_scaling', None)",
+          f">= 0.5.9, < {TRANSFORMERS_5}", "Say rope_scaling in the override."),
     Quirk(Verb.IGNORES, always_plain(ALWAYS_PLAIN), "sglang 0.5.23, models: get_rope without rope_scaling",
           way_out=BASE_ALONE),
     Quirk(Verb.IGNORES, always_plain({"olmo2"}), "sglang 0.5.3, models/olmo2.py", "< 0.5.4", f"Use 0.5.4. {BASE_ALONE}"),
     Quirk(Verb.CRASHES, no_factor, FACTORY, way_out=WRITE_FACTOR),
     Quirk(Verb.CRASHES, no_bands, FACTORY, way_out=WRITE_BANDS),
-    Quirk(Verb.REPLACES, missing_length(lambda keys: keys.longest, *RAMPED), FACTORY,
-          way_out="Write original_max_position_embeddings."),
+    Quirk(Verb.CRASHES, _no_length, "sglang 0.5.9, rotary_embedding.py", f"< {TRANSFORMERS_5}",
+          "Write original_max_position_embeddings."),
+    Quirk(Verb.REPLACES, missing_length(lambda keys: keys.longest, *RAMPED), FACTORY, f">= {TRANSFORMERS_5}",
+          "Write original_max_position_embeddings."),
+    Quirk(Verb.IGNORES, _without_sections, "sglang 0.5.8, rotary_embedding.py", "< 0.5.9", "Use 0.5.9."),
     Quirk(Verb.CRASHES, _mrope_mscale, "sglang 0.5.23, rotary_embedding/mrope.py:439", f">= {MSCALE}"),
     Quirk(Verb.REPLACES, _laguna, f"{PULLS}/33558", f"< {LAGUNA_FIX}", f"Use {LAGUNA_FIX}."),
     Quirk(Verb.IGNORES, _temperature(_multiplied_alone, "attn_factor"), "sglang 0.5.15, rotary_embedding/factory.py",

@@ -129,9 +129,10 @@ def _short_only(keys: Keys) -> Says | None:
 
 def _ratio_wins(keys: Keys) -> Says | None:
     ratio = keys.longest / keys.rope.original_length
-    if keys.rope_type != "yarn" or not keys.states_length or ratio < 1:
+    if keys.rope_type != "yarn" or not keys.states_length:
         return None
-    return Says(f"factor: {keys.factor:g}, and takes max / original = {ratio:g}", keys.but(factor=ratio))
+    what = f"factor: {keys.factor:g}, and takes max / original = {ratio:g}"
+    return Says(what, keys.but(factor=ratio) if ratio >= 1 else None)
 
 
 def _inner_base(keys: Keys) -> Says | None:

@@ -29,6 +29,7 @@ from ropewalk.engines.quirks import (
     outside,
     past_the_window,
     static_dynamic,
+    stops,
     temperature,
     theta_beside,
     unread,
@@ -46,7 +47,12 @@ DYNAMIC_FIX = "0.22"  # `dynamic` turned from static to nothing
 TRANSFORMERS_5 = "0.19.1"  # may be installed, and pip takes it; its setter replaces the dict with the base in it
 HANDED_ON = "0.12"  # every model file hands rope_parameters on; before, these call get_rope without them:
 ALWAYS_PLAIN = frozenset(
-    "arctic dbrx falcon gemma gemma2 gpt_neox minimax mixtral molmo olmo persimmon phi stablelm starcoder2 zamba2".split()
+    "arctic dbrx falcon gemma gemma2 gpt_neox gptj grok-1 minimax minimax_m1 minimax_text_01 mixtral molmo olmo persimmon phi "
+    "stablelm starcoder2 zamba2".split()
+)
+# Config classes of vLLM's own, 0.12 to 0.19, which know no rope_theta beside the dict.
+OWN_CLASSES = frozenset(
+    "afmoe flex_olmo lfm2_moe nemotron olmo3 qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text qwen3_next".split()
 )
 ALSO_PLAIN = {"0.11": frozenset({"olmo2"}), "0.10": frozenset({"granitemoe", "granitemoeshared"})}  # in those before
 LONGER = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
@@ -141,7 +147,7 @@ def _old_flag(keys: Keys) -> Says | None:
 def _old_words_first(keys: Keys) -> Says | None:
     """transformers 4's rope_scaling is put in the place of rope_parameters."""
     own = keys.beside.own
-    if not keys.beside.new_words or own is None or own.rope_type == "default" or only_v5(own):
+    if not keys.beside.new_words or own is None or not isinstance(own.model.get("rope_scaling"), Mapping):
         return None
     return Says("rope_parameters of the override: rope_scaling of the config takes their place", own)
 
@@ -150,13 +156,14 @@ def _class_base(keys: Keys) -> Says | None:
     """transformers 4 knows no rope_theta inside rope_parameters: its class's own is written over it (run for 0.12 to 0.19)."""
     own = keys.beside.own or keys
     base = unread(own).rope.rope_theta
-    if not only_v5(own) or own.nested or not class_of(own.kind) or base == keys.rope.rope_theta:
+    known_class = class_of(own.kind) and own.kind not in OWN_CLASSES
+    if not only_v5(own) or own.nested or not known_class or base == keys.rope.rope_theta:
         return None
     return Says(f"rope_theta inside rope_parameters: the class's own {base:g} is taken", keys.with_theta(base))
 
 
 def _nested_words(keys: Keys) -> Says | None:
-    if not only_v5(keys) or not keys.nested or keys.kind not in known.OLD_LOCAL_BASE:
+    if not only_v5(keys) or not keys.nested or keys.kind not in {*known.OLD_LOCAL_BASE, "gemma3n_text"}:
         return None
     return Says("one dict per layer type in rope_parameters alone (ValueError)", runs=False)
 
@@ -185,6 +192,23 @@ def _params_first(keys: Keys) -> Says | None:
 def _beyond(keys: Keys) -> Says | None:
     """A window that it derives, or is allowed to; _asked has said where it stops instead. Its table ends there, or before."""
     return past_the_window(keys) if keys.beside.reached is not None or LONGER in keys.beside.environment else None
+
+
+def _long_batch(keys: Keys) -> Says | None:
+    said = _long_lists(keys)
+    return said and Says("longrope: one input beyond the original length takes its whole batch to the long lists")
+
+
+def _without_sections(keys: Keys) -> Says | None:
+    if keys.rope_type != "yarn" or "mrope_section" not in keys.said:
+        return None
+    return Says("mrope_section beside yarn: every channel turns by the first of the three positions, or it stops")
+
+
+def _sections_truncate(keys: Keys) -> Says | None:
+    if keys.rope_type != "yarn" or not {"mrope_section", "truncate"} <= keys.said.keys():
+        return None
+    return Says("truncate beside mrope_section (TypeError)", runs=False)
 
 
 def _long_lists(keys: Keys) -> Says | None:
@@ -257,6 +281,12 @@ QUIRKS = (
     ),
     Quirk(Verb.REPLACES, _mla_type, "vllm 0.33.0, models/deepseek_v2.py:542"),
     Quirk(Verb.IGNORES, _mla_truncate, "vllm 0.33.0, deepseek_yarn"),
+    Quirk(Verb.IGNORES, lambda keys: None if is_mla(keys) else drops("truncate")(keys),
+          "vllm 0.11.2, rotary_embedding/common.py:114", f"< {HANDED_ON}", f"Use {HANDED_ON}, or write longrope factors."),
+    Quirk(Verb.CRASHES, _sections_truncate, "vllm 0.16.0, rotary_embedding/mrope.py", f">= {HANDED_ON}, < 0.17",
+          "Leave it out."),
+    Quirk(Verb.CRASHES, stops("ntk", because="ValueError"), "vllm 0.8.5, rotary_embedding.py", "< 0.9",
+          "Write the larger rope_theta instead."),
     Quirk(Verb.REPLACES, static_dynamic(lambda f: f * f - f + 1), f"{ISSUES}/41236", f"< {DYNAMIC_FIX}",
           "Use a static factor."),
     Quirk(
@@ -270,8 +300,9 @@ QUIRKS = (
         Verb.IGNORES, _longrope_temperature, "vllm 0.32.0, phi3_long_rope_scaled_rope.py",
         way_out="Add short_mscale and long_mscale.",
     ),
-    Quirk(Verb.IGNORES, _long_lists, "vllm 0.33.0, phi3_long_rope_scaled_rope.py:51"),
-    Quirk(Verb.REPLACES, _other_ntk, f"{GET_ROPE}; ntk_scaling_rope.py:31", way_out="Write the larger rope_theta instead."),
+    Quirk(Verb.DRIFTS, _long_batch, "vllm 0.11.0, phi3_long_rope_scaled_rope.py", "< 0.11.1"),
+    Quirk(Verb.IGNORES, _long_lists, "vllm 0.33.0, phi3_long_rope_scaled_rope.py:51", ">= 0.11.1"),
+    Quirk(Verb.REPLACES, _other_ntk, f"{GET_ROPE}; ntk_scaling_rope.py:31", ">= 0.9", "Write the larger rope_theta instead."),
     Quirk(Verb.IGNORES, without_factor, "vllm 0.33.0, gemma4_rope.py"),
     Quirk(
         Verb.REPLACES, _twice, "https://github.com/NVIDIA-NeMo/Safe-Synthesizer/pull/623",
@@ -284,8 +315,9 @@ QUIRKS = (
     Quirk(Verb.CLAMPS, other_window(_own_length_or_least),
           "vllm 0.32.0, transformers_utils/model_arch_config_convertor.py:396", way_out="Raise that key too, or take it out."),
     Quirk(Verb.PASSES, _beyond, f"vllm 0.32.0, config/model.py: {LONGER} leads to NaN beyond its table", way_out=STRETCH_IT),
-    Quirk(Verb.REPLACES, _larger_ramp, "vllm 0.32.0, rotary_embedding/mrope.py:351",
-          way_out="For vLLM alone: multiply beta_fast and beta_slow by 4."),
+    Quirk(Verb.IGNORES, _without_sections, "vllm 0.10.2, rotary_embedding/__init__.py", "< 0.11", "Use 0.11."),
+    Quirk(Verb.REPLACES, _larger_ramp, "vllm 0.32.0, rotary_embedding/mrope.py:351", ">= 0.11",
+          "For vLLM alone: multiply beta_fast and beta_slow by 4."),
 )  # fmt: skip
 
 

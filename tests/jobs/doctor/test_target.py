@@ -114,6 +114,13 @@ V5_QWEN3 = {**{key: value for key, value in QWEN3_8B.items() if key not in ("rop
         ("0.12", QWEN3_8B, "rope_parameters", []),
         ("0.19", {**QWEN3_8B, "rope_scaling": YARN}, "rope_parameters", ["rope_scaling of the config takes their place"]),
         ("0.19", {**QWEN3_8B, "rope_scaling": YARN}, "rope_scaling", []),
+        # Qwen2-VL as published: its rope_scaling says sections alone, and takes the override's place all the same
+        (
+            "0.12",
+            {**QWEN3_8B, "rope_scaling": {"rope_type": "default", "mrope_section": [16, 24, 24]}},
+            "rope_parameters",
+            ["rope_scaling of the config takes their place"],
+        ),
         ("0.12", V5_QWEN3, "rope_scaling", ["the class's own 10000 is taken"]),
         ("0.19", V5_QWEN3, "rope_parameters", ["the class's own 10000 is taken"]),
         # 0.11 reads rope_scaling of the config (get_config), which an override of rope_parameters leaves as it is
