@@ -12,49 +12,30 @@ from ropewalk.engines.quirks import (
     STRETCH_IT,
     WRITE_BANDS,
     WRITE_FACTOR,
-    always_plain,
     drops,
     is_mla,
-    long_lists_always,
     lost_share,
     lost_theta,
-    new_spelling,
-    new_words,
     no_bands,
     no_factor,
     nomic,
     null_theta,
-    only_v5,
     other_window,
     outside,
     past_the_window,
     static_dynamic,
-    stops,
     temperature,
     theta_beside,
-    unread,
     without_factor,
 )
-from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.checkpoint import inside
-from ropewalk.engines.transformers.class_defaults import class_of
+from ropewalk.engines.vllm_earlier import EARLIER, TRANSFORMERS_5, long_lists
 from ropewalk.scaling.plan import ScalingPlan
 
 ISSUES, PULLS = "https://github.com/vllm-project/vllm/issues", "https://github.com/vllm-project/vllm/pull"
 # All dated in the sources of 20 releases, 0.6.6 to 0.33.0.
 ALIGNED = "0.30"  # yarn's m and window are as transformers has them
 DYNAMIC_FIX = "0.22"  # `dynamic` turned from static to nothing
-TRANSFORMERS_5 = "0.19.1"  # may be installed, and pip takes it; its setter replaces the dict with the base in it
-HANDED_ON = "0.12"  # every model file hands rope_parameters on; before, these call get_rope without them:
-ALWAYS_PLAIN = frozenset(
-    "arctic dbrx falcon gemma gemma2 gpt_neox gptj grok-1 minimax minimax_m1 minimax_text_01 mixtral molmo olmo persimmon phi "
-    "stablelm starcoder2 zamba2".split()
-)
-# Config classes of vLLM's own, 0.12 to 0.19, which know no rope_theta beside the dict.
-OWN_CLASSES = frozenset(
-    "afmoe flex_olmo lfm2_moe nemotron olmo3 qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text qwen3_next".split()
-)
-ALSO_PLAIN = {"0.11": frozenset({"olmo2"}), "0.10": frozenset({"granitemoe", "granitemoeshared"})}  # in those before
 LONGER = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 SCALED_TYPES = ("linear", "dynamic", "ntk", "proportional")  # max_position_embeddings is multiplied by the factor
 
@@ -144,30 +125,6 @@ def _old_flag(keys: Keys) -> Says | None:
     return Says(f"{keys.beside.old_flag}, which is gone", runs=False) if keys.beside.old_flag else None
 
 
-def _old_words_first(keys: Keys) -> Says | None:
-    """transformers 4's rope_scaling is put in the place of rope_parameters."""
-    own = keys.beside.own
-    if not keys.beside.new_words or own is None or not isinstance(own.model.get("rope_scaling"), Mapping):
-        return None
-    return Says("rope_parameters of the override: rope_scaling of the config takes their place", own)
-
-
-def _class_base(keys: Keys) -> Says | None:
-    """transformers 4 knows no rope_theta inside rope_parameters: its class's own is written over it (run for 0.12 to 0.19)."""
-    own = keys.beside.own or keys
-    base = unread(own).rope.rope_theta
-    known_class = class_of(own.kind) and own.kind not in OWN_CLASSES
-    if not only_v5(own) or own.nested or not known_class or base == keys.rope.rope_theta:
-        return None
-    return Says(f"rope_theta inside rope_parameters: the class's own {base:g} is taken", keys.with_theta(base))
-
-
-def _nested_words(keys: Keys) -> Says | None:
-    if not only_v5(keys) or not keys.nested or keys.kind not in {*known.OLD_LOCAL_BASE, "gemma3n_text"}:
-        return None
-    return Says("one dict per layer type in rope_parameters alone (ValueError)", runs=False)
-
-
 def _asked(keys: Keys) -> Says | None:
     """--max-model-len above the window that is derived from the config is a ValueError."""
     asked, derived = keys.beside.asked, _window(keys, ())
@@ -194,29 +151,6 @@ def _beyond(keys: Keys) -> Says | None:
     return past_the_window(keys) if keys.beside.reached is not None or LONGER in keys.beside.environment else None
 
 
-def _long_batch(keys: Keys) -> Says | None:
-    said = _long_lists(keys)
-    return said and Says("longrope: one input beyond the original length takes its whole batch to the long lists")
-
-
-def _without_sections(keys: Keys) -> Says | None:
-    if keys.rope_type != "yarn" or "mrope_section" not in keys.said:
-        return None
-    return Says("mrope_section beside yarn: every channel turns by the first of the three positions, or it stops")
-
-
-def _sections_truncate(keys: Keys) -> Says | None:
-    if keys.rope_type != "yarn" or not {"mrope_section", "truncate"} <= keys.said.keys():
-        return None
-    return Says("truncate beside mrope_section (TypeError)", runs=False)
-
-
-def _long_lists(keys: Keys) -> Says | None:
-    """max_model_len above L chooses the long lists for good; M = L, or a smaller --max-model-len, the short ones."""
-    longest = keys.beside.asked or keys.longest
-    return long_lists_always(keys) if longest > keys.rope.original_length else None
-
-
 def _larger_ramp(keys: Keys) -> Says | None:
     """MRotaryEmbedding places yarn's ramp for 4 L, the size of its table; the classes of Qwen3 and later ask for L."""
     sections = "mrope_section" in keys.said and not keys.kind.startswith(("qwen3", "qwen4"))
@@ -235,8 +169,6 @@ def _window(keys: Keys, version: tuple[int, ...]) -> int:
 
 
 POSITIONS = 4  # of MRotaryEmbedding: positions_factor
-PATCHED = "vllm 0.12.0, transformers_utils/config.py"
-OLD_TRANSFORMERS = f">= {HANDED_ON}, < {TRANSFORMERS_5}"  # 4, with which rope_parameters are made of the old keys
 GET_ROPE = "vllm 0.33.0, model_executor/layers/rotary_embedding/__init__.py"
 QUIRKS = (
     Quirk(Verb.IGNORES, _params_first, "vllm 0.32.0, transformers_utils/config.py:826",
@@ -255,18 +187,7 @@ QUIRKS = (
           way_out="Repeat rope_theta inside the override, under rope_parameters."),
     Quirk(Verb.IGNORES, lost_share, GET_ROPE, f">= {TRANSFORMERS_5}",
           "Repeat partial_rotary_factor inside the override, under rope_parameters."),
-    Quirk(Verb.IGNORES, new_spelling, "vllm 0.11.2, transformers_utils/config.py:393", f"< {HANDED_ON}",
-          "Write rope_scaling and rope_theta too."),
-    Quirk(Verb.IGNORES, new_words, "vllm 0.11.2, transformers_utils/config.py:393", f"< {HANDED_ON}",
-          "Say rope_scaling in the override."),
-    Quirk(Verb.IGNORES, _old_words_first, f"{PATCHED}:305", OLD_TRANSFORMERS, "Say rope_scaling in the override."),
-    Quirk(Verb.IGNORES, _class_base, f"{PATCHED}:307", OLD_TRANSFORMERS, "Write rope_theta beside rope_parameters too."),
-    Quirk(Verb.CRASHES, _nested_words, f"{PATCHED}:307", OLD_TRANSFORMERS, "Write the old keys beside rope_parameters."),
-    *(
-        Quirk(Verb.IGNORES, always_plain(kinds), "vllm 0.11.2, models: get_rope without rope_scaling", f"< {version}",
-              f"Use {version}, or stretch by the base alone: ntk.")
-        for version, kinds in ((HANDED_ON, ALWAYS_PLAIN), *ALSO_PLAIN.items())
-    ),
+    *EARLIER,
     Quirk(Verb.CRASHES, no_factor, GET_ROPE, way_out=WRITE_FACTOR),
     Quirk(Verb.CRASHES, no_bands, GET_ROPE, way_out=WRITE_BANDS),
     Quirk(Verb.CRASHES, _no_length, GET_ROPE, way_out="Write original_max_position_embeddings: it has no default here."),
@@ -281,12 +202,6 @@ QUIRKS = (
     ),
     Quirk(Verb.REPLACES, _mla_type, "vllm 0.33.0, models/deepseek_v2.py:542"),
     Quirk(Verb.IGNORES, _mla_truncate, "vllm 0.33.0, deepseek_yarn"),
-    Quirk(Verb.IGNORES, lambda keys: None if is_mla(keys) else drops("truncate")(keys),
-          "vllm 0.11.2, rotary_embedding/common.py:114", f"< {HANDED_ON}", f"Use {HANDED_ON}, or write longrope factors."),
-    Quirk(Verb.CRASHES, _sections_truncate, "vllm 0.16.0, rotary_embedding/mrope.py", f">= {HANDED_ON}, < 0.17",
-          "Leave it out."),
-    Quirk(Verb.CRASHES, stops("ntk", because="ValueError"), "vllm 0.8.5, rotary_embedding.py", "< 0.9",
-          "Write the larger rope_theta instead."),
     Quirk(Verb.REPLACES, static_dynamic(lambda f: f * f - f + 1), f"{ISSUES}/41236", f"< {DYNAMIC_FIX}",
           "Use a static factor."),
     Quirk(
@@ -300,8 +215,7 @@ QUIRKS = (
         Verb.IGNORES, _longrope_temperature, "vllm 0.32.0, phi3_long_rope_scaled_rope.py",
         way_out="Add short_mscale and long_mscale.",
     ),
-    Quirk(Verb.DRIFTS, _long_batch, "vllm 0.11.0, phi3_long_rope_scaled_rope.py", "< 0.11.1"),
-    Quirk(Verb.IGNORES, _long_lists, "vllm 0.33.0, phi3_long_rope_scaled_rope.py:51", ">= 0.11.1"),
+    Quirk(Verb.IGNORES, long_lists, "vllm 0.33.0, phi3_long_rope_scaled_rope.py:51", ">= 0.11.1"),
     Quirk(Verb.REPLACES, _other_ntk, f"{GET_ROPE}; ntk_scaling_rope.py:31", ">= 0.9", "Write the larger rope_theta instead."),
     Quirk(Verb.IGNORES, without_factor, "vllm 0.33.0, gemma4_rope.py"),
     Quirk(
@@ -315,7 +229,6 @@ QUIRKS = (
     Quirk(Verb.CLAMPS, other_window(_own_length_or_least),
           "vllm 0.32.0, transformers_utils/model_arch_config_convertor.py:396", way_out="Raise that key too, or take it out."),
     Quirk(Verb.PASSES, _beyond, f"vllm 0.32.0, config/model.py: {LONGER} leads to NaN beyond its table", way_out=STRETCH_IT),
-    Quirk(Verb.IGNORES, _without_sections, "vllm 0.10.2, rotary_embedding/__init__.py", "< 0.11", "Use 0.11."),
     Quirk(Verb.REPLACES, _larger_ramp, "vllm 0.32.0, rotary_embedding/mrope.py:351", ">= 0.11",
           "For vLLM alone: multiply beta_fast and beta_slow by 4."),
 )  # fmt: skip
