@@ -135,6 +135,7 @@ def test_a_run_that_takes_hours_says_so_and_others_do_not():
     told = foretold(7200.0, 1.0, 12, 600.0)
     assert told.startswith("this will take about 2 h 00 min here.")
     assert told.endswith("of the 12 documents as fit, each under every plan: one takes 10 min.")
+    assert foretold(7200.0, 1.0, 12, 600.0, 40).endswith("every plan: one, with 40 prompts of tasks, takes 10 min.")
     assert foretold(3000.0, 1.0, 12, 600.0) is None
 
 

@@ -92,13 +92,17 @@ class Clock:
             self.rate = self.spent / self.read
 
 
-def foretold(missing: float, rate: float, documents: int, first: float) -> str | None:
-    """What to say before a run of so many units that would take hours; None for a shorter one.  first: units of a turn."""
+def foretold(missing: float, rate: float, documents: int, first: float, prompts: int = 0) -> str | None:
+    """What to say before a run of so many units that would take hours; None for a shorter one.
+
+    first: units of a turn.  prompts: how many are asked in it.
+    """
     if missing * rate <= LONG:
         return None
+    beside = f", with {prompts:,} prompts of tasks," if documents and prompts else ""
     return (
         f"this will take about {spoken(missing * rate)} here. A budget (--budget) such as 30m reads as many "
-        f"{f'of the {documents} documents' if documents else 'samples'} as fit, each under every plan: one takes "
+        f"{f'of the {documents} documents' if documents else 'samples'} as fit, each under every plan: one{beside} takes "
         f"{spoken(first * rate)}."
     )
 

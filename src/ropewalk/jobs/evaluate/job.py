@@ -219,7 +219,8 @@ def _measure(
         compared = request.stop_early and len(left) > 1 and left[0] == plans[0]
         return compared and clear(left, read, prepared.protocols[0], records)
 
-    first, rate = sum(map(missing, next(turns(parts, names, request.seed)))), 0.0
+    turn = next(turns(parts, names, request.seed))
+    first, prompts, rate = sum(map(missing, turn)), sum(len(part.samples) for part in turn), 0.0
     left = sum(map(missing, parts))
     if request.budget is not None or left > PROBES * units(TRIED):
         rate = pace(model)
@@ -227,7 +228,7 @@ def _measure(
         to_do = parts if _untimed(parts, records) else [replace(part, speed=[]) for part in parts]
         read_turns(to_do, names, request.seed, Clock(request.budget, began, rate), missing, one, is_clear, say)
     else:
-        if told := foretold(left, rate, len(names), first):
+        if told := foretold(left, rate, len(names), first, prompts):
             say(told)
         if request.stop_early and len(parts) > 1:
             read_until_clear(parts, names, request.seed, one, is_clear, advance, say)
