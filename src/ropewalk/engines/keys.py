@@ -179,6 +179,11 @@ def temperature(keys: Keys) -> float:
     return m * (1.0 if multiplier is None else multiplier)
 
 
+def multiplied_factor(keys: Keys) -> float:
+    """m(s) times attn_factor, as vLLM and SGLang had it before they read more."""
+    return mscale(keys.factor) * float(keys.said.get("attn_factor", 1.0))
+
+
 def absolute_factor(keys: Keys) -> float:
     """As transformers has it: attention_factor, or the ratio where both mscale keys are truthy, or m(s)."""
     if "attention_factor" in keys.said:

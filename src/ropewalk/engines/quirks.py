@@ -256,6 +256,11 @@ def new_words(keys: Keys) -> Says | None:
     return Says("rope_parameters of the override: what the config says counts", own and (unread(own) if only_v5(own) else own))
 
 
+def without_sections(keys: Keys) -> Says | None:
+    """yarn's class of before M-RoPE was taken up beside it."""
+    return Says("mrope_section beside yarn") if keys.rope_type == "yarn" and "mrope_section" in keys.said else None
+
+
 def unrolled(keys: Keys) -> bool:
     """A full-attention layer of a model with one table per layer type, whose keys were written flat in v5's dict."""
     return only_v5(keys) and not keys.nested and keys.kind in known.PER_LAYER_TYPE and keys.layer_type == FULL

@@ -6,7 +6,7 @@ from typing import Any
 
 from ropewalk.engines.config_files import rotation_keys, written
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
-from ropewalk.engines.keys import RAMPED, Keys, deepseek_ratio, mscale
+from ropewalk.engines.keys import RAMPED, Keys, deepseek_ratio, mscale, multiplied_factor
 from ropewalk.engines.quirks import (
     BASE_ALONE,
     NOT_NULL,
@@ -35,6 +35,7 @@ from ropewalk.engines.quirks import (
     theta_beside,
     unread,
     without_factor,
+    without_sections,
 )
 from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.checkpoint import inside, text_of
@@ -42,7 +43,7 @@ from ropewalk.scaling.plan import ScalingPlan
 
 PULLS = "https://github.com/sgl-project/sglang/pull"
 LONGER = "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN"
-# Dated in the sources of 18 releases, 0.4.6 to 0.5.23.
+# Dated in the sources of 23 releases, 0.4.6 to 0.5.23.
 LAGUNA_FIX = "0.5.18"
 MSCALE, TRUNCATE = "0.5.16", "0.5.7"  # yarn's class reads these from here on
 TRANSFORMERS_5 = "0.5.10"  # is what it asks for; 0.5.9 asks for 4.57
@@ -69,10 +70,6 @@ def _laguna(keys: Keys) -> Says | None:
         return None
     m = float(keys.said["attention_factor"]) * mscale(keys.factor)
     return Says("attention_factor of Laguna, multiplied by 0.1 ln s + 1 once more", keys.but(attention_factor=m))
-
-
-def _multiplied_alone(keys: Keys) -> float:
-    return mscale(keys.factor) * float(keys.said.get("attn_factor", 1.0))
 
 
 def _temperature(made: Callable[[Keys], float], *read: str) -> Effect:
@@ -155,12 +152,6 @@ def _new_words(keys: Keys) -> Says | None:
     return None if keys.kind in READ_ALL["0.5.9"] else new_words(keys)
 
 
-def _without_sections(keys: Keys) -> Says | None:
-    if keys.rope_type != "yarn" or "mrope_section" not in keys.said:
-        return None
-    return Says("mrope_section beside yarn")
-
-
 def _no_length(keys: Keys) -> Says | None:
     if keys.rope_type not in RAMPED or keys.states_length:
         return None
@@ -218,10 +209,10 @@ QUIRKS = (
           "Write original_max_position_embeddings."),
     Quirk(Verb.REPLACES, missing_length(lambda keys: keys.longest, *RAMPED), FACTORY, f">= {TRANSFORMERS_5}",
           "Write original_max_position_embeddings."),
-    Quirk(Verb.IGNORES, _without_sections, "sglang 0.5.8, rotary_embedding.py", "< 0.5.9", "Use 0.5.9."),
+    Quirk(Verb.IGNORES, without_sections, "sglang 0.5.8, rotary_embedding.py", "< 0.5.9", "Use 0.5.9."),
     Quirk(Verb.CRASHES, _mrope_mscale, "sglang 0.5.23, rotary_embedding/mrope.py:439", f">= {MSCALE}"),
     Quirk(Verb.REPLACES, _laguna, f"{PULLS}/33558", f"< {LAGUNA_FIX}", f"Use {LAGUNA_FIX}."),
-    Quirk(Verb.IGNORES, _temperature(_multiplied_alone, "attn_factor"), "sglang 0.5.15, rotary_embedding/factory.py",
+    Quirk(Verb.IGNORES, _temperature(multiplied_factor, "attn_factor"), "sglang 0.5.15, rotary_embedding/factory.py",
           f"< {MSCALE}", "Add attn_factor = m / (0.1 ln s + 1)."),
     Quirk(Verb.IGNORES, lambda keys: None if is_mla(keys) else drops("truncate")(keys), "sglang 0.5.6, rotary_embedding.py",
           f"< {TRUNCATE}", f"Use {TRUNCATE}."),

@@ -37,7 +37,7 @@ from ropewalk.scaling.methods.ntk import stretched_theta
 from ropewalk.scaling.plan import ScalingPlan
 
 REPOSITORY = "https://github.com/huggingface/transformers"
-# Dated in modeling_rope_utils.py of 14 releases, 4.43 to 5.23, and run. Which classes scaled before 4.56 was not looked at.
+# Dated in modeling_rope_utils.py of 15 releases, 4.43 to 4.57; six were run. Not looked at: which classes scaled before 4.56.
 READS_LENGTH, TRUNCATE, FACTOR_FIX = "4.51", "4.55", "4.56"
 ROPE_UTILS, OLD_ROPE_UTILS = (f"transformers {version}, modeling_rope_utils.py" for version in ("5.23.0", "4.50.0"))
 

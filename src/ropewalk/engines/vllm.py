@@ -6,7 +6,7 @@ from typing import Any
 
 from ropewalk.engines.config_files import rotation_keys, written
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
-from ropewalk.engines.keys import RAMPED, Keys, absolute_factor, deepseek_ratio, mscale
+from ropewalk.engines.keys import RAMPED, Keys, absolute_factor, deepseek_ratio, multiplied_factor
 from ropewalk.engines.quirks import (
     NOT_NULL,
     STRETCH_IT,
@@ -33,15 +33,11 @@ from ropewalk.engines.vllm_earlier import EARLIER, TRANSFORMERS_5, long_lists
 from ropewalk.scaling.plan import ScalingPlan
 
 ISSUES, PULLS = "https://github.com/vllm-project/vllm/issues", "https://github.com/vllm-project/vllm/pull"
-# All dated in the sources of 20 releases, 0.6.6 to 0.33.0.
+# All dated in the sources of 29 releases, 0.6.6 to 0.33.0.
 ALIGNED = "0.30"  # yarn's m and window are as transformers has them
 DYNAMIC_FIX = "0.22"  # `dynamic` turned from static to nothing
 LONGER = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 SCALED_TYPES = ("linear", "dynamic", "ntk", "proportional")  # max_position_embeddings is multiplied by the factor
-
-
-def _old(keys: Keys) -> float:
-    return mscale(keys.factor) * float(keys.said.get("attn_factor", 1.0))
 
 
 def _yarn_of_others(effect: Any) -> Any:
@@ -192,7 +188,7 @@ QUIRKS = (
     Quirk(Verb.CRASHES, no_bands, GET_ROPE, way_out=WRITE_BANDS),
     Quirk(Verb.CRASHES, _no_length, GET_ROPE, way_out="Write original_max_position_embeddings: it has no default here."),
     Quirk(
-        Verb.IGNORES, _yarn_of_others(temperature(_old, "attn_factor")), f"{PULLS}/56446", f"< {ALIGNED}",
+        Verb.IGNORES, _yarn_of_others(temperature(multiplied_factor, "attn_factor")), f"{PULLS}/56446", f"< {ALIGNED}",
         "Add attn_factor = m / (0.1 ln s + 1), or use 0.30.",
     ),
     Quirk(

@@ -1,4 +1,4 @@
-"""What earlier releases of vLLM make of a config, dated in the sources of 20 of them, 0.6.6 to 0.33.0."""
+"""What earlier releases of vLLM make of a config, dated in the sources of 29 of them, 0.6.6 to 0.33.0."""
 
 from collections.abc import Mapping
 
@@ -14,6 +14,7 @@ from ropewalk.engines.quirks import (
     only_v5,
     stops,
     unread,
+    without_sections,
 )
 from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.class_defaults import class_of
@@ -62,12 +63,6 @@ def _long_batch(keys: Keys) -> Says | None:
     return said and Says("longrope: one input beyond the original length takes its whole batch to the long lists")
 
 
-def _without_sections(keys: Keys) -> Says | None:
-    if keys.rope_type != "yarn" or "mrope_section" not in keys.said:
-        return None
-    return Says("mrope_section beside yarn: every channel turns by the first of the three positions, or it stops")
-
-
 def _sections_truncate(keys: Keys) -> Says | None:
     if keys.rope_type != "yarn" or not {"mrope_section", "truncate"} <= keys.said.keys():
         return None
@@ -99,6 +94,6 @@ EARLIER = (
           "Leave it out."),
     Quirk(Verb.CRASHES, stops("ntk", because="ValueError"), "vllm 0.8.5, rotary_embedding.py", "< 0.9",
           "Write the larger rope_theta instead."),
-    Quirk(Verb.IGNORES, _without_sections, "vllm 0.10.2, rotary_embedding/__init__.py", "< 0.11", "Use 0.11."),
+    Quirk(Verb.IGNORES, without_sections, "vllm 0.10.2, rotary_embedding/__init__.py", "< 0.11", "Use 0.11."),
     Quirk(Verb.DRIFTS, _long_batch, "vllm 0.11.0, phi3_long_rope_scaled_rope.py", "< 0.11.1"),
 )  # fmt: skip

@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ropewalk.engines.keys import LENGTH
+from ropewalk.engines.keys import LENGTH, Keys
 from ropewalk.engines.transformers.checkpoint import TEXT_PARTS, text_of
 from ropewalk.engines.transformers.has_rope import V4_KEYS
 from ropewalk.errors import BadConfig
+from ropewalk.scaling.method import same
+from ropewalk.scaling.spec import is_local
 
 ROPE_DICTS = ("rope_scaling", "rope_parameters")
 ROPE_KEYS = (*ROPE_DICTS, "rope_theta")
@@ -28,6 +30,7 @@ WINDOWS = frozenset(
 INSIDE_A_DICT = frozenset(
     "rope_type factor beta_fast beta_slow attention_factor low_freq_factor high_freq_factor long_factor short_factor".split()
 )
+STRETCHED = ("yarn", "linear", "llama3", "longrope", "su")
 MISPLACED = ("rope_parameters", "rope_scaling", "rope_theta", "max_position_embeddings")
 
 
@@ -164,3 +167,22 @@ def _rope_dict(config: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(part, Mapping) and not any(isinstance(value, Mapping) for value in part.values()):
             return dict(part)
     return {}
+
+
+def claimed(keys: Keys, own: Keys | None) -> dict[str, Any]:
+    """What is known where an override claims a longer window than the config, and stretches nothing, or less far; or where
+    it stands in place of the config's own stretch, from whose start it counts.  own: the config's."""
+    if own is None or is_local(keys.layer_type):
+        return {}
+    replaced = own.rope_type in STRETCHED and not same(keys.scaled(), own.scaled())
+    if keys.longest <= own.longest and not replaced:
+        return {}
+    if keys.rope.rope_theta != own.rope.rope_theta:
+        return {"base_raised": True}
+    if replaced:
+        trained = min(own.rope.original_length, keys.rope.original_length)
+        ends = {"default": trained, **dict.fromkeys(("yarn", "linear", "ntk"), round(trained * keys.factor))}
+    else:
+        ends = {"default": own.longest, "yarn": keys.target, "ntk": keys.target}
+    end = ends.get(keys.rope_type)
+    return {"reached": end} if end and end < max(keys.longest, keys.target) else {}

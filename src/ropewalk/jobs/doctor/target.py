@@ -26,14 +26,12 @@ from ropewalk.engines.transformers.checkpoint import (
 from ropewalk.errors import BadConfig, first_line
 from ropewalk.jobs.doctor.llama_flags import converted, layers_under, reached, with_flags, with_overrides
 from ropewalk.jobs.doctor.ollama_files import find_model, is_modelfile, of_hub, read_modelfile
-from ropewalk.jobs.doctor.overrides import ROPE_DICTS, Overridden, overridden, part_of, pasted_outside
+from ropewalk.jobs.doctor.overrides import ROPE_DICTS, Overridden, claimed, overridden, part_of, pasted_outside
 from ropewalk.progress import SILENT, Progress
-from ropewalk.scaling.method import same
 from ropewalk.scaling.spec import is_local
 
 Find = Callable[[str], Path]
 LARGEST = 2**20  # bytes of a file of YAML
-STRETCHED = ("yarn", "linear", "llama3", "longrope", "su")
 OLD_FLAGS = ("rope-scaling", "rope-theta")  # of vLLM, both gone with pull request 28006
 DEFAULT = ("transformers", "vllm", "sglang", "llama_cpp", "mlx_lm")
 
@@ -258,32 +256,16 @@ def _of_config(command: Command, config: Mapping[str, Any]) -> Target:
         "asked": length_option(command, "max-model-len", "context-length", "max-seq-len", "max-seq-length"),
         "environment": tuple(name for name in command.environment if is_set(command, name)),
     }  # fmt: skip
-    said = {} if part_of(config) or "rope_theta" in overrides else {keys.layer_type: keys for keys in _layers(config)}
-    own = said if any(overrides.get(name) for name in ROPE_DICTS) else {}
-    layers = tuple(keys.knowing(own=own.get(keys.layer_type), **_reached(keys, config)) for keys in _layers_of(found, marks))
+    written = {keys.layer_type: keys for keys in _layers(config)}
+    replaces = any(overrides.get(name) for name in ROPE_DICTS) and "rope_theta" not in overrides and not part_of(config)
+    layers = tuple(
+        keys.knowing(own=own if replaces else None, **claimed(keys, own))
+        for keys in _layers_of(found, marks)
+        for own in [written.get(keys.layer_type)]
+    )
     if "rope_theta" in lost:
         layers = tuple(dataclasses.replace(keys, lost_theta=True) for keys in layers)
     return Target(command.model, (command.engine,), layers, command.version)
-
-
-def _reached(keys: Keys, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known where an override claims a longer window than the config, and stretches nothing, or less far; or where
-    it stands in place of the config's own stretch, from whose start it counts."""
-    own = next((other for other in _layers(config) if other.layer_type == keys.layer_type), None)
-    if own is None or is_local(keys.layer_type):
-        return {}
-    replaced = own.rope_type in STRETCHED and not same(keys.scaled(), own.scaled())
-    if keys.longest <= own.longest and not replaced:
-        return {}
-    if keys.rope.rope_theta != own.rope.rope_theta:
-        return {"base_raised": True}
-    if replaced:
-        trained = min(own.rope.original_length, keys.rope.original_length)
-        ends = {"default": trained, **dict.fromkeys(("yarn", "linear", "ntk"), round(trained * keys.factor))}
-    else:
-        ends = {"default": own.longest, "yarn": keys.target, "ntk": keys.target}
-    end = ends.get(keys.rope_type)
-    return {"reached": end} if end and end < max(keys.longest, keys.target) else {}
 
 
 def _layers_of(found: Overridden, marks: Mapping[str, Any]) -> tuple[Keys, ...]:
