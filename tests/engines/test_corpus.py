@@ -45,7 +45,7 @@ SICK = {
     "microsoft/Phi-3-mini-128k-instruct": "position 4,096 is rotated as position 0",
     "microsoft/Phi-3.5-MoE-instruct": "transformers ignores long_factor",
     "Qwen/Qwen2.5-7B-Instruct, the card's YaRN": "below the 131,072 that factor says: 32,768 tokens",
-    "microsoft/Phi-4-mini-instruct": "MLX-LM ignores short_factor",
+    "microsoft/Phi-4-mini-instruct": "MLX-LM >= 0.30.2 ignores short_factor",
     "Qwen/Qwen3-8B, the card's YaRN": "below the 131,072 that factor says: 40,960 tokens",
     "deepseek-ai/DeepSeek-R1-0528-Qwen3-8B": "transformers >= 4.51 ignores attn_factor: logits x1.3",
     "moonshotai/Kimi-K2-Instruct": "llama.cpp ignores beta_fast: 1.0 and beta_slow: 1.0",

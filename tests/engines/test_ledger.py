@@ -44,6 +44,12 @@ def v5(config):
 M = {s: 0.1 * math.log(s) + 1 for s in (4, 8, 32, 64, 128)}
 LISTS = {"short_factor": [1.0] * 64, "long_factor": [4.0] * 64, "original_max_position_embeddings": 4096}
 LONGROPE = {"rope_type": "longrope", "factor": 4.0, **LISTS}
+WIDE = {"max_position_embeddings": 16_384}
+AT_THE_TOP = {**WIDE, "original_max_position_embeddings": 4096}
+FORMULA = {s: 1 + math.log(s) / math.log(4096) for s in (2, 4)}  # m^2 of longrope
+LATENT_LISTS = {"rope_type": "longrope", "short_factor": [1.0] * 32, "long_factor": [4.0] * 32,
+                "original_max_position_embeddings": 4096}  # fmt: skip
+PHI3_LISTS = {"short_factor": [1.0] * 48, "long_factor": [4.0] * 48}
 BY_PARTS = llama(yarn(64.0, attention_factor=1.0), max_position_embeddings=262_144)
 R1_QWEN3 = {**QWEN3_8B, "max_position_embeddings": 131_072, "rope_scaling": {
     "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768, "attn_factor": 0.8782488562869419,
@@ -160,6 +166,71 @@ ROWS = [
     ("vllm", "0.33", PHI3_MINI_128K, Verb.IGNORES, "short_factor", {}, None),
     ("mlx_lm", "0.32.2", PHI3_MINI_128K, Verb.IGNORES, "short_factor", {}, None),
     ("llama_cpp", "", PHI3_MINI_128K, Verb.IGNORES, "short_factor", {}, None),
+    # transformers 4.57.3 run: its class's table is that of short_factor up to 16,384, and m is by ln 4 / ln 16,384
+    ("transformers", "4.57", llama(LONGROPE, **WIDE), Verb.IGNORES, "original_max_position_embeddings inside",
+     {"frequency": 4.0, "logits": (1 + math.log(4) / math.log(16_384)) / FORMULA[4]}, "5.23"),
+    ("transformers", "4.57", llama({**LONGROPE, "factor": None}, **WIDE), Verb.CRASHES, "longrope without factor", {}, "5.23"),
+    # by its sources: expanded_max_position_embeddings = max_position_embeddings * factor, and the long list beyond it
+    ("transformers", "4.47", llama({**LONGROPE, "factor": None, "attention_factor": 1.0}, **WIDE), Verb.CRASHES,
+     "longrope without factor", {}, "4.57"),
+    ("transformers", "4.47", llama(LONGROPE, **WIDE), Verb.IGNORES, "long_factor is read up to there",
+     {"logits": (1 + math.log(4) / math.log(16_384)) / FORMULA[4]}, "5.23"),
+    ("transformers", "4.50", llama(LONGROPE, **AT_THE_TOP), Verb.IGNORES, "long_factor", {"frequency": 4.0}, "4.51"),
+    ("transformers", "4.47", llama(LONGROPE, **AT_THE_TOP), Verb.IGNORES, "short_factor: inputs within", {}, "4.48"),
+    ("transformers", "4.57", llama({**LONGROPE, "factor": 2.0}, **AT_THE_TOP), Verb.IGNORES, "factor of longrope",
+     {"logits": FORMULA[4] / FORMULA[2]}, "5.23"),
+    # 5.23.0 run: m is 1.118 with L = 256 and M = 1,024, whatever these say; 1.2 for PhiMoE
+    ("transformers", "5.23", llama({**LONGROPE, "short_mscale": 1.1, "long_mscale": 1.2}, **WIDE), Verb.IGNORES,
+     "long_mscale: 1.2", {"logits": FORMULA[4] / 1.44}, None),
+    # run: "`rope_scaling` must be a dictionary with three fields, `type`, `short_factor` and `long_factor`"
+    ("transformers", "4.57", {**PHI3_MINI_128K, "rope_scaling": {**PHI3_LISTS, "type": "longrope", "attention_factor": 1.0}},
+     Verb.CRASHES, "any other keys than type", {}, "5.23"),
+    ("transformers", "5.23", {**PHI3_MINI_128K, "model_type": "phimoe"}, Verb.CRASHES, "longrope of phimoe without", {}, None),
+    ("transformers", "5.23", llama({**LONGROPE, "rope_type": "su"}, **WIDE), Verb.CRASHES, '"su"', {}, None),
+    # another factor than M / L, which stands in phi3_long_rope_scaled_rope.py, rope_variant.py, rope_utils.py, phi.py alone
+    ("vllm", "0.33", llama({**LONGROPE, "factor": 2.0}, **WIDE), Verb.IGNORES, "factor of longrope",
+     {"logits": FORMULA[4] / FORMULA[2]}, None),
+    ("sglang", "0.5.23", llama({**LONGROPE, "factor": 2.0}, **WIDE), Verb.IGNORES, "factor of longrope",
+     {"logits": FORMULA[4] / FORMULA[2]}, None),
+    ("mlx_lm", "0.32.2", llama({**LONGROPE, "factor": 2.0}, **WIDE), Verb.IGNORES, "factor of longrope",
+     {"logits": FORMULA[4] / FORMULA[2]}, None),
+    ("llama_cpp", "", {**PHI3_MINI_128K, "rope_scaling": {**PHI3_LISTS, "type": "longrope", "attention_factor": 1.0}},
+     Verb.IGNORES, "attention_factor of longrope", {"logits": 1 + math.log(32) / math.log(4096)}, None),
+    # minicpm.py writes the two lists and the type: n_ctx_orig_yarn is then context_length, and rope_attn_factor 1
+    ("llama_cpp", "", llama(LONGROPE, **WIDE, model_type="minicpm"), Verb.IGNORES, "short_factor is read, and m is 1",
+     {"frequency": 4.0, "logits": 1 / FORMULA[4]}, None),
+    # mlx_lm, each run at both versions
+    ("mlx_lm", "0.26.2", llama(yarn(), **WIDE), Verb.IGNORES, "its factor is read and not handed on",
+     {"frequency": 4.0, "logits": 1 / M[4] ** 2}, "0.26.3"),
+    ("mlx_lm", "0.22", llama(yarn(), **WIDE), Verb.CRASHES, "yarn", {}, "0.22.1"),
+    ("mlx_lm", "0.25.2", llama(LONGROPE, **WIDE), Verb.CRASHES, "longrope", {}, "0.25.3"),
+    ("mlx_lm", "0.31.3", llama({"rope_type": "dynamic", "factor": 4.0}), Verb.CRASHES, "dynamic", {}, "0.32"),
+    ("mlx_lm", "0.30", llama(LONGROPE, **WIDE), Verb.DRIFTS, "cached with short_factor", {}, "0.30.2"),
+    ("mlx_lm", "0.31.3", v5(QWEN3_8B), Verb.CRASHES, "without rope_theta beside it", {}, "0.32"),
+    ("mlx_lm", "0.31.3", {**v5(llama(yarn(), **WIDE)), "model_type": "qwen3", "rope_theta": 1e4}, Verb.IGNORES,
+     "rope_parameters", {"frequency": 4.0, "logits": 1 / M[4] ** 2}, "0.32"),
+    ("mlx_lm", "0.30.7", {**v5(llama(None)), "model_type": "lfm2"}, Verb.CRASHES, "without rope_theta beside it", {}, "0.31"),
+    ("mlx_lm", "0.32", {**llama(None), "model_type": "phimoe"}, Verb.CRASHES, "phimoe without rope_scaling", {}, "0.32.1"),
+    ("mlx_lm", "0.21.5", MLA, Verb.CRASHES, "deepseek_v3 without rope_scaling", {}, "0.22"),
+    ("mlx_lm", "0.28.3", {**MLA, "rope_scaling": {"rope_type": "linear", "factor": 40.0}}, Verb.REPLACES, "becomes yarn",
+     {"over": 2}, "0.28.4"),
+    ("mlx_lm", "0.28.3", {**MLA, "rope_scaling": LATENT_LISTS}, Verb.CRASHES,
+     "rope_scaling of deepseek_v3 without factor", {}, "0.28.4"),
+    ("mlx_lm", "0.30.2", {**MLA, "model_type": "longcat_flash", "rope_scaling": yarn()}, Verb.IGNORES,
+     "every scaling of longcat_flash", {"frequency": 4.0}, "0.30.4"),
+    ("mlx_lm", "0.22", {**QWEN25_7B, "rope_scaling": yarn()}, Verb.CRASHES, "without the word `type`", {}, "0.22.1"),
+    ("mlx_lm", "0.23.0", {**llama(None), "model_type": "glm4", "partial_rotary_factor": 0.5}, Verb.REPLACES,
+     "all 128 channels turn", {}, "0.23.1"),
+    ("mlx_lm", "0.31.3", {**llama(None), "model_type": "internlm3"}, Verb.REPLACES, "multiplied by 2", {}, "0.32"),
+    ("mlx_lm", "0.32.2", {**llama({"type": "linear", "factor": 2}), "model_type": "nemotron"}, Verb.CRASHES,
+     "without a decimal point", {}, None),
+    ("mlx_lm", "0.32.2", {**PHI3_MINI_128K, "model_type": "phimoe"}, Verb.CRASHES, "longrope of phimoe without", {}, None),
+    ("mlx_lm", "0.32.2", {**GPT_OSS_20B, "rope_scaling": LATENT_LISTS}, Verb.CRASHES, "longrope", {}, None),
+    ("mlx_lm", "0.32.2", llama({**LONGROPE, "rope_type": "su"}, **WIDE), Verb.CRASHES, '"su"', {}, None),
+    ("mlx_lm", "0.32.2", {**llama({"rope_type": "default"}), "model_type": "qwen2_moe"}, Verb.CRASHES,
+     "without the word `type`", {}, None),
+    ("mlx_lm", "0.32.2", {**llama(yarn(), **WIDE), "model_type": "lfm2_moe"}, Verb.IGNORES, "every scaling of lfm2_moe",
+     {"frequency": 4.0, "logits": 1 / M[4] ** 2}, None),
     # Qwen2.5-VL at factor 4: its own MRotaryEmbedding, run at 0.32.0, turns pair 40 x2.235 (field case 12); x1.412 at factor 2
     ("vllm", "0.33", M_RAMP, Verb.REPLACES, "the ramp, placed for 131,072 tokens", {"frequency": 2.235}, None),
     ("sglang", "0.5.23", PHI3_MINI_128K, Verb.REPLACES, "position 4,096 is rotated as position 0", {}, None),

@@ -6,6 +6,8 @@ import math
 import pytest
 import transformers
 
+from ropewalk.engines.engine import Verb, get_engine, rotation
+from ropewalk.engines.keys import layers_of
 from ropewalk.engines.transformers.write import read, write
 from ropewalk.errors import CannotExpress, UnknownName
 from ropewalk.scaling.method import methods
@@ -227,6 +229,20 @@ def test_truncate_false_in_a_nested_config_goes_by_longrope():
     written = write(make_plan(read(GEMMA3_4B_TEXT), factor=4, options={"truncate": False}), GEMMA3_4B_TEXT)
 
     assert written["rope_parameters"]["full_attention"]["rope_type"] == "longrope"
+
+
+def test_lists_are_stretched_in_transformers_4_too():
+    """Run at 4.57.3: without original_max_position_embeddings at the top of the config, short_factor counts up to M."""
+    lists = {"long_factor": tuple(1 + i / 16 for i in range(64)), "attention_factor": 1.1}
+    config = write(make_plan(read(LLAMA2_7B), factor=4, method="longrope", options=lists), LLAMA2_7B)
+    (keys,) = layers_of(config)
+
+    assert config["original_max_position_embeddings"] == 4096
+    for version in ("4.51", "4.57", "5.23"):
+        assert {loss.verb for loss in rotation(get_engine("transformers"), keys, version).losses} == {Verb.DRIFTS}
+    del config["original_max_position_embeddings"]
+    (keys,) = layers_of(config)
+    assert "inside rope_scaling" in rotation(get_engine("transformers"), keys, "4.57").losses[0].what
 
 
 def test_what_no_config_can_say_is_refused():

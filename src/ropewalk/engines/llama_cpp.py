@@ -7,7 +7,7 @@ from typing import Any
 from ropewalk.engines import gguf
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.engines.gguf_file import FREQS
-from ropewalk.engines.keys import CONFIG, FLAGS, GGUF, RAMPED, Keys, deepseek_ratio, mscale
+from ropewalk.engines.keys import CONFIG, FLAGS, GGUF, LENGTH, RAMPED, Keys, deepseek_ratio, mscale
 from ropewalk.engines.own_files import is_ramped, only_stretch, options, prove
 from ropewalk.engines.quirks import (
     INSIDE,
@@ -18,6 +18,7 @@ from ropewalk.engines.quirks import (
     drops,
     is_mla,
     long_lists_always,
+    longrope_formula,
     missing_length,
     outside,
     past_the_window,
@@ -107,6 +108,19 @@ def _lists(keys: Keys) -> Says | None:
     if keys.text != CONFIG or keys.rope_type not in ("longrope", "su") or keys.kind in LISTS:
         return None
     return Says(f"longrope of {keys.kind}: the converter writes plain RoPE", plain(keys))
+
+
+def _formula(keys: Keys) -> Says | None:
+    """The converters of Phi compute m; those of MiniCPM write neither it nor the original length."""
+    if keys.text != CONFIG or keys.rope_type not in ("longrope", "su"):
+        return None
+    if keys.kind in {"phi3", "phimoe"}:
+        return longrope_formula()(keys)
+    short = keys.said.get("short_factor")
+    if keys.kind not in {"minicpm", "minicpm3"} or not short:
+        return None
+    what = f"m and {LENGTH} of longrope: up to max_position_embeddings short_factor is read, and m is 1"
+    return Says(what, keys.but(long_factor=short, attention_factor=1.0))
 
 
 def _long_lists(keys: Keys) -> Says | None:
@@ -221,6 +235,7 @@ QUIRKS = (
     Quirk(Verb.IGNORES, drops("truncate"), f"{AT}, ggml.c:4486", way_out="Write rope_freqs.weight, where the graph has it."),
     Quirk(Verb.IGNORES, becomes_plain("dynamic", "ntk"), f"{AT}, conversion/base.py:1487", way_out="Use a static factor."),
     Quirk(Verb.IGNORES, _lists, f"{AT}, conversion", way_out="Write rope_freqs.weight, where the graph has it."),
+    Quirk(Verb.IGNORES, _formula, f"{AT}, conversion/phi.py and minicpm.py"),
     Quirk(Verb.IGNORES, _long_lists, f"{AT}, llama-model.cpp, get_rope_factors", way_out="Give -c for short inputs alone."),
     Quirk(Verb.IGNORES, _bands, f"{AT}, conversion/llama.py:300"),
     Quirk(Verb.IGNORES, _proportional, f"{AT}, conversion/gemma.py:736"),

@@ -17,6 +17,7 @@ from ropewalk.engines.quirks import (
     always_plain,
     drops,
     is_mla,
+    longrope_formula,
     lost_theta,
     missing_length,
     new_spelling,
@@ -98,12 +99,6 @@ def _switch(keys: Keys) -> Says | None:
     return Says(
         f"longrope: position {keys.rope.original_length:,} is rotated as position 0, and one long request switches its batch"
     )
-
-
-def _longrope_temperature(keys: Keys) -> Says | None:
-    if keys.rope_type != "longrope" or "attention_factor" not in keys.said or "long_mscale" in keys.said:
-        return None
-    return Says("attention_factor of longrope", keys.but(attention_factor=None, factor=None))
 
 
 def _multiplied_window(keys: Keys) -> Says | None:
@@ -224,7 +219,7 @@ QUIRKS = (
           way_out="Use a static factor."),
     Quirk(Verb.CRASHES, stops("ntk", "su", because="ValueError"), FACTORY),
     Quirk(Verb.REPLACES, _switch, "sglang 0.5.23, rotary_embedding/rope_variant.py:141"),
-    Quirk(Verb.IGNORES, _longrope_temperature, FACTORY, way_out="Add short_mscale and long_mscale."),
+    Quirk(Verb.IGNORES, longrope_formula("long_mscale"), FACTORY, way_out="Add short_mscale and long_mscale."),
     Quirk(Verb.IGNORES, without_factor, FACTORY),
     Quirk(Verb.REPLACES, _multiplied_window, "sglang 0.5.23, utils/hf_transformers/common.py:677",
           way_out="Give --context-length."),

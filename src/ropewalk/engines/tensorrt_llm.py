@@ -51,7 +51,7 @@ QUIRKS = (
     Quirk(Verb.IGNORES, temperature(deepseek_ratio, "mscale", "mscale_all_dim"), INTERFACE,
           way_out="Add mscale and mscale_all_dim: 1 with m = (0.1 mscale ln s + 1) / (0.1 ln s + 1)."),
     Quirk(Verb.IGNORES, drops("truncate"), f"{REPOSITORY}/pull/16379"),
-    Quirk(Verb.IGNORES, longrope_formula, INTERFACE),
+    Quirk(Verb.IGNORES, longrope_formula(), INTERFACE),
     Quirk(Verb.REPLACES, _interleaved, f"{REPOSITORY}/issues/16378"),
     Quirk(Verb.CRASHES, stops("ntk", "proportional"), INTERFACE),
     Quirk(Verb.PASSES, past_the_window, INTERFACE, way_out=STRETCH_IT),

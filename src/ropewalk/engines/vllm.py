@@ -14,6 +14,7 @@ from ropewalk.engines.quirks import (
     WRITE_FACTOR,
     drops,
     is_mla,
+    longrope_formula,
     lost_share,
     lost_theta,
     no_bands,
@@ -89,12 +90,6 @@ def _whole_factor(keys: Keys) -> Says | None:
             f"factor: {keys.said['factor']} without a decimal point (TypeError: 'int' object is not iterable)", runs=False
         )
     return None
-
-
-def _longrope_temperature(keys: Keys) -> Says | None:
-    if keys.rope_type not in ("longrope", "su") or "attention_factor" not in keys.said or "long_mscale" in keys.said:
-        return None
-    return Says("attention_factor of longrope", keys.but(attention_factor=None, factor=None))
 
 
 def _twice(keys: Keys) -> Says | None:
@@ -208,7 +203,7 @@ QUIRKS = (
     Quirk(Verb.REPLACES, _nomic, f"{PULLS}/41277", f">= {DYNAMIC_FIX}"),
     Quirk(Verb.CRASHES, _whole_factor, "vllm 0.32.0, linear_scaling_rope.py:70", way_out="Write 4.0, not 4."),
     Quirk(
-        Verb.IGNORES, _longrope_temperature, "vllm 0.32.0, phi3_long_rope_scaled_rope.py",
+        Verb.IGNORES, longrope_formula("long_mscale"), "vllm 0.32.0, phi3_long_rope_scaled_rope.py",
         way_out="Add short_mscale and long_mscale.",
     ),
     Quirk(Verb.IGNORES, long_lists, "vllm 0.33.0, phi3_long_rope_scaled_rope.py:51", ">= 0.11.1"),

@@ -195,7 +195,7 @@ def test_no_sound_config_with_odd_keys_makes_it_fall_over(kind, odd):
         ("vllm", "0.6.6", ""),
         ("vllm", "0.33.1", ""),  # a release of the line that was looked at
         ("vllm", "0.34", "0.34 is newer than any vLLM that was looked at (0.33)"),
-        ("mlx_lm", "0.26", "0.26 is older than any MLX-LM that was looked at (0.32)"),
+        ("mlx_lm", "0.20.6", "0.20.6 is older than any MLX-LM that was looked at (0.21)"),
         ("sglang", "0.5.24", "0.5.24 is newer than any SGLang that was looked at (0.5.23)"),
         ("llama_cpp", "b9000", ""),  # a commit was: builds are not told apart
         ("vllm", "", ""),
