@@ -187,6 +187,27 @@ ROWS = [
      Verb.CRASHES, "any other keys than type", {}, "5.23"),
     ("transformers", "5.23", {**PHI3_MINI_128K, "model_type": "phimoe"}, Verb.CRASHES, "longrope of phimoe without", {}, None),
     ("transformers", "5.23", llama({**LONGROPE, "rope_type": "su"}, **WIDE), Verb.CRASHES, '"su"', {}, None),
+    # rotary modules of 4.57.3, 4.47.1 and 5.23.0 built from these
+    ("transformers", "4.57", {**llama(yarn(), **WIDE), "model_type": "nemotron"}, Verb.IGNORES, "every scaling of nemotron",
+     {"frequency": 4.0, "logits": 1 / M[4] ** 2}, "5.23"),
+    ("transformers", "4.47", {**llama(yarn(), **WIDE), "model_type": "mistral"}, Verb.IGNORES, "every scaling of mistral",
+     {"frequency": 4.0, "logits": 1 / M[4] ** 2}, "4.48"),
+    ("transformers", "4.57", {**llama(yarn(), **WIDE), "model_type": "olmo2"}, Verb.CRASHES, "linear or dynamic", {}, "5.23"),
+    ("transformers", "4.57", {**llama({"type": "linear", "factor": 2.0}), "model_type": "granite"}, Verb.CRASHES,
+     "without the word `rope_type`", {}, "5.23"),
+    ("transformers", "4.57", {**llama(yarn(), **WIDE), "model_type": "llama4_text"}, Verb.CRASHES, "takes for llama3", {},
+     "5.23"),
+    ("transformers", "4.57", {**llama(None), "model_type": "qwen3_vl_text"}, Verb.CRASHES, "without rope_scaling", {}, "5.23"),
+    ("transformers", "4.57", {**llama({"rope_type": "dynamic", "factor": 2.0}), "model_type": "hunyuan_v1_dense"},
+     Verb.CRASHES, "without alpha", {}, "5.23"),
+    ("transformers", "5.23", {**llama(yarn(), **WIDE), "model_type": "ernie4_5_vl_moe_text"}, Verb.CRASHES,
+     "of Ernie 4.5 VL, which takes none", {}, "4.57"),
+    # rope_parameters alone: Cohere's class has 10,000 in version 4, and 500,000 in 5. 50^(126/128) = 47
+    ("transformers", "4.57", {**v5({**llama(None), "rope_theta": 5e5}), "model_type": "cohere"}, Verb.IGNORES,
+     "rope_parameters", {"frequency": 50 ** (126 / 128)}, "5.23"),
+    # and Apertus' has llama3 by 8
+    ("transformers", "4.57", {**v5(llama(None)), "rope_parameters": {"rope_type": "default", "rope_theta": 1.2e7},
+                              "model_type": "apertus"}, Verb.IGNORES, "rope_parameters", {"frequency": 8.0}, "5.23"),
     # another factor than M / L, which stands in phi3_long_rope_scaled_rope.py, rope_variant.py, rope_utils.py, phi.py alone
     ("vllm", "0.33", llama({**LONGROPE, "factor": 2.0}, **WIDE), Verb.IGNORES, "factor of longrope",
      {"logits": FORMULA[4] / FORMULA[2]}, None),

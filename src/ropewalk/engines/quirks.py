@@ -123,10 +123,14 @@ def without_factor(keys: Keys) -> Says | None:
     return Says(f"factor: {keys.factor:g} of proportional", keys.but(factor=1.0))
 
 
+def is_longrope(keys: Keys) -> bool:
+    return keys.rope_type in ("longrope", "su")
+
+
 def long_lists_always(keys: Keys) -> Says | None:
     """longrope's long factors at every length: how far that moves the pairs of a short input."""
     long, short = keys.said.get("long_factor"), keys.said.get("short_factor")
-    if keys.rope_type not in ("longrope", "su") or not isinstance(long, list) or long == short:
+    if not is_longrope(keys) or not isinstance(long, list) or long == short:
         return None
     if keys.longest <= keys.rope.original_length:  # where no input is long
         return Says("short_factor", keys.but(short_factor=long))
@@ -140,7 +144,7 @@ def longrope_formula(*reads: str) -> Effect:
     """longrope's m = sqrt(1 + ln(M / L) / ln L), unless one of the keys `reads` says another."""
 
     def effect(keys: Keys) -> Says | None:
-        if keys.rope_type not in ("longrope", "su") or any(name in keys.said for name in reads):
+        if not is_longrope(keys) or any(name in keys.said for name in reads):
             return None
         ratio = max(keys.longest / keys.rope.original_length, 1.0)
         stated = [name for name in ("attention_factor", "short_mscale", "long_mscale") if name in keys.said]
@@ -251,13 +255,19 @@ def unread(keys: Keys, default: float | None = None) -> Keys:
     return plain(keys).with_theta(float(stated or default or known.DEFAULT_THETA.get(keys.kind, 10_000.0)))
 
 
+def by_class_of_4(keys: Keys) -> Keys:
+    """What a class of transformers 4 makes of rope_parameters alone: its own defaults."""
+    bare, own = unread(keys, known.OLD_THETA.get(keys.kind)), known.OLD_SCALING.get(keys.kind)
+    return bare.but(**own).with_length(int(own["original_max_position_embeddings"])) if own else bare
+
+
 def only_v5(keys: Keys) -> bool:
     return keys.text == CONFIG and keys.spellings == {"v5"}
 
 
 def new_spelling(keys: Keys) -> Says | None:
     """An engine of before transformers 5 does not look into its dict."""
-    return Says("rope_parameters, and what is in it", unread(keys)) if only_v5(keys) else None
+    return Says("rope_parameters, and what is in it", by_class_of_4(keys)) if only_v5(keys) else None
 
 
 def new_words(keys: Keys) -> Says | None:
@@ -265,7 +275,9 @@ def new_words(keys: Keys) -> Says | None:
     own = keys.beside.own
     if not keys.beside.new_words:
         return None
-    return Says("rope_parameters of the override: what the config says counts", own and (unread(own) if only_v5(own) else own))
+    return Says(
+        "rope_parameters of the override: what the config says counts", own and (by_class_of_4(own) if only_v5(own) else own)
+    )
 
 
 def without_sections(keys: Keys) -> Says | None:

@@ -6,6 +6,7 @@ from ropewalk.engines.engine import Quirk, Says, Verb
 from ropewalk.engines.keys import Keys
 from ropewalk.engines.quirks import (
     always_plain,
+    by_class_of_4,
     drops,
     is_mla,
     long_lists_always,
@@ -13,7 +14,6 @@ from ropewalk.engines.quirks import (
     new_words,
     only_v5,
     stops,
-    unread,
     without_sections,
 )
 from ropewalk.engines.transformers import known
@@ -45,7 +45,7 @@ def _old_words_first(keys: Keys) -> Says | None:
 def _class_base(keys: Keys) -> Says | None:
     """transformers 4 knows no rope_theta inside rope_parameters: its class's own is written over it (run for 0.12 to 0.19)."""
     own = keys.beside.own or keys
-    base = unread(own).rope.rope_theta
+    base = by_class_of_4(own).rope.rope_theta
     known_class = class_of(own.kind) and own.kind not in OWN_CLASSES
     if not only_v5(own) or own.nested or not known_class or base == keys.rope.rope_theta:
         return None

@@ -21,6 +21,14 @@ def _theta(layer_type: str) -> dict[str, float]:
 
 # rope_theta of architectures whose configs may omit it, for transformers 5.23; and what computes from constants in its code.
 DEFAULT_THETA = {**_theta(FULL), **dict.fromkeys(["gptj", "codegen"], 10_000.0)}
+# Where the classes of transformers 4 (4.57.3) had others, and a scaling where a config says none.
+OLD_THETA = {"cohere": 10_000.0, "falcon_h1": 100_000.0, "olmo3": 10_000.0, "persimmon": 25_000.0}
+OLD_SCALING: Mapping[str, Mapping[str, Any]] = {
+    "apertus": {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192, "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0},
+    "gpt_oss": {"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096, "beta_fast": 32.0,
+                "beta_slow": 1.0, "truncate": False},
+}  # fmt: skip
 
 # The window of architectures whose published configs leave out max_position_embeddings.
 DEFAULT_LENGTH = {
