@@ -302,8 +302,18 @@ ROWS = [
     ("vllm", "0.19", GEMMA3_V5, Verb.CRASHES, "one dict per layer type in rope_parameters alone", {}, "0.19.1"),
     # truncate stands nowhere in rotary_embedding of 0.6.6 to 0.11.2: x1.763 as for MLX-LM above
     ("vllm", "0.11.2", GPT_OSS_20B, Verb.IGNORES, "truncate: false", {"frequency": 1.763}, "0.12"),
-    ("vllm", "0.16", {**M_RAMP, "rope_scaling": {**M_RAMP["rope_scaling"], "truncate": True}}, Verb.CRASHES,
-     "truncate beside mrope_section", {}, "0.17"),
+    # get_rope of 26 releases of vLLM and 21 of SGLang run on a CPU: 0.12 to 0.16 have no self.truncate there
+    ("vllm", "0.16", M_RAMP, Verb.CRASHES, "mrope_section beside yarn (AttributeError", {}, "0.17"),
+    ("vllm", "0.8.5", llama({"rope_type": "dynamic", "factor": 1.0, "alpha": 1000.0}), Verb.IGNORES, "alpha of dynamic",
+     {"frequency": 1000.0}, "0.9"),  # the last pair: a base of 1000^(128/126) times 10,000, to the power of 126/128
+    ("sglang", "0.4.6", llama({"rope_type": "dynamic", "factor": 1.0, "alpha": 1000.0}), Verb.IGNORES, "alpha of dynamic",
+     {"frequency": 1000.0}, "0.4.9"),
+    ("sglang", "0.5.23", {**PHI3_MINI_128K, "rope_scaling": {**PHI3_LISTS, "type": "su"}}, Verb.REPLACES,
+     "position 4,096 is rotated as position 0", {}, None),  # transformers' config class has made longrope of it
+    ("sglang", "0.5.23", llama({**LONGROPE, "rope_type": "su"}, **WIDE), Verb.CRASHES, '"su"', {}, None),
+    ("sglang", "0.5.23", llama({"rope_type": "linear", "factor": 4}), Verb.CRASHES, "without a decimal point", {}, None),
+    ("vllm", "0.18", GEMMA4_V4, Verb.CRASHES, "proportional", {}, "0.19"),
+    ("sglang", "0.5.9", GEMMA4_V4, Verb.CRASHES, "proportional", {}, "0.5.11"),
     ("vllm", "0.10.2", M_RAMP, Verb.IGNORES, "mrope_section beside yarn", {}, "0.11"),
     ("vllm", "0.8.5", NTK, Verb.CRASHES, 'rope_type "ntk"', {}, "0.9"),
     ("vllm", "0.11", PHI3_MINI_128K, Verb.DRIFTS, "takes its whole batch to the long lists", {}, "0.11.1"),

@@ -8,6 +8,7 @@ from ropewalk.engines import gguf
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.engines.gguf_file import FREQS
 from ropewalk.engines.keys import CONFIG, FLAGS, GGUF, LENGTH, RAMPED, Keys, deepseek_ratio, mscale
+from ropewalk.engines.longrope import long_lists_always, longrope_formula
 from ropewalk.engines.own_files import is_ramped, only_stretch, options, prove
 from ropewalk.engines.quirks import (
     INSIDE,
@@ -17,8 +18,6 @@ from ropewalk.engines.quirks import (
     becomes_plain,
     drops,
     is_mla,
-    long_lists_always,
-    longrope_formula,
     missing_length,
     outside,
     past_the_window,

@@ -7,6 +7,7 @@ from ropewalk.engines import mlx_lm_models as models
 from ropewalk.engines.config_files import written
 from ropewalk.engines.engine import Engine, Quirk, Verb, Written, register
 from ropewalk.engines.keys import deepseek_ratio
+from ropewalk.engines.longrope import long_lists_always
 from ropewalk.engines.quirks import (
     BASE_ALONE,
     INSIDE,
@@ -15,7 +16,6 @@ from ropewalk.engines.quirks import (
     WRITE_FACTOR,
     always_plain,
     drops,
-    long_lists_always,
     missing_length,
     outside,
     past_the_window,

@@ -9,7 +9,15 @@ from dataclasses import replace
 
 from ropewalk.engines.engine import Says
 from ropewalk.engines.keys import Keys
-from ropewalk.engines.quirks import Effect, longrope_formula, no_factor, only_v5, plain, stops, unread
+from ropewalk.engines.longrope import longrope_formula
+from ropewalk.engines.quirks import (
+    Effect,
+    no_factor,
+    only_v5,
+    plain,
+    stops,
+    unread,
+)
 from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.layers import SLIDING
 

@@ -101,6 +101,11 @@ def plain(keys: Keys) -> Keys:
     )
 
 
+def without_alpha(keys: Keys) -> Says | None:
+    """HunYuan's `dynamic`, read for its factor alone."""
+    return Says("alpha of dynamic", plain(keys)) if keys.rope_type == "dynamic" and keys.said.get("alpha") else None
+
+
 def static_dynamic(alpha: Callable[[float], float]) -> Effect:
     """`dynamic` computed once: NTK-aware at alpha(factor), whatever the length."""
 
@@ -121,41 +126,6 @@ def without_factor(keys: Keys) -> Says | None:
     if keys.rope_type != "proportional" or keys.factor == 1:
         return None
     return Says(f"factor: {keys.factor:g} of proportional", keys.but(factor=1.0))
-
-
-def is_longrope(keys: Keys) -> bool:
-    return keys.rope_type in ("longrope", "su")
-
-
-def long_lists_always(keys: Keys) -> Says | None:
-    """longrope's long factors at every length: how far that moves the pairs of a short input."""
-    long, short = keys.said.get("long_factor"), keys.said.get("short_factor")
-    if not is_longrope(keys) or not isinstance(long, list) or long == short:
-        return None
-    if keys.longest <= keys.rope.original_length:  # where no input is long
-        return Says("short_factor", keys.but(short_factor=long))
-    worst = max(max(a / b, b / a) for a, b in zip(long, short or [1.0] * len(long), strict=False))
-    return Says(
-        f"short_factor: inputs within the original window are read with the long factors, a frequency x{worst:.3g} off"
-    )
-
-
-def longrope_formula(*reads: str) -> Effect:
-    """longrope's m = sqrt(1 + ln(M / L) / ln L), unless one of the keys `reads` says another."""
-
-    def effect(keys: Keys) -> Says | None:
-        if not is_longrope(keys) or any(name in keys.said for name in reads):
-            return None
-        ratio = max(keys.longest / keys.rope.original_length, 1.0)
-        stated = [name for name in ("attention_factor", "short_mscale", "long_mscale") if name in keys.said]
-        if keys.said.get("factor") not in (None, ratio):
-            stated.append("factor")
-        if not stated:
-            return None
-        what = f"{' and '.join(stated)} of longrope: m is of max / original"
-        return Says(what, keys.but(**{**dict.fromkeys(stated), "factor": ratio}))
-
-    return effect
 
 
 def lost_theta(keys: Keys) -> Says | None:
@@ -184,7 +154,16 @@ def no_bands(keys: Keys) -> Says | None:
     return Says(f"llama3 without {' and '.join(missing)} (KeyError)", runs=False)
 
 
+def whole_factor(keys: Keys) -> Says | None:
+    if keys.text == CONFIG and keys.rope_type == "linear" and isinstance(keys.said.get("factor"), int):
+        return Says(
+            f"factor: {keys.said['factor']} without a decimal point (TypeError: 'int' object is not iterable)", runs=False
+        )
+    return None
+
+
 WRITE_FACTOR = "Write factor."
+WRITE_WHOLE = "Write 4.0, not 4."
 WRITE_BANDS = "Write low_freq_factor and high_freq_factor; Llama 3.1 has 1 and 4."
 
 

@@ -7,17 +7,18 @@ from typing import Any
 from ropewalk.engines.config_files import rotation_keys, written
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.engines.keys import RAMPED, Keys, deepseek_ratio, mscale, multiplied_factor
+from ropewalk.engines.longrope import is_longrope, longrope_formula
 from ropewalk.engines.quirks import (
     BASE_ALONE,
     NOT_NULL,
     STRETCH_IT,
     WRITE_BANDS,
     WRITE_FACTOR,
+    WRITE_WHOLE,
     Effect,
     always_plain,
     drops,
     is_mla,
-    longrope_formula,
     lost_theta,
     missing_length,
     new_spelling,
@@ -35,11 +36,14 @@ from ropewalk.engines.quirks import (
     temperature,
     theta_beside,
     unread,
+    whole_factor,
+    without_alpha,
     without_factor,
     without_sections,
 )
 from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.checkpoint import inside, text_of
+from ropewalk.engines.transformers.known import LONGROPE_ONLY
 from ropewalk.scaling.plan import ScalingPlan
 
 PULLS = "https://github.com/sgl-project/sglang/pull"
@@ -90,9 +94,14 @@ def _mrope_mscale(keys: Keys) -> Says | None:
     return Says("mscale beside mrope_section (TypeError)", runs=False)
 
 
+def _su(keys: Keys) -> Says | None:
+    """Phi's config classes make longrope of it."""
+    return None if keys.kind in LONGROPE_ONLY else stops("su", because="ValueError")(keys)
+
+
 def _switch(keys: Keys) -> Says | None:
     longest = keys.beside.asked or keys.longest  # at the original length no position is beyond it
-    if keys.rope_type != "longrope" or keys.said.get("long_factor") == keys.said.get("short_factor"):
+    if not is_longrope(keys) or keys.said.get("long_factor") == keys.said.get("short_factor"):
         return None
     if longest <= keys.rope.original_length:
         return None
@@ -199,6 +208,10 @@ QUIRKS = (
           way_out=BASE_ALONE),
     Quirk(Verb.IGNORES, always_plain({"olmo2"}), "sglang 0.5.3, models/olmo2.py", "< 0.5.4", f"Use 0.5.4. {BASE_ALONE}"),
     Quirk(Verb.CRASHES, no_factor, FACTORY, way_out=WRITE_FACTOR),
+    Quirk(Verb.CRASHES, stops("proportional", because="ValueError"), "sglang 0.5.10, rotary_embedding/factory.py", "< 0.5.11",
+          "Use 0.5.11."),
+    Quirk(Verb.IGNORES, without_alpha, "sglang 0.4.6, rotary_embedding.py", "< 0.4.9", "Use 0.4.9."),
+    Quirk(Verb.CRASHES, whole_factor, "sglang 0.5.23, rotary_embedding/rope_variant.py", way_out=WRITE_WHOLE),
     Quirk(Verb.CRASHES, no_bands, FACTORY, way_out=WRITE_BANDS),
     Quirk(Verb.CRASHES, _no_length, "sglang 0.5.9, rotary_embedding.py", f"< {TRANSFORMERS_5}",
           "Write original_max_position_embeddings."),
@@ -217,7 +230,8 @@ QUIRKS = (
     Quirk(Verb.IGNORES, lambda keys: drops("truncate")(keys) if is_mla(keys) else None, FACTORY),
     Quirk(Verb.REPLACES, static_dynamic(lambda f: f * f - f + 1), "sglang 0.5.23, rotary_embedding/rope_variant.py:880",
           way_out="Use a static factor."),
-    Quirk(Verb.CRASHES, stops("ntk", "su", because="ValueError"), FACTORY),
+    Quirk(Verb.CRASHES, stops("ntk", because="ValueError"), FACTORY),
+    Quirk(Verb.CRASHES, _su, FACTORY, way_out="Write longrope."),
     Quirk(Verb.REPLACES, _switch, "sglang 0.5.23, rotary_embedding/rope_variant.py:141"),
     Quirk(Verb.IGNORES, longrope_formula("long_mscale"), FACTORY, way_out="Add short_mscale and long_mscale."),
     Quirk(Verb.IGNORES, without_factor, FACTORY),

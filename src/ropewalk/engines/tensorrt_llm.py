@@ -6,13 +6,13 @@ from typing import Any
 from ropewalk.engines.config_files import written
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.engines.keys import RAMPED, Keys, deepseek_ratio
+from ropewalk.engines.longrope import longrope_formula
 from ropewalk.engines.quirks import (
     INSIDE,
     NOT_NULL,
     STRETCH_IT,
     WRITE_FACTOR,
     drops,
-    longrope_formula,
     missing_length,
     new_spelling,
     no_factor,

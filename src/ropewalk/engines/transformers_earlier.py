@@ -6,12 +6,10 @@ from collections.abc import Callable, Mapping
 
 from ropewalk.engines.engine import Quirk, Says, Verb
 from ropewalk.engines.keys import LENGTH, Keys, mscale
+from ropewalk.engines.longrope import is_longrope, long_lists_always, longrope_formula
 from ropewalk.engines.quirks import (
     always_plain,
     drops,
-    is_longrope,
-    long_lists_always,
-    longrope_formula,
     new_spelling,
     temperature,
 )

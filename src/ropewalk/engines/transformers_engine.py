@@ -9,13 +9,13 @@ from typing import Any
 from ropewalk.engines.config_files import written
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.engines.keys import CONFIG, RAMPED, Keys, absolute_factor
+from ropewalk.engines.longrope import is_longrope
 from ropewalk.engines.quirks import (
     INSIDE,
     NOT_NULL,
     WRITE_BANDS,
     WRITE_FACTOR,
     drops,
-    is_longrope,
     missing_length,
     no_bands,
     no_factor,

@@ -7,14 +7,15 @@ from typing import Any
 from ropewalk.engines.config_files import rotation_keys, written
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.engines.keys import RAMPED, Keys, absolute_factor, deepseek_ratio, multiplied_factor
+from ropewalk.engines.longrope import longrope_formula
 from ropewalk.engines.quirks import (
     NOT_NULL,
     STRETCH_IT,
     WRITE_BANDS,
     WRITE_FACTOR,
+    WRITE_WHOLE,
     drops,
     is_mla,
-    longrope_formula,
     lost_share,
     lost_theta,
     no_bands,
@@ -27,6 +28,7 @@ from ropewalk.engines.quirks import (
     static_dynamic,
     temperature,
     theta_beside,
+    whole_factor,
     without_factor,
 )
 from ropewalk.engines.transformers.checkpoint import inside
@@ -82,14 +84,6 @@ def _no_length(keys: Keys) -> Says | None:
     if not needed or keys.states_length:
         return None
     return Says(f"{keys.rope_type} without original_max_position_embeddings", runs=False)
-
-
-def _whole_factor(keys: Keys) -> Says | None:
-    if keys.rope_type == "linear" and isinstance(keys.said.get("factor"), int):
-        return Says(
-            f"factor: {keys.said['factor']} without a decimal point (TypeError: 'int' object is not iterable)", runs=False
-        )
-    return None
 
 
 def _twice(keys: Keys) -> Says | None:
@@ -201,7 +195,7 @@ QUIRKS = (
     ),
     Quirk(Verb.IGNORES, nomic, "vllm 0.9, model_executor/models/config.py, NomicBertModelConfig", f"< {DYNAMIC_FIX}"),
     Quirk(Verb.REPLACES, _nomic, f"{PULLS}/41277", f">= {DYNAMIC_FIX}"),
-    Quirk(Verb.CRASHES, _whole_factor, "vllm 0.32.0, linear_scaling_rope.py:70", way_out="Write 4.0, not 4."),
+    Quirk(Verb.CRASHES, whole_factor, "vllm 0.32.0, linear_scaling_rope.py:70", way_out=WRITE_WHOLE),
     Quirk(
         Verb.IGNORES, longrope_formula("long_mscale"), "vllm 0.32.0, phi3_long_rope_scaled_rope.py",
         way_out="Add short_mscale and long_mscale.",

@@ -4,16 +4,17 @@ from collections.abc import Mapping
 
 from ropewalk.engines.engine import Quirk, Says, Verb
 from ropewalk.engines.keys import Keys
+from ropewalk.engines.longrope import long_lists_always
 from ropewalk.engines.quirks import (
     always_plain,
     by_class_of_4,
     drops,
     is_mla,
-    long_lists_always,
     new_spelling,
     new_words,
     only_v5,
     stops,
+    without_alpha,
     without_sections,
 )
 from ropewalk.engines.transformers import known
@@ -63,10 +64,11 @@ def _long_batch(keys: Keys) -> Says | None:
     return said and Says("longrope: one input beyond the original length takes its whole batch to the long lists")
 
 
-def _sections_truncate(keys: Keys) -> Says | None:
-    if keys.rope_type != "yarn" or not {"mrope_section", "truncate"} <= keys.said.keys():
+def _sections_yarn(keys: Keys) -> Says | None:
+    """MRotaryEmbedding hands itself to yarn's function, which looks for a `truncate` that it does not have."""
+    if keys.rope_type != "yarn" or "mrope_section" not in keys.said:
         return None
-    return Says("truncate beside mrope_section (TypeError)", runs=False)
+    return Says("mrope_section beside yarn (AttributeError when the model is built)", runs=False)
 
 
 def long_lists(keys: Keys) -> Says | None:
@@ -90,8 +92,10 @@ EARLIER = (
     ),
     Quirk(Verb.IGNORES, lambda keys: None if is_mla(keys) else drops("truncate")(keys),
           "vllm 0.11.2, rotary_embedding/common.py:114", f"< {HANDED_ON}", f"Use {HANDED_ON}, or write longrope factors."),
-    Quirk(Verb.CRASHES, _sections_truncate, "vllm 0.16.0, rotary_embedding/mrope.py", f">= {HANDED_ON}, < 0.17",
-          "Leave it out."),
+    Quirk(Verb.CRASHES, _sections_yarn, "vllm 0.16.0, rotary_embedding/mrope.py", f">= {HANDED_ON}, < 0.17", "Use 0.17."),
+    Quirk(Verb.IGNORES, without_alpha, "vllm 0.8.5, rotary_embedding.py", "< 0.9", "Use 0.9."),
+    Quirk(Verb.CRASHES, stops("proportional", because="ValueError"), "vllm 0.18.0, rotary_embedding/__init__.py", "< 0.19",
+          "Use 0.19."),
     Quirk(Verb.CRASHES, stops("ntk", because="ValueError"), "vllm 0.8.5, rotary_embedding.py", "< 0.9",
           "Write the larger rope_theta instead."),
     Quirk(Verb.IGNORES, without_sections, "vllm 0.10.2, rotary_embedding/__init__.py", "< 0.11", "Use 0.11."),
