@@ -50,6 +50,11 @@ FORMULA = {s: 1 + math.log(s) / math.log(4096) for s in (2, 4)}  # m^2 of longro
 LATENT_LISTS = {"rope_type": "longrope", "short_factor": [1.0] * 32, "long_factor": [4.0] * 32,
                 "original_max_position_embeddings": 4096}  # fmt: skip
 PHI3_LISTS = {"short_factor": [1.0] * 48, "long_factor": [4.0] * 48}
+PHI4_LISTS = {"short_factor": [1.0] * 64, "long_factor": [4.0] * 64}
+PHI4_MINI = {**PHI3_MINI_128K, "num_attention_heads": 24, "partial_rotary_factor": 0.75,
+             "rope_scaling": {"type": "longrope", **PHI3_LISTS}}  # fmt: skip
+PHI4_MINI_V5 = {**{k: v for k, v in PHI4_MINI.items() if k not in ("rope_scaling", "rope_theta", "partial_rotary_factor")},
+                "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.75}}  # fmt: skip
 BY_PARTS = llama(yarn(64.0, attention_factor=1.0), max_position_embeddings=262_144)
 R1_QWEN3 = {**QWEN3_8B, "max_position_embeddings": 131_072, "rope_scaling": {
     "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768, "attn_factor": 0.8782488562869419,
@@ -163,7 +168,9 @@ ROWS = [
      "attention_factor", {"logits": (1 + math.log(4) / math.log(4096)) / 2.25}, None),
     ("tensorrt_llm", "1", llama({**LONGROPE, "attention_factor": 1.5}, max_position_embeddings=16_384), Verb.IGNORES,
      "attention_factor", {"logits": (1 + math.log(4) / math.log(4096)) / 2.25}, None),
-    ("vllm", "0.33", PHI3_MINI_128K, Verb.IGNORES, "short_factor", {}, None),
+    ("vllm", "0.33", llama(LONGROPE, **WIDE), Verb.IGNORES, "short_factor: inputs within", {}, "0.11"),
+    # config/model.py: "For LongRoPE, default to original_max_position_embeddings"
+    ("vllm", "0.33", PHI3_MINI_128K, Verb.CLAMPS, "at original_max_position_embeddings", {"window": 4096}, "0.11"),
     ("mlx_lm", "0.32.2", PHI3_MINI_128K, Verb.IGNORES, "short_factor", {}, None),
     ("llama_cpp", "", PHI3_MINI_128K, Verb.IGNORES, "short_factor", {}, None),
     # transformers 4.57.3 run: its class's table is that of short_factor up to 16,384, and m is by ln 4 / ln 16,384
@@ -208,6 +215,18 @@ ROWS = [
     # and Apertus' has llama3 by 8
     ("transformers", "4.57", {**v5(llama(None)), "rope_parameters": {"rope_type": "default", "rope_theta": 1.2e7},
                               "model_type": "apertus"}, Verb.IGNORES, "rope_parameters", {"frequency": 8.0}, "5.23"),
+    # by their sources: phi3/configuration_phi3.py:207 (64 factors, whatever turns), deepseek_v2/modeling_deepseek_v2.py:336
+    ("transformers", "4.48", PHI4_MINI, Verb.CRASHES, "longrope lists of a share of 0.75", {}, "4.49"),
+    ("transformers", "4.57", {**MLA, "model_type": "deepseek_v2",
+                              "rope_scaling": yarn(40.0, mscale=0.707, mscale_all_dim=0.707)}, Verb.IGNORES,
+     "mscale_all_dim of the softmax", {"logits": 1 / (0.0707 * math.log(40) + 1) ** 2}, "5.23"),
+    # its class has both bases as trained, and no linear
+    ("transformers", "4.57", GEMMA3_V5, Verb.IGNORES, "rope_parameters", {"frequency": 8.0}, "5.23"),
+    # gemma3_causal.py:576 of 0.5.11: "rope_type": "default"; :582 of 0.5.13: linear, by a factor that 1B does not have
+    ("sglang", "0.5.11", GEMMA3_4B_TEXT, Verb.IGNORES, "every scaling of gemma3_text", {"frequency": 8.0}, "0.5.14"),
+    ("sglang", "0.5.13", {**GEMMA3_4B_TEXT, "rope_scaling": None}, Verb.CRASHES, "gemma3_text without factor", {}, "0.5.14"),
+    ("sglang", "0.5.13", {**GEMMA3_4B_TEXT, "rope_scaling": yarn(8.0)}, Verb.REPLACES, "it becomes linear", {"over": 2},
+     "0.5.14"),
     # another factor than M / L, which stands in phi3_long_rope_scaled_rope.py, rope_variant.py, rope_utils.py, phi.py alone
     ("vllm", "0.33", llama({**LONGROPE, "factor": 2.0}, **WIDE), Verb.IGNORES, "factor of longrope",
      {"logits": FORMULA[4] / FORMULA[2]}, None),
@@ -243,6 +262,26 @@ ROWS = [
     ("mlx_lm", "0.23.0", {**llama(None), "model_type": "glm4", "partial_rotary_factor": 0.5}, Verb.REPLACES,
      "all 128 channels turn", {}, "0.23.1"),
     ("mlx_lm", "0.31.3", {**llama(None), "model_type": "internlm3"}, Verb.REPLACES, "multiplied by 2", {}, "0.32"),
+    # gemma3_text.py of 0.28.4: nn.RoPE alone, and rope_global_base_freq, 1e6
+    ("mlx_lm", "0.28.4", GEMMA3_4B_TEXT, Verb.IGNORES, "every scaling of gemma3_text", {"frequency": 8.0}, "0.29.1"),
+    ("mlx_lm", "0.28.4", {**GEMMA3_4B_TEXT, "rope_theta": 8e6}, Verb.IGNORES, "it takes 1e6",
+     {"frequency": 8 ** (254 / 256)}, "0.29.1"),
+    # rope_utils.py:347 opens it inside the dict; YarnRoPE's default is 4,096 and Llama3RoPE's 8,192
+    ("mlx_lm", "0.32.2", llama({"rope_type": "longrope", **PHI4_LISTS}, **AT_THE_TOP), Verb.CRASHES, "inside the dict", {},
+     None),
+    ("mlx_lm", "0.32.2", {**QWEN3_8B, "max_position_embeddings": 131_072, "original_max_position_embeddings": 32_768,
+                          "rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, Verb.REPLACES,
+     "outside the dict: it takes 4,096", {"over": 1.5}, None),
+    ("mlx_lm", "0.31.3", {**llama(None), "model_type": "internlm2"}, Verb.REPLACES, "multiplied by 2", {}, "0.32"),
+    ("mlx_lm", "0.32.2", {**llama(None), "model_type": "olmo"}, Verb.CRASHES, "transformers' spelling", {}, None),
+    ("mlx_lm", "0.32.2", {**llama(yarn(), **WIDE), "model_type": "deepseek"}, Verb.IGNORES, 'rope_type "yarn" of deepseek',
+     {"frequency": 4.0, "logits": 1 / M[4] ** 2}, None),
+    ("mlx_lm", "0.25.2", {**llama(yarn(), **WIDE), "model_type": "minicpm"}, Verb.IGNORES, 'rope_type "yarn" of minicpm',
+     {"frequency": 4.0, "logits": 1 / M[4] ** 2}, "0.25.3"),
+    ("mlx_lm", "0.21.4", PHI4_MINI, Verb.CRASHES, "lists of a share", {}, "0.21.5"),
+    ("mlx_lm", "0.21.4", {**PHI4_MINI, "rope_scaling": None}, Verb.REPLACES, "all 128 channels turn", {}, "0.21.5"),
+    # 5.23's Phi3Config saves its share inside rope_parameters alone; phi3.py:27 has 1.0
+    ("mlx_lm", "0.32.2", PHI4_MINI_V5, Verb.IGNORES, "rope_parameters", {}, None),
     ("mlx_lm", "0.32.2", {**llama({"type": "linear", "factor": 2}), "model_type": "nemotron"}, Verb.CRASHES,
      "without a decimal point", {}, None),
     ("mlx_lm", "0.32.2", {**PHI3_MINI_128K, "model_type": "phimoe"}, Verb.CRASHES, "longrope of phimoe without", {}, None),
@@ -422,6 +461,22 @@ def test_a_row_of_the_ledger_is_found_and_measured(row):
     assert loss.said.startswith(get_engine(engine).title)
     if without is not None:
         assert not [other for other in found(engine, without, config) if other.verb is verb and words in other.what]
+
+
+@pytest.mark.parametrize(
+    ("engine", "version", "config"),
+    [
+        ("transformers", "4.53", PHIMOE),  # its class asks for both lists at each forward, and has m of these keys
+        ("mlx_lm", "0.26.2", {**MLA, "model_type": "kimi_k2", "rope_scaling": yarn(32.0, mscale=1.0, mscale_all_dim=1.0)}),
+        ("mlx_lm", "0.32.2", {**PHI3_MINI_128K, "rope_scaling": {**PHI3_MINI_128K["rope_scaling"], "factor": 32.0}}),
+    ],
+    ids=["phimoe", "kimi", "phi3"],
+)
+def test_what_runs_as_written_is_not_alarmed_about(engine, version, config):
+    """Each by its file of that version: phimoe/modeling_phimoe.py, models/deepseek_v3.py (MODEL_REMAPPING), models/phi3.py."""
+    losses = [loss for loss in found(engine, version, config) if "short_factor" not in loss.what]
+
+    assert [loss.said for loss in losses if loss.verb in (Verb.CRASHES, Verb.IGNORES, Verb.REPLACES)] == []
 
 
 def test_a_missing_length_of_a_known_model_moves_the_ramp():

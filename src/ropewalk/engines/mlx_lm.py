@@ -16,7 +16,6 @@ from ropewalk.engines.quirks import (
     WRITE_FACTOR,
     always_plain,
     drops,
-    missing_length,
     outside,
     past_the_window,
     stops,
@@ -44,11 +43,11 @@ QUIRKS = (
     Quirk(Verb.IGNORES, models.no_dict, f"{AT}, models/gpt_oss.py", way_out="Write rope_scaling."),
     *(
         Quirk(Verb.CRASHES, models.needs_dict(kinds), f"{AT}, models", versions, "Write rope_scaling.")
-        for kinds, versions in ((models.NEEDS_DICT, ""), ({"phimoe"}, "< 0.32.1"), ({"deepseek_v3"}, "< 0.22"))
+        for kinds, versions in ((models.NEEDS_DICT, ""), ({"phimoe"}, "< 0.32.1"), (models.DEEPSEEK_3, "< 0.22"))
     ),
     *(
         Quirk(Verb.CRASHES, models.needs_own_factor(kinds), f"{AT}, models/deepseek_v2.py", versions, WRITE_FACTOR)
-        for kinds, versions in ((models.OWN_YARN, ""), ({"deepseek_v3"}, f"< {TOGETHER}"))
+        for kinds, versions in ((models.OWN_YARN, ""), (models.DEEPSEEK_3, f"< {TOGETHER}"))
     ),
     Quirk(Verb.CRASHES, models.old_spelling_stops, f"{AT}, models", way_out="Write rope_parameters."),
     Quirk(Verb.IGNORES, models.old_spelling, f"{AT}, models/mistral4.py", way_out="Write rope_parameters."),
@@ -58,7 +57,18 @@ QUIRKS = (
     Quirk(Verb.CRASHES, models.whole_factor, f"{AT}, models/nemotron.py", way_out="Write it with one: 2.0."),
     Quirk(Verb.CRASHES, models.needs_mscale, f"{AT}, models/phimoe.py", way_out="Write both: m."),
     Quirk(Verb.CRASHES, models.needs_window, f"{AT}, models/gpt_oss.py", way_out="Write yarn."),
+    Quirk(Verb.CRASHES, models.own_spelling, f"{AT}, models/olmo.py", way_out="Use another engine."),
+    Quirk(Verb.CRASHES, models.needs_lists_of_pairs, "mlx-lm 0.21.4, models/phi3.py", "< 0.21.5", "Use 0.21.5."),
     Quirk(Verb.IGNORES, always_plain(models.ALWAYS_PLAIN), f"{AT}, models", way_out=BASE_ALONE),
+    Quirk(Verb.IGNORES, always_plain({"gemma3_text"}), "mlx-lm 0.28.4, models/gemma3_text.py:55", "< 0.29", "Use 0.29.1."),
+    Quirk(Verb.IGNORES, models.global_base, "mlx-lm 0.28.4, models/gemma3_text.py:25", "< 0.29", "Use 0.29.1."),
+    *(
+        Quirk(Verb.IGNORES, models.linear_alone(kinds), source, versions, BASE_ALONE)
+        for kinds, source, versions in (
+            ({"deepseek"}, f"{AT}, models/deepseek.py:70", ""),
+            ({"minicpm"}, "mlx-lm 0.25.2, models/minicpm.py:70", f"< {LONGROPE}"),
+        )
+    ),
     Quirk(Verb.IGNORES, always_plain({"longcat_flash"}), "mlx-lm 0.30.2, models/longcat_flash.py", "< 0.30.4", BASE_ALONE),
     Quirk(Verb.IGNORES, models.new_spelling(but_by=models.READS_V5), f"{REPOSITORY}/pull/953",
           way_out="Write rope_scaling and rope_theta beside it."),
@@ -68,27 +78,29 @@ QUIRKS = (
     Quirk(Verb.REPLACES, models.lists_alone, f"{AT}, models/minicpm3.py", way_out="Write longrope lists."),
     *(
         Quirk(Verb.REPLACES, models.own_yarn(kinds), f"{AT}, models/deepseek_v2.py", versions, "Write yarn.")
-        for kinds, versions in ((models.OWN_YARN, ""), ({"deepseek_v3"}, f"< {TOGETHER}"))
+        for kinds, versions in ((models.OWN_YARN, ""), (models.DEEPSEEK_3, f"< {TOGETHER}"))
     ),
     *(
         Quirk(Verb.REPLACES, models.whole_heads(kinds), source, versions)
         for kinds, source, versions in (
             (models.WHOLE_HEADS, f"{AT}, models/glm.py:58", ""),
             ({"glm4"}, "mlx-lm 0.23.0, models/glm4.py", ">= 0.23, < 0.23.1"),
+            ({"phi3"}, "mlx-lm 0.21.4, models/phi3.py", "< 0.21.5"),
         )
     ),
     Quirk(Verb.REPLACES, models.doubled, "mlx-lm 0.31.3, models/internlm3.py", f"< {DYNAMIC}", f"Use {DYNAMIC}."),
     Quirk(Verb.CRASHES, models.needs_factor, f"{AT}, models", way_out=WRITE_FACTOR),
-    Quirk(Verb.CRASHES, models.unknown("yarn", but_by=OWN | {"deepseek_v3"}), "mlx-lm 0.22.0, models/rope_utils.py",
+    Quirk(Verb.CRASHES, models.unknown("yarn", but_by=OWN | models.DEEPSEEK_3), "mlx-lm 0.22.0, models/rope_utils.py",
           f"< {YARN}", f"Use {YARN_FACTOR}."),
-    Quirk(Verb.IGNORES, models.yarn_of_1(but_by=OWN | {"deepseek_v3"}), f"{OLD_ROPE_UTILS}:221",
+    Quirk(Verb.IGNORES, models.yarn_of_1(but_by=OWN | models.DEEPSEEK_3), f"{OLD_ROPE_UTILS}:221",
           f">= {YARN}, < {YARN_FACTOR}", f"Use {YARN_FACTOR}."),
     Quirk(Verb.CRASHES, models.unknown("longrope", but_by=OWN), "mlx-lm 0.25.2, models/rope_utils.py", f"< {LONGROPE}",
           f"Use {LONGROPE}."),
-    Quirk(Verb.CRASHES, models.unknown("dynamic", but_by=OWN | {"internlm3"}), "mlx-lm 0.31.3, models/rope_utils.py",
+    Quirk(Verb.CRASHES, models.unknown("dynamic", but_by=OWN | models.DOUBLED), "mlx-lm 0.31.3, models/rope_utils.py",
           f"< {DYNAMIC}", "Use a static factor."),
-    Quirk(Verb.REPLACES, missing_length(lambda keys: 4096, "yarn"), f"{ROPE_UTILS}, initialize_rope",
-          way_out="Write original_max_position_embeddings."),
+    Quirk(Verb.REPLACES, models.length_inside, f"{ROPE_UTILS}, initialize_rope",
+          way_out="Write original_max_position_embeddings inside the dict."),
+    Quirk(Verb.CRASHES, models.needs_length, f"{ROPE_UTILS}:347", f">= {LONGROPE}", "Write it inside the dict."),
     Quirk(Verb.IGNORES, temperature(deepseek_ratio, "mscale", "mscale_all_dim"), f"{REPOSITORY}/pull/1507",
           way_out="Add mscale and mscale_all_dim: 1 with m = (0.1 mscale ln s + 1) / (0.1 ln s + 1)."),
     Quirk(Verb.IGNORES, drops("truncate"), f"{ROPE_UTILS}:152"),

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from ropewalk.engines.engine import Says
-from ropewalk.engines.keys import Keys
+from ropewalk.engines.keys import LENGTH, Keys
 from ropewalk.engines.longrope import longrope_formula
 from ropewalk.engines.quirks import (
     Effect,
@@ -38,16 +38,20 @@ NEEDS_THETA = frozenset(
 )
 # Files that hand the base to nn.RoPE, and nothing else.
 ALWAYS_PLAIN = frozenset(
-    "cohere cohere2 dbrx ernie4_5 ernie4_5_moe gemma gemma2 glm glm4 glm4_moe gpt_neox granitemoehybrid helium lfm2 lfm2_moe "
-    "mimo_v2_flash minimax minimax_m2 mixtral nanochat olmo_hybrid phi qwen2_moe qwen3_moe recurrent_gemma solar_open "
-    "stablelm starcoder2".split()
+    "cohere cohere2 dbrx ernie4_5 ernie4_5_moe gemma gemma2 gemma3n_text glm glm4 glm4_moe gpt_neox granitemoehybrid helium "
+    "lfm2 lfm2_moe mimo_v2_flash minimax minimax_m2 mixtral nanochat olmo olmo_hybrid phi phi3small qwen2_moe qwen3_moe "
+    "recurrent_gemma solar_open stablelm starcoder2".split()
 )
 # Files that check rope_scaling: the types that they take, all others being an error, and by which word they know one.
 TAKES = {
     "phi3": ("longrope", "su"), "phimoe": ("longrope", "su"), "nemotron": ("linear",), "qwen2_moe": ("linear",),
-    "hunyuan_v1_dense": ("dynamic",), "internlm3": ("linear", "dynamic"),
+    "hunyuan_v1_dense": ("dynamic",), "internlm2": ("linear", "dynamic"), "internlm3": ("linear", "dynamic"),
 }  # fmt: skip
-WORD = {"nemotron": "type", "qwen2_moe": "type", "phi3": "type", "internlm3": "rope_type"}
+WORD = {"nemotron": "type", "qwen2_moe": "type", "phi3": "type", "internlm2": "type", "internlm3": "rope_type"}
+DEEPSEEK_3 = frozenset({"deepseek_v3", "kimi_k2", "joyai_llm_flash"})  # one file
+DOUBLED = frozenset({"internlm2", "internlm3"})
+# The rotated share of a head that a file takes where none stands at the top of the config.
+SHARES = {"phi3": 1.0, "phi": 0.4, "nemotron": 0.5}
 NEEDS_DICT = frozenset({"deepseek_v2", "minicpm3"})  # rope_scaling is opened whether it is there or not
 OWN_YARN = frozenset({"deepseek_v2"})  # makes its own yarn of every rope_scaling
 OWN_LISTS = frozenset({"phi3", "phimoe", "minicpm3"})  # longrope of their own, from the first
@@ -72,7 +76,10 @@ def new_spelling(*, kinds: Collection[str] = (), but_by: Collection[str] = ()) -
         local = keys.layer_type == SLIDING and known.DEFAULT_LOCAL_THETA.get(keys.kind)
         if local:  # nothing at the top is its base
             return Says("rope_parameters, and what is in it", plain(keys).with_theta(local))
-        return Says("rope_parameters, and what is in it", unread(keys, DEFAULT_THETA.get(keys.kind)))
+        bare, share = unread(keys, DEFAULT_THETA.get(keys.kind)), SHARES.get(keys.kind)
+        if share and "partial_rotary_factor" not in keys.model:
+            bare = _turning(bare, int(share * _head(bare)))
+        return Says("rope_parameters, and what is in it", bare)
 
     return effect
 
@@ -119,6 +126,57 @@ def needs_mscale(keys: Keys) -> Says | None:
     return Says(f"longrope of phimoe without {' and '.join(missing)} (KeyError)", runs=False)
 
 
+def needs_lists_of_pairs(keys: Keys) -> Says | None:
+    """Phi-3's file knew no share: lists of Phi-4-mini's 48 pairs against 64."""
+    if keys.kind != "phi3" or keys.rope_type not in ("longrope", "su") or _head(keys) <= keys.rope.rotary_dim:
+        return None
+    return Says("longrope lists of a share of a head (ValueError)", runs=False)
+
+
+def needs_length(keys: Keys) -> Says | None:
+    """longrope's length is opened inside the dict; Phi's and MiniCPM3's files look elsewhere, or have a default."""
+    if keys.rope_type != "longrope" or keys.kind in OWN_LISTS or LENGTH in keys.said:
+        return None
+    return Says(f"longrope without {LENGTH} inside the dict (KeyError)", runs=False)
+
+
+def length_inside(keys: Keys) -> Says | None:
+    """What stands at the top of the config is not read, and each class has a default."""
+    length = {"yarn": 4096, "llama3": 8192}.get(keys.rope_type)
+    if length is None or LENGTH in keys.said:
+        return None
+    known_better = length != keys.rope.original_length
+    if keys.states_length:
+        what = f"{LENGTH} outside the dict: it takes {length:,}"
+        return Says(what, keys.with_length(length)) if known_better else None
+    return Says(f"the missing {LENGTH}: it takes {length:,}", keys.with_length(length) if known_better else None)
+
+
+def own_spelling(keys: Keys) -> Says | None:
+    """OLMo 1's file is of AI2's own configs."""
+    if keys.kind != "olmo" or "d_model" in keys.model:
+        return None
+    return Says("a config of olmo in transformers' spelling (TypeError)", runs=False)
+
+
+def global_base(keys: Keys) -> Says | None:
+    """Gemma 3's file read rope_global_base_freq, 1e6."""
+    if keys.kind != "gemma3_text" or keys.layer_type == SLIDING or keys.rope.rope_theta == 1e6:
+        return None
+    return Says("rope_theta of gemma3_text: it takes 1e6", keys.with_theta(1e6))
+
+
+def linear_alone(kinds: Collection[str]) -> Effect:
+    """Files that look for linear, by `type`, and for nothing else."""
+
+    def effect(keys: Keys) -> Says | None:
+        if keys.kind not in kinds or keys.rope_type in ("default", "linear"):
+            return None
+        return Says(f'rope_type "{keys.rope_type}" of {keys.kind}', plain(keys))
+
+    return effect
+
+
 def needs_window(keys: Keys) -> Says | None:
     """gpt-oss's file hands no max_position_embeddings on, of which longrope takes a ratio."""
     if keys.kind != "gpt_oss" or keys.rope_type != "longrope":
@@ -126,16 +184,22 @@ def needs_window(keys: Keys) -> Says | None:
     return Says('rope_type "longrope" of gpt_oss (TypeError)', runs=False)
 
 
+def _head(keys: Keys) -> int:
+    model = keys.model
+    return int(model.get("head_dim") or model.get("hidden_size", 0) // (model.get("num_attention_heads") or 1))
+
+
+def _turning(keys: Keys, channels: int) -> Keys:
+    return keys.but(replace(keys.rope, rotary_dim=channels), partial_rotary_factor=None)
+
+
 def whole_heads(kinds: Collection[str]) -> Effect:
     def effect(keys: Keys) -> Says | None:
-        model, turning = keys.model, keys.rope.rotary_dim
-        if keys.kind not in kinds:
+        head, turning = _head(keys), keys.rope.rotary_dim
+        if keys.kind not in kinds or head <= turning:
             return None
-        head = model.get("head_dim") or model.get("hidden_size", 0) // (model.get("num_attention_heads") or 1)
-        if head <= turning:
-            return None
-        whole = keys.but(replace(keys.rope, rotary_dim=head), partial_rotary_factor=None)
-        return Says(f"the rotated share of a head: all {head} channels turn, where {turning} did in training", whole)
+        what = f"the rotated share of a head: all {head} channels turn, where {turning} did in training"
+        return Says(what, _turning(keys, head))
 
     return effect
 
@@ -248,9 +312,9 @@ def yarn_of_1(but_by: Collection[str]) -> Effect:
 
 
 def doubled(keys: Keys) -> Says | None:
-    """InternLM3's file: nn's `scale`, by which positions are multiplied, is 2 unless linear says 1 / factor."""
-    if keys.kind != "internlm3":
+    """InternLM's files: nn's `scale`, by which positions are multiplied, is 2 unless linear says 1 / factor."""
+    if keys.kind not in DOUBLED:
         return None
     if keys.rope_type == "linear":
-        return Says("the base of internlm3: it grows at each call beyond max_position_embeddings")
-    return Says("positions of internlm3: each is multiplied by 2, and the base grows beyond max_position_embeddings")
+        return Says(f"the base of {keys.kind}: it grows at each call beyond max_position_embeddings")
+    return Says(f"positions of {keys.kind}: each is multiplied by 2, and the base grows beyond max_position_embeddings")

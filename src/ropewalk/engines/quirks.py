@@ -236,6 +236,9 @@ def unread(keys: Keys, default: float | None = None) -> Keys:
 
 def by_class_of_4(keys: Keys) -> Keys:
     """What a class of transformers 4 makes of rope_parameters alone: its own defaults."""
+    local = is_local(keys.layer_type) and known.DEFAULT_LOCAL_THETA.get(keys.kind)
+    if local:  # nothing at the top is its base
+        return plain(keys).with_theta(local)
     bare, own = unread(keys, known.OLD_THETA.get(keys.kind)), known.OLD_SCALING.get(keys.kind)
     return bare.but(**own).with_length(int(own["original_max_position_embeddings"])) if own else bare
 

@@ -45,6 +45,7 @@ from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.checkpoint import inside, text_of
 from ropewalk.engines.transformers.known import LONGROPE_ONLY
 from ropewalk.scaling.plan import ScalingPlan
+from ropewalk.scaling.spec import is_local
 
 PULLS = "https://github.com/sgl-project/sglang/pull"
 LONGER = "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN"
@@ -92,6 +93,27 @@ def _mrope_mscale(keys: Keys) -> Says | None:
     if keys.rope_type != "yarn" or "mrope_section" not in keys.said or "mscale" not in keys.said:
         return None
     return Says("mscale beside mrope_section (TypeError)", runs=False)
+
+
+def _gemma_plain(keys: Keys) -> Says | None:
+    if keys.kind != "gemma3_text" or is_local(keys.layer_type) or keys.rope_type == "default":
+        return None
+    return Says("every scaling of gemma3_text", plain(keys))
+
+
+def _gemma_factor(keys: Keys) -> Says | None:
+    if keys.kind != "gemma3_text" or is_local(keys.layer_type) or "factor" in keys.said:
+        return None
+    return Says("gemma3_text without factor (KeyError)", runs=False)
+
+
+def _gemma_linear(keys: Keys) -> Says | None:
+    if keys.kind != "gemma3_text" or is_local(keys.layer_type) or keys.rope_type == "linear":
+        return None
+    return Says(
+        f'rope_type "{keys.rope_type}" of gemma3_text: it becomes linear',
+        plain(keys).but(rope_type="linear", factor=keys.factor),
+    )
 
 
 def _su(keys: Keys) -> Says | None:
@@ -231,6 +253,9 @@ QUIRKS = (
     Quirk(Verb.REPLACES, static_dynamic(lambda f: f * f - f + 1), "sglang 0.5.23, rotary_embedding/rope_variant.py:880",
           way_out="Use a static factor."),
     Quirk(Verb.CRASHES, stops("ntk", because="ValueError"), FACTORY),
+    Quirk(Verb.IGNORES, _gemma_plain, "sglang 0.5.11, gemma3_causal.py:576", ">= 0.5.10, < 0.5.12", "Use 0.5.14."),
+    Quirk(Verb.CRASHES, _gemma_factor, "sglang 0.5.13, gemma3_causal.py:582", ">= 0.5.12, < 0.5.14", "Use 0.5.14."),
+    Quirk(Verb.REPLACES, _gemma_linear, "sglang 0.5.13, gemma3_causal.py:582", ">= 0.5.12, < 0.5.14", "Use 0.5.14."),
     Quirk(Verb.CRASHES, _su, FACTORY, way_out="Write longrope."),
     Quirk(Verb.REPLACES, _switch, "sglang 0.5.23, rotary_embedding/rope_variant.py:141"),
     Quirk(Verb.IGNORES, longrope_formula("long_mscale"), FACTORY, way_out="Add short_mscale and long_mscale."),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from ropewalk.engines.engine import Quirk, Says, Verb
 from ropewalk.engines.keys import LENGTH, Keys, mscale
+from ropewalk.engines.keys import temperature as temperature_of
 from ropewalk.engines.longrope import is_longrope, long_lists_always, longrope_formula
 from ropewalk.engines.quirks import (
     always_plain,
@@ -13,7 +14,7 @@ from ropewalk.engines.quirks import (
     new_spelling,
     temperature,
 )
-from ropewalk.engines.transformers.known import LONGROPE_ONLY
+from ropewalk.engines.transformers.known import LONGROPE_ONLY, SOFTMAX_MSCALE
 
 REPOSITORY = "https://github.com/huggingface/transformers"
 READS_LENGTH, TRUNCATE, FACTOR_FIX = "4.51", "4.55", "4.56"
@@ -102,11 +103,24 @@ def three_fields(keys: Keys) -> Says | None:
     return Says("rope_scaling of any other keys than type, short_factor and long_factor (ValueError)", runs=False)
 
 
+def reads_the_top(keys: Keys) -> bool:
+    """Phi's config classes have a default for it, or find it inside."""
+    return is_longrope(keys) and keys.kind not in LONGROPE_ONLY
+
+
+def whole_lists(keys: Keys) -> Says | None:
+    """Phi-3's config class asked for a factor for every pair of a head, whatever share turns (Phi-4-mini: three quarters)."""
+    share = keys.model.get("partial_rotary_factor", 1.0)
+    if keys.kind != "phi3" or not is_longrope(keys) or share == 1:
+        return None
+    return Says(f"longrope lists of a share of {share} (ValueError)", runs=False)
+
+
 def unstated_length(*instead: str) -> Callable[[Keys], Says | None]:
     """Version 4 takes longrope's factor from two lengths at the top of the config, or else from `instead`."""
 
     def effect(keys: Keys) -> Says | None:
-        if not is_longrope(keys) or keys.model.get(LENGTH) or any(name in keys.said for name in instead):
+        if not reads_the_top(keys) or keys.model.get(LENGTH) or any(name in keys.said for name in instead):
             return None
         return Says(f"longrope without factor, and without {LENGTH} at the top of the config (TypeError)", runs=False)
 
@@ -117,7 +131,7 @@ def length_inside(lists: str) -> Callable[[Keys], Says | None]:
     """Version 4 looks for longrope's original length at the top of the config alone: all of M is short to it."""
 
     def effect(keys: Keys) -> Says | None:
-        if not is_longrope(keys) or keys.model.get(LENGTH) or not keys.said.get(lists):
+        if not reads_the_top(keys) or keys.model.get(LENGTH) or not keys.said.get(lists):
             return None
         what = f"{LENGTH} inside rope_scaling: {keys.longest:,} is taken, and {lists} is read up to there"
         return Says(what, keys.but(long_factor=keys.said[lists]).with_length(keys.longest))
@@ -137,7 +151,17 @@ def long_lists(keys: Keys) -> Says | None:
 
 
 def ratio_of_the_top(keys: Keys) -> Says | None:
-    return longrope_formula("attention_factor")(keys) if keys.model.get(LENGTH) else None
+    read = ("attention_factor", "long_mscale") if keys.kind == "phimoe" else ("attention_factor",)
+    return longrope_formula(*read)(keys) if keys.model.get(LENGTH) else None
+
+
+def no_softmax(keys: Keys) -> Says | None:
+    """DeepSeek-V2's class leaves its softmax alone; V3's multiplies it."""
+    if keys.kind != "deepseek_v2" or not keys.said.get(SOFTMAX_MSCALE) or keys.factor <= 1:
+        return None
+    times = mscale(keys.factor, float(keys.said[SOFTMAX_MSCALE])) ** 2
+    what = f"mscale_all_dim of the softmax, which was trained with {times:.4g} times the scale"
+    return Says(what, keys.but(**{"attention_factor": temperature_of(keys), "mscale": None, SOFTMAX_MSCALE: None}))
 
 
 EARLIER = (
@@ -147,6 +171,7 @@ EARLIER = (
     Quirk(Verb.CRASHES, type_alone, f"{NEWEST}, validate_rope", "< 5", "Write rope_type."),
     Quirk(Verb.CRASHES, two_fields, f"{NEWEST}, olmo2/configuration_olmo2.py", "< 5", "Use transformers 5."),
     Quirk(Verb.CRASHES, three_fields, f"{NEWEST}, phi3/configuration_phi3.py", "< 5", "Use transformers 5."),
+    Quirk(Verb.CRASHES, whole_lists, "transformers 4.48.0, phi3/configuration_phi3.py:207", "< 4.49", "Use 4.49."),
     Quirk(Verb.CRASHES, llama3_alone, f"{NEWEST}, llama4/modeling_llama4.py:174", "< 5", "Use transformers 5."),
     Quirk(Verb.CRASHES, needs_alpha, f"{NEWEST}, hunyuan_v1_dense/modeling_hunyuan_v1_dense.py", "< 5", "Write alpha."),
     Quirk(Verb.IGNORES, always_plain(ALWAYS_PLAIN), f"{NEWEST}, nemotron/modeling_nemotron.py", "< 5", "Use transformers 5."),
@@ -154,6 +179,7 @@ EARLIER = (
           f"Use {ONE_MODULE}."),
     Quirk(Verb.IGNORES, temperature(stated_or_own, "attention_factor"), f"{OLD_ROPE_UTILS}:196", f"< {READS_LENGTH}",
           "Write attention_factor, the absolute value."),
+    Quirk(Verb.IGNORES, no_softmax, f"{NEWEST}, deepseek_v2/modeling_deepseek_v2.py:336", "< 5", "Use transformers 5."),
     Quirk(Verb.IGNORES, drops("truncate"), f"{OLD_ROPE_UTILS}:212", f"< {TRUNCATE}",
           f"Use {TRUNCATE}, or write longrope factors."),
     Quirk(Verb.IGNORES, own_length, f"{OLD_ROPE_UTILS}:192", f"< {READS_LENGTH}",

@@ -160,11 +160,11 @@ QUIRKS = (
           way_out="Stretch it with yarn from the original length, or serve it with an engine that has dual chunk attention."),
     Quirk(Verb.CRASHES, _own_code, "modeling_*.py beside the weights, _init_rope",
           way_out="Write a type that it takes, or serve it with an engine that has its own code."),
+    Quirk(Verb.CRASHES, _needs_mscale, "transformers 4.57.3, phimoe/configuration_phimoe.py", way_out="Write both: m."),
     *EARLIER,
     Quirk(Verb.CRASHES, _one_type, "transformers 5.23.0, ernie4_5_vl_moe/modeling_ernie4_5_vl_moe.py", ">= 5",
           "Stretch by the base alone: ntk."),
     Quirk(Verb.CRASHES, _longrope_only, f"{ROPE_UTILS}; phi3/configuration_phi3.py"),
-    Quirk(Verb.CRASHES, _needs_mscale, "transformers 4.57.3, phimoe/configuration_phimoe.py", way_out="Write both: m."),
     Quirk(Verb.CRASHES, _su, ROPE_UTILS, way_out="Write longrope."),
     Quirk(Verb.CRASHES, stops("ntk", because="KeyError when the model is built"), ROPE_UTILS,
           way_out="Write a larger rope_theta."),
@@ -176,7 +176,7 @@ QUIRKS = (
     Quirk(Verb.REPLACES, _own_dynamic, f"{ROPE_UTILS}:341", way_out="Write factor 1."),
     Quirk(Verb.IGNORES, _unread_mscale, f"{ROPE_UTILS}, _compute_longrope_parameters", way_out="Write attention_factor."),
     Quirk(Verb.DRIFTS, _mixed_cache, f"{REPOSITORY}/issues/25104", f">= {SHORT_LISTS}"),
-    Quirk(Verb.IGNORES, _short_only, "transformers 5.23.0, phimoe/modeling_phimoe.py"),
+    Quirk(Verb.IGNORES, _short_only, "transformers 5.23.0, phimoe/modeling_phimoe.py", ">= 5"),
 )  # fmt: skip
 
 

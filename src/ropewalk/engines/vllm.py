@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ropewalk.engines.config_files import rotation_keys, written
-from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
+from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register, within
 from ropewalk.engines.keys import RAMPED, Keys, absolute_factor, deepseek_ratio, multiplied_factor
-from ropewalk.engines.longrope import longrope_formula
+from ropewalk.engines.longrope import is_longrope, longrope_formula
 from ropewalk.engines.quirks import (
     NOT_NULL,
     STRETCH_IT,
@@ -32,7 +32,7 @@ from ropewalk.engines.quirks import (
     without_factor,
 )
 from ropewalk.engines.transformers.checkpoint import inside
-from ropewalk.engines.vllm_earlier import EARLIER, TRANSFORMERS_5, long_lists
+from ropewalk.engines.vllm_earlier import EARLIER, LISTS_ONCE, TRANSFORMERS_5, long_lists, served, short_window
 from ropewalk.scaling.plan import ScalingPlan
 
 ISSUES, PULLS = "https://github.com/vllm-project/vllm/issues", "https://github.com/vllm-project/vllm/pull"
@@ -112,7 +112,7 @@ def _old_flag(keys: Keys) -> Says | None:
 
 def _asked(keys: Keys) -> Says | None:
     """--max-model-len above the window that is derived from the config is a ValueError."""
-    asked, derived = keys.beside.asked, _window(keys, ())
+    asked, derived = keys.beside.asked, _window(keys, (0,))
     if not asked or asked <= derived or LONGER in keys.beside.environment:
         return None
     return Says(f"--max-model-len {asked:,}, above the {derived:,} that it derives (ValueError)", runs=False)
@@ -150,6 +150,8 @@ def _own_length_or_least(stated: Mapping[str, int]) -> str:
 
 
 def _window(keys: Keys, version: tuple[int, ...]) -> int:
+    if is_longrope(keys) and not keys.beside.asked and within(version, f">= {LISTS_ONCE}"):
+        return served(keys)
     return round(keys.longest * keys.factor) if keys.rope_type in SCALED_TYPES else keys.longest
 
 
@@ -200,7 +202,9 @@ QUIRKS = (
         Verb.IGNORES, longrope_formula("long_mscale"), "vllm 0.32.0, phi3_long_rope_scaled_rope.py",
         way_out="Add short_mscale and long_mscale.",
     ),
-    Quirk(Verb.IGNORES, long_lists, "vllm 0.33.0, phi3_long_rope_scaled_rope.py:51", ">= 0.11.1"),
+    Quirk(Verb.IGNORES, long_lists, "vllm 0.33.0, phi3_long_rope_scaled_rope.py:51", f">= {LISTS_ONCE}"),
+    Quirk(Verb.CLAMPS, short_window, "vllm 0.33.0, config/model.py:2643", f">= {LISTS_ONCE}",
+          "Give --max-model-len; short inputs are then read with the long factors."),
     Quirk(Verb.REPLACES, _other_ntk, f"{GET_ROPE}; ntk_scaling_rope.py:31", ">= 0.9", "Write the larger rope_theta instead."),
     Quirk(Verb.IGNORES, without_factor, "vllm 0.33.0, gemma4_rope.py"),
     Quirk(

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from ropewalk.engines.engine import Quirk, Says, Verb
-from ropewalk.engines.keys import Keys
-from ropewalk.engines.longrope import long_lists_always
+from ropewalk.engines.keys import CONFIG, LENGTH, Keys
+from ropewalk.engines.longrope import is_longrope, long_lists_always
 from ropewalk.engines.quirks import (
     always_plain,
     by_class_of_4,
@@ -21,6 +21,7 @@ from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.class_defaults import class_of
 
 TRANSFORMERS_5 = "0.19.1"  # may be installed, and pip takes it; its setter replaces the dict with the base in it
+LISTS_ONCE = "0.11.1"  # max_model_len chooses one of longrope's lists for good
 HANDED_ON = "0.12"  # every model file hands rope_parameters on; before, these call get_rope without them:
 ALWAYS_PLAIN = frozenset(
     "arctic dbrx falcon gemma gemma2 gpt_neox gptj grok-1 minimax minimax_m1 minimax_text_01 mixtral molmo olmo persimmon phi "
@@ -60,7 +61,7 @@ def _nested_words(keys: Keys) -> Says | None:
 
 
 def _long_batch(keys: Keys) -> Says | None:
-    said = long_lists(keys)
+    said = long_lists_always(keys) if (keys.beside.asked or keys.longest) > keys.rope.original_length else None
     return said and Says("longrope: one input beyond the original length takes its whole batch to the long lists")
 
 
@@ -72,9 +73,21 @@ def _sections_yarn(keys: Keys) -> Says | None:
 
 
 def long_lists(keys: Keys) -> Says | None:
-    """From 0.11.1 on max_model_len above L chooses the long lists for good; M = L, or a smaller one, the short ones."""
-    longest = keys.beside.asked or keys.longest
+    """From LISTS_ONCE on max_model_len above L chooses the long lists for good; M = L, or a smaller one, the short ones."""
+    longest = keys.beside.asked or served(keys)
     return long_lists_always(keys) if longest > keys.rope.original_length else None
+
+
+def served(keys: Keys) -> int:
+    """max_model_len where nobody says it: L of longrope, where it stands at the top of the config."""
+    stated = keys.model.get(LENGTH)
+    return min(int(stated), keys.longest) if stated and is_longrope(keys) and keys.text == CONFIG else keys.longest
+
+
+def short_window(keys: Keys) -> Says | None:
+    if keys.beside.asked or served(keys) >= keys.longest:
+        return None
+    return Says(f"at original_max_position_embeddings, unless --max-model-len says {keys.longest:,}", window=served(keys))
 
 
 EARLIER = (
@@ -99,5 +112,5 @@ EARLIER = (
     Quirk(Verb.CRASHES, stops("ntk", because="ValueError"), "vllm 0.8.5, rotary_embedding.py", "< 0.9",
           "Write the larger rope_theta instead."),
     Quirk(Verb.IGNORES, without_sections, "vllm 0.10.2, rotary_embedding/__init__.py", "< 0.11", "Use 0.11."),
-    Quirk(Verb.DRIFTS, _long_batch, "vllm 0.11.0, phi3_long_rope_scaled_rope.py", "< 0.11.1"),
+    Quirk(Verb.DRIFTS, _long_batch, "vllm 0.11.0, phi3_long_rope_scaled_rope.py", f"< {LISTS_ONCE}"),
 )  # fmt: skip

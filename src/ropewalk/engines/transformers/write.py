@@ -95,8 +95,9 @@ def write(plan: ScalingPlan, config: Mapping[str, Any], *, as_lists: bool = Fals
         target["rope_scaling"] = None if set(scaling) <= {"type", "rope_type", "partial_rotary_factor"} else scaling
         if "partial_rotary_factor" in flat and flat["rope_type"] != "proportional":
             target["partial_rotary_factor"] = flat["partial_rotary_factor"]  # where transformers 4 looks for it
-    lists = not nested and flat["rope_type"] == "longrope"  # whose original length transformers 4 reads here alone
-    if lists or "original_max_position_embeddings" in target:
+    # transformers 4 reads longrope's original length here alone, and vLLM serves no more unless told: only where it counts.
+    two_lists = not nested and flat.get("long_factor") != flat.get("short_factor")
+    if two_lists or "original_max_position_embeddings" in target:
         target["original_max_position_embeddings"] = _any_original(plan)
     # transformers' `dynamic` takes max_position_embeddings for the original length.
     longest = _any_original(plan) if plan.is_dynamic else _window(plan, spec)
