@@ -215,9 +215,10 @@ ROWS = [
     # and Apertus' has llama3 by 8
     ("transformers", "4.57", {**v5(llama(None)), "rope_parameters": {"rope_type": "default", "rope_theta": 1.2e7},
                               "model_type": "apertus"}, Verb.IGNORES, "rope_parameters", {"frequency": 8.0}, "5.23"),
-    # by their sources: phi3/configuration_phi3.py:207 (64 factors, whatever turns), deepseek_v2/modeling_deepseek_v2.py:336
+    # by their sources: phi3/configuration_phi3.py:207 (64 factors, whatever turns), "mscale" stands in no
+    # deepseek_v2/modeling_deepseek_v2.py before 5.15
     ("transformers", "4.48", PHI4_MINI, Verb.CRASHES, "longrope lists of a share of 0.75", {}, "4.49"),
-    ("transformers", "4.57", {**MLA, "model_type": "deepseek_v2",
+    ("transformers", "5.14", {**MLA, "model_type": "deepseek_v2",
                               "rope_scaling": yarn(40.0, mscale=0.707, mscale_all_dim=0.707)}, Verb.IGNORES,
      "mscale_all_dim of the softmax", {"logits": 1 / (0.0707 * math.log(40) + 1) ** 2}, "5.23"),
     # its class has both bases as trained, and no linear

@@ -1,5 +1,6 @@
-"""What version 4 of transformers makes of a config: the rotary modules of ten releases, 4.45.2 to 4.57.3, were built and read
-off, and modeling_rope_utils.py was read in 15, 4.43 to 4.57.
+"""What version 4 of transformers makes of a config, and of latent attention 5 before 5.15.
+
+The rotary modules of ten releases, 4.45.2 to 4.57.3, were built and read off; modeling_rope_utils.py was read in 15, 4.43 to 4.57.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ ROPE_TYPE_ALONE = frozenset(
     "cohere cohere2 gemma3_text granite granitemoe granitemoeshared olmo3 qwen3_next qwen3_vl_moe_text qwen3_vl_text".split()
 )
 TWO_FIELDS, THREE_FIELDS = frozenset({"olmo", "olmo2"}), frozenset({"phi3", "phi4_multimodal"})
+SOFTMAX, SOFTMAX_ALONE = "5.15", frozenset({"deepseek_v2", "minicpm3", "mistral4"})
 NEEDS_DICT = frozenset({"qwen3_vl_text", "qwen3_vl_moe_text"})
 OLD_ROPE_UTILS, NEWEST = "transformers 4.50.0, modeling_rope_utils.py", "transformers 4.57.3"
 BEFORE_LISTS = "transformers 4.47.1, modeling_rope_utils.py"
@@ -156,8 +158,8 @@ def ratio_of_the_top(keys: Keys) -> Says | None:
 
 
 def no_softmax(keys: Keys) -> Says | None:
-    """DeepSeek-V2's class leaves its softmax alone; V3's multiplies it."""
-    if keys.kind != "deepseek_v2" or not keys.said.get(SOFTMAX_MSCALE) or keys.factor <= 1:
+    """Classes of latent attention that left their softmax alone; DeepSeek-V3's multiplies it."""
+    if keys.kind not in SOFTMAX_ALONE or not keys.said.get(SOFTMAX_MSCALE) or keys.factor <= 1:
         return None
     times = mscale(keys.factor, float(keys.said[SOFTMAX_MSCALE])) ** 2
     what = f"mscale_all_dim of the softmax, which was trained with {times:.4g} times the scale"
@@ -179,7 +181,7 @@ EARLIER = (
           f"Use {ONE_MODULE}."),
     Quirk(Verb.IGNORES, temperature(stated_or_own, "attention_factor"), f"{OLD_ROPE_UTILS}:196", f"< {READS_LENGTH}",
           "Write attention_factor, the absolute value."),
-    Quirk(Verb.IGNORES, no_softmax, f"{NEWEST}, deepseek_v2/modeling_deepseek_v2.py:336", "< 5", "Use transformers 5."),
+    Quirk(Verb.IGNORES, no_softmax, "transformers 5.14.0, deepseek_v2/modeling_deepseek_v2.py", f"< {SOFTMAX}", f"Use {SOFTMAX}."),
     Quirk(Verb.IGNORES, drops("truncate"), f"{OLD_ROPE_UTILS}:212", f"< {TRUNCATE}",
           f"Use {TRUNCATE}, or write longrope factors."),
     Quirk(Verb.IGNORES, own_length, f"{OLD_ROPE_UTILS}:192", f"< {READS_LENGTH}",
