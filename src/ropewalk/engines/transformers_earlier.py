@@ -1,6 +1,6 @@
 """What version 4 of transformers makes of a config, and of latent attention 5 before 5.15.
 
-The rotary modules of ten releases, 4.45.2 to 4.57.3, were built and read off; modeling_rope_utils.py was read in 15, 4.43 to 4.57.
+The rotary modules of ten releases, 4.45.2 to 4.57.3, were built and read off; modeling_rope_utils.py was read in 15.
 """
 
 from collections.abc import Callable, Mapping
@@ -181,7 +181,8 @@ EARLIER = (
           f"Use {ONE_MODULE}."),
     Quirk(Verb.IGNORES, temperature(stated_or_own, "attention_factor"), f"{OLD_ROPE_UTILS}:196", f"< {READS_LENGTH}",
           "Write attention_factor, the absolute value."),
-    Quirk(Verb.IGNORES, no_softmax, "transformers 5.14.0, deepseek_v2/modeling_deepseek_v2.py", f"< {SOFTMAX}", f"Use {SOFTMAX}."),
+    Quirk(Verb.IGNORES, no_softmax, "transformers 5.14.0, deepseek_v2/modeling_deepseek_v2.py", f"< {SOFTMAX}",
+          f"Use {SOFTMAX}."),
     Quirk(Verb.IGNORES, drops("truncate"), f"{OLD_ROPE_UTILS}:212", f"< {TRUNCATE}",
           f"Use {TRUNCATE}, or write longrope factors."),
     Quirk(Verb.IGNORES, own_length, f"{OLD_ROPE_UTILS}:192", f"< {READS_LENGTH}",
