@@ -43,7 +43,7 @@ def test_no_alarm_on_a_healthy_config(entry):
 SICK = {
     "NousResearch/Yarn-Mistral-7b-64k": "below the 65,536 that factor says",
     "microsoft/Phi-3-mini-128k-instruct": "position 4,096 is rotated as position 0",
-    "microsoft/Phi-3.5-MoE-instruct": "transformers ignores long_factor",
+    "microsoft/Phi-3.5-MoE-instruct": "transformers >= 5 ignores long_factor",
     "Qwen/Qwen2.5-7B-Instruct, the card's YaRN": "below the 131,072 that factor says: 32,768 tokens",
     "microsoft/Phi-4-mini-instruct": "MLX-LM >= 0.30.2 ignores short_factor",
     "Qwen/Qwen3-8B, the card's YaRN": "below the 131,072 that factor says: 40,960 tokens",

@@ -61,6 +61,7 @@ MUTANTS = {
         ("local base ignored", '"gemma3_text": "rope_local_base_freq"', '"gemma3_text": "no such key"'),
     ],
     ("engines/transformers/write.py", "tests/engines/test_transformers_write.py"): [
+        ("longrope without its length at the top", "if two_lists or", "if False or"),
         ("base lost on write", '        target["rope_theta"] = flat["rope_theta"]\n', ""),
         ("mrope sections lost on write", '    "mrope_section",\n', ""),
         ("partial rotation lost on write", '    "partial_rotary_factor",\n', ""),
@@ -81,12 +82,22 @@ MUTANTS = {
     ("engines/sglang.py", "tests/engines/test_engines.py"): [
         ("attn_factor of SGLang forgotten", '* float(keys.said.get("attn_factor", 1.0))', ""),
     ],
-    ("engines/mlx_lm.py", "tests/engines/test_mlx_models.py"): [
+    ("engines/mlx_lm_models.py", "tests/engines/test_mlx_models.py"): [
         ("Mixtral's scaling believed in MLX-LM", "minimax_m2 mixtral ", "minimax_m2 "),
-        ("GLM's share believed in MLX-LM", "if keys.kind not in WHOLE_HEADS:", "if True:"),
+        ("GLM's share believed in MLX-LM", "if keys.kind not in kinds or head <= turning:", "if True:"),
     ],
-    ("engines/mlx_lm.py", "tests/engines/test_engines.py"): [
-        ("MLX-LM's default length", "lambda keys: 4096", "lambda keys: 8192"),
+    ("engines/mlx_lm_models.py", "tests/engines/test_ledger.py"): [
+        ("MLX-LM's default length", '"yarn": 4096', '"yarn": 8192'),
+        ("yarn's factor believed in MLX-LM 0.26", 'if keys.rope_type != "yarn" or keys.kind in but_by:', "if True:"),
+    ],
+    ("engines/transformers_earlier.py", "tests/engines/test_ledger.py"): [
+        ("longrope's length believed inside the dict", "long_factor=keys.said[lists]", "long_factor=keys.said['long_factor']"),
+    ],
+    ("engines/longrope.py", "tests/engines/test_ledger.py"): [
+        ("longrope's factor believed", 'stated.append("factor")', "pass"),
+    ],
+    ("engines/vllm_earlier.py", "tests/engines/test_ledger.py"): [
+        ("vLLM's window of longrope believed", "if keys.beside.asked or served(keys) >= keys.longest:", "if True:"),
     ],
     ("engines/llama_cpp.py", "tests/engines/test_engines.py"): [
         ("GGUF's attn_factor the wrong way", "attention_factor / mscale(s)", "attention_factor * mscale(s)"),
