@@ -221,6 +221,9 @@ ROWS = [
     ("transformers", "5.14", {**MLA, "model_type": "deepseek_v2",
                               "rope_scaling": yarn(40.0, mscale=0.707, mscale_all_dim=0.707)}, Verb.IGNORES,
      "mscale_all_dim of the softmax", {"logits": 1 / (0.0707 * math.log(40) + 1) ** 2}, "5.23"),
+    # built in 5.0.0 to 5.12.1: 64 pairs for 32; the share stands in bamba/modeling_bamba.py from 5.15 on
+    ("transformers", "5.14", {**llama(None), "model_type": "bamba", "partial_rotary_factor": 0.5}, Verb.REPLACES,
+     "all 128 channels turn", {}, "5.15"),
     # its class has both bases as trained, and no linear
     ("transformers", "4.57", GEMMA3_V5, Verb.IGNORES, "rope_parameters", {"frequency": 8.0}, "5.23"),
     # gemma3_causal.py:576 of 0.5.11: "rope_type": "default"; :582 of 0.5.13: linear, by a factor that 1B does not have

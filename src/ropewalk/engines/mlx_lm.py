@@ -20,6 +20,7 @@ from ropewalk.engines.quirks import (
     past_the_window,
     stops,
     temperature,
+    whole_heads,
 )
 from ropewalk.scaling.plan import ScalingPlan
 
@@ -81,7 +82,7 @@ QUIRKS = (
         for kinds, versions in ((models.OWN_YARN, ""), (models.DEEPSEEK_3, f"< {TOGETHER}"))
     ),
     *(
-        Quirk(Verb.REPLACES, models.whole_heads(kinds), source, versions)
+        Quirk(Verb.REPLACES, whole_heads(kinds), source, versions)
         for kinds, source, versions in (
             (models.WHOLE_HEADS, f"{AT}, models/glm.py:58", ""),
             ({"glm4"}, "mlx-lm 0.23.0, models/glm4.py", ">= 0.23, < 0.23.1"),

@@ -5,17 +5,18 @@ again by tests/engines/test_mlx_models.py.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 
 from ropewalk.engines.engine import Says
 from ropewalk.engines.keys import LENGTH, Keys
 from ropewalk.engines.longrope import longrope_formula
 from ropewalk.engines.quirks import (
     Effect,
+    head_channels,
     no_factor,
     only_v5,
     plain,
     stops,
+    turning,
     unread,
 )
 from ropewalk.engines.transformers import known
@@ -78,7 +79,7 @@ def new_spelling(*, kinds: Collection[str] = (), but_by: Collection[str] = ()) -
             return Says("rope_parameters, and what is in it", plain(keys).with_theta(local))
         bare, share = unread(keys, DEFAULT_THETA.get(keys.kind)), SHARES.get(keys.kind)
         if share and "partial_rotary_factor" not in keys.model:
-            bare = _turning(bare, int(share * _head(bare)))
+            bare = turning(bare, int(share * head_channels(bare)))
         return Says("rope_parameters, and what is in it", bare)
 
     return effect
@@ -128,7 +129,7 @@ def needs_mscale(keys: Keys) -> Says | None:
 
 def needs_lists_of_pairs(keys: Keys) -> Says | None:
     """Phi-3's file knew no share: lists of Phi-4-mini's 48 pairs against 64."""
-    if keys.kind != "phi3" or keys.rope_type not in ("longrope", "su") or _head(keys) <= keys.rope.rotary_dim:
+    if keys.kind != "phi3" or keys.rope_type not in ("longrope", "su") or head_channels(keys) <= keys.rope.rotary_dim:
         return None
     return Says("longrope lists of a share of a head (ValueError)", runs=False)
 
@@ -182,26 +183,6 @@ def needs_window(keys: Keys) -> Says | None:
     if keys.kind != "gpt_oss" or keys.rope_type != "longrope":
         return None
     return Says('rope_type "longrope" of gpt_oss (TypeError)', runs=False)
-
-
-def _head(keys: Keys) -> int:
-    model = keys.model
-    return int(model.get("head_dim") or model.get("hidden_size", 0) // (model.get("num_attention_heads") or 1))
-
-
-def _turning(keys: Keys, channels: int) -> Keys:
-    return keys.but(replace(keys.rope, rotary_dim=channels), partial_rotary_factor=None)
-
-
-def whole_heads(kinds: Collection[str]) -> Effect:
-    def effect(keys: Keys) -> Says | None:
-        head, turning = _head(keys), keys.rope.rotary_dim
-        if keys.kind not in kinds or head <= turning:
-            return None
-        what = f"the rotated share of a head: all {head} channels turn, where {turning} did in training"
-        return Says(what, _turning(keys, head))
-
-    return effect
 
 
 def no_dict(keys: Keys) -> Says | None:

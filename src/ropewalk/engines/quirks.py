@@ -95,6 +95,26 @@ def always_plain(kinds: Collection[str]) -> Effect:
 BASE_ALONE = "Stretch by the base alone: ntk."
 
 
+def head_channels(keys: Keys) -> int:
+    model = keys.model
+    return int(model.get("head_dim") or model.get("hidden_size", 0) // (model.get("num_attention_heads") or 1))
+
+
+def turning(keys: Keys, channels: int) -> Keys:
+    return keys.but(dataclasses.replace(keys.rope, rotary_dim=channels), partial_rotary_factor=None)
+
+
+def whole_heads(kinds: Collection[str]) -> Effect:
+    def effect(keys: Keys) -> Says | None:
+        head, trained = head_channels(keys), keys.rope.rotary_dim
+        if keys.kind not in kinds or head <= trained:
+            return None
+        what = f"the rotated share of a head: all {head} channels turn, where {trained} did in training"
+        return Says(what, turning(keys, head))
+
+    return effect
+
+
 def plain(keys: Keys) -> Keys:
     return keys.but(**dict.fromkeys(key for key in keys.said if key not in ("partial_rotary_factor", "rope_type"))).but(
         rope_type="default"

@@ -14,6 +14,7 @@ from ropewalk.engines.quirks import (
     drops,
     new_spelling,
     temperature,
+    whole_heads,
 )
 from ropewalk.engines.transformers.known import LONGROPE_ONLY, SOFTMAX_MSCALE
 
@@ -118,6 +119,11 @@ def whole_lists(keys: Keys) -> Says | None:
     return Says(f"longrope lists of a share of {share} (ValueError)", runs=False)
 
 
+def whole_bamba(keys: Keys) -> Says | None:
+    """Its table without a scaling forgot the share."""
+    return whole_heads({"bamba"})(keys) if keys.rope_type == "default" else None
+
+
 def unstated_length(*instead: str) -> Callable[[Keys], Says | None]:
     """Version 4 takes longrope's factor from two lengths at the top of the config, or else from `instead`."""
 
@@ -181,6 +187,7 @@ EARLIER = (
           f"Use {ONE_MODULE}."),
     Quirk(Verb.IGNORES, temperature(stated_or_own, "attention_factor"), f"{OLD_ROPE_UTILS}:196", f"< {READS_LENGTH}",
           "Write attention_factor, the absolute value."),
+    Quirk(Verb.REPLACES, whole_bamba, "transformers 5.14.0, bamba/modeling_bamba.py", f">= 5, < {SOFTMAX}", f"Use {SOFTMAX}."),
     Quirk(Verb.IGNORES, no_softmax, "transformers 5.14.0, deepseek_v2/modeling_deepseek_v2.py", f"< {SOFTMAX}",
           f"Use {SOFTMAX}."),
     Quirk(Verb.IGNORES, drops("truncate"), f"{OLD_ROPE_UTILS}:212", f"< {TRUNCATE}",
