@@ -8,7 +8,7 @@ from ropewalk.engines import gguf
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.engines.gguf_file import FREQS
 from ropewalk.engines.keys import CONFIG, FLAGS, GGUF, LENGTH, RAMPED, Keys, deepseek_ratio, mscale
-from ropewalk.engines.longrope import long_lists_always, longrope_formula
+from ropewalk.engines.longrope import is_longrope, long_lists_always, longrope_formula
 from ropewalk.engines.own_files import is_ramped, only_stretch, options, prove
 from ropewalk.engines.quirks import (
     INSIDE,
@@ -104,14 +104,14 @@ def _betas(keys: Keys) -> Says | None:
 
 
 def _lists(keys: Keys) -> Says | None:
-    if keys.text != CONFIG or keys.rope_type not in ("longrope", "su") or keys.kind in LISTS:
+    if keys.text != CONFIG or not is_longrope(keys) or keys.kind in LISTS:
         return None
     return Says(f"longrope of {keys.kind}: the converter writes plain RoPE", plain(keys))
 
 
 def _formula(keys: Keys) -> Says | None:
     """The converters of Phi compute m; those of MiniCPM write neither it nor the original length."""
-    if keys.text != CONFIG or keys.rope_type not in ("longrope", "su"):
+    if keys.text != CONFIG or not is_longrope(keys):
         return None
     if keys.kind in {"phi3", "phimoe"}:
         return longrope_formula()(keys)

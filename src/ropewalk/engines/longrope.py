@@ -2,7 +2,8 @@
 
 from ropewalk.engines.engine import Says
 from ropewalk.engines.keys import Keys
-from ropewalk.engines.quirks import Effect
+from ropewalk.engines.quirks import Effect, stops
+from ropewalk.engines.transformers.known import LONGROPE_ONLY
 
 
 def is_longrope(keys: Keys) -> bool:
@@ -38,3 +39,21 @@ def longrope_formula(*reads: str) -> Effect:
         return Says(what, keys.but(**{**dict.fromkeys(stated), "factor": ratio}))
 
     return effect
+
+
+def phimoe_mscale(error: str) -> Effect:
+    """PhiMoE's files open both."""
+
+    def effect(keys: Keys) -> Says | None:
+        missing = [name for name in ("short_mscale", "long_mscale") if name not in keys.said]
+        if keys.kind != "phimoe" or not is_longrope(keys) or not missing:
+            return None
+        return Says(f"longrope of phimoe without {' and '.join(missing)} ({error})", runs=False)
+
+    return effect
+
+
+def old_name(error: str) -> Effect:
+    """`su`, of which Phi's config classes make longrope."""
+    stop = stops("su", because=error)
+    return lambda keys: None if keys.kind in LONGROPE_ONLY else stop(keys)

@@ -7,7 +7,7 @@ from ropewalk.engines import mlx_lm_models as models
 from ropewalk.engines.config_files import written
 from ropewalk.engines.engine import Engine, Quirk, Verb, Written, register
 from ropewalk.engines.keys import deepseek_ratio
-from ropewalk.engines.longrope import long_lists_always
+from ropewalk.engines.longrope import long_lists_always, phimoe_mscale
 from ropewalk.engines.quirks import (
     BASE_ALONE,
     INSIDE,
@@ -56,7 +56,7 @@ QUIRKS = (
     Quirk(Verb.CRASHES, models.takes({"qwen2": ("linear",)}, {"qwen2": "type"}), "mlx-lm 0.22.0, models/qwen2.py", f"< {YARN}",
           BASE_ALONE),
     Quirk(Verb.CRASHES, models.whole_factor, f"{AT}, models/nemotron.py", way_out="Write it with one: 2.0."),
-    Quirk(Verb.CRASHES, models.needs_mscale, f"{AT}, models/phimoe.py", way_out="Write both: m."),
+    Quirk(Verb.CRASHES, phimoe_mscale("KeyError"), f"{AT}, models/phimoe.py", way_out="Write both: m."),
     Quirk(Verb.CRASHES, models.needs_window, f"{AT}, models/gpt_oss.py", way_out="Write yarn."),
     Quirk(Verb.CRASHES, models.own_spelling, f"{AT}, models/olmo.py", way_out="Use another engine."),
     Quirk(Verb.CRASHES, models.needs_lists_of_pairs, "mlx-lm 0.21.4, models/phi3.py", "< 0.21.5", "Use 0.21.5."),

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 
 from ropewalk.engines.engine import Says
 from ropewalk.engines.keys import LENGTH, Keys
-from ropewalk.engines.longrope import longrope_formula
+from ropewalk.engines.longrope import is_longrope, longrope_formula
 from ropewalk.engines.quirks import (
     Effect,
     head_channels,
@@ -119,17 +119,9 @@ def whole_factor(keys: Keys) -> Says | None:
     return Says(f"factor: {keys.said['factor']} of nemotron without a decimal point (AssertionError)", runs=False)
 
 
-def needs_mscale(keys: Keys) -> Says | None:
-    """PhiMoE's file opens both."""
-    missing = [name for name in ("short_mscale", "long_mscale") if name not in keys.said]
-    if keys.kind != "phimoe" or keys.rope_type not in ("longrope", "su") or not missing:
-        return None
-    return Says(f"longrope of phimoe without {' and '.join(missing)} (KeyError)", runs=False)
-
-
 def needs_lists_of_pairs(keys: Keys) -> Says | None:
     """Phi-3's file knew no share: lists of Phi-4-mini's 48 pairs against 64."""
-    if keys.kind != "phi3" or keys.rope_type not in ("longrope", "su") or head_channels(keys) <= keys.rope.rotary_dim:
+    if keys.kind != "phi3" or not is_longrope(keys) or head_channels(keys) <= keys.rope.rotary_dim:
         return None
     return Says("longrope lists of a share of a head (ValueError)", runs=False)
 
@@ -228,7 +220,7 @@ def formula(keys: Keys) -> Says | None:
 
 def lists_alone(keys: Keys) -> Says | None:
     """MiniCPM3's file hands rope_scaling to longrope, whose lists are ones where none are given."""
-    if keys.kind != "minicpm3" or keys.rope_type in ("longrope", "su") or not keys.model.get("rope_scaling"):
+    if keys.kind != "minicpm3" or is_longrope(keys) or not keys.model.get("rope_scaling"):
         return None
     ones = [1.0] * (keys.rope.rotary_dim // 2)
     lists = {"rope_type": "longrope", "long_factor": ones, "short_factor": ones, "attention_factor": None, "factor": None}
@@ -266,7 +258,7 @@ def chunks(keys: Keys) -> Says | None:
 
 def short_then_long(keys: Keys) -> Says | None:
     """SuScaledRoPE of 0.29 and 0.30.0 looked at each call's end."""
-    if keys.rope_type not in ("longrope", "su") or keys.said.get("long_factor") == keys.said.get("short_factor"):
+    if not is_longrope(keys) or keys.said.get("long_factor") == keys.said.get("short_factor"):
         return None
     return Says("longrope: keys that calls within the original length cached with short_factor are read with long_factor")
 

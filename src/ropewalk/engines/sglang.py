@@ -7,7 +7,7 @@ from typing import Any
 from ropewalk.engines.config_files import rotation_keys, written
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.engines.keys import RAMPED, Keys, deepseek_ratio, mscale, multiplied_factor
-from ropewalk.engines.longrope import is_longrope, longrope_formula
+from ropewalk.engines.longrope import is_longrope, longrope_formula, old_name
 from ropewalk.engines.quirks import (
     BASE_ALONE,
     NOT_NULL,
@@ -43,7 +43,6 @@ from ropewalk.engines.quirks import (
 )
 from ropewalk.engines.transformers import known
 from ropewalk.engines.transformers.checkpoint import inside, text_of
-from ropewalk.engines.transformers.known import LONGROPE_ONLY
 from ropewalk.scaling.plan import ScalingPlan
 from ropewalk.scaling.spec import is_local
 
@@ -95,30 +94,29 @@ def _mrope_mscale(keys: Keys) -> Says | None:
     return Says("mscale beside mrope_section (TypeError)", runs=False)
 
 
+def _full_gemma(keys: Keys) -> bool:
+    return keys.kind == "gemma3_text" and not is_local(keys.layer_type)
+
+
 def _gemma_plain(keys: Keys) -> Says | None:
-    if keys.kind != "gemma3_text" or is_local(keys.layer_type) or keys.rope_type == "default":
+    if not _full_gemma(keys) or keys.rope_type == "default":
         return None
     return Says("every scaling of gemma3_text", plain(keys))
 
 
 def _gemma_factor(keys: Keys) -> Says | None:
-    if keys.kind != "gemma3_text" or is_local(keys.layer_type) or "factor" in keys.said:
+    if not _full_gemma(keys) or "factor" in keys.said:
         return None
     return Says("gemma3_text without factor (KeyError)", runs=False)
 
 
 def _gemma_linear(keys: Keys) -> Says | None:
-    if keys.kind != "gemma3_text" or is_local(keys.layer_type) or keys.rope_type == "linear":
+    if not _full_gemma(keys) or keys.rope_type == "linear":
         return None
     return Says(
         f'rope_type "{keys.rope_type}" of gemma3_text: it becomes linear',
         plain(keys).but(rope_type="linear", factor=keys.factor),
     )
-
-
-def _su(keys: Keys) -> Says | None:
-    """Phi's config classes make longrope of it."""
-    return None if keys.kind in LONGROPE_ONLY else stops("su", because="ValueError")(keys)
 
 
 def _switch(keys: Keys) -> Says | None:
@@ -256,7 +254,7 @@ QUIRKS = (
     Quirk(Verb.IGNORES, _gemma_plain, "sglang 0.5.11, gemma3_causal.py:576", ">= 0.5.10, < 0.5.12", "Use 0.5.14."),
     Quirk(Verb.CRASHES, _gemma_factor, "sglang 0.5.13, gemma3_causal.py:582", ">= 0.5.12, < 0.5.14", "Use 0.5.14."),
     Quirk(Verb.REPLACES, _gemma_linear, "sglang 0.5.13, gemma3_causal.py:582", ">= 0.5.12, < 0.5.14", "Use 0.5.14."),
-    Quirk(Verb.CRASHES, _su, FACTORY, way_out="Write longrope."),
+    Quirk(Verb.CRASHES, old_name("ValueError"), FACTORY, way_out="Write longrope."),
     Quirk(Verb.REPLACES, _switch, "sglang 0.5.23, rotary_embedding/rope_variant.py:141"),
     Quirk(Verb.IGNORES, longrope_formula("long_mscale"), FACTORY, way_out="Add short_mscale and long_mscale."),
     Quirk(Verb.IGNORES, without_factor, FACTORY),

@@ -3,13 +3,14 @@
 The rotary modules of ten releases, 4.45.2 to 4.57.3, were built and read off; modeling_rope_utils.py was read in 15.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from ropewalk.engines.engine import Quirk, Says, Verb
 from ropewalk.engines.keys import LENGTH, Keys, mscale
 from ropewalk.engines.keys import temperature as temperature_of
 from ropewalk.engines.longrope import is_longrope, long_lists_always, longrope_formula
 from ropewalk.engines.quirks import (
+    Effect,
     always_plain,
     drops,
     new_spelling,
@@ -98,10 +99,8 @@ def ratio_wins(keys: Keys) -> Says | None:
 
 def three_fields(keys: Keys) -> Says | None:
     """Version 4's config classes of Phi-3 and Phi-4 multimodal count the fields of rope_scaling."""
-    old = keys.model.get("rope_scaling")
-    if keys.kind not in THREE_FIELDS or not is_longrope(keys) or not isinstance(old, Mapping):
-        return None
-    if len(old) == 3 and "type" in old:
+    old = _old(keys)
+    if keys.kind not in THREE_FIELDS or not is_longrope(keys) or not old or (len(old) == 3 and "type" in old):
         return None
     return Says("rope_scaling of any other keys than type, short_factor and long_factor (ValueError)", runs=False)
 
@@ -124,7 +123,7 @@ def whole_bamba(keys: Keys) -> Says | None:
     return whole_heads({"bamba"})(keys) if keys.rope_type == "default" else None
 
 
-def unstated_length(*instead: str) -> Callable[[Keys], Says | None]:
+def unstated_length(*instead: str) -> Effect:
     """Version 4 takes longrope's factor from two lengths at the top of the config, or else from `instead`."""
 
     def effect(keys: Keys) -> Says | None:
@@ -135,7 +134,7 @@ def unstated_length(*instead: str) -> Callable[[Keys], Says | None]:
     return effect
 
 
-def length_inside(lists: str) -> Callable[[Keys], Says | None]:
+def length_inside(lists: str) -> Effect:
     """Version 4 looks for longrope's original length at the top of the config alone: all of M is short to it."""
 
     def effect(keys: Keys) -> Says | None:
@@ -149,7 +148,7 @@ def length_inside(lists: str) -> Callable[[Keys], Says | None]:
 
 def short_lists(keys: Keys) -> Says | None:
     """Its classes asked for no other table than the first, which is that of short_factor; Phi's own did."""
-    if not is_longrope(keys) or keys.kind in LONGROPE_ONLY or not keys.said.get("short_factor"):
+    if not reads_the_top(keys) or not keys.said.get("short_factor"):
         return None
     return Says("long_factor", keys.but(long_factor=keys.said["short_factor"]))
 

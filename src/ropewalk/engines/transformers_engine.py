@@ -9,7 +9,7 @@ from typing import Any
 from ropewalk.engines.config_files import written
 from ropewalk.engines.engine import Engine, Quirk, Says, Verb, Written, register
 from ropewalk.engines.keys import CONFIG, RAMPED, Keys, absolute_factor
-from ropewalk.engines.longrope import is_longrope
+from ropewalk.engines.longrope import is_longrope, old_name, phimoe_mscale
 from ropewalk.engines.quirks import (
     INSIDE,
     NOT_NULL,
@@ -101,28 +101,15 @@ def _stateful(keys: Keys) -> Says | None:
 
 def _mixed_cache(keys: Keys) -> Says | None:
     differ = keys.said.get("long_factor") != keys.said.get("short_factor")
-    if keys.rope_type not in ("longrope", "su") or keys.kind in LONGROPE_ONLY or not differ:
+    if not is_longrope(keys) or keys.kind in LONGROPE_ONLY or not differ:
         return None
     return Says("longrope: keys cached with short_factor are read with long_factor")
 
 
 def _short_only(keys: Keys) -> Says | None:
-    if keys.kind != "phimoe" or keys.rope_type not in ("longrope", "su"):
+    if keys.kind != "phimoe" or not is_longrope(keys):
         return None
     return Says("long_factor", keys.but(long_factor=keys.said.get("short_factor")))
-
-
-def _needs_mscale(keys: Keys) -> Says | None:
-    missing = [name for name in ("short_mscale", "long_mscale") if name not in keys.said]
-    if keys.kind != "phimoe" or not is_longrope(keys) or not missing:
-        return None
-    return Says(f"longrope of phimoe without {' and '.join(missing)} (TypeError)", runs=False)
-
-
-def _su(keys: Keys) -> Says | None:
-    if keys.rope_type != "su" or keys.kind in LONGROPE_ONLY:
-        return None
-    return Says('rope_type "su" (KeyError when the model is built)', runs=False)
 
 
 def _unread_mscale(keys: Keys) -> Says | None:
@@ -160,12 +147,13 @@ QUIRKS = (
           way_out="Stretch it with yarn from the original length, or serve it with an engine that has dual chunk attention."),
     Quirk(Verb.CRASHES, _own_code, "modeling_*.py beside the weights, _init_rope",
           way_out="Write a type that it takes, or serve it with an engine that has its own code."),
-    Quirk(Verb.CRASHES, _needs_mscale, "transformers 4.57.3, phimoe/configuration_phimoe.py", way_out="Write both: m."),
+    Quirk(Verb.CRASHES, phimoe_mscale("TypeError"), "transformers 4.57.3, phimoe/configuration_phimoe.py",
+          way_out="Write both: m."),
     *EARLIER,
     Quirk(Verb.CRASHES, _one_type, "transformers 5.23.0, ernie4_5_vl_moe/modeling_ernie4_5_vl_moe.py", ">= 5",
           "Stretch by the base alone: ntk."),
     Quirk(Verb.CRASHES, _longrope_only, f"{ROPE_UTILS}; phi3/configuration_phi3.py"),
-    Quirk(Verb.CRASHES, _su, ROPE_UTILS, way_out="Write longrope."),
+    Quirk(Verb.CRASHES, old_name("KeyError when the model is built"), ROPE_UTILS, way_out="Write longrope."),
     Quirk(Verb.CRASHES, stops("ntk", because="KeyError when the model is built"), ROPE_UTILS,
           way_out="Write a larger rope_theta."),
     Quirk(Verb.REPLACES, missing_length(lambda keys: keys.longest, *RAMPED), f"{ROPE_UTILS}:836",
